@@ -26,15 +26,15 @@ from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.judge import KS
 from stillhouse.families.embed.material import Material, open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.metrics.neighbourhood import figures_of
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.recipes import load_embedding
 
 WIDTH, BYTES = 5, 20
-FITTED = ("pca", "product-quantization", "autoencoder", "umap", "pacmap", "localmap")
+PACMAPS = {"pacmap": "PaCMAP", "localmap": "LocalMAP"}
+FITTED = ("pca", "product-quantization", "autoencoder", "umap", *PACMAPS)
 ARMS = ("student", *FITTED)
 FIGURES = ("knn_overlap@10", "knn_overlap@1", "spearman", "trustworthiness", "label_1nn", "fit_seconds")
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -55,7 +55,7 @@ def main() -> None:
     if not options.table:
         for seed in range(options.seeds):
             for arm in options.arms:
-                if arm in ("pacmap", "localmap") and find_spec("pacmap") is None:
+                if arm in PACMAPS and find_spec("pacmap") is None:
                     continue
                 if not (place / f"{arm}-{seed}.json").is_file():
                     measure(arm, seed, place, options)
@@ -69,13 +69,10 @@ def measure(arm: str, seed: int, place: Path, options: argparse.Namespace) -> No
     started = time.process_time()
     encode = student(config, place / f"student-{seed}") if arm == "student" else fitted(arm, material, seed)
     seconds = time.process_time() - started
-    figures = judge(
-        material.test_vectors,
-        encode(material.test_vectors),
-        ks=tuple(k for k in KS if k < len(material.test) / 2),
-        metric=material.metric,
-        labels=material.data.labels(material.test),
-    )
+    labels = material.data.labels(material.test)
+    figures = figures_of(
+        material.test_vectors, encode(material.test_vectors), metric=material.metric, labels=labels
+    ).scalars
     found = {"arm": arm, "seed": seed, "epochs": config.training.epochs, "fit_seconds": seconds, **figures}
     write_json(place / f"{arm}-{seed}.json", found)
     print(arm, seed, {key: round(found[key], 3) for key in FIGURES if key in found}, flush=True)
@@ -129,6 +126,15 @@ def fitted(arm: str, material: Material, seed: int) -> Transform:
     rows = data.store.read(np.sort(np.concatenate([data.train, data.validation])))
     if arm == "product-quantization":
         return product_quantization(rows, seed, normalize=material.normalize)
+    if arm in PACMAPS:  # its transform of new rows is approximate
+        import pacmap
+
+        basis = rows / np.linalg.norm(rows, axis=1, keepdims=True) if material.normalize else rows
+        made = getattr(pacmap, PACMAPS[arm])(n_components=WIDTH, random_state=seed)
+        made.fit(basis, init="pca")
+        return lambda x: made.transform(
+            x / np.linalg.norm(x, axis=1, keepdims=True) if material.normalize else x, basis=basis
+        )
     return fit_anchor(arm, rows, WIDTH, seed=seed, normalize=material.normalize)
 
 

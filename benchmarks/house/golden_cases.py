@@ -308,10 +308,7 @@ EMBED_CASES = {
     "tau": embed(student={"output": "sphere"}, lesson={"tau": [4.0, 2.0, 0.5], "reconstruction_weight": 0.3}),
     "losses": embed(
         anchors=["autoencoder"],
-        lesson={
-            **{"start_perplexity": 20.0, "global_loss": "rkd-angle", "tail": "gaussian", "noise": 0.1},
-            **{"spread_weight": 0.1, "decorrelation_weight": 0.1},
-        },
+        lesson={"noise": 0.1, "spread_weight": 0.1, "decorrelation_weight": 0.1},
     ),
     "poles": embed(student={"axes": [["size", "small", "large"], *AXES]}, poles_file="poles.csv"),
     "hashed-text": embed(text={"features": 4096}),

@@ -8,7 +8,7 @@ import pytest
 
 from stillhouse.cli.main import main
 from stillhouse.families.embed.data.texts import gather
-from stillhouse.families.embed.recipes import EMBEDDING_RECIPES, load_embedding
+from stillhouse.families.embed.recipes import RECIPES, load_embedding
 
 TINY = ["--epochs", "1", "--batch-size", "48", "--seeds", "1", "--device", "cpu", "--threads", "1", "--quiet"]
 TINY += ["lesson.epoch_steps=4", "lesson.perplexity=5", "lesson.anchors=8", "student.hidden=[8, 8]"]
@@ -109,7 +109,7 @@ def test_a_file_starts_from_a_recipe_and_flags_come_after_it(tmp_path, capsys):
     assert found["lesson"]["noise"] == 0.2
 
 
-@pytest.mark.parametrize("name", EMBEDDING_RECIPES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_a_run(name):
     """With the controls that a student is held against."""
     config = load_embedding("x.npy", recipe=name)

@@ -15,7 +15,7 @@ from stillhouse.core.labels import missing_labels
 from stillhouse.core.types import Batch, ImageTask
 from stillhouse.families.embed.data.texts import read_pairs
 from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
-from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.metrics.neighbourhood import figures_of
 from stillhouse.teachers import Teacher, check_teacher
 
 NO_TRAINING = r"rows without a label cannot be trained on yet: label them, or take them out$"
@@ -236,7 +236,7 @@ def test_labels_of_vectors_are_never_missing(tmp_path):
         with pytest.raises(InputError, match=missing):
             VectorsConfig(**{**settings, "path": str(tmp_path / settings["path"])}).build()
     with pytest.raises(InputError, match="no label in 1 of 30 rows"):
-        judge(vectors, vectors, ks=(1,), labels=np.array([-1, *[0, 1] * 14, 1]), k=3)
+        figures_of(vectors, vectors, labels=np.array([-1, *[0, 1] * 14, 1]))
 
 
 def test_a_score_of_sentence_pairs_is_a_number(tmp_path):

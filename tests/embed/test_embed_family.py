@@ -14,14 +14,15 @@ from sklearn.datasets import load_digits
 from stillhouse.cli.main import main
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, merge, parse
+from stillhouse.core.config import ConfigError, merge, parse, to_mapping
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, read_records
+from stillhouse.families.embed.documented.settings import DOCUMENTED, PRESET_KEYS, PRESETS, documented
 from stillhouse.families.embed.export.embedding import export_embedder
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.family import FAMILY, CodeTeacher
 from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.recipes import documented, load_embedding
+from stillhouse.families.embed.recipes import RECIPES, load_embedding
 from stillhouse.families.embed.students.network import load_embedder
 from stillhouse.families.embed.text import TextEmbedder
 
@@ -405,6 +406,15 @@ def test_a_preset_is_a_recipe(capsys):
     assert fewer == found
     fast = printed("--recipe", "embedding-documented-fast", "--batch-size", "16")
     assert (fast["lesson"]["tau"], fast["training"]["batch_size"], fast["training"]["epochs"]) == ([0.5], 16, 20)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_in_its_file_what_the_document_says(name):
+    """The file is written by hand: each of its settings is the documented one carried over, and there are no others."""
+    assert {"tau", "alpha", "batch_size"} <= PRESET_KEYS <= DOCUMENTED
+    said = {key: value for key, value in PRESETS[name].to_dict().items() if key in PRESET_KEYS}
+    whole = merge(to_mapping(RECIPES["embedding"]()), {**documented(said), "name": name})
+    assert RECIPES[name]() == parse(EmbedRunConfig, whole)
 
 
 @pytest.mark.parametrize(("rows", "steps"), [(64, 2), (65, 3), (66, 3)])

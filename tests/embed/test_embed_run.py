@@ -11,15 +11,15 @@ from stillhouse.core.records import read_json
 from stillhouse.core.watch import Watch
 from stillhouse.families.embed import family as family_module
 from stillhouse.families.embed.data.vectors import open_vectors
+from stillhouse.families.embed.evaluate import evaluate
 from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.judge import figures
 from stillhouse.families.embed.light import FAR, NEAR
 from stillhouse.families.embed.material import open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.metrics.neighbourhood import figures_of
 from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.families.embed.score import score
 from stillhouse.families.embed.students.network import load_embedder
-from stillhouse.families.embed.use import evaluate
 from stillhouse.report.page import write_page
 
 
@@ -35,13 +35,13 @@ def watching(act):
 
 
 def test_every_arm_is_judged_on_the_same_rows_near_and_far_apart(finished, vectors):
-    """Figures are those of `judge` on the test rows of the split, and nothing is averaged into one number."""
+    """Figures are those of `figures_of` on the test rows of the split, and nothing is averaged into one number."""
     _, summary = finished
     assert list(summary["arms"]) == ["student", "near-0", "text", "pca", "random-projection"]
     material = open_material(config_of(vectors))
     # their lengths differ, and are kept
     encode = fit_anchor("pca", material.anchor_vectors(10**6), 3, normalize=False)
-    expected = judge(material.test_vectors, encode(material.test_vectors), ks=(10,), metric="euclidean")
+    expected = figures_of(material.test_vectors, encode(material.test_vectors), metric="euclidean").scalars
     for name in ("knn_overlap@10", "spearman", "trustworthiness"):
         assert summary["arms"]["pca"][name]["mean"] == pytest.approx(expected[name], abs=1e-6)
     pairs = {(c["arm"], c["control"], c["metric"]) for c in summary["comparisons"]}
@@ -152,8 +152,8 @@ def test_pairs_are_judged_and_not_learnt_from(vectors, tmp_path):
     config = config_of(vectors, pairs_file=str(tmp_path / "pairs.csv"), seeds=1)
     material = open_material(config)
     assert not set(range(160)) & set(material.data.train.tolist() + material.data.validation.tolist())
-    told = figures(material, material.test_vectors[:, :3], lambda rows: material.data.store.read(rows)[:, :3], config)
-    assert 0 < told["sts"] <= 1
+    found = score(material, lambda rows: material.data.store.read(rows)[:, :3], (3,), {})
+    assert 0 < found.scalars["sts"] <= 1
     (tmp_path / "pairs.csv").write_text("an unknown sentence,another one,3\n" + lines)
     with pytest.raises(
         InputError, match="got none for 2 of 162, the first 'an unknown sentence'; capture that file too"
@@ -240,7 +240,6 @@ def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatc
     monkeypatch.setattr(family_module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="'umap' needs a package that is not installed: pip install"):
         distill(config_of(vectors, anchors=["umap"]), tmp_path / "run")
-    assert family_module.PACKAGES["umap"][0] == "umap"
 
 
 @pytest.mark.parametrize(

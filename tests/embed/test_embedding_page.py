@@ -71,4 +71,4 @@ def test_the_check_of_the_vectors_is_explained_beside_pca():
         "share of the 10 nearest that 5 principal axes keep: 0.310 among 500 training rows; of noise 0.020"
     )
     assert "not the PCA of the tables" in shown
-    assert "Check of the vectors" not in dict(_facts({"data": {"width": 9}}, None))
+    assert "Check of the vectors" not in dict(_facts({"data": {"width": 9}}, {}))

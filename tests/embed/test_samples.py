@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from stillhouse.families.embed.report import _samples
-from stillhouse.families.embed.samples import neighbour_samples
+from stillhouse.families.embed.score import neighbour_samples
 
 
 def made(n=40, texts=True, labels=None):

@@ -12,10 +12,15 @@ from stillhouse.families.embed.metrics import neighbourhood
 from stillhouse.families.embed.metrics.neighbourhood import (
     debiased_cka,
     effective_rank,
-    judge,
-    knn_overlap,
+    figures_of,
+    kept_neighbors,
     nearest_neighbors,
 )
+
+
+def judge(teacher, student, **choices):
+    """The figures of all rows together."""
+    return figures_of(teacher, student, **choices).scalars
 
 
 def related(n=300, width=12, seed=0):
@@ -28,7 +33,7 @@ def related(n=300, width=12, seed=0):
 def test_trustworthiness_and_continuity_are_scikit_learns(metric):
     """A rank that counts from 0, or the two roles swapped, still gives a number that looks right."""
     teacher, student = related()
-    said = judge(teacher, student, metric=metric, ks=(1, 10, 100))
+    said = judge(teacher, student, metric=metric)
     unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True) if metric == "cosine" else teacher
     assert abs(said["trustworthiness"] - trustworthiness(teacher, student, n_neighbors=10, metric=metric)) < 1e-12
     assert abs(said["continuity"] - trustworthiness(student, unit, n_neighbors=10)) < 1e-12
@@ -45,7 +50,8 @@ def test_overlap_and_recall_are_those_of_scikit_learns_neighbours():
         )
         expected = np.mean([len(set(a) & set(b)) / k for a, b in zip(theirs, ours)])
         assert abs(said[f"knn_overlap@{k}"] - expected) < 1e-12
-        assert abs(knn_overlap(teacher, student, k=k) - expected) < 1e-12
+        near = nearest_neighbors(teacher, k), nearest_neighbors(student, k, metric="euclidean")
+        assert abs(kept_neighbors(*near).mean() - expected) < 1e-12
     top = NearestNeighbors(n_neighbors=10, metric="cosine").fit(teacher).kneighbors(return_distance=False)
     assert abs(said["recall_10_in_100"] - np.mean([len(set(a) & set(b)) / 10 for a, b in zip(top, ours)])) < 1e-12
 
@@ -72,7 +78,7 @@ def test_an_exactly_embedded_teacher_is_matched():
     """T4: teacher = z Q^T with orthonormal Q has the distances of z, whatever the axes."""
     rng = np.random.default_rng(0)
     z, q = rng.normal(size=(200, 5)), np.linalg.qr(rng.normal(size=(64, 5)))[0]
-    said = judge(z @ q.T, z, metric="euclidean", ks=(10,))
+    said = judge(z @ q.T, z, metric="euclidean")
     assert said["knn_overlap@10"] == 1.0
     assert said["trustworthiness"] == 1.0
     assert said["cka"] == pytest.approx(1.0)
@@ -95,7 +101,7 @@ def test_a_random_embedding_is_at_chance():
 def test_global_figures_over_all_pairs_are_scipys():
     """With few rows nothing is sampled, so the numbers are exact."""
     teacher, student = related(n=80)
-    said = judge(teacher, student, metric="euclidean", ks=(10,))
+    said = judge(teacher, student, metric="euclidean")
     far, near = pdist(teacher), pdist(student)
     assert said["spearman"] == pytest.approx(spearmanr(far, near).statistic, abs=1e-12)
     assert said["pearson"] == pytest.approx(np.corrcoef(far, near)[0, 1], abs=1e-12)
@@ -116,10 +122,8 @@ def test_chunks_and_seeds_change_nothing_that_is_exact(monkeypatch):
     """A chunk border that drops or doubles a row would show here."""
     teacher, student = related()
     whole = judge(teacher, student, labels=np.arange(300) % 7)
-    neighbours = nearest_neighbors(teacher, 5)
-    monkeypatch.setattr(neighbourhood, "CHUNK_ENTRIES", 300 * 7)
+    monkeypatch.setattr(neighbourhood, "CHUNK_MIB", 300 * 7 * 8 / 2**20)
     assert judge(teacher, student, labels=np.arange(300) % 7) == pytest.approx(whole, abs=1e-12)
-    np.testing.assert_array_equal(nearest_neighbors(teacher, 5), neighbours)
     other = judge(teacher, student, labels=np.arange(300) % 7, seed=5)
     for name in ("trustworthiness", "knn_overlap@10", "label_1nn", "hubness", "cka"):
         assert other[name] == pytest.approx(whole[name], abs=1e-12)
@@ -174,9 +178,9 @@ def test_a_hub_shows():
     x = np.random.default_rng(0).normal(size=(200, 50))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     x[0] = 0
-    said = judge(x[1:], np.arange(199.0)[:, None], ks=(10,))
+    said = judge(x[1:], np.arange(199.0)[:, None])
     assert abs(said["hubness"]) < 1.0
-    assert judge(x, x, ks=(10,), metric="euclidean")["hubness"] > said["hubness_teacher"] + 1
+    assert judge(x, x, metric="euclidean")["hubness"] > said["hubness_teacher"] + 1
 
 
 def test_bad_input_is_named():
@@ -190,8 +194,8 @@ def test_bad_input_is_named():
         judge(teacher, student[1:])
     with pytest.raises(InputError, match=r"teacher: expected rows with a direction .* row 0"):
         judge(teacher * (np.arange(300) > 0)[:, None], student)
-    with pytest.raises(InputError, match="ks: expected neighbours from 1 to below half of the 150 rows, got 100"):
-        judge(teacher[:150], student[:150])
+    with pytest.raises(InputError, match="expected at least 22 rows to compare neighbours on, got 21"):
+        judge(teacher[:21], student[:21])
     with pytest.raises(InputError, match=r"student: expected numbers \(rows, width\)"):
         judge(teacher, student[:, 0])
     with pytest.raises(InputError, match="metric: expected 'cosine' or 'euclidean'"):
@@ -200,3 +204,32 @@ def test_bad_input_is_named():
         judge(teacher, student, labels=np.zeros(3))
     with pytest.raises(InputError, match="k: expected 1 to 299"):
         nearest_neighbors(teacher, 300)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_row_spearman_is_scipys(metric, monkeypatch):
+    """Also across chunks: a row's own distance must be left out, not ranked."""
+    monkeypatch.setattr(neighbourhood, "CHUNK_MIB", 80 * 7 * 8 / 2**20)
+    teacher, student = related(80)
+    said = figures_of(teacher, student, metric=metric).items["row_spearman"]
+    far, near = cdist(teacher, teacher, metric), cdist(student, student)
+    others = ~np.eye(80, dtype=bool)
+    expected = [spearmanr(far[i][others[i]], near[i][others[i]]).statistic for i in range(80)]
+    np.testing.assert_allclose(said, expected, atol=1e-12)
+
+
+def test_the_mean_overlap_is_judges():
+    """Two ways to one number."""
+    teacher, student = related(120)
+    said = figures_of(teacher, student).items["knn_overlap"]
+    assert said.mean() == pytest.approx(judge(teacher, student)["knn_overlap@10"])
+
+
+def test_the_best_and_a_collapsed_student():
+    """A student that says nothing must not score by the order of the rows."""
+    teacher, _ = related(80)
+    unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
+    best = figures_of(teacher, unit).items
+    assert best["knn_overlap"].min() == 1
+    assert best["row_spearman"] == pytest.approx(1)
+    assert np.abs(figures_of(teacher, np.zeros((80, 3))).items["row_spearman"]).max() == 0

@@ -20,7 +20,7 @@ from plant import Fault, constant, edited, nothing, times
 SAMPLES = (
     Fault(
         "a page's samples show the teacher's neighbours on both sides",
-        "stillhouse.families.embed.samples:neighbour_samples",
+        "stillhouse.families.embed.score:neighbour_samples",
         edited(
             'nearest_neighbors(codes, NEAREST, metric="euclidean")',
             "nearest_neighbors(vectors, NEAREST, metric=metric)",
@@ -1377,7 +1377,7 @@ EMBEDDING = (
     Fault(
         "overlap of neighbors with the row itself",
         "stillhouse.families.embed.metrics.neighbourhood:nearest_neighbors",
-        edited("[:, 1:]", "[:, :-1]"),
+        edited("kneighbors(return", "kneighbors(space.vectors, return"),
         "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours",
     ),
     Fault(
@@ -1424,9 +1424,9 @@ EMBEDDING = (
     ),
     Fault(
         "quality of a row is that of all",
-        "stillhouse.families.embed.metrics.rowwise:_spearman",
+        "stillhouse.families.embed.metrics.neighbourhood:_row_spearman",
         lambda original: lambda far, near: original(far, near) * 0 + original(far, near).mean(),
-        "tests/metrics/test_rowwise.py::test_row_spearman_is_scipys[cosine]",
+        "tests/metrics/test_neighbourhood.py::test_row_spearman_is_scipys[cosine]",
     ),
     Fault(
         "operations are the parameters",
@@ -1631,7 +1631,7 @@ JOBS = (
     ),
     Fault(
         "vectors of other rows",
-        "stillhouse.families.embed.job:VectorRows._read",
+        "stillhouse.families.embed.data.rows:VectorRows._read",
         edited("self.store.read(rows)", "self.store.read(rows)[::-1].copy()"),
         "tests/training/test_embedding_job.py::test_rows_are_the_same_from_memory_and_from_disk",
     ),
@@ -1791,7 +1791,7 @@ NEW_USERS = (
     ),
     Fault(
         "the explorer counts the rows of the page",
-        "stillhouse.families.embed.use:explore",
+        "stillhouse.families.embed.evaluate:explore",
         edited("numbers=rows", "numbers=None"),
         "tests/cli/test_embed_command.py::test_the_page_holds_the_test_rows_with_texts_and_neighbours",
     ),

@@ -86,10 +86,8 @@ EXPLAINED = (
     ),
     Fault(
         "vectors are graded on the first rows",
-        "stillhouse.families.embed.family:EmbedFamily.grade",
-        edited(
-            "judged[sample_rows(len(judged), config.lesson.validation_rows)]", "judged[: config.lesson.validation_rows]"
-        ),
+        "stillhouse.families.embed.score:grade",
+        edited("judged[sample_rows(len(judged), rows_judged)]", "judged[:rows_judged]"),
         "tests/embed/test_embed_family.py::test_clusters_in_order_are_not_noise",
     ),
     Fault(

@@ -11,7 +11,7 @@ from stillhouse.core.verdict import in_words
 from stillhouse.families.lm.light import LIGHT
 from stillhouse.report import figures, page
 from stillhouse.report.runs import difference_words
-from stillhouse.report.verdicts import Measure, direction, sentence
+from stillhouse.report.verdicts import direction, sentence
 from stillhouse.report.words import GAP, MINUS
 
 BITS, ACCURACY = LIGHT.metrics[0], Metric("accuracy", "accuracy", "points", "test images", scale=100.0, digits=2)
@@ -37,7 +37,7 @@ def drawn(row, metric, monkeypatch):
     """What the chart of a report is given: (name, difference, interval)."""
     seen = []
     monkeypatch.setattr(figures, "differences", lambda rows, label, unit: seen.extend([*rows, label]))
-    page._differences(SimpleNamespace(comparisons=[row]), {metric.name: Measure.of(metric)})
+    page._differences(SimpleNamespace(comparisons=[row]), {metric.name: metric})
     return seen
 
 
@@ -47,7 +47,7 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     """The text said +0.0022, the chart below drew -0.002 under 'right of 0: better': a reader believed the wrong one."""
     row, arms = difference(BITS, gap, seeds)
     word = "worse" if gap > 0 else "better"  # more bits are worse
-    text = sentence(row, arms, {BITS.name: Measure.of(BITS)}).detail.replace(GAP, " ")
+    text = sentence(row, arms, {BITS.name: BITS}).detail.replace(GAP, " ")
     assert f"difference 0.0022 bits per byte {word}" in text
     assert "+0.0022" not in text
     assert f"{MINUS}0.0022" not in text
@@ -56,7 +56,7 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert middle == pytest.approx(-gap)
     assert ends is None if seeds < 3 else ends[0] < 0 < ends[1]
     assert "of bits per byte less is better" in label
-    beside = difference_words(Measure.of(BITS), {**row, "word": in_words(row), "paired_seeds": list(range(seeds))})
+    beside = difference_words(BITS, {**row, "word": in_words(row), "paired_seeds": list(range(seeds))})
     assert beside.startswith(f"0.0022 {word}")
 
 
@@ -65,7 +65,7 @@ def test_fewer_than_three_seeds_claim_nothing_in_words_and_in_the_chart(seeds, m
     """Beside "not tested" stood "saves 0.0100" and a solid line clear of 0: the reader took the line for the verdict."""
     row, arms = difference(BITS, -5.0, seeds)
     assert row["low"] > 0  # clear of 0
-    found = sentence(row, arms, {BITS.name: Measure.of(BITS)})
+    found = sentence(row, arms, {BITS.name: BITS})
     assert found.verdict == "not tested"
     assert "difference 5.0000 bits per byte better" in found.detail
     assert "saves" not in found.detail
@@ -78,7 +78,7 @@ def test_fewer_than_three_seeds_claim_nothing_in_words_and_in_the_chart(seeds, m
 def test_more_accuracy_is_a_plus(monkeypatch):
     """A rule that is turned for bits must not be turned for accuracy too."""
     row, arms = difference(ACCURACY, 0.0022)
-    text = sentence(row, arms, {ACCURACY.name: Measure.of(ACCURACY)}).detail
+    text = sentence(row, arms, {ACCURACY.name: ACCURACY}).detail
     assert "difference +0.22" in text
     assert drawn(row, ACCURACY, monkeypatch)[0][1] == pytest.approx(0.22)
-    assert direction(Measure.of(ACCURACY)) == "right of 0 is better"
+    assert direction(ACCURACY) == "right of 0 is better"

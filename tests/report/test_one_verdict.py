@@ -18,7 +18,7 @@ from stillhouse.families import family, light
 from stillhouse.families.classification.family import FAMILY
 from stillhouse.recipes import load_run
 from stillhouse.report import write_page
-from stillhouse.report.verdicts import Measure, beside_plain
+from stillhouse.report.verdicts import beside_plain
 from stillhouse.report.words import GAP
 from stillhouse.sweeps.page import spread
 
@@ -201,6 +201,6 @@ def test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal(tmp_pat
     assert words in capsys.readouterr().out.replace(GAP, " ")
     assert words in found["page"].partition("<h1>")[2].partition("</h1>")[0].replace(GAP, " ")
     assert words in found["readme"]
-    assert beside_plain(summary, {m.name: Measure.of(m) for m in FAMILY.metrics})
+    assert beside_plain(summary, {m.name: m for m in FAMILY.metrics})
     summary["comparisons"][1]["verdict"] = "helps"
-    assert beside_plain(summary, {m.name: Measure.of(m) for m in FAMILY.metrics}) == ""
+    assert beside_plain(summary, {m.name: m for m in FAMILY.metrics}) == ""

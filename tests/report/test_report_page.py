@@ -15,12 +15,12 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.machine import machine
 from stillhouse.families.classification.family import FAMILY
 from stillhouse.report import figures, write_page
-from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.verdicts import sentence
 from stillhouse.report.words import GAP, MINUS
 
 pytestmark = pytest.mark.drawn
 
-MEASURES = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
+MEASURES = {metric.name: metric for metric in FAMILY.metrics}
 
 SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")
 SECTIONS += ("Cost", "The clauses that vote most", "Do it again")

@@ -9,9 +9,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Progress
+from stillhouse.families.embed.data.rows import LessonRows, Poles, VectorRows
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.embed.graph import neighbor_graph
-from stillhouse.families.embed.job import EmbeddingJob, LessonRows, Poles, VectorRows
+from stillhouse.families.embed.job import EmbeddingJob
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.network import EmbeddingStudent
@@ -71,7 +72,7 @@ def test_training_beats_the_principal_axes_near_and_far(store, tmp_path):
     made = job(store, {"epoch_steps": 40, "mix": 0.0})
     begun = made.validate(made.model).metrics
     done = fit(made, TrainingConfig(epochs=4, **TRAINING), seed=0, folder=tmp_path)
-    assert done.best["knn_overlap@10"] > begun["knn_overlap@10"] + 0.01
+    assert done.best["knn_overlap"] > begun["knn_overlap"] + 0.01
     assert done.best["spearman"] > begun["spearman"] + 0.01
     assert made.validate(made.model).metrics == done.best
 
@@ -120,9 +121,6 @@ def test_each_term_is_there_when_it_has_a_weight_and_reaches_the_student(store):
     for change, name in [
         ({"neighbor_weight": 1.0}, "neighbors"),
         ({"global_weight": 1.0}, "pearson"),
-        ({"global_weight": 1.0, "global_loss": "rkd-distance"}, "rkd-distance"),
-        ({"global_weight": 1.0, "global_loss": "rkd-angle"}, "rkd-angle"),
-        ({"global_weight": 1.0, "global_loss": "cka"}, "cka"),
         ({"reconstruction_weight": 1.0}, "reconstruction"),
     ]:
         made = job(store, {**alone, **change})
@@ -139,18 +137,6 @@ def test_a_weight_of_the_frontier_turns_the_gradient(store):
     """More weight on near rows must not only lengthen it."""
     near, far = (gradient(job(store, {"neighbor_weight": weight})) for weight in (10.0, 0.1))
     assert torch.cosine_similarity(near, far, dim=0) < 0.95
-
-
-def test_perplexity_falls_and_turns_the_gradient(store):
-    """From start to end by equal ratios over the first half; then it stays."""
-    made = job(store, {"start_perplexity": 20.0, "perplexity": 5.0, "global_weight": 0.0, "noise": 0.0})
-    found = []
-    for step in (0, 25, 50, 90):
-        terms(made, step=step)
-        found.append(made.figures()["perplexity"])
-    assert found == pytest.approx([20.0, 10.0, 5.0, 5.0])
-    first, last = gradient(made, step=0), gradient(made, step=90)
-    assert torch.cosine_similarity(first, last, dim=0) < 0.99
 
 
 def test_temperatures_fall_stage_by_stage_and_turn_the_gradient(store):
@@ -271,7 +257,7 @@ def test_blocks_are_searched_on_the_principal_axes_of_scikit_learn(monkeypatch):
     rows = 50 + np.random.default_rng(0).normal(size=(500, 8)) * np.array([4, 3, 2, 1, 1, 1, 1, 1])
     vectors = torch.from_numpy(rows.astype(np.float32))
     found = embedding_graph._reduced(lambda at: vectors[torch.from_numpy(at)], np.arange(500), np.random.default_rng(0))
-    expected = PCA(3).fit_transform(vectors.double().numpy())[:, ::-1]
+    expected = PCA(3).fit_transform(vectors.double().numpy())
     np.testing.assert_allclose(found.abs(), np.abs(expected), atol=1e-3)
 
 
@@ -303,10 +289,7 @@ def test_batches_that_are_too_small_are_refused(store):
     ("settings", "message"),
     [
         ({"neighbor_weight": 0.0, "global_weight": 0.0}, "nothing to learn"),
-        ({"tail": "gaussian", "degrees": 3.0}, "a gaussian has none"),
-        ({"start_perplexity": 5.0}, "expected above perplexity"),
         ({"tau": (0.5, 0.0)}, "temperatures above 0"),
-        ({"tau": (0.5,), "start_perplexity": 50.0}, "takes the place of perplexity"),
         ({"level_weights": (1.0, -1.0)}, "numbers from 0"),
     ],
 )

@@ -84,9 +84,10 @@ def taught(names, config=PLAIN, *, dropout=0.0, seen=None):
 
 def embedding(folder):
     """Neighbours, distances and a bounded code's unit."""
+    from stillhouse.families.embed.data.rows import LessonRows, VectorRows
     from stillhouse.families.embed.data.vectors import open_vectors
     from stillhouse.families.embed.graph import neighbor_graph
-    from stillhouse.families.embed.job import EmbeddingJob, LessonRows, VectorRows
+    from stillhouse.families.embed.job import EmbeddingJob
     from stillhouse.families.embed.lesson import EmbeddingLessonConfig
     from stillhouse.families.embed.students import EmbeddingStudentConfig
     from stillhouse.families.embed.students.network import EmbeddingStudent

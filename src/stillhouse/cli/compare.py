@@ -103,11 +103,11 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     from stillhouse.cli.show import print_table
     from stillhouse.core.verdict import untested
     from stillhouse.report.runs import MOST_SETTINGS, cost_kinds, difference_words, setting_words
-    from stillhouse.report.verdicts import Measure, shown, spread_words
+    from stillhouse.report.verdicts import shown, spread_words
     from stillhouse.report.words import cost, plain
 
     rows = found["runs"]
-    measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
+    measures = [metric for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
     kinds = cost_kinds(rows)
     lines: list[tuple[str, list[str]]] = [("seeds", [str(len(row["seeds"])) for row in rows])]
     for place, measure in enumerate(measures):

@@ -120,11 +120,7 @@ def recipes(table: str) -> dict[str, str]:
                 target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
                 named[ast.unparse(target)] = node.value
         rows = named.get(table, ast.Dict([], []))
-        rows = named[rows.id] if isinstance(rows, ast.Name) else rows  # another name of the same table
         for key, value in zip(rows.keys, rows.values, strict=True):
-            if key is None:  # {**{name: ... for name, text in TABLE.items()}}
-                found |= ast.literal_eval(named[value.generators[0].iter.func.value.id])
-                continue
             name = key if isinstance(key, ast.Constant) else named[key.id]
             found[str(name.value)] = _first_line(ast.get_docstring(named[value.id]))
     return found

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -15,11 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from stillhouse.core.family import Metric
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.core.verdict import in_words, untested
 from stillhouse.core.watch import News, Watch
-from stillhouse.report.verdicts import Measure, beside_plain, sentences, shown, spread_words
+from stillhouse.report.verdicts import beside_plain, sentences, shown, spread_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
 
@@ -176,9 +177,9 @@ def comparisons_of_teacher(summary: Mapping[str, Any]) -> bool:
     return bool(summary["comparisons"]) and str(summary["comparisons"][0]["name"]).startswith("teacher")
 
 
-def measures_of(summary: Mapping[str, Any]) -> dict[str, Measure]:
+def measures_of(summary: Mapping[str, Any]) -> dict[str, Metric]:
     """The metrics of a summary by name."""
-    return {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
+    return {metric["name"]: Metric(**metric) for metric in summary["metrics"]}
 
 
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
@@ -239,7 +240,7 @@ def comparison_words(entry: Mapping[str, Any], *, scale: float = 100.0) -> str:
     )
 
 
-def _print_teacher(console: Console, summary: Mapping[str, Any], measures: list[Measure]) -> None:
+def _print_teacher(console: Console, summary: Mapping[str, Any], measures: list[Metric]) -> None:
     teacher = summary["teacher"]
     if not teacher:
         return
@@ -248,7 +249,7 @@ def _print_teacher(console: Console, summary: Mapping[str, Any], measures: list[
     console.print(f"teacher: {teacher.get('name', '')}{score}", markup=False)
 
 
-def _estimate(measure: Measure, found: Mapping[str, Any] | None, *, whole: bool) -> list[str]:
+def _estimate(measure: Metric, found: Mapping[str, Any] | None, *, whole: bool) -> list[str]:
     """The mean of a metric; of the first one the interval too."""
     if found is None:
         return ["", ""] if whole else [""]

@@ -82,7 +82,8 @@ def _load(source: str, options: Any, given: dict[str, Any]) -> Any:
     import yaml
 
     from stillhouse.core.config import assigned
-    from stillhouse.families.embed.recipes import PRESETS, documented, load_embedding
+    from stillhouse.families.embed.documented.settings import PRESETS, documented
+    from stillhouse.families.embed.recipes import load_embedding
 
     changes: list[tuple[str, Any]] = []
     tau = given.get("tau")

@@ -139,11 +139,11 @@ class RunFolder:
         """
         return read_arrays(self.arm(arm, seed) / SCORES)
 
-    def ship(self, arm: str, seeds: int) -> int:
-        """Copy the best seed by validation to `student/`, card last; returns the seed."""
+    def ship(self, arm: str, seeds: int, name: str = SHIPPED) -> int:
+        """Copy the best seed by validation to `student/`, or another folder of the run, card last; returns the seed."""
         ranks = [self.result(arm, seed).get("rank") or [0.0] for seed in range(seeds)]
         best = max(range(seeds), key=lambda seed: ranks[seed])
-        source, target = self.arm(arm, best), self.path / SHIPPED
+        source, target = self.arm(arm, best), self.path / name
         if (source / records.CARD).is_file() and "sha256" in (card := read_object(source / records.CARD, {})):
             verify_files(source, card)
         target.mkdir(parents=True, exist_ok=True)

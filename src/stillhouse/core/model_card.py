@@ -29,7 +29,7 @@ from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
 from stillhouse.core.verdict import FEWEST_SEEDS, UNCOMPARED, in_words, overall
 from stillhouse.report.read import mapping, number
-from stillhouse.report.verdicts import Measure, beside_plain, sentence, shown
+from stillhouse.report.verdicts import beside_plain, sentence, shown
 from stillhouse.report.words import GAP, cost, plain
 
 HUB, README = "hub", "README.md"
@@ -71,7 +71,7 @@ def findings(family: Light, run: Mapping[str, Any], summary: Mapping[str, Any], 
         arm: of the student.
         seed: of the student.
     """
-    measures = {metric.name: Measure.of(metric) for metric in family.metrics}
+    measures = {metric.name: metric for metric in family.metrics}
     arms, teacher = mapping(summary.get("arms")), mapping(summary.get("teacher"))
     rows = [row for row in summary.get("comparisons", ()) if arm in (row["arm"], row["control"])]
     said = [sentence(row, arms, measures) for row in rows]
@@ -257,7 +257,7 @@ def _scores(family: Light, run: Mapping[str, Any]) -> str:
     lines = ["| metric | this student | all seeds, mean [95 % interval] |", "|---|---|---|"]
     for metric in family.metrics:
         if metric.name in test:
-            measure, found = Measure.of(metric), test[metric.name]
+            measure, found = metric, test[metric.name]
             mean, low, high = (shown(measure, found.get(end)) for end in ("mean", "low", "high"))
             every = mean if number(found.get("low")) is None else f"{mean} [{low}, {high}]"
             better = ", less is better" * measure.lower_is_better

@@ -12,7 +12,8 @@ import io
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,7 @@ def differences(
 
     One without an interval, as of fewer than three seeds, is a hollow grey dot, wherever it lies: nothing is shown by it.
     """
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 0.7 + 0.36 * len(rows)), layout="constrained")
-        axes = figure.add_subplot()
+    with _panel(0.7 + 0.36 * len(rows)) as axes:
         for place, (_, middle, ends) in enumerate(rows):
             if ends is None:
                 axes.plot([middle], [place], "o", color=FAINT, fillstyle="none", markersize=7)
@@ -84,42 +83,40 @@ def differences(
         # centred it would be cut where long names leave little room
         axes.set_xlabel(f"difference{f' in {unit}' * bool(unit)} (right of 0: better)", loc="right")
         axes.margins(x=0.08)
-        return _svg(figure, "differences", label)
+        return _svg(axes.figure, "differences", label)
 
 
-def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, label: str, level: float | None = None) -> Markup:
-    """A record's value against the epoch: a thin line a seed, a thick one for the mean; `level` is the teacher's.
+def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, words: str) -> Markup:
+    """A record's value against the epoch: a thin line a seed, a thick one for the mean over epochs that all seeds have reached.
 
-    The mean covers the epochs that every seed of the arm has reached. Empty where no record has the value.
+    Empty where no record has the value. `words` are those of the axis.
     """
-    found = {arm: [series(run.records.get(split, []), key) for run in runs] for arm, runs in arms.items()}
-    if not any(line for lines in found.values() for line in lines):
-        return Markup()
+    found = {
+        arm: [line for run in runs if (line := series(run.records.get(split, []), key))] for arm, runs in arms.items()
+    }
     scale = 100.0 if key == "accuracy" else 1.0
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
+    values = [scale * value for lines in found.values() for line in lines for value in line.values()]
+    if not values:
+        return Markup()
+    with _panel() as axes:
         for place, lines in enumerate(found.values()):
-            lines = [line for line in lines if line]
-            color, marker = look(place)["color"], look(place)["marker"]
+            color, marker = look(place).values()
             for line in lines:
                 axes.plot(list(line), [scale * v for v in line.values()], color=color, linewidth=0.8, alpha=0.4)
-            shared = sorted(set.intersection(*(set(line) for line in lines))) if lines else []
-            if shared:
+            if shared := sorted(set.intersection(*map(set, lines))) if lines else []:
                 means = [scale * float(np.mean([line[epoch] for line in lines])) for epoch in shared]
                 axes.plot(shared, means, color=color, linewidth=2)
                 axes.plot(shared[-1:], means[-1:], color=color, marker=marker, markersize=6)
-        values = [scale * v for lines in found.values() for line in lines for v in line.values()]
-        if key == "accuracy":
-            _zoom(axes, values, scale * level if level is not None else None)
+        if key == "accuracy":  # the first steep part would squeeze what matters into a line
+            bottom, top = float(np.quantile(values, 0.12)), max(values)
+            pad = 0.06 * max(top - bottom, 0.5)
+            axes.set_ylim(max(0.0, bottom - pad), min(100.4, top + pad))
         elif min(values) > 0 and max(values) > 10 * min(values):
             logarithmic(axes, subs=(1.0, 2.0, 5.0))
-        if level is not None:
-            axes.axhline(scale * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("validation accuracy (%)" if key == "accuracy" else "training loss")
-        return _svg(figure, f"curves-{split}-{key}", label)
+        axes.set_ylabel(words)
+        return _svg(axes.figure, f"curves-{split}-{key}", f"{words} against epoch.")
 
 
 def pareto(
@@ -128,9 +125,7 @@ def pareto(
     """Score against cost of some (cost, score, name); those of the front are filled, joined by steps and named."""
     best = sorted(point for point in points if point[2] in chosen)
     label = f"{score} against {cost}. " + "; ".join(f"{name}: {y:.4g} at {x:.4g}" for x, y, name in best)
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
+    with _panel() as axes:
         rest = [point for point in points if point[2] not in chosen]
         axes.plot([x for x, _, _ in rest], [y for _, y, _ in rest], "o", color=FAINT, fillstyle="none", markersize=6)
         if joined:
@@ -149,21 +144,19 @@ def pareto(
         axes.margins(0.12)
         axes.set_xlabel(cost)
         axes.set_ylabel(score)
-        return _svg(figure, "pareto", label)
+        return _svg(axes.figure, "pareto", label)
 
 
 def history(points: Sequence[tuple[int, float]], score: str) -> Markup:
     """The score of each trial, and the best so far as a line."""
     numbers, values = [n for n, _ in points], [y for _, y in points]
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
+    with _panel() as axes:
         axes.plot(numbers, values, "o", color=FAINT, fillstyle="none", markersize=6)
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=COLORS[0], linewidth=2)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
         axes.set_xlabel("trial")
         axes.set_ylabel(score)
-        return _svg(figure, "history", f"{score} of each trial; best {max(values):.4g}.")
+        return _svg(axes.figure, "history", f"{score} of each trial; best {max(values):.4g}.")
 
 
 def by_setting(
@@ -180,9 +173,7 @@ def by_setting(
     numbers = all(number(value) is not None for value in values)
     shown = list(dict.fromkeys(map(str, values)))
     places = [float(value) if numbers else float(shown.index(str(value))) for value in values]
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
+    with _panel() as axes:
         for x, (_, scores, ends) in zip(places, points, strict=True):
             if len(scores) > 1:
                 axes.plot([x] * len(scores), scores, "o", color=FAINT, alpha=0.5, markersize=3)
@@ -202,28 +193,26 @@ def by_setting(
         axes.set_xlabel(setting)
         axes.set_ylabel(score)
         best = max(points, key=lambda point: float(np.mean(point[1])))
-        return _svg(figure, f"by-{setting}", f"{score} against {setting}; best {np.mean(best[1]):.4g} at {best[0]}.")
+        return _svg(
+            axes.figure, f"by-{setting}", f"{score} against {setting}; best {np.mean(best[1]):.4g} at {best[0]}."
+        )
 
 
 def bars(shares: Sequence[tuple[str, float]], label: str) -> Markup:
     """Shares of 1 as bars, the largest on top."""
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 0.9 + 0.36 * len(shares)), layout="constrained")
-        axes = figure.add_subplot()
+    with _panel(0.9 + 0.36 * len(shares)) as axes:
         axes.barh(range(len(shares)), [100 * share for _, share in shares], color=COLORS[0], height=0.6)
         axes.set_yticks(range(len(shares)), [name for name, _ in shares])
         axes.set_ylim(len(shares) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{label} (%)")
-        return _svg(figure, "bars", "; ".join(f"{name}: {share:.0%}" for name, share in shares))
+        return _svg(axes.figure, "bars", "; ".join(f"{name}: {share:.0%}" for name, share in shares))
 
 
 def growth(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
     """Shares against a count at even steps, with a dashed line of what all of it reaches; values are written at the points."""
-    with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 3.0), layout="constrained")
-        axes = figure.add_subplot()
+    with _panel(3.0) as axes:
         values = [100 * value for _, value in points]
         axes.plot(range(len(points)), values, color=COLORS[0], linewidth=2, marker="o", markersize=6)
         below = min(values) > 25  # away from the dashed line, which the points come near to
@@ -236,7 +225,7 @@ def growth(points: Sequence[tuple[int, float]], level: float, label: str, *, x: 
         axes.margins(x=0.08)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        return _svg(figure, "growth", label)
+        return _svg(axes.figure, "growth", label)
 
 
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
@@ -261,15 +250,14 @@ def logarithmic(axes: Axes, subs: tuple[float, ...]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def _zoom(axes: Axes, values: Sequence[float], level: float | None) -> None:
-    """Cut the first steep part off the axis, where it would squeeze what matters into a line."""
-    bottom, top = float(np.quantile(values, 0.12)), max([*values, *([level] if level is not None else [])])
-    bottom = min([bottom, *([level] if level is not None else [])])
-    pad = 0.06 * max(top - bottom, 0.5)
-    axes.set_ylim(max(0.0, bottom - pad), min(100.4, top + pad))
+@contextmanager
+def _panel(height: float = 3.3) -> Iterator[Axes]:
+    """The axes of one panel, in the style of the page."""
+    with rc_context(STYLE | {"font.size": 10}):
+        yield Figure(figsize=(5, height), layout="constrained").add_subplot()
 
 
-def _svg(figure: Figure, name: str, label: str) -> Markup:
+def _svg(figure: Any, name: str, label: str) -> Markup:
     """The figure as an <svg> that scales with its column, without ids that could meet another figure's."""
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():

@@ -19,11 +19,11 @@ from stillhouse.core.verdict import in_words, judged, leading, trades_off, untes
 from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
-from stillhouse.report.verdicts import Measure, beside_plain, direction, sentences, shown, spread_words
+from stillhouse.report.verdicts import beside_plain, direction, sentences, shown, spread_words
 from stillhouse.report.words import MARKS, NOTHING, interval_words, lead, plain, size
 
 if TYPE_CHECKING:
-    from stillhouse.core.family import Light
+    from stillhouse.core.family import Light, Metric
 
 HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
@@ -63,7 +63,7 @@ def render(family: Light, run: RunFolder) -> str:
     from stillhouse.core.folder import RunFolder as Folder
 
     environment = _environment()
-    measures = {metric.name: Measure.of(metric) for metric in family.metrics}
+    measures = {metric.name: metric for metric in family.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
     verdict, mark = _mark(run)
@@ -131,16 +131,16 @@ def _mark(run: RunFolder) -> tuple[str, str]:
     return verdict, MARKS.get(verdict, MARKS["not tested"])
 
 
-def _headline(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+def _headline(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
     """The verdict in words and numbers; where the student is not above a plain model on the same inputs, that too."""
     below = beside_plain(run.summary, measures)
     return f"{_verdict(run, arms, measures)}{'; ' * bool(below)}{below}"
 
 
-def _verdict(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+def _verdict(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
     """The verdict with the numbers of the comparison that it is of; where no teacher was asked, that."""
 
-    def value(arm: Any, measure: Measure) -> str:
+    def value(arm: Any, measure: Metric) -> str:
         return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
 
     def words(row: Mapping[str, Any]) -> str:
@@ -229,7 +229,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mapping[str, Any]) -> list[Block]:
+def _arms(arms: Mapping[str, Any], measures: Mapping[str, Metric], about: Mapping[str, Any]) -> list[Block]:
     """Mean and interval of every metric by arm, and the headline of every seed."""
     names = [name for name in measures if any(mapping(mapping(arm).get(name)) for arm in arms.values())]
     if not names:
@@ -280,7 +280,7 @@ def _unfinished(run: RunFolder) -> dict[str, Any]:
     return found
 
 
-def _differences(run: RunFolder, measures: Mapping[str, Measure]) -> Markup | None:
+def _differences(run: RunFolder, measures: Mapping[str, Metric]) -> Markup | None:
     """Every comparison of the headline's metric with its interval against 0."""
     first = next(iter(measures.values()))
     rows = []
@@ -294,7 +294,7 @@ def _differences(run: RunFolder, measures: Mapping[str, Measure]) -> Markup | No
     return figures.differences(rows, label, unit=first.unit)
 
 
-def _drawn(run: RunFolder, measures: Mapping[str, Measure]) -> list[Mapping[str, Any]]:
+def _drawn(run: RunFolder, measures: Mapping[str, Metric]) -> list[Mapping[str, Any]]:
     """Comparisons of the headline's metric of which all is known."""
     keys, first = ("difference", "low", "high"), next(iter(measures))
     return [r for r in run.comparisons if r.get("metric") == first and all(number(r.get(k)) is not None for k in keys)]
@@ -351,8 +351,9 @@ def _epoch(run: RunFolder, shipped: Mapping[str, Any]) -> str:
 
 def _curves(run: RunFolder, order: Sequence[str], metric: Any) -> list[Block]:
     arms = {arm: run.arms.get(arm, []) for arm in order}
-    scores = figures.curves(arms, "validation", metric.name, f"Validation {metric.label} against epoch.")
-    losses = figures.curves(arms, "train", "loss", "Training loss against epoch.")
+    label = f"validation {metric.label}{' (%)' * (metric.scale == 100)}"
+    scores = figures.curves(arms, "validation", metric.name, label)
+    losses = figures.curves(arms, "train", "loss", "training loss")
     drawn = [(scores, f"Validation: {metric.label}."), (losses, "Training loss, mean over each epoch.")]
     kept = [(svg, caption) for svg, caption in drawn if svg]
     caption = "Thin: one seed. Thick: mean over the seeds. Arms that sum other terms cannot be ranked by their loss."
@@ -361,17 +362,7 @@ def _curves(run: RunFolder, order: Sequence[str], metric: Any) -> list[Block]:
 
 def _signals(run: RunFolder) -> list[Block]:
     found, findings = signals.signals_table(run), signals.findings(run)
-    blocks: list[Block] = []
-    if found is not None:
-        rows: list[list[str | Cell]] = [
-            [row.name, *(Cell(cell.text, cell.under) for cell in row.cells)] for row in found.rows
-        ]
-        caption = (
-            "Terms of the loss of the taught arm, first seed, unweighted. Gradients are those of the weighted terms at the "
-            "student's weights (written where training.doctor is set): 1 pulls as strongly as the family's own loss, a "
-            "cosine below 0 pulls against it."
-        )
-        blocks.append(Table("What each signal did", found.head, rows, caption))
+    blocks: list[Block] = [] if found is None else [found]
     if findings:
         blocks.append(Facts("Findings of the doctor", [(str(n), line) for n, line in enumerate(findings, 1)]))
     return blocks

@@ -23,7 +23,7 @@ from stillhouse.core.verdict import compare, in_words, mean_interval, seed_inter
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import differences_text, write_blocks
-from stillhouse.report.verdicts import Measure, direction, gain, shown, spread_words
+from stillhouse.report.verdicts import direction, gain, shown, spread_words
 from stillhouse.report.words import NOTHING, cost_on_axis, interval_words, plain
 from stillhouse.report.words import cost as cost_words
 
@@ -206,7 +206,7 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
 
 
 def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> list[Block]:
-    measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
+    measures = [metric for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
     first = measures[0]
     kinds = cost_kinds(rows)
     table: list[list[str | Cell]] = []
@@ -261,7 +261,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
     return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
 
 
-def _with_unit(measure: Measure) -> str:
+def _with_unit(measure: Metric) -> str:
     return f"{measure.label} (%)" if measure.scale == 100 else measure.label
 
 
@@ -283,7 +283,7 @@ def _settings(settings: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str,
     return Table("Settings that differ", ["", *(row["run"] for row in rows)], table, folded=len(table) > MOST_SETTINGS)
 
 
-def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
+def difference_words(measure: Metric, row: Mapping[str, Any]) -> str:
     """`+1.20 (+0.40 to +2.00), helps` in the unit of the metric, or why there is none."""
     if row.get("difference") is None:
         return str(row.get("why", ""))
@@ -299,7 +299,7 @@ def _too_few(row: Mapping[str, Any]) -> bool:
     return count > 1 and bool(untested(count))
 
 
-def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
+def _difference(measure: Metric, row: Mapping[str, Any]) -> Cell:
     if "difference" not in row:
         return Cell("the first")
     if row["difference"] is None:
@@ -312,13 +312,13 @@ def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
     )
 
 
-def _cell(measure: Measure, found: Mapping[str, Any] | None) -> Cell:
+def _cell(measure: Metric, found: Mapping[str, Any] | None) -> Cell:
     return Cell(NOTHING) if found is None else Cell(shown(measure, found["mean"]), spread_words(measure, found))
 
 
 def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
     """Which run is best; where one has too few seeds, for which no verdict is given anywhere, the scores alone."""
-    measure, sign = Measure.of(metric), -1.0 if metric.lower_is_better else 1.0
+    measure, sign = metric, -1.0 if metric.lower_is_better else 1.0
     scored = [row for row in rows if metric.name in row["metrics"]]
     if not scored:
         raise InputError(f"expected {metric.label} in at least one run, got none")

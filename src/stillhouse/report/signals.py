@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from stillhouse.report.blocks import Cell
+from stillhouse.report.blocks import Table
 from stillhouse.report.read import RunFolder, mapping, number
 from stillhouse.report.words import NOTHING, plain
 
 MOST_FINDINGS = 20
+READ = {"ratio": "gradient, of the task's", "cosine": "cosine with the task's"}  # what the doctor reads of a term
 
 
-@dataclass(frozen=True)
-class Row:
-    """A term, or a figure of a signal."""
-
-    name: str
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Head and rows."""
-
-    head: list[str]
-    rows: list[Row]
-
-
-def signals_table(run: RunFolder) -> Terms | None:
+def signals_table(run: RunFolder) -> Table | None:
     """A row a term of the shipped arm's first seed: first and last value, and the median of the doctor's readings."""
-    taught = _taught(run)
-    if taught is None:
-        return None
-    train, readings = taught
-    names = list(dict.fromkeys(name for record in train for name in mapping(record.get("terms"))))
-    rows = []
-    for name in names:
-        values = [v for r in train if (v := number(mapping(r.get("terms")).get(name))) is not None]
-        pull = [mapping(mapping(r.get("readings")).get(name)) for r in readings]
-        ratios = [v for p in pull if (v := number(p.get("ratio"))) is not None]
-        cosines = [v for p in pull if (v := number(p.get("cosine"))) is not None]
-        cells = [Cell(plain(values[0]) if values else NOTHING), Cell(plain(values[-1]) if values else NOTHING)]
-        cells += [Cell(f"{np.median(v):.3g}" if v else NOTHING) for v in (ratios, cosines)]
-        rows.append(Row(name, cells))
-    figures = list(dict.fromkeys(name for record in train for name in mapping(record.get("figures"))))
-    for name in figures:
-        values = [v for r in train if (v := number(mapping(r.get("figures")).get(name))) is not None]
-        if values:
-            rows.append(Row(name, [Cell(plain(values[0])), Cell(plain(values[-1])), Cell(""), Cell("")]))
-    if not rows:
-        return None
-    return Terms(["", "first value", "last value", "gradient, of the task's", "cosine with the task's"], rows)
+    train, readings = _taught(run) or ([], [])
+    rows: list[list[str]] = []
+    for kind in ("terms", "figures"):
+        for name in dict.fromkeys(name for record in train for name in mapping(record.get(kind))):
+            values = [v for r in train if (v := number(mapping(r.get(kind)).get(name))) is not None]
+            if values or kind == "terms":
+                ends = [plain(values[0]), plain(values[-1])] if values else [NOTHING] * 2
+                rows.append([name, *ends, *(_median(readings, name, key) if kind == "terms" else "" for key in READ)])
+    caption = (
+        "Terms of the loss of the taught arm, first seed, unweighted. Gradients are those of the weighted terms at the "
+        "student's weights (written where training.doctor is set): 1 pulls as strongly as the family's own loss, a "
+        "cosine below 0 pulls against it."
+    )
+    head = ["", "first value", "last value", *READ.values()]
+    return Table("What each signal did", head, rows, caption) if rows else None
+
+
+def _median(readings: Sequence[Mapping[str, Any]], name: str, key: str) -> str:
+    pulls = [number(mapping(mapping(r.get("readings")).get(name)).get(key)) for r in readings]
+    known = [pull for pull in pulls if pull is not None]
+    return f"{np.median(known):.3g}" if known else NOTHING
 
 
 def findings(run: RunFolder) -> list[str]:

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from stillhouse.core.family import Metric
 from stillhouse.core.verdict import standing, untested, verdict_of
 from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MINUS, NOTHING, Sentence, lead, plain, subject
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How a metric is written (see `core.family.Metric`)."""
-
-    name: str
-    label: str
-    unit: str
-    items: str
-    lower_is_better: bool
-    scale: float
-    digits: int
-
-    @classmethod
-    def of(cls, metric: Any) -> Measure:
-        """Of a family's metric."""
-        return cls(**{name: getattr(metric, name) for name in cls.__dataclass_fields__})
-
-
-def shown(measure: Measure, value: Any) -> str:
+def shown(measure: Metric, value: Any) -> str:
     """A value of a metric, scaled.
 
     Example:
-        >>> points = Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
         >>> shown(points, 0.9712).replace(GAP, " "), shown(points, None)
         ('97.12 %', '–')
     """
@@ -44,11 +26,11 @@ def shown(measure: Measure, value: Any) -> str:
     return f"{text}{GAP}%" if measure.scale == 100 else text
 
 
-def spread_words(measure: Measure, found: Mapping[str, Any]) -> str:
+def spread_words(measure: Metric, found: Mapping[str, Any]) -> str:
     """The 95 % interval of a mean; of seeds too few for one the value of each; empty if unknown.
 
     Example:
-        >>> bits = Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
+        >>> bits = Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
         >>> spread_words(bits, {"low": 1.0, "high": 2.0, "values": [1.4, 1.5, 1.6]})
         '1.00 to 2.00'
         >>> spread_words(bits, {"low": 0.0, "high": 9.0, "values": [1.4, 1.6]})
@@ -61,11 +43,11 @@ def spread_words(measure: Measure, found: Mapping[str, Any]) -> str:
     return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
 
 
-def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> Sentence:
+def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> Sentence:
     """One comparison of `summary.json` as a plain sentence.
 
     Example:
-        >>> bits = Measure("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 4)
+        >>> bits = Metric("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 4)
         >>> row = {"name": "spikes", "arm": "kd", "control": "dense", "metric": "bits_per_byte", "verdict": "hurts",
         ...        "difference": -0.18, "low": -0.2, "high": -0.16, "seeds": 3, "items": 512}
         >>> found = sentence(row, {"kd": {"bits_per_byte": {"mean": 1.9}}, "dense": {"bits_per_byte": {"mean": 1.72}}},
@@ -96,12 +78,12 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
 
 
 def sentences(
-    rows: Iterable[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Measure]
+    rows: Iterable[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Metric]
 ) -> list[Sentence]:
     """All comparisons; those that one reason leaves without a verdict are one sentence, which lists them.
 
     Example:
-        >>> points = Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
         >>> row = {"arm": "kd", "metric": "accuracy", "verdict": "not tested", "difference": 0.01, "seeds": 1}
         >>> rows = [{**row, "name": "teacher", "control": "no-kd"}, {**row, "name": "clauses", "control": "mlp"}]
         >>> (found,) = sentences(rows, {}, {"accuracy": points})
@@ -123,7 +105,7 @@ def sentences(
     return kept
 
 
-def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure]) -> str:
+def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, Metric]) -> str:
     """A reason and what it is the reason of, metric by metric, with the difference where there is one."""
     by_metric: dict[str, list[str]] = {}
     for row in rows:
@@ -137,11 +119,11 @@ def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, 
     return f"{why}{'; ' if known else ': '}{'; '.join(parts)}"
 
 
-def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
     """Where the shipped student stands beside the plain models of a run, if it is not above them; empty where it is.
 
     Example:
-        >>> points = Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
         >>> row = {"arm": "kd", "control": "linear", "metric": "accuracy", "verdict": "hurts", "seeds": 3, "difference": -0.05}
         >>> found = {"shipped": {"arm": "kd"}, "plain": {"linear": "a linear classifier"}, "comparisons": [row],
         ...          "arms": {"linear": {"accuracy": {"mean": 0.625}}, "kd": {"accuracy": {"mean": 0.575}}}}
@@ -162,20 +144,20 @@ def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Measure]) ->
     return f"the student ({own}) is {' and '.join(found)}" if found else ""
 
 
-def direction(measure: Measure) -> str:
+def direction(measure: Metric) -> str:
     """The one sign of differences in words: a difference is a gain, above 0 the arm is better, whichever way the metric goes.
 
     Example:
-        >>> direction(Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4))
+        >>> direction(Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4))
         'right of 0 is better; of bits per byte less is better: a difference is how much less it is'
-        >>> direction(Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2))
+        >>> direction(Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2))
         'right of 0 is better'
     """
     turned = f"; of {measure.label} less is better: a difference is how much less it is"
     return f"right of 0 is better{turned * measure.lower_is_better}"
 
 
-def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]) -> list[float]:
+def _each_seed(measure: Metric, row: Mapping[str, Any], arms: Mapping[str, Any]) -> list[float]:
     """The gain under each seed where there are some, and too few for an interval; else []."""
     seeds = number(row.get("seeds")) or 0
     if seeds < 2 or not untested(int(seeds)):
@@ -189,15 +171,15 @@ def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]
     return [sign * (arm - control) for arm, control in zip(*values)]
 
 
-def gain(measure: Measure, value: float, *, unit: bool = False) -> str:
+def gain(measure: Metric, value: float, *, unit: bool = False) -> str:
     """A difference as `summary.json` has it (above 0 the arm is better): signed, or where less is better in words.
 
     A sign there would be that of the gain to one reader and that of the figures to the next.
 
     Example:
-        >>> gain(Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4), -0.0022)
+        >>> gain(Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4), -0.0022)
         '0.0022 worse'
-        >>> gain(Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2), 0.012, unit=True).replace(GAP, " ")
+        >>> gain(Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2), 0.012, unit=True).replace(GAP, " ")
         '+1.20 points'
     """
     value = measure.scale * value
@@ -214,7 +196,7 @@ def gain(measure: Measure, value: float, *, unit: bool = False) -> str:
     return f"{value:+.{measure.digits}f}".replace("-", MINUS) + named
 
 
-def _difference(measure: Measure, ends: list[float], each: list[float], *, alone: bool) -> str:
+def _difference(measure: Metric, ends: list[float], each: list[float], *, alone: bool) -> str:
     """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of few seeds.
 
     Of one seed alone nothing is claimed, wherever its interval over test items lies.

@@ -75,7 +75,7 @@ def _explore(words: Sequence[str]) -> int:
     parser.add_argument("--limit", type=int, default=5000, help="rows on the page, at most [5000]")
     parser.add_argument("--neighbors", type=int, default=10, help="neighbours of a row on either side [10]")
     options = parser.parse(words)
-    from stillhouse.families.embed.use import explore
+    from stillhouse.families.embed.evaluate import explore
 
     page = explore(
         options.folder,

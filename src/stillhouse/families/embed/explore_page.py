@@ -89,13 +89,16 @@ def write_explorer(
         raise InputError(
             f"codes: expected finite numbers, got NaN or infinite ones in row {bad[0]} and {len(bad) - 1} more"
         )
-    names, ids = _categories(rows.labels, n)
+    for name, column in (("texts", rows.texts), ("labels", rows.labels)):
+        if column is not None and len(column) != n:
+            raise InputError(f"{name}: expected {n}, one a row of codes, got {len(column)}")
+    names, ids = _categories(rows.labels)
     about = {
         "rows": n,
         "width": d,
         "codes": _base64(codes.astype("<f4")),
         "axes": _axes(axes, d),
-        "texts": _texts(rows.texts, n),
+        "texts": None if rows.texts is None else [str(text) for text in rows.texts],
         "labels": names,
         "label": ids,
         "teacher": _neighbours("teacher_neighbours", rows.teacher_neighbours, n),
@@ -137,14 +140,6 @@ def _axes(axes: Sequence[str | Sequence[str]] | None, d: int) -> list[list[str]]
     return named
 
 
-def _texts(texts: Sequence[str] | None, n: int) -> list[str] | None:
-    if texts is None:
-        return None
-    if len(texts) != n:
-        raise InputError(f"texts: expected {n}, one a row of codes, got {len(texts)}")
-    return [str(text) for text in texts]
-
-
 def _numbers(numbers: np.ndarray | None, n: int) -> str | None:
     if numbers is None:
         return None
@@ -156,12 +151,10 @@ def _numbers(numbers: np.ndarray | None, n: int) -> str | None:
     return _base64(numbers.astype("<f8"))  # whole up to 2^53, as numbers of JavaScript are
 
 
-def _categories(labels: Sequence[Any] | np.ndarray | None, n: int) -> tuple[list[list[Any]], str | None]:
+def _categories(labels: Sequence[Any] | np.ndarray | None) -> tuple[list[list[Any]], str | None]:
     """The different labels with their counts, the most frequent first, and the number of each row's as base64."""
     if labels is None:
         return [], None
-    if len(labels) != n:
-        raise InputError(f"labels: expected {n}, one a row of codes, got {len(labels)}")
     named = ["no label" if missing else str(label) for label, missing in zip(labels, missing_labels(labels))]
     counts = Counter(named).most_common()
     place = {name: number for number, (name, _) in enumerate(counts)}

@@ -10,13 +10,12 @@ OUT, beside what every run has:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -28,16 +27,14 @@ from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import SHIPPED
-from stillhouse.core.hashes import verify_files
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.model_card import CARDS, write_card
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.records import read_object
-from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import OutputSpec
-from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
-from stillhouse.families.embed.judge import CODES, figures, levels, neighbours_compared, teacher_figures
+from stillhouse.families.embed.data.rows import LessonRows, VectorTeacher
+from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob
 from stillhouse.families.embed.light import FAR, NEAR, EmbedLight
 from stillhouse.families.embed.material import (
     LENGTHS_DIFFER,
@@ -50,24 +47,14 @@ from stillhouse.families.embed.material import (
 )
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
-from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
-from stillhouse.families.embed.samples import neighbour_samples
+from stillhouse.families.embed.score import grade, neighbour_samples, score, share_kept
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
-from stillhouse.families.embed.text import WEIGHTS, TextEmbedder, fit_text_student
+from stillhouse.families.embed.text import TextEmbedder, fit_text_student
 from stillhouse.layers.taps import Tapped
 from stillhouse.training.config import TrainingConfig
 
 SHIPPED_TEXT = "text-student"
-PACKAGES = {
-    "umap": ("umap", "'stillhouse[embeddings]'"),
-    "pacmap": ("pacmap", "pacmap"),
-    "localmap": ("pacmap", "pacmap"),
-}
-SCALE_ROWS = 20_000
-GRADE_NUMBERS = 5  # principal axes whose neighbours a teacher is graded by
-GRADE_ROWS = 12  # fewest rows whose neighbours are compared
-NOISE_ROWS = 1000  # of noise, at least, to know its neighbours by
 EmbedLab = Lab[EmbedRunConfig, Material]
 
 
@@ -101,7 +88,10 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def data(self, config: EmbedRunConfig, log: Callable[[str], None]) -> Material:
         """Open, check and split the vectors."""
-        _check_packages(config)
+        if "umap" in config.anchors and find_spec("umap") is None:  # found out at the end, hours would seem lost
+            raise InputError(
+                "anchors: 'umap' needs a package that is not installed: pip install 'stillhouse[embeddings]'; or leave it out"
+            )
         material = open_material(config)
         sizes = ", ".join(f"{count:,} {split}" for split, count in material.data.sizes.items())
         log(f"{material.name}: {sizes} vectors of {material.data.width}")
@@ -148,40 +138,8 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         return str(teacher.train.store.scan.sha256)
 
     def grade(self, teacher: VectorTeacher, config: EmbedRunConfig, data: Material) -> Grade:
-        """Whether near and far mean anything: neighbours of held-out rows that five principal axes keep, against noise.
-
-        Five numbers of noise keep some neighbours too, the more the narrower it is: chance is what they keep of as many normal
-        rows of this width. The axes are fitted on one half of the training rows and judged on the other, which is more rows
-        than a small validation split has.
-        """
-        rows = data.anchor_vectors(SCALE_ROWS)
-        judged = rows[1::2]
-        judged = judged[sample_rows(len(judged), config.lesson.validation_rows)]
-        if len(judged) < GRADE_ROWS:
-            raise InputError(
-                f"{config.data.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "
-                f"{len(rows)}"
-            )
-        k = min(NEIGHBORS, (len(judged) - 1) // 2)
-        width = min(GRADE_NUMBERS, rows.shape[1] - 1)
-        codes = fit_anchor("pca", rows[::2], width, normalize=data.normalize)(judged)
-        kept = _kept(judged, [codes], k, data.metric)
-        # one draw of few rows is itself luck
-        rng, draws = np.random.default_rng(0), -(-NOISE_ROWS // len(judged))
-        chances = [_of_noise(judged.shape, rng, width, k, normalize=data.normalize) for _ in range(draws)]
-        chance = np.concatenate(chances)
-        # rows that are near to each other share neighbours, so that n rows are worth fewer independent ones: twice the 95 %
-        # interval of the difference
-        spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
-        facts = {
-            "width": data.data.width,
-            "rows": len(judged),
-            "guessing": k / (len(judged) - 1),
-            **teacher_figures(data),
-        }
-        metric = f"share of the {k} nearest that {width} principal axes keep"
-        score = float(kept.mean())
-        return Grade(teacher.name, score, score - spread, float(chance.mean()), metric, facts)
+        """Whether near and far mean anything: neighbours that principal axes keep, against noise."""
+        return grade(teacher.name, data, config.lesson.validation_rows, NEIGHBORS)
 
     def prepare(self, lab: EmbedLab) -> None:
         """The neighbours of the training rows, found once; of a curriculum of temperatures, what to expect of it."""
@@ -283,7 +241,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         if not isinstance(student, EmbeddingStudent):
             # neighbour by neighbour: all at once would be ten copies of the vectors
             return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
-        return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1], "euclidean")
+        return 1.0 - share_kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1], "euclidean")
 
     def labels(self, lab: EmbedLab) -> np.ndarray:
         """All rows are of one class: a curriculum takes them as they are hard."""
@@ -301,13 +259,8 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def score(self, model: Any, arm: Arm, seed: int, lab: EmbedLab) -> Scores:
         """Neighbours and distances that the codes of the test rows keep, at every level."""
-        encode = _encoder(model, lab.data)
-        codes = np.asarray(encode(lab.data.test), np.float32)
-        first = codes[:, : lab.config.student.levels[0]]
-        k = neighbours_compared(len(first))
-        rows = row_quality(lab.data.test_vectors, first, k=k, metric=lab.data.metric)
-        scalars = {**figures(lab.data, first, encode, lab.config), **levels(lab.data, codes, lab.config)}
-        return Scores(rows, scalars, {CODES: {"test": codes}}, getattr(model, "facts", {}))
+        facts = getattr(model, "facts", {})
+        return score(lab.data, _encoder(model, lab.data), lab.config.student.levels, facts)
 
     def save(self, folder: Path, model: EmbeddingStudent, choice: Any, lab: EmbedLab) -> None:
         """Weights and a card that numpy alone can use."""
@@ -326,17 +279,16 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
             for seed in range(lab.config.seeds_of(arm)):
                 if lab.folder.result(arm, seed)["best_epoch"] == 0:
                     lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
-        card = read_object(path / SHIPPED / records.CARD, CARDS)
-        result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
-        write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
+        shipped = {SHIPPED: (STUDENT, summary["shipped"]["seed"])}
+        if lab.config.text is not None:
+            shipped[SHIPPED_TEXT] = (TEXT, lab.folder.ship(TEXT, lab.config.seeds, SHIPPED_TEXT))
+        for name, (arm, seed) in shipped.items():
+            card = read_object(path / name / records.CARD, CARDS)
+            card["metrics"] = {**card.get("metrics", {}), **lab.folder.result(arm, seed)["metrics"]}
+            write_card(path / name, card)
         codes = lab.data.codes(self.load(path / SHIPPED).encode, lab.data.test)[:, : lab.config.student.levels[0]]
         store, vectors = lab.data.data.store, lab.data.test_vectors
         summary["samples"] = neighbour_samples(store, lab.data.test, vectors, codes, lab.data.metric)
-        if lab.config.text is not None:
-            scores = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
-            best = max(range(len(scores)), key=lambda seed: scores[seed])
-            shipped = {"shipped": {"arm": TEXT, "seed": best}}
-            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, shipped)
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Weights, and multiply-adds of a row: each weight of a matrix is used once."""
@@ -347,23 +299,15 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def predictor(self, folder: Path) -> Any:
         """Vectors, or texts, into codes."""
-        from stillhouse.families.embed.codes import CodePredictor
+        from stillhouse.families.embed.predict import CodePredictor
 
         return CodePredictor(folder)
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Figures of a student on the test rows of its run, or of other vectors (`vectors`, `key`, `limit`)."""
-        from stillhouse.families.embed.use import evaluate
+        from stillhouse.families.embed.evaluate import evaluate
 
-        found = evaluate(folder, **choices)
-        student = found["methods"]["student"]
-        return {
-            "data": found["data"],
-            "rows": found["rows"],
-            **student["rows"],
-            **student["local"],
-            **student["global"],
-        }
+        return evaluate(folder, **choices)
 
     def exports(self) -> Mapping[str, Target]:
         """One folder for those who use it; each holds its codes against the network's."""
@@ -431,23 +375,6 @@ def fit_text(lab: EmbedLab, seed: int) -> Any:
     return student
 
 
-def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: int, *, normalize: bool) -> np.ndarray:
-    """(n,) share of its k nearest that each row of normal noise keeps in so many numbers."""
-    noise = rng.normal(size=shape)
-    if normalize:
-        noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    # all directions of normal noise are alike: any of its numbers are as good as principal axes
-    some = [noise[:, at : at + width] for at in range(0, min(5 * width, shape[1] - width + 1), width)]
-    return _kept(noise, some, k, "euclidean")
-
-
-def _kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int, metric: Literal["cosine", "euclidean"]) -> np.ndarray:
-    """(n,) share of each row's k nearest that its codes keep; mean over several codes."""
-    near = nearest_neighbors(wide, k, metric=metric)[:, :, None]
-    found = [(near == nearest_neighbors(c, k, metric="euclidean")[:, None, :]).any(2).mean(1) for c in codes]
-    return np.asarray(np.mean(found, axis=0))
-
-
 def _encoder(model: Any, data: Material) -> Callable[[Any], np.ndarray]:
     """Row numbers of the store -> codes, for a student, a text student and a control alike."""
     if isinstance(model, EmbeddingStudent):
@@ -467,28 +394,6 @@ def _spec(example: torch.Tensor, student: Any, features: tuple[str, ...]) -> Out
         tapped.close()
     shapes = {name: tuple(x.shape[1:]) for name, x in found.features.items()}
     return OutputSpec(0, {**shapes, CODE: tuple(found.logits.shape[1:])})
-
-
-def _check_packages(config: EmbedRunConfig) -> None:
-    """Before anything is trained: an anchor that cannot be fitted would be found out at the end."""
-    for name in config.anchors:
-        module, wanted = PACKAGES.get(name, (None, ""))
-        if module is not None and find_spec(module) is None:
-            raise InputError(
-                f"anchors: {name!r} needs a package that is not installed: pip install {wanted}; or leave it out"
-            )
-
-
-def _copy(source: Path, target: Path, more: dict[str, Any]) -> None:
-    """A text student: weights, then the card, whose being there means that all is there."""
-    import shutil
-
-    verify_files(source, read_object(source / records.CARD, {}))
-    target.mkdir(parents=True, exist_ok=True)
-    (target / records.CARD).unlink(missing_ok=True)
-    shutil.copyfile(source / WEIGHTS, target / WEIGHTS)
-    card, result = read_object(source / records.CARD, CARDS), read_object(source / records.RESULT, records.FIGURES)
-    write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
 
 
 FAMILY = EmbedFamily()

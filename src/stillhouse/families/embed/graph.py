@@ -22,7 +22,6 @@ from stillhouse.core.checks import InputError
 Read = Callable[[NDArray[np.int64]], Tensor]
 EXACT_ROWS = 50_000
 BLOCK_ROWS = 16_384
-CHUNK_ROWS = 1024
 SAMPLE_ROWS = 20_000
 REDUCED = 64  # principal axes that a search within blocks looks at
 
@@ -34,7 +33,6 @@ def neighbor_graph(
     k: int,
     form: Literal["auto", "exact", "blocks"] = "auto",
     seed: int = 0,
-    on_progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.int32]:
     """The k nearest other rows of every row, by Euclidean distance (cosine, for rows of length 1).
 
@@ -44,7 +42,6 @@ def neighbor_graph(
         k: how many, below N; a block smaller than that gives fewer, and repeats them.
         form: `exact` over all, `blocks` within random blocks; `auto` is exact up to 50 000 rows.
         seed: draws blocks and the sample that axes are fitted on.
-        on_progress: called with the number of rows that are done.
 
     Returns:
         (N, k) positions, nearest first.
@@ -61,37 +58,31 @@ def neighbor_graph(
         raise InputError(f"k: expected 1 to {rows - 1} (all {rows} rows but the row itself), got {k}")
     everything = np.arange(rows, dtype=np.int64)
     if form == "exact" or (form == "auto" and rows <= EXACT_ROWS):
-        return _within(read(everything), k, on_progress, 0).astype(np.int32)
+        return _within(read(everything), k).astype(np.int32)
     rng = np.random.default_rng(seed)
     reduced = _reduced(read, everything, rng)
     order = rng.permutation(rows)
     graph = np.empty((rows, k), np.int32)
-    done = 0
     for block in np.array_split(order, -(-rows // BLOCK_ROWS)):
-        found = _within(reduced[torch.from_numpy(block)], min(k, len(block) - 1), on_progress, done)
+        found = _within(reduced[torch.from_numpy(block)], min(k, len(block) - 1))
         found = found[:, np.arange(k) % found.shape[1]]
         graph[block] = block[found]
-        done += len(block)
     return graph
 
 
-def _within(x: Tensor, k: int, on_progress: Callable[[int], None], done: int) -> NDArray[np.int64]:
-    square = x.square().sum(dim=1)
-    found = []
-    for start in range(0, len(x), CHUNK_ROWS):
-        some = x[start : start + CHUNK_ROWS]
-        # |a|^2 of the row is left out: it does not change the order
-        distances = square[None, :] - 2 * (some @ x.t())
-        distances[torch.arange(len(some)), torch.arange(start, start + len(some))] = torch.inf
-        found.append(distances.topk(k, dim=1, largest=False).indices)
-        on_progress(done + start + len(some))
-    return torch.cat(found).numpy()
+def _within(x: Tensor, k: int) -> NDArray[np.int64]:
+    from sklearn.neighbors import NearestNeighbors
+
+    found: NDArray[np.int64] = (
+        NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(return_distance=False)
+    )
+    return found
 
 
 def _reduced(read: Read, everything: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-    sample = read(np.sort(rng.permutation(everything)[:SAMPLE_ROWS])).double()
-    mean = sample.mean(dim=0)
-    _, axes = torch.linalg.eigh((sample - mean).t() @ (sample - mean))
-    first = axes[:, -REDUCED:].float()
+    from sklearn.decomposition import PCA
+
+    sample = read(np.sort(rng.permutation(everything)[:SAMPLE_ROWS]))
+    axes = PCA(min(REDUCED, *sample.shape), svd_solver="covariance_eigh").fit(sample)
     chunks = np.array_split(everything, -(-len(everything) // BLOCK_ROWS))
-    return torch.cat([(read(some) - mean.float()) @ first for some in chunks])
+    return torch.cat([torch.from_numpy(axes.transform(read(some))) for some in chunks])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,86 +19,28 @@ from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.processes import share
 from stillhouse.core.sample import sample_rows
-from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.embed.data.vectors import VectorStore
+from stillhouse.core.types import Batch, Outputs, Progress
+from stillhouse.families.embed.data.rows import LessonRows, VectorRows
 from stillhouse.families.embed.lesson import PERPLEXITY, EmbeddingLessonConfig
-from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
+from stillhouse.families.embed.metrics.neighbourhood import kept_neighbors, nearest_neighbors
 from stillhouse.families.embed.students import level_weights, prefixes
 from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStudent
-from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
-from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
+from stillhouse.losses.relations import pearson_of_distances
 from stillhouse.training.distillation import DistillJob, Listening, gathered
 from stillhouse.training.job import Terms, Validation
 
 Index = NDArray[np.int64]
-MEMORY_BYTES = 1 << 30  # training vectors up to here are held in memory, more are read as they are needed
-CODE, VECTOR = "code", "vector"  # names of the student's codes and the teacher's vectors as features of signals
+CODE = "code"  # the student's codes as a feature of signals
 NEIGHBORS = 10  # of the validation score
 FEW_VALIDATION = 1000  # rows up to which the best of many epochs is luck
 PAIRS = 100_000
 GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
-TRIPLES = 50_000
 POLE_ROWS = 64
 DECODER_HIDDEN = 256
 PART = 1_000_000_007  # between the seeds of micro-batches
 FEWEST = 4  # rows that a relation is between
-
-
-class VectorRows:
-    """Some rows of a store as tensors, by position: of length 1 if asked for, in memory if they fit."""
-
-    def __init__(self, store: VectorStore, rows: Index, *, normalize: bool, in_memory: bool | None = None) -> None:
-        self.store, self.rows, self.normalize = store, np.asarray(rows, np.int64), normalize
-        small = len(self.rows) * store.width * 4 <= MEMORY_BYTES
-        self.held = self._read(self.rows) if (small if in_memory is None else in_memory) else None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __call__(self, positions: Index | Tensor) -> Tensor:
-        """(n, D) float32 of positions 0..N - 1 in the order asked for."""
-        at = torch.as_tensor(positions)
-        return self.held[at] if self.held is not None else self._read(self.rows[at.numpy()])
-
-    def _read(self, rows: Index) -> Tensor:
-        x = torch.from_numpy(self.store.read(rows))
-        return nn.functional.normalize(x, dim=1) if self.normalize else x
-
-
-@dataclass(frozen=True)
-class Poles:
-    """Training rows that are known to lie at one end of an axis.
-
-    Attributes:
-        positions: (M) positions among the training rows.
-        axes: (M) numbers of axes.
-        signs: (M) -1 or +1.
-    """
-
-    positions: Tensor
-    axes: Tensor
-    signs: Tensor
-
-
-class VectorTeacher:
-    """The vectors themselves as a teacher: its feature `vector` is what it put out for each training row.
-
-    Args:
-        train: training rows.
-        name: of the teacher.
-    """
-
-    def __init__(self, train: VectorRows, name: str) -> None:
-        self.train, self.name = train, name
-        self.spec = OutputSpec(0, {VECTOR: (train.store.width,)})
-        self.params = 0
-
-    def __call__(self, batch: Batch) -> Outputs:
-        """The vectors (B, D) of a batch's rows."""
-        vectors = self.train(batch.index).to(batch.inputs.device)
-        return Outputs(vectors.new_zeros(len(vectors), 0), {VECTOR: vectors})
 
 
 class _Learned(nn.Module):
@@ -116,23 +58,6 @@ class _Learned(nn.Module):
             if rebuild
             else None
         )
-
-
-@dataclass(frozen=True)
-class LessonRows:
-    """The rows of a lesson.
-
-    Attributes:
-        train: training rows.
-        validation: held-out rows, of which at most `validation_rows` are scored.
-        graph: (N, k) neighbors of the training rows; None draws none.
-        poles: rows at known ends of axes.
-    """
-
-    train: VectorRows
-    validation: VectorRows
-    graph: NDArray[np.int32] | None = None
-    poles: Poles | None = None
 
 
 class EmbeddingJob(DistillJob):
@@ -180,11 +105,11 @@ class EmbeddingJob(DistillJob):
         if self.graph is not None and len(self.graph) != len(train):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
         assert lesson.perplexity is not None
-        highest = max(lesson.perplexity, lesson.start_perplexity or 0.0)
         fewest = min(together, len(train)) // 2
-        if lesson.neighbor_weight and not lesson.tau and highest >= fewest:
+        if lesson.neighbor_weight and not lesson.tau and lesson.perplexity >= fewest:
             raise InputError(
-                f"perplexity: expected below half of a batch ({fewest} of {len(train)} training rows), got {highest:g}"
+                f"perplexity: expected below half of a batch ({fewest} of {len(train)} training rows), got "
+                f"{lesson.perplexity:g}"
             )
         if lesson.class_weight and model.config.levels != (train.store.width,):
             raise InputError(
@@ -278,7 +203,8 @@ class EmbeddingJob(DistillJob):
     def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
         """Neighbors and distances at every level, and what keeps the axes apart, spread and named."""
         codes, vectors, random, generator = student_out.logits, self.vectors, self.random, self.generator
-        self.now = {"tau": self._tau(progress)} if self.lesson.tau else {"perplexity": self._perplexity(progress)}
+        lesson = self.lesson
+        self.now = {"tau": self._tau(progress)} if lesson.tau else {"perplexity": lesson.perplexity or PERPLEXITY}
         terms: Terms = {}
         for number, (code, weight) in enumerate(zip(prefixes(codes, self.embedder.config.levels), self.weights)):
             name = "" if len(self.weights) == 1 else f"/{code.shape[1]}"
@@ -287,7 +213,7 @@ class EmbeddingJob(DistillJob):
                 terms[f"neighbors{name}"] = (weight * self.lesson.neighbor_weight, value)
             if weight and self.lesson.global_weight:
                 value = self._far(code[:random], vectors[:random], generator)
-                terms[f"{self.lesson.global_loss}{name}"] = (weight * self.lesson.global_weight, value)
+                terms[f"pearson{name}"] = (weight * self.lesson.global_weight, value)
             if number == 0:
                 terms |= self._regularizers(code)
         if self.lesson.class_weight:
@@ -304,13 +230,7 @@ class EmbeddingJob(DistillJob):
     def _first_term(self) -> str:
         """What optimizers and the doctor hold the others against: neighbors, distances, classes, or the vector rebuilt."""
         number = next((n for n, weight in enumerate(self.weights) if weight), None)
-        kind = (
-            "neighbors"
-            if self.lesson.neighbor_weight
-            else self.lesson.global_loss
-            if self.lesson.global_weight
-            else None
-        )
+        kind = "neighbors" if self.lesson.neighbor_weight else "pearson" if self.lesson.global_weight else None
         if number is None or kind is None:
             return "classes" if self.lesson.class_weight else "reconstruction"
         width = sum(self.embedder.config.levels[: number + 1])
@@ -320,21 +240,14 @@ class EmbeddingJob(DistillJob):
         if self.lesson.tau:
             return cosine_neighbor_kl(code, vectors, tau=self.now["tau"]).mean()
         perplexity = self.now["perplexity"]
-        degrees = math.inf if self.lesson.tail == "gaussian" else self.lesson.degrees or float(code.shape[1])
-        nearest = math.ceil(3 * perplexity)
+        # Student's t, of as many degrees as the code has numbers: what is far may move further
+        nearest, degrees = math.ceil(3 * perplexity), float(code.shape[1])
         return neighbor_kl(code, vectors, perplexity=perplexity, degrees=degrees, nearest=nearest).mean()
 
     def _far(self, code: Tensor, vectors: Tensor, generator: torch.Generator) -> Tensor:
         chosen = torch.randperm(len(code), generator=generator)[:GLOBAL_ROWS].to(code.device)
         code, vectors = code[chosen], vectors[chosen]
-        if self.lesson.global_loss == "pearson":
-            return pearson_of_distances(code, vectors)
-        if self.lesson.global_loss == "rkd-distance":
-            return rkd_distance(code, vectors)
-        if self.lesson.global_loss == "cka":
-            return cka_loss(code, vectors)
-        draw = torch.Generator(device=code.device).manual_seed(int(torch.randint(1 << 30, (), generator=generator)))
-        return rkd_angle(code, vectors, triples=TRIPLES, generator=draw)
+        return pearson_of_distances(code, vectors)
 
     def _regularizers(self, code: Tensor) -> Terms:
         terms: Terms = {}
@@ -358,13 +271,6 @@ class EmbeddingJob(DistillJob):
 
     def _stretched(self, codes: Tensor) -> Tensor:
         return codes if self.learned.log_stretch is None else codes * self.learned.log_stretch.exp()
-
-    def _perplexity(self, progress: Progress) -> float:
-        """Falling by equal ratios from start to end."""
-        end, start = self.lesson.perplexity or PERPLEXITY, self.lesson.start_perplexity
-        if start is None:
-            return end
-        return float(start * (end / start) ** min(1.0, progress.fraction / self.lesson.curriculum_share))
 
     def _tau(self, progress: Progress) -> float:
         """The temperature of the stage: stages are equal shares of the run."""
@@ -459,21 +365,13 @@ class _Judge:
 
         codes = model.encode(self.vectors)
         if not np.isfinite(codes).all():
-            return Validation({"knn_overlap@10": None, "spearman": None}, (-1.0,))
+            return Validation({"knn_overlap": None, "spearman": None}, (-1.0,))
         first = codes[:, : model.config.levels[0]]
         near = nearest_neighbors(first, NEIGHBORS, metric="euclidean")
-        overlap = overlap_of_neighbors(self.neighbors, near)
+        kept = kept_neighbors(self.neighbors, near)
         apart = self._apart(first)
         rank = 0.0 if np.ptp(apart) == 0 else float(spearmanr(self.distances, apart).statistic)
-        few = len(near) <= FEW_VALIDATION
-        luck = _standard_error(self.neighbors, near) if few else 0.0
-        return Validation({"knn_overlap@10": overlap, "spearman": rank}, ((overlap + rank) / 2,), luck)
-
-
-def _standard_error(teacher: Index, student: Index) -> float:
-    """Of the mean share of neighbours kept: rows differ, and a few rows' mean with them.
-
-    Source: Breiman et al. 1984 (the one-standard-error rule).
-    """
-    kept = (teacher[:, :, None] == student[:, None, :]).any(2).mean(1)
-    return float(kept.std(ddof=1) / len(kept) ** 0.5)
+        overlap, share = float(kept.mean()), kept.mean(1)
+        # the one-standard-error rule (Breiman et al. 1984): rows differ, and a few rows' mean with them
+        luck = float(share.std(ddof=1) / len(share) ** 0.5) if len(share) <= FEW_VALIDATION else 0.0
+        return Validation({"knn_overlap": overlap, "spearman": rank}, ((overlap + rank) / 2,), luck)

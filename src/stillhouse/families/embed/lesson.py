@@ -28,29 +28,14 @@ class EmbeddingLessonConfig:
         gt=1,
         description="effective number of neighbors of a row in its batch [10; 40 of up to 5 000 training rows]",
     )
-    start_perplexity: float | None = Field(
-        default=None,
-        gt=1,
-        description="perplexity at the start, falling: the large before the small [the same throughout]",
-    )
-    curriculum_share: float = Field(
-        default=0.5, gt=0, le=1, description="share of the run after which perplexity is at its end"
-    )
     tau: tuple[float, ...] = Field(
         default=(),
         description="in place of perplexity: a temperature of the rows' cosines, or one a stage, as 4,2,0.5 (output sphere); no"
         " falling schedule was better than one temperature",
     )
-    tail: Literal["student", "gaussian"] = Field(
-        default="student", description="student: a tail that lets what is far move further; gaussian: none"
+    global_weight: float = Field(
+        default=1.0, ge=0, description="weight of the correlation of distances: how far the rest is"
     )
-    degrees: float | None = Field(
-        default=None, gt=0, description="of tail student: degrees of freedom, 1 is Cauchy [numbers of the code]"
-    )
-    global_loss: Literal["pearson", "rkd-distance", "rkd-angle", "cka"] = Field(
-        default="pearson", description="how far pairs are compared: correlation of distances, RKD, centered alignment"
-    )
-    global_weight: float = Field(default=1.0, ge=0, description="weight of that: how far the rest is")
     class_weight: float = Field(
         default=0.0,
         ge=0,
@@ -94,19 +79,8 @@ class EmbeddingLessonConfig:
                 "neighbor_weight, global_weight, class_weight, reconstruction_weight: expected one above 0, got nothing to "
                 "learn"
             )
-        if self.tail == "gaussian" and self.degrees is not None:
-            raise ValueError("degrees: a gaussian has none; leave it out, or take tail: student")
-        if self.start_perplexity is not None and self.start_perplexity <= (self.perplexity or PERPLEXITY):
-            raise ValueError(
-                f"start_perplexity: expected above perplexity ({self.perplexity or PERPLEXITY:g}), since it falls, got "
-                f"{self.start_perplexity:g}"
-            )
         if any(tau <= 0 for tau in self.tau):
             raise ValueError(f"tau: expected temperatures above 0, got {self.tau}")
-        if self.tau and (self.start_perplexity is not None or self.tail == "gaussian" or self.degrees is not None):
-            raise ValueError(
-                "tau: takes the place of perplexity, tail and degrees; leave start_perplexity, tail, degrees out"
-            )
         if any(weight < 0 for weight in self.level_weights):
             raise ValueError(f"level_weights: expected numbers from 0, got {self.level_weights}")
 
@@ -132,9 +106,7 @@ class EmbeddingLessonConfig:
             (40.0, 0.5)
         """
         few = rows <= FEW_ROWS
-        perplexity = PERPLEXITY
-        if few and self.start_perplexity is None:
-            perplexity = max(PERPLEXITY, min(PERPLEXITY_OF_FEW, min(batch, rows) / 8))
+        perplexity = max(PERPLEXITY, min(PERPLEXITY_OF_FEW, min(batch, rows) / 8)) if few else PERPLEXITY
         found = self.perplexity if self.perplexity is not None else perplexity
         mix = self.mix if self.mix is not None else MIX_OF_FEW if few else 0.0
         return replace(self, perplexity=found, mix=mix)

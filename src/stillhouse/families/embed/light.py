@@ -50,7 +50,7 @@ class EmbedLight(Light):
 
     def opened(self, place: Path) -> Predictor | None:
         """A student as it was saved or exported: its file of weights is read by numpy."""
-        from stillhouse.families.embed.codes import CodePredictor, is_student
+        from stillhouse.families.embed.predict import CodePredictor, is_student
 
         return CodePredictor(place) if is_student(place) else None
 

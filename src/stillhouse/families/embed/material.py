@@ -18,10 +18,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, write_arrays
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.data.formats import capture_manifest
+from stillhouse.families.embed.data.rows import Poles, VectorRows
 from stillhouse.families.embed.data.texts import read_pairs, read_table
 from stillhouse.families.embed.data.vectors import VectorData
 from stillhouse.families.embed.graph import neighbor_graph
-from stillhouse.families.embed.job import Poles, VectorRows
 from stillhouse.families.embed.metrics.neighbourhood import Metric
 from stillhouse.families.embed.plan import EmbedRunConfig
 

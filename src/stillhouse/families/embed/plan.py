@@ -13,11 +13,9 @@ from stillhouse.families.embed.data.vectors import VectorsConfig
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 
-AnchorName = Literal[
-    "pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap", "localmap"
-]
+AnchorName = Literal["pca", "random-projection", "truncation", "autoencoder", "umap"]
 STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
-DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
+DETERMINISTIC = ("pca", "truncation")  # fitted once, whatever the seeds
 
 CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes", "contrastive", "ofa", "taid")
 ATTENTIONS = ("attention", "activation-maps", "mixing")
@@ -50,7 +48,7 @@ class EmbedRunConfig(RunPlan):
     )
     anchors: tuple[AnchorName, ...] = Field(
         default=("pca", "random-projection", "truncation", "autoencoder", "umap"),
-        description="what it is held against; pacmap, localmap where pacmap is installed",
+        description="what it is held against",
     )
     anchor_rows: int = Field(default=50_000, gt=10, description="training rows that anchors are fitted on, at most")
     frontier: tuple[float, ...] = Field(

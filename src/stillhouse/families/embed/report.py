@@ -2,107 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure as Canvas
-
 from stillhouse.core import records
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.records import read_json, read_records
+from stillhouse.core.records import read_json
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, fixed, plain
+from stillhouse.report.words import GAP, NOTHING, fixed, plain
 
-NONE = "\u2013"
-CHECK = (
-    "{metric}: {score:.3f} among {rows:,} training rows; of noise {chance:.3f}. It is not the PCA of the tables, whose axes are "
-    "fitted on more rows and which is scored among the test rows."
-)
 LOCAL, GLOBAL = "knn_overlap@10", "spearman"
 NAMES = {
     "student": "student",
     "text": "text student",
     "pca": "PCA",
-    "pca-whitened": "PCA, whitened",
     "random-projection": "random projection",
-    "truncation": "truncation",
-    "autoencoder": "autoencoder",
     "umap": "UMAP",
-    "pacmap": "PaCMAP",
-    "localmap": "LocalMAP",
 }
-LOCAL_COLUMNS = (
-    ("knn_overlap@1", "of the nearest 1"),
-    ("knn_overlap@10", "of the nearest 10"),
-    ("knn_overlap@100", "of the nearest 100"),
-    ("recall_10_in_100", "10 in 100"),
-    ("trustworthiness", "trustworthiness"),
-    ("continuity", "continuity"),
-    ("label_1nn", "1-NN label"),
-)
-GLOBAL_COLUMNS = (
-    ("spearman", "Spearman, all pairs"),
-    ("row_spearman", "Spearman, row by row"),
-    ("triplet_accuracy", "triplets"),
-    ("pearson", "Pearson"),
-    ("stress", "stress (low: good)"),
-    ("cka", "CKA"),
-    ("sts", "pairs, people"),
-    ("poles_right", "poles right"),
-)
-HEALTH_COLUMNS = (
-    ("effective_rank", "effective rank"),
-    ("hubness", "hubness"),
-    ("best_epoch", "best epoch"),
-    ("seconds", "seconds to make"),
-)
+TABLES = {  # title -> key of a figure and head of its column, caption
+    "Local: who is near": (
+        {
+            "knn_overlap@1": "of the nearest 1",
+            "knn_overlap@10": "of the nearest 10",
+            "knn_overlap@100": "of the nearest 100",
+            "recall_10_in_100": "10 in 100",
+            "trustworthiness": "trustworthiness",
+            "continuity": "continuity",
+            "label_1nn": "1-NN label",
+        },
+        "Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {chance}.",
+    ),
+    "Global: how far the rest is": (
+        {
+            "spearman": "Spearman, all pairs",
+            "row_spearman": "Spearman, row by row",
+            "triplet_accuracy": "triplets",
+            "pearson": "Pearson",
+            "stress": "stress (low: good)",
+            "cka": "CKA",
+            "sts": "pairs, people",
+            "poles_right": "poles right",
+        },
+        "Rank correlation of all distances, and of each row's distances to the others; share of random triplets in the right "
+        "order (chance 0.5). Of all pairs of up to 632 rows, of 200 000 drawn ones of more.{teacher}",
+    ),
+    "Health and time": (
+        {
+            "effective_rank": "effective rank",
+            "hubness": "hubness",
+            "best_epoch": "best epoch",
+            "seconds": "seconds to make",
+        },
+        "Effective rank: how many axes are in use. Hubness: skewness of how often a row is among the nearest of others; large: a "
+        "few rows are near to all. Best epoch 0: training made nothing better, and the start (PCA) was kept.",
+    ),
+}
+CHANCES = {
+    "knn_chance@1": "of 1",
+    "knn_chance@10": "of 10",
+    "knn_chance@100": "of 100",
+    "trustworthiness_chance": "in trustworthiness",
+    "label_chance": "in labels",
+}
 
 
 def embedding_blocks(run: RunFolder) -> list[Block]:
     """Local against global quality, tables of both, what each level adds, health; from the files of a run."""
-    path = run.path
-    summary, config = _read(path / records.SUMMARY), mapping(_read(path / records.RUN).get("config"))
-    arms = mapping(summary.get("arms"))
+    summary, about = _read(run.path / records.SUMMARY), _read(run.path / records.RUN)
+    arms, teacher = mapping(summary.get("arms")), mapping(summary.get("teacher"))
     if not arms:
         return []
-    chart = (
-        "Test rows, mean over seeds; up and right is better. Round: students (small ones differ in neighbor weight); square: "
-        "controls. One number cannot order methods that trade one for the other."
-    )
-    ceiling = mapping(summary.get("teacher"))
-    known = [(word, fixed(ceiling.get(key))) for key, word in GLOBAL_COLUMNS if number(ceiling.get(key)) is not None]
-    teacher = "".join(f" The teacher itself, {word}: {value}." for word, value in known)
-    near = f"Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {_chance(arms)}."
-    far = (
-        "Rank correlation of all distances, and of each row's distances to the others; share of random triplets in the "
-        f"right order (chance 0.5). Of all pairs of up to 632 rows, of 200 000 drawn ones of more.{teacher}"
-    )
-    health = (
-        "Effective rank: how many axes are in use. Hubness: skewness of how often a row is among the nearest of others; "
-        "large: a few rows are near to all."
-        + (
-            " Best epoch 0: training made nothing better, and the start (PCA) was kept."
-            if any("best_epoch" in mapping(arm) for arm in arms.values())
-            else ""
-        )
-    )
-    added = "Overlap of the 10 nearest / Spearman, by the first so many numbers of a code."
-    found: list[Block] = [Figure("Local against global quality", [(_frontier(arms), "")], chart)]
-    found += [
-        _table("Local: who is near", arms, LOCAL_COLUMNS, near),
-        _table("Global: how far the rest is", arms, GLOBAL_COLUMNS, far),
+    first = mapping(next(iter(arms.values())))
+    words = {
+        "chance": ", ".join(f"{fixed(_mean(first[key]), 4)} {word}" for key, word in CHANCES.items() if key in first),
+        "teacher": f" The teacher itself, pairs: {fixed(teacher['sts'])}." if number(teacher.get("sts")) else "",
+    }
+    tables = {title: _table(title, arms, heads, caption.format(**words)) for title, (heads, caption) in TABLES.items()}
+    *near_and_far, health = tables.values()
+    return [
+        *_frontier(arms),
+        *near_and_far,
         *_samples(summary),
-        *_levels(arms, config, added),
-        _table("Health and time", arms, HEALTH_COLUMNS, health),
-        Figure("Learning curves of the student", [(_curves(path), "")]),
-        Facts("The vectors", _facts(_read(path / records.RUN), summary.get("teacher"))),
+        *_levels(arms, mapping(about.get("config"))),
+        health,
+        Facts("The vectors", _facts(about, teacher)),
     ]
-    return found
+
+
+def arm_name(arm: str) -> str:
+    """What an arm is called on the page.
+
+    Example:
+        >>> arm_name("umap"), arm_name("near-0.3"), arm_name("truncation")
+        ('UMAP', 'student, neighbor weight 0.3', 'truncation')
+    """
+    return f"student, neighbor weight {arm[5:]}" if arm.startswith("near-") else NAMES.get(arm, arm)
+
+
+def _table(title: str, arms: Mapping[str, Any], heads: Mapping[str, str], caption: str) -> Table:
+    """Those columns that any arm has; rows are named as in the table of arms, for the same mark and colour."""
+    kept = [key for key in heads if any(key in mapping(found) for found in arms.values())]
+    rows: list[list[str | Cell]] = [
+        [arm_name(arm) if arm.startswith("near-") else arm, *(_cell(mapping(found).get(key)) for key in kept)]
+        for arm, found in arms.items()
+    ]
+    return Table(title, ["", *(heads[key] for key in kept)], rows, caption)
+
+
+def _cell(value: Any) -> str | Cell:
+    """Mean, and below it the range over seeds where there are several."""
+    values = [v for v in mapping(value).get("values", []) if number(v) is not None]
+    if not values:
+        return NOTHING
+    spread = f"{fixed(min(values))} to {fixed(max(values))}" if max(values) - min(values) >= 5e-4 else ""
+    return Cell(fixed(sum(values) / len(values)), spread)
+
+
+def _frontier(arms: Mapping[str, Any]) -> list[Block]:
+    """Every arm as a point: overlap of neighbours upwards, Spearman to the right; students are filled."""
+    both = {arm: (_mean(mapping(found).get(GLOBAL)), _mean(mapping(found).get(LOCAL))) for arm, found in arms.items()}
+    points = [(x, y, arm_name(arm)) for arm, (x, y) in both.items() if x is not None and y is not None]
+    if not points:
+        return []
+    axes = "global: Spearman of distances, all pairs", "local: share of the 10 nearest kept"
+    drawing = figures.pareto(points, {name for _, _, name in points}, *axes, joined=False)
+    caption = "Test rows, mean over seeds; up and right is better. One number cannot order methods that trade one for the other."
+    return [Figure("Local against global quality", [(drawing, "")], caption)]
 
 
 def _samples(summary: Mapping[str, Any]) -> list[Block]:
@@ -121,133 +149,46 @@ def _samples(summary: Mapping[str, Any]) -> list[Block]:
     return [Facts("Some rows and what is near to them", rows, caption)] if rows else []
 
 
-def arm_name(arm: str) -> str:
-    """What an arm is called on the page.
-
-    Example:
-        >>> arm_name("umap"), arm_name("near-0.3")
-        ('UMAP', 'student, neighbor weight 0.3')
-    """
-    return NAMES.get(arm) or f"student, neighbor weight {arm.removeprefix('near-')}"
-
-
-def _table(title: str, arms: Mapping[str, Any], columns: Sequence[tuple[str, str]], caption: str) -> Table:
-    """Those columns that any arm has."""
-    kept = [(key, word) for key, word in columns if any(key in mapping(found) for found in arms.values())]
-    rows: list[list[str | Cell]] = [
-        [row_name(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()
-    ]
-    return Table(title, ["", *(word for _, word in kept)], rows, caption)
-
-
-def row_name(arm: str) -> str:
-    """As the table of arms names it, so that it has the same mark and colour there and here."""
-    return arm_name(arm) if arm.startswith("near-") else arm
-
-
-def _cell(value: Any) -> str | Cell:
-    """Mean, and below it the range over seeds where there are several."""
-    found = mapping(value)
-    values = [v for v in found.get("values", []) if number(v) is not None]
-    if not values:
-        return NONE
-    mean = sum(values) / len(values)
-    if max(values) - min(values) < 5e-4:
-        return fixed(mean)
-    return Cell(fixed(mean), f"{fixed(min(values))} to {fixed(max(values))}")
-
-
-def _chance(arms: Mapping[str, Any]) -> str:
-    first = mapping(next(iter(arms.values()), None))
-    found = [
-        f"{fixed(_mean(first[key]), 4)} {words}"
-        for key, words in (
-            ("knn_chance@1", "of 1"),
-            ("knn_chance@10", "of 10"),
-            ("knn_chance@100", "of 100"),
-            ("trustworthiness_chance", "in trustworthiness"),
-            ("label_chance", "in labels"),
-        )
-        if key in first
-    ]
-    return ", ".join(found)
-
-
-def _frontier(arms: Mapping[str, Any]) -> Markup:
-    """Every arm as a point: overlap of neighbours upwards, Spearman to the right; students of one run joined."""
-    points = {arm: (_mean(found.get(GLOBAL)), _mean(found.get(LOCAL))) for arm, found in arms.items()}
-    known = {arm: (x, y) for arm, (x, y) in points.items() if x is not None and y is not None}
-    if not known:
-        return Markup()
-    with rc_context(figures.STYLE | {"font.size": 10}):
-        figure = Canvas(figsize=(6, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        line = sorted(known[arm] for arm in known if arm == "student" or arm.startswith("near-"))
-        axes.plot([x for x, _ in line], [y for _, y in line], color=figures.COLORS[0], linewidth=1.2, zorder=1)
-        for arm, (x, y) in known.items():
-            learned = arm in ("student", "text") or arm.startswith("near-")
-            small = arm.startswith("near-")
-            color = figures.COLORS[0] if learned else figures.INK
-            axes.plot([x], [y], "o" if learned else "s", color=color, markersize=4 if small else 7, zorder=2)
-        axes.set(xlabel="global: Spearman of distances, all pairs", ylabel="local: share of the 10 nearest kept")
-        axes.set_ylim(0, 1.15 * max(y for _, y in known.values()) or 1.0)
-        axes.margins(x=0.2)
-        for arm, at in known.items():
-            name = arm.removeprefix("near-") if arm.startswith("near-") else arm_name(arm)
-            axes.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8.5)
-        found = "; ".join(f"{arm_name(arm)} {y:.3f} local, {x:.3f} global" for arm, (x, y) in known.items())
-        return figures._svg(figure, "frontier", f"Local against global quality of every method. {found}.")
-
-
-def _levels(arms: Mapping[str, Any], config: Mapping[str, Any], caption: str) -> list[Block]:
+def _levels(arms: Mapping[str, Any], config: Mapping[str, Any]) -> list[Block]:
     """Overlap and Spearman at 5, 30, 155 numbers."""
-    student = mapping(config.get("student")).get("levels")
-    if not isinstance(student, list) or len(student) < 2:
+    levels = mapping(config.get("student")).get("levels")
+    if not isinstance(levels, list) or len(levels) < 2:
         return []
-    widths = [sum(student[: place + 1]) for place in range(len(student))]
-    rows = []
-    for arm in (arm for arm in arms if arm in ("student", "text")):
-        found = mapping(arms[arm])
-        cells = [(LOCAL, GLOBAL) if place == 0 else (f"{LOCAL}/{w}", f"{GLOBAL}/{w}") for place, w in enumerate(widths)]
-        rows.append(
-            [arm_name(arm), *(f"{fixed(_mean(found.get(a)))} / {fixed(_mean(found.get(b)))}" for a, b in cells)]
-        )
-    return [Table("What each level adds", ["", *(f"{width} numbers" for width in widths)], rows, caption)]
+    wide = [sum(levels[: place + 1]) for place in range(len(levels))]
+    ends = ["", *(f"/{width}" for width in wide[1:])]
+    rows = [
+        [
+            arm,
+            *(
+                " / ".join(fixed(_mean(mapping(arms[arm]).get(f"{key}{end}"))) for key in (LOCAL, GLOBAL))
+                for end in ends
+            ),
+        ]
+        for arm in arms
+        if arm in ("student", "text")
+    ]
+    caption = "Overlap of the 10 nearest / Spearman, by the first so many numbers of a code."
+    return [Table("What each level adds", ["", *(f"{width} numbers" for width in wide)], rows, caption)]
 
 
-def _curves(out: Path) -> Markup:
-    """Validation overlap and Spearman against the epoch, one line a training of the student."""
-    runs = sorted((out / "arms" / "student").glob("seed-*"))
-    lines = [[r for r in read_records(run / records.RECORDS) if r.get("split") == "validation"] for run in runs]
-    if not any(lines):
-        return Markup()
-    with rc_context(figures.STYLE | {"font.size": 10}):
-        figure = Canvas(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
-        for place, (key, word) in enumerate(((GLOBAL, "Spearman"), (LOCAL, "overlap of the 10 nearest"))):
-            for count, line in enumerate(lines):
-                found = [(r["epoch"], number(r.get(key))) for r in line if number(r.get(key)) is not None]
-                axes.plot(*zip(*found), color=figures.COLORS[place], linewidth=1.3, label=word if count == 0 else None)
-        axes.set(xlabel="validation (one each lesson.epoch_steps steps)", ylabel="on validation rows")
-        axes.legend(fontsize=9, frameon=False)
-        return figures._svg(figure, "curves", "Validation Spearman and overlap of neighbours against the epoch")
-
-
-def _facts(run: Mapping[str, Any], teacher: Any) -> list[tuple[str, str]]:
+def _facts(run: Mapping[str, Any], teacher: Mapping[str, Any]) -> list[tuple[str, str]]:
     data = mapping(run.get("data"))
-    left = f"{plain(data.get('duplicates', 0), 9)} equal to others, {plain(data.get('zero_rows', 0), 9)} zero"
-    teacher = mapping(teacher)
-    score, chance = number(teacher.get("score")), number(teacher.get("chance"))
     checked = []
-    if score is not None and chance is not None:
-        known = {"metric": teacher.get("metric", "score"), "rows": number(teacher.get("rows")) or 0}
-        checked = [("Check of the vectors", CHECK.format(score=score, chance=chance, **known))]
+    if number(teacher.get("score")) is not None and number(teacher.get("chance")) is not None:
+        text = (
+            f"{teacher.get('metric', 'score')}: {fixed(teacher['score'])} among {plain(teacher.get('rows'), 9)} training rows; of "
+            f"noise {fixed(teacher['chance'])}. It is not the PCA of the tables, whose axes are fitted on more rows and which is "
+            "scored among the test rows."
+        )
+        checked = [("Check of the vectors", text)]
     return [
         ("Width", f"{data.get('width', '')} numbers"),
         *checked,
-        ("Left out", left),
+        (
+            "Left out",
+            f"{plain(data.get('duplicates', 0), 9)} equal to others, {plain(data.get('zero_rows', 0), 9)} zero",
+        ),
         ("Fingerprint", str(data.get("sha256", ""))),
-        ("Versions", ", ".join(f"{name}{GAP}{text}" for name, text in mapping(run.get("versions")).items())),
     ]
 
 

@@ -20,7 +20,7 @@ from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, read_json, write_atomically, write_json
 from stillhouse.families.embed.export.numpy_embedder import placed
-from stillhouse.families.embed.metrics.neighbourhood import knn_overlap
+from stillhouse.families.embed.metrics.neighbourhood import kept_neighbors, nearest_neighbors
 
 FORMAT, WEIGHTS = "stillhouse-text-embedder-2", "text_student.safetensors"
 NAMES = ("coefficients", "intercept", "rarity")
@@ -137,8 +137,8 @@ def fit_text_student(
         r2 = float(1.0 - wrong.sum() / spread.sum()) if spread.any() else 0.0
         if held.sum() <= 2 * NEIGHBORS:
             return r2, r2, strength
-        kept = knn_overlap(truth[:SCORED, first], guess[:SCORED, first], k=NEIGHBORS, metric="euclidean")
-        return kept, r2, strength
+        near = [nearest_neighbors(x[:SCORED, first], NEIGHBORS, metric="euclidean") for x in (truth, guess)]
+        return float(kept_neighbors(*near).mean()), r2, strength
 
     overlap, r2, strength = max(map(figures, strengths))
     facts = {"validation": {f"knn_overlap@{NEIGHBORS}": overlap, "r2": r2, "strength": strength}, "rank": [overlap, r2]}

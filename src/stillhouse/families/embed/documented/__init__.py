@@ -9,52 +9,30 @@ student that beats PCA, take `stillhouse embed distill`; these are the pieces fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
-from stillhouse.families.embed.documented.config import (
-    CURRICULUM_CONFIG,
-    DEFAULT_OPENAI_CONFIG,
-    FAST_CONFIG,
-    DistillationConfig,
-)
-from stillhouse.families.embed.documented.schedule import CurriculumSchedule, create_curriculum_schedule
-
-if TYPE_CHECKING:
-    from stillhouse.families.embed.documented.checkpoint import load_teacher_checkpoint
-    from stillhouse.families.embed.documented.distill import (
-        combined_distill_loss,
-        curriculum_distill_step,
-        distill_loss,
-        kl_distill_loss,
-    )
-
-# torch is loaded when one of these is asked for: settings and schedules are read without it
-_LATER = {
-    "load_teacher_checkpoint": "checkpoint",
+# a module is loaded when one of its names is asked for: settings and schedules are read without torch
+_HOMES = {
+    "CURRICULUM_CONFIG": "config",
+    "DEFAULT_OPENAI_CONFIG": "config",
+    "FAST_CONFIG": "config",
+    "CurriculumSchedule": "schedule",
+    "DistillationConfig": "config",
     "combined_distill_loss": "distill",
+    "create_curriculum_schedule": "schedule",
     "curriculum_distill_step": "distill",
     "distill_loss": "distill",
     "kl_distill_loss": "distill",
+    "load_teacher_checkpoint": "checkpoint",
 }
 
-__all__ = [
-    "CURRICULUM_CONFIG",
-    "DEFAULT_OPENAI_CONFIG",
-    "FAST_CONFIG",
-    "CurriculumSchedule",
-    "DistillationConfig",
-    "combined_distill_loss",
-    "create_curriculum_schedule",
-    "curriculum_distill_step",
-    "distill_loss",
-    "kl_distill_loss",
-    "load_teacher_checkpoint",
-]
+
+def __dir__() -> list[str]:
+    return list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -110,7 +110,7 @@ def write_for_torch(folder: Path, out: Path, choices: ExportChoices) -> Sequence
 
 def checked_rows(folder: Path, student: NumpyEmbedder) -> tuple[NDArray[np.float32], str]:
     """(n, D) test rows of a student's run and what they are in words; made-up ones where the run's data are not at hand."""
-    from stillhouse.families.embed.use import test_vectors
+    from stillhouse.families.embed.evaluate import test_vectors
 
     try:
         rows = test_vectors(folder, CHECKED)

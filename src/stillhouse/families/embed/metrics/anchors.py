@@ -7,7 +7,6 @@ not seen, so that all are judged on the same held-out rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +26,10 @@ def fit_anchor(name: str, train: np.ndarray, width: int, *, seed: int = 0, norma
     Args:
         name: one of `ANCHORS`:
             `pca`: the projection that keeps most variance.
-            `pca-whitened`: the same, every axis scaled to variance 1.
             `random-projection`: Gaussian, the least that any method must beat.
             `truncation`: the first d coordinates, scaled to unit length; good only for teachers trained for it (Matryoshka).
             `autoencoder`: D-256-d-256-D with GELU, squared error.
             `umap`: d components, 15 neighbours; by cosine where rows are scaled to unit length.
-            `pacmap`, `localmap`: where pacmap is installed; their transform of new rows is approximate.
         train: (N, D).
         width: d, below D.
         seed: of everything random.
@@ -53,7 +50,7 @@ def fit_anchor(name: str, train: np.ndarray, width: int, *, seed: int = 0, norma
         [5.0, 5.0, 5.0, 5.0, 5.0]
 
     Source: Kusupati et al. 2022, arXiv:2205.13147 (Matryoshka); Hinton & Salakhutdinov 2006 (autoencoder); McInnes et al. 2018,
-        arXiv:1802.03426 (UMAP); Wang et al. 2021, arXiv:2012.04456 (PaCMAP); Wang et al. 2024, arXiv:2412.15426 (LocalMAP).
+        arXiv:1802.03426 (UMAP).
     """
     if name not in _FITS:
         raise InputError(f"anchor: no {name!r}; {nearest(name, _FITS)}")
@@ -83,16 +80,12 @@ def _unit(x: Floats) -> Floats:
     return x / np.where(norms > 0, norms, 1.0)
 
 
-def _pca(train: Floats, width: int, seed: int, whiten: bool = False) -> Transform:
+def _pca(train: Floats, width: int, seed: int) -> Transform:
     from sklearn.decomposition import PCA
 
     # both solvers are exact: a randomised one is a weaker control than the axes at which the student starts
     solver = "covariance_eigh" if len(train) >= train.shape[1] else "full"
-    return PCA(width, whiten=whiten, svd_solver=solver).fit(train).transform
-
-
-def _whitened(train: Floats, width: int, seed: int) -> Transform:
-    return _pca(train, width, seed, whiten=True)
+    return PCA(width, svd_solver=solver).fit(train).transform
 
 
 def _random_projection(train: Floats, width: int, seed: int) -> Transform:
@@ -162,29 +155,11 @@ def _umap(train: Floats, width: int, seed: int) -> Transform:
     return transform
 
 
-def _pacmap(train: Floats, width: int, seed: int, kind: str = "PaCMAP") -> Transform:
-    try:
-        import pacmap
-    except ImportError:
-        raise InputError(f"anchor '{kind.lower()}' needs pacmap: pip install pacmap") from None
-    fitted: Any = getattr(pacmap, kind)(n_components=width, random_state=seed)
-    basis = train.astype(np.float32)
-    fitted.fit(basis, init="pca")
-    return lambda x: fitted.transform(x.astype(np.float32), basis=basis)
-
-
-def _localmap(train: Floats, width: int, seed: int) -> Transform:
-    return _pacmap(train, width, seed, "LocalMAP")
-
-
 _FITS: dict[str, Callable[[Floats, int, int], Transform]] = {
     "pca": _pca,
-    "pca-whitened": _whitened,
     "random-projection": _random_projection,
     "truncation": _truncation,
     "autoencoder": _autoencoder,
     "umap": _umap,
-    "pacmap": _pacmap,
-    "localmap": _localmap,
 }
 ANCHORS = tuple(_FITS)

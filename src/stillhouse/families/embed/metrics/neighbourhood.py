@@ -8,125 +8,104 @@ triplets) trade off, so they are reported apart: one number cannot order two met
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.labels import missing_labels, require_labels
 
 Metric = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
-CHUNK_ENTRIES = 4_000_000  # of one (b, n) block of distances: 32 MB in float64
+CHUNK_MIB = 32  # of one (b, n) block of distances
 PAIRS = 200_000  # random pairs, and random triplets, of the global figures; all pairs where there are fewer
-CDIST_WIDTH = 32  # below it scipy's subtraction is quick; above it the Gram form is, at some loss of digits
+NARROW = 32  # width below which distances are differences; above it products, which are quicker, at some loss of digits
+K = 10  # neighbours of trustworthiness, continuity, hubness and of each row's overlap
+KS = (1, 10, 100)  # sizes of the neighbourhoods whose overlap is reported, where there are twice as many rows
+FEWEST = 22  # rows
 
 
-def judge(
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one embedding.
+
+    Attributes:
+        items: `knn_overlap` (n,): share of the row's 10 nearest in the teacher that are among its 10 nearest in the student.
+            `row_spearman` (n,): rank correlation of the row's distances to all others; 0 where one side's are all equal.
+        scalars: of all rows together, which belong to none of them.
+    """
+
+    items: dict[str, Floats]
+    scalars: dict[str, float]
+
+
+def figures_of(
     teacher: np.ndarray,
     student: np.ndarray,
     *,
-    ks: Sequence[int] = (1, 10, 100),
     metric: Metric = "cosine",
     labels: np.ndarray | None = None,
-    k: int = 10,
     seed: int = 0,
-) -> dict[str, float]:
+) -> Figures:
     """Everything that is reported of an embedding, exact over all n^2 ranks, in chunks (n = 10 000 fits).
 
     Args:
-        teacher: (n, D), held-out rows.
+        teacher: (n, D), held-out rows, 22 at least.
         student: (n, d), the same rows in the same order.
-        ks: sizes of the neighbourhoods whose overlap is reported.
         metric: distance on the teacher's side; the student's is Euclidean.
         labels: (n) classes; with them the leave-one-out 1-NN accuracy is reported.
-        k: neighbours of trustworthiness, continuity and hubness.
         seed: draws pairs and triplets, and the order in which equal distances are ranked.
 
     Returns:
-        Local: `trustworthiness`, `continuity`, `trustworthiness_chance`; for each K of `ks` `knn_overlap@K` (share of the
-        teacher's K nearest among the student's), `knn_chance@K` = K / (n - 1);
-        `recall_10_in_100` (share of the teacher's 10 nearest among the student's 100) where `ks` has both;
+        Each row's `knn_overlap` and `row_spearman`, and of all rows
+        Local: `trustworthiness`, `continuity`, `trustworthiness_chance`; for each K of 1, 10, 100 below n / 2 `knn_overlap@K`
+        (share of the teacher's K nearest among the student's), `knn_chance@K` = K / (n - 1);
+        `recall_10_in_100` (share of the teacher's 10 nearest among the student's 100).
         Global: `spearman`, `pearson` of distances, `stress` (relative, at the best scale), `triplet_accuracy` (ties count
         half) with `triplet_chance`, `cka` (linear, debiased).
         Health: `effective_rank` (exp of the entropy of the student's covariance eigenvalues, at most d), `hubness` (skewness
-        of how often a row is among others' k nearest), `hubness_teacher`.
+        of how often a row is among others' 10 nearest), `hubness_teacher`.
         With labels: `label_1nn`, `label_1nn_teacher`, `label_chance`. A collapsed student (all rows equal) scores 0 in
         spearman, pearson, cka and effective_rank, and 1 in stress.
 
     Raises:
-        InputError: not 2-D, other rows, NaN or infinite entries, zero teacher rows under cosine, k or one of ks not below n / 2.
+        InputError: not 2-D, other rows, fewer than 22, NaN or infinite entries, zero teacher rows under cosine.
 
     Example:
         A student that puts out what the teacher puts out is perfect.
 
         >>> x = np.random.default_rng(0).normal(size=(60, 3))
-        >>> found = judge(x, 2 * x, ks=(1, 10), metric="euclidean")
-        >>> found["trustworthiness"], found["continuity"], found["knn_overlap@10"], round(found["knn_chance@10"], 3)
-        (1.0, 1.0, 1.0, 0.169)
+        >>> found = figures_of(x, 2 * x, metric="euclidean")
+        >>> [found.scalars[name] for name in ("trustworthiness", "continuity", "knn_overlap@10")]
+        [1.0, 1.0, 1.0]
+        >>> found.items["row_spearman"].min().item(), round(found.scalars["knn_chance@10"], 3)
+        (1.0, 0.169)
 
     Source: Venna & Kaski 2001 (trustworthiness, continuity); Radovanovic et al. 2010 (hubness);
     Roy & Vetterli 2007 (effective rank).
     """
     teacher, student = checked_pair(teacher, student, metric)
-    n = len(teacher)
-    for name, size in [("k", k), *[("ks", size) for size in ks]]:
-        if not 1 <= size < n / 2:
-            raise InputError(f"{name}: expected neighbours from 1 to below half of the {n} rows, got {size}")
+    if (n := len(teacher)) < FEWEST:
+        raise InputError(f"expected at least {FEWEST} rows to compare neighbours on, got {n}")
     rng = np.random.default_rng(seed)
     # equal distances rank by position: shuffled, so that rows sorted by class give a collapsed student no neighbours
     order = rng.permutation(n)
     spaces = Space(teacher[order], metric), Space(student[order], "euclidean")
-    classes = None if labels is None else _checked_labels(labels, n)[order]
-    return {
-        **_local(*spaces, tuple(ks), k, classes),
+    items, local = _local(*spaces, None if labels is None else _checked_labels(labels, n)[order])
+    scalars = {
+        **local,
         **_global(*spaces, PAIRS, rng),
         "cka": debiased_cka(spaces[0].vectors, spaces[1].vectors),
         "effective_rank": effective_rank(student),
     }
-
-
-def knn_overlap(
-    teacher: np.ndarray,
-    student: np.ndarray,
-    *,
-    k: int = 10,
-    metric: Metric = "cosine",
-    student_metric: Metric = "euclidean",
-) -> float:
-    """Share of the teacher's k nearest that are among the student's k nearest; the quick figure for a training loop.
-
-    Args:
-        teacher: (n, D).
-        student: (n, d).
-        k: neighbours, below n.
-        metric: distance on the teacher's side.
-        student_metric: distance on the student's side.
-
-    Returns:
-        In [0, 1]; chance is k / (n - 1).
-
-    Raises:
-        InputError: as `judge`; k not in 1..n - 1.
-
-    Example:
-        Four points on a line; the student moves the last one beside the first: those two lose their nearest.
-
-        >>> line, moved = np.array([[0.0], [1.0], [3.0], [7.0]]), np.array([[0.0], [1.0], [3.0], [-0.5]])
-        >>> knn_overlap(line, moved, k=1, metric="euclidean")
-        0.5
-    """
-    teacher, student = checked_pair(teacher, student, metric)
-    theirs = nearest_neighbors(teacher, k, metric=metric)
-    ours = nearest_neighbors(student, k, metric=student_metric)
-    return overlap_of_neighbors(theirs, ours)
+    return Figures({name: values[np.argsort(order)] for name, values in items.items()}, scalars)
 
 
 def nearest_neighbors(vectors: np.ndarray, k: int, *, metric: Metric = "cosine") -> NDArray[np.int64]:
-    """The k nearest other rows of every row, exactly and in chunks.
+    """The k nearest other rows of every row, exactly.
 
     Args:
         vectors: (n, D).
@@ -137,36 +116,74 @@ def nearest_neighbors(vectors: np.ndarray, k: int, *, metric: Metric = "cosine")
         (n, k) row numbers, nearest first.
 
     Raises:
-        InputError: k not in 1..n - 1, or vectors as `judge`.
+        InputError: k not in 1..n - 1, or vectors as `figures_of`.
 
     Example:
         >>> nearest_neighbors(np.array([[0.0], [1.0], [3.0]]), 1, metric="euclidean").ravel().tolist()
         [1, 0, 1]
     """
+    from sklearn.neighbors import NearestNeighbors
+
     space = Space(checked_vectors("vectors", vectors), metric)
-    n = len(space.vectors)
-    if not 1 <= k < n:
+    if not 1 <= k < (n := len(space.vectors)):
         raise InputError(f"k: expected 1 to {n - 1} (all {n} rows but the row itself), got {k}")
-    found = np.empty((n, k), np.int64)
-    for start, distances in space.blocks():
-        nearest = np.argpartition(distances, k, axis=1)[:, : k + 1] if k + 1 < n else np.argsort(distances, axis=1)
-        by_distance = np.argsort(np.take_along_axis(distances, nearest, 1), axis=1, kind="stable")
-        found[start : start + len(distances)] = np.take_along_axis(nearest, by_distance, 1)[:, 1:]
+    # of rows of length 1 the nearest by distance are those by cosine
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(space.vectors)
+    found: NDArray[np.int64] = search.kneighbors(return_distance=False)  # of every row but itself
     return found
 
 
-def overlap_of_neighbors(teacher: NDArray[np.int64], student: NDArray[np.int64]) -> float:
-    """Mean share of the teacher's neighbours (n, k) that are among the student's (n, K), K >= k.
+def kept_neighbors(teacher: NDArray[Any], student: NDArray[Any]) -> NDArray[np.bool_]:
+    """(n, k) which of the teacher's neighbours (n, k) are among the student's (n, K).
 
     Example:
-        >>> overlap_of_neighbors(np.array([[1, 2]]), np.array([[2, 3]]))
-        0.5
+        >>> kept_neighbors(np.array([[1, 2]]), np.array([[2, 3]])).tolist()
+        [[False, True]]
     """
-    if teacher.ndim != 2 or student.ndim != 2 or len(teacher) != len(student) or student.shape[1] < teacher.shape[1]:
-        raise InputError(f"neighbours: expected (n, k) and (n, K >= k), got {teacher.shape} and {student.shape}")
-    n = len(teacher)
-    row = np.arange(n)[:, None] * (int(max(teacher.max(), student.max())) + 1)
-    return float(np.isin(teacher + row, student + row).mean())
+    found: NDArray[np.bool_] = (teacher[:, :, None] == student[:, None, :]).any(2)
+    return found
+
+
+def pair_spearman(codes_a: np.ndarray, codes_b: np.ndarray, gold: ArrayLike, metric: Metric = "cosine") -> float:
+    """Spearman's rank correlation of the similarity of pairs with their gold scores: what STS-B reports, over 1.
+
+    Args:
+        codes_a: (P, d) of the first sentences.
+        codes_b: (P, d) of the second.
+        gold: (P) larger is more alike.
+        metric: `cosine`, or `euclidean` for the negative distance (codes that have a meaningful length).
+
+    Returns:
+        In [-1, 1]; 0 where all pairs are equally alike (a collapsed student).
+
+    Raises:
+        InputError: shapes differ, fewer than 3 pairs, NaN, gold scores that are all equal.
+
+    Example:
+        Angles of 0, 45 and 90 degrees, scored 5, 3 and 1: the same order.
+
+        >>> pair_spearman(np.array([[1.0, 0]] * 3), np.array([[1.0, 0], [1, 1], [0, 1]]), [5, 3, 1])
+        1.0
+
+    Source: Cer et al. 2017, arXiv:1708.00055 (STS-B); Reimers et al. 2016 (why Spearman and not Pearson).
+    """
+    from scipy.stats import spearmanr
+
+    a, b = checked_vectors("codes_a", codes_a), checked_vectors("codes_b", codes_b)
+    same_shape("codes_b", b.shape, a.shape)
+    scores = np.asarray(gold, np.float64)
+    same_shape("gold", scores.shape, (len(a),))
+    if len(a) < 3 or not np.isfinite(scores).all() or scores.min() == scores.max():
+        raise InputError(f"gold: expected at least 3 finite scores that differ, got {len(a)} pairs")
+    if metric == "euclidean":
+        alike = -np.linalg.norm(a - b, axis=1)
+    else:
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        alike = np.einsum("pd,pd->p", a, b) / np.where(lengths > 0, lengths, 1.0)
+    # rounding makes equal similarities differ, so "all equal" has a tolerance
+    if np.ptp(alike) <= 1e-12 * max(1.0, float(np.abs(alike).max())):
+        return 0.0
+    return float(spearmanr(alike, scores).statistic)
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
@@ -229,88 +246,96 @@ class Space:
         else:
             raise InputError(f"metric: expected 'cosine' or 'euclidean', got {self.metric!r}")
 
-    def blocks(self) -> Iterator[tuple[int, Floats]]:
-        """First row and distances (b, n) of every chunk, in order; a row's distance to itself is -1, below all others."""
-        n = len(self.vectors)
-        step = max(1, CHUNK_ENTRIES // n)
-        for start in range(0, n, step):
-            some = self.vectors[start : start + step]
-            distances = self._between(some)
-            distances[np.arange(len(some)), start + np.arange(len(some))] = -1.0
-            yield start, distances
+    def blocks(self) -> Iterator[Floats]:
+        """Distances (b, n) of every chunk, in order; a row's distance to itself is -1, below all others."""
+        from sklearn.metrics import pairwise_distances_chunked
+
+        start, form = 0, "sqeuclidean" if self.vectors.shape[1] < NARROW else "euclidean"  # ranks are all they are for
+        form = "cosine" if self.metric == "cosine" else form
+        for distances in pairwise_distances_chunked(self.vectors, metric=form, working_memory=CHUNK_MIB):
+            distances[np.arange(len(distances)), start + np.arange(len(distances))] = -1.0
+            start += len(distances)
+            yield distances
 
     def paired(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> Floats:
         """Distances (P) of the pairs (i, j)."""
-        step = max(1, CHUNK_ENTRIES // self.vectors.shape[1])
-        parts = [self._of_pairs(i[s : s + step], j[s : s + step]) for s in range(0, len(i), step)]
-        return np.concatenate(parts)
+        step = max(1, int(CHUNK_MIB * 2**17) // self.vectors.shape[1])
+        return np.concatenate([self._of_pairs(i[s : s + step], j[s : s + step]) for s in range(0, len(i), step)])
 
     def _of_pairs(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> Floats:
         if self.metric == "cosine":
             return np.maximum(1.0 - np.einsum("pd,pd->p", self.vectors[i], self.vectors[j]), 0.0)
         return np.linalg.norm(self.vectors[i] - self.vectors[j], axis=1)
 
-    def _between(self, some: Floats) -> Floats:
-        if self.metric == "cosine":
-            return np.maximum(1.0 - some @ self.vectors.T, 0.0)
-        if some.shape[1] < CDIST_WIDTH:
-            from scipy.spatial.distance import cdist
-
-            return cdist(some, self.vectors, "sqeuclidean")  # ranks are all that blocks are for
-        squares = np.einsum("nd,nd->n", self.vectors, self.vectors)
-        lengths = np.einsum("nd,nd->n", some, some)
-        return np.maximum(lengths[:, None] + squares - 2.0 * some @ self.vectors.T, 0.0)
-
 
 # --------------------------------------------------------------------------------------------------- local and global
 
 
-def _local(
-    teacher: Space, student: Space, ks: tuple[int, ...], k: int, labels: NDArray[Any] | None
-) -> dict[str, float]:
+def _local(teacher: Space, student: Space, labels: NDArray[Any] | None) -> tuple[dict[str, Floats], dict[str, float]]:
+    """Of each row and of all: what depends on who is near whom."""
     n = len(teacher.vectors)
+    ks = [k for k in KS if k < n / 2]
+    kept, orders, start = {k: np.empty(n) for k in ks}, np.empty(n), 0
     penalties = np.zeros(2)  # of student's neighbours that are far for the teacher, and the reverse
-    worst = np.zeros(n, np.int64)  # [r]: pairs whose larger rank is r
-    seen = np.zeros((2, n), np.int64)  # how often a row is among the k nearest of others
+    seen = np.zeros((2, n), np.int64)  # how often a row is among the 10 nearest of others
     recalled, right = 0, np.zeros(2)
-    for (start, far), (_, near) in zip(teacher.blocks(), student.blocks()):
-        (order_t, rank_t), (order_s, rank_s) = _ranks(far), _ranks(near)
-        for side, (order, rank) in enumerate([(order_s, rank_t), (order_t, rank_s)]):
-            excess = np.take_along_axis(rank, order[:, 1 : k + 1], 1) - k
-            penalties[side] += excess[excess > 0].sum()
-        for side, order in enumerate([order_t, order_s]):
-            seen[side] += np.bincount(order[:, 1 : k + 1].ravel(), minlength=n)
+    for far, near in zip(teacher.blocks(), student.blocks()):
+        here = slice(start, start := start + len(far))
+        ranks = _ranks(far), _ranks(near)  # the row itself has rank 0
+        for side, rank in enumerate(ranks):
+            among = (rank >= 1) & (rank <= K)
+            seen[side] += among.sum(0)
+            penalties[1 - side] += np.maximum(ranks[1 - side] - K, 0)[among].sum()
             if labels is not None:
-                right[side] += (labels[order[:, 1]] == labels[start : start + len(order)]).sum()
-        recalled += int(((rank_t <= 10) & (rank_s <= 100)).sum()) - len(rank_t)  # rank 0 is the row itself
-        worst += np.bincount(np.maximum(rank_t, rank_s).ravel(), minlength=n)
-    agreed = np.cumsum(worst[1:]) / (n * np.arange(1.0, n))  # Q_NX(K), K = 1..n - 1
-    scale = 2.0 / (n * k * (2.0 * n - 3.0 * k - 1.0))
-    trust, cont = 1.0 - penalties * scale
+                right[side] += (labels[(rank == 1).argmax(1)] == labels[here]).sum()
+        for k in ks:
+            kept[k][here] = ((ranks[0] <= k) & (ranks[1] <= k)).sum(1) - 1
+        recalled += int(((ranks[0] <= 10) & (ranks[1] <= 100)).sum()) - len(far)
+        orders[here] = _row_spearman(far, near)
+    trust, cont = 1.0 - penalties * 2.0 / (n * K * (2.0 * n - 3.0 * K - 1.0))
     found = {
         "trustworthiness": float(trust),
         "continuity": float(cont),
-        "trustworthiness_chance": 1.0 - (n - 1 - k) * (n - k) / ((n - 1) * (2 * n - 3 * k - 1)),
+        "trustworthiness_chance": 1.0 - (n - 1 - K) * (n - K) / ((n - 1) * (2 * n - 3 * K - 1)),
     }
-    for size in ks:
-        overlap, chance = float(agreed[size - 1]), size / (n - 1)
-        found |= {f"knn_overlap@{size}": overlap, f"knn_chance@{size}": chance}
-    if {10, 100} <= set(ks):
+    for k in ks:
+        found |= {f"knn_overlap@{k}": float(kept[k].sum() / (n * k)), f"knn_chance@{k}": k / (n - 1)}
+    if 100 in ks:
         found["recall_10_in_100"] = recalled / (10 * n)
     found["hubness"], found["hubness_teacher"] = _skewness(seen[1]), _skewness(seen[0])
     if labels is not None:
         counts = np.unique(labels, return_counts=True)[1]
         found["label_1nn"], found["label_1nn_teacher"] = float(right[1] / n), float(right[0] / n)
         found["label_chance"] = float((counts * (counts - 1)).sum() / (n * (n - 1)))
-    return found
+    return {"knn_overlap": kept[K] / K, "row_spearman": orders}, found
 
 
-def _ranks(distances: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows by distance (b, n) and the rank of every row (b, n); the row itself has rank 0."""
+def _ranks(distances: Floats) -> NDArray[np.int64]:
+    """(b, n) place of every row by distance, equal ones in order; the row itself has 0."""
     order = np.argsort(distances, axis=1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(order.shape[1]), order.shape), 1)
-    return order, rank
+    return rank
+
+
+def _row_spearman(far: Floats, near: Floats) -> Floats:
+    """(b,) rank correlation with mid-ranks for ties; a row's distance to itself (-1), the least on both sides, is left out."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(side, axis=1) for side in (far, near))
+    rows = np.arange(len(a))
+    itself = far.argmin(1)
+    sums = []
+    for ranks in (a, b):
+        ranks -= ranks.mean(1, keepdims=True)
+        # without the row itself, whose rank is 1: the others' mean rank is half a rank higher
+        ranks -= 0.5
+        ranks[rows, itself] = 0.0
+        sums.append(np.square(ranks).sum(1))
+    products = np.einsum("ij,ij->i", a, b)
+    flat = (sums[0] <= 0) | (sums[1] <= 0)
+    found: Floats = np.where(flat, 0.0, products / np.sqrt(np.where(flat, 1.0, sums[0] * sums[1])))
+    return found
 
 
 def _skewness(counts: NDArray[np.int64]) -> float:

@@ -1,4 +1,4 @@
-"""An embedding student in use, by numpy alone: vectors or texts in, codes out."""
+"""A finished student in use, without torch: vectors or texts in, codes out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from stillhouse.families.embed.text import TextEmbedder
 Student = NumpyEmbedder | TextEmbedder
 
 
+def student_place(folder: Path) -> Path | None:
+    """The folder of a student: this one, or that of a run which lies in it."""
+    folder = Path(folder).expanduser()
+    places = (folder, folder / "student", folder / "text-student")
+    return next((place for place in places if (place / CARD).is_file()), None)
+
+
 def is_student(folder: Path) -> bool:
     """Whether a folder, or the `student` in it, is one of these."""
-    places = [folder, *(folder / name for name in ("student", "text-student"))]
-    place = next((place for place in places if (place / CARD).is_file()), None)
+    place = student_place(folder)
     return place is not None and read_object(place / CARD, {}).get("format") in (FORMAT, TEXT_FORMAT)
 
 
@@ -31,18 +37,11 @@ def load_student(folder: Path) -> Student:
     Raises:
         InputError: no student there.
     """
-    folder = Path(folder).expanduser()
-    if not (folder / CARD).is_file():
-        inside = next((folder / name for name in ("student", "text-student") if (folder / name / CARD).is_file()), None)
-        if inside is None:
-            raise InputError(
-                f"{folder}: expected the folder of a student ({CARD} in it) or of a finished run, got neither"
-            )
-        folder = inside
-    card = read_object(folder / CARD, {})
-    if card.get("format") == TEXT_FORMAT:
-        return TextEmbedder.load(folder)
-    return NumpyEmbedder.load(folder)
+    place = student_place(folder)
+    if place is None:
+        raise InputError(f"{folder}: expected the folder of a student ({CARD} in it) or of a finished run, got neither")
+    reads_texts = read_object(place / CARD, {}).get("format") == TEXT_FORMAT
+    return TextEmbedder.load(place) if reads_texts else NumpyEmbedder.load(place)
 
 
 class CodePredictor(Predictor):
@@ -69,42 +68,37 @@ class CodePredictor(Predictor):
         Raises:
             InputError: another width, NaN, or no text.
         """
-        if self.reads_texts:
-            if not isinstance(one, str) or not one.strip():
-                raise InputError(f"text: expected words, got {one!r}")
-            return one
-        vector, width = np.asarray(one), int(self.student.card["teacher_dim"])
-        if vector.shape != (width,) or vector.dtype.kind not in "fiu":
-            raise InputError(
-                f"vector: expected {width} numbers, as the student was taught, got {vector.dtype} {vector.shape}"
-            )
-        check_finite(vector[None], "vector")
-        return vector.astype(np.float32)
+        if not self.reads_texts:
+            return self._vectors(np.asarray(one)[None])[0]
+        if not isinstance(one, str) or not one.strip():
+            raise InputError(f"text: expected words, got {one!r}")
+        return one
 
-    def predict(self, inputs: Any) -> np.ndarray:
-        """Codes (N, d) float32 of vectors (N, D), of one (D), or of a list of texts."""
-        if isinstance(self.student, TextEmbedder):
-            texts = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
-            return np.asarray(self.student.encode(texts), np.float32)
-        vectors, width = np.atleast_2d(np.asarray(inputs)), int(self.student.card["teacher_dim"])
+    def _vectors(self, vectors: np.ndarray) -> np.ndarray:
+        width = int(self.student.card["teacher_dim"])
         if vectors.ndim != 2 or vectors.shape[1] != width or vectors.dtype.kind not in "fiu":
             raise InputError(f"vectors: expected (N, {width}) numbers, as the student was taught, got {vectors.shape}")
         check_finite(vectors, "vectors")
-        return np.asarray(self.student.encode(vectors.astype(np.float32)), np.float32)
+        return vectors.astype(np.float32)
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Codes (N, d) float32 of vectors (N, D), of one (D), or of a list of texts."""
+        if self.reads_texts:
+            read: Any = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
+        else:
+            read = self._vectors(np.atleast_2d(np.asarray(inputs)))
+        return np.asarray(self.student.encode(read), np.float32)
 
     def read(self, source: str) -> Inputs:
         """Rows, by number; texts, by number of their line."""
-        path = Path(source).expanduser()
+        suffix = Path(source).suffix.lower()
         if self.reads_texts:
-            texts = lines_of(source) if source == "-" or path.suffix == ".txt" else texts_of(source)
+            texts = lines_of(source) if source == "-" or suffix == ".txt" else texts_of(source)
             return Inputs([str(number) for number in range(1, len(texts) + 1)], texts)
-        if source == "-" or path.suffix.lower() == ".csv":
+        if source == "-" or suffix == ".csv":
             vectors = numbers_of(source)
-        elif path.suffix.lower() == ".npy":
-            vectors = array_of(source)
         else:
-            store = open_vectors(source)
-            vectors = store.read(np.arange(len(store)))
+            vectors = array_of(source) if suffix == ".npy" else next(open_vectors(source).chunks(2**62))
         if vectors.ndim != 2 or not vectors.size:
             raise InputError(f"{source}: expected vectors (N, D), got {vectors.shape}")
         check_finite(vectors, "standard input" if source == "-" else source)
@@ -116,4 +110,4 @@ def texts_of(source: str) -> list[str]:
     from stillhouse.families.embed.data.texts import Source, read_texts
 
     place = Source.parse(source)
-    return list(read_texts(place.path, columns=place.columns, deduplicate=False))
+    return read_texts(place.path, columns=place.columns, deduplicate=False)
