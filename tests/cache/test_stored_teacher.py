@@ -25,7 +25,6 @@ from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.hashes import sha256_of
-from stillhouse.core.seals import SEAL, with_seal
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.losses.tail import tail_bounds
@@ -115,8 +114,8 @@ def forged(folder, name, change):
                 next(k for k, v in found["shards"].items() if v is shard)
             ):
                 about[SHA] = sha256_of(path)
-    content = {key: value for key, value in found.items() if key not in (SHA, SEAL)}
-    (folder / MANIFEST).write_text(json.dumps(with_seal({**content, SHA: _digest(content)}, MANIFEST)))
+    content = {key: value for key, value in found.items() if key != SHA}
+    (folder / MANIFEST).write_text(json.dumps({**content, SHA: _digest(content)}))
     for left in folder.glob("*-*.json"):  # records of shards, which would not agree
         left.unlink()
 

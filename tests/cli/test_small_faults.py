@@ -10,6 +10,7 @@ from rich.table import Table
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_table
 from stillhouse.core.config import ConfigError
+from stillhouse.core.manifest import list_files
 from stillhouse.core.records import write_json
 from stillhouse.recipes import load
 
@@ -99,6 +100,7 @@ def test_report_names_every_damaged_file(name, tmp_path, capsys):
     write_json(tmp_path / "run.json", {"kind": "clauses", "config": {"name": "x"}})
     write_json(tmp_path / name, {"rules": [], "classes": [], "content": 1})
     path = tmp_path / name
+    list_files(tmp_path)
     path.write_text(path.read_text().replace('"content": 1', '"content": 2'))
     assert main(["report", str(tmp_path)]) == 0
     assert f"{path} was changed after it was written" in capsys.readouterr().err

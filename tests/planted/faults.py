@@ -824,7 +824,7 @@ CORE = (
     ),
     Fault(
         "a changed card is not seen",
-        "stillhouse.core.seals:hash_of",
+        "stillhouse.core.hashes:hash_of",
         constant("0" * 64),
         "tests/test_hashes.py::test_a_flipped_bit_in_a_card_is_an_error_or_nothing",
     ),
@@ -1259,7 +1259,7 @@ LANGUAGE = (
     ),
     Fault(
         "a language teacher ends with its last epoch",
-        "stillhouse.families.lm.run:train_teacher",
+        "stillhouse.core.train_teacher:train",
         edited("fit(job, training,", "fit(job, __import__('dataclasses').replace(training, keep='last'),"),
         "tests/lm/test_lm_teacher.py::test_a_teacher_ends_with_its_best_epoch",
     ),
@@ -1715,15 +1715,9 @@ SWEEPS = (
     ),
     Fault(
         "a file that went missing is not missed",
-        "stillhouse.report.read:_missing",
-        constant([]),
+        "stillhouse.report.page:write_page",
+        edited("for line in changed_files(run.path)", "for line in []"),
         "tests/report/test_report_page.py::test_a_file_that_went_missing_is_named",
-    ),
-    Fault(
-        "records of a finished training that went missing are none",
-        "stillhouse.core.records:read_records",
-        edited("if expected is not None:\n            raise", "if False:\n            raise"),
-        "tests/test_records.py::test_records_of_a_finished_training_are_missed_by_its_result",
     ),
     Fault(
         "verify pairs items by place",
@@ -1866,9 +1860,9 @@ RELIABILITY = (
     ),
     Fault(
         "a card that went missing ships a student without one",
-        "stillhouse.core.folder:RunFolder.keep",
-        edited("(records.RECORDS, records.CARD)", "(records.RECORDS,)"),
-        "tests/test_folder.py::test_a_changed_file_of_a_finished_training_is_named[card.json-card.json was changed]",
+        "stillhouse.core.manifest:_fault",
+        edited("if not path.is_file():", "if False:"),
+        "tests/test_folder.py::test_a_changed_file_of_a_finished_training_is_named[card.json]",
     ),
     Fault(
         "a disk that is full at a flush of the cache is a traceback",
@@ -1890,13 +1884,13 @@ RELIABILITY = (
     ),
     Fault(
         "a changed file of a finished training is built on",
-        "stillhouse.core.folder:_check_finished",
+        "stillhouse.core.manifest:check_arms",
         nothing,
         "tests/test_folder.py::test_a_changed_file_of_a_finished_training_is_named",
     ),
     Fault(
         "a comparison looks at no file that it does not need",
-        "stillhouse.core.folder:changed_files",
+        "stillhouse.core.manifest:changed_files",
         constant([]),
         "tests/report/test_compare_runs.py::test_a_file_that_was_changed_is_named",
     ),
@@ -1907,22 +1901,34 @@ RELIABILITY = (
         "tests/test_lock.py::test_a_run_that_is_refused_leaves_no_folders",
     ),
     _fault(
-        "a seal that is never looked at",
-        "core.seals:is_whole",
-        constant(True),
-        "test_seals.py::test_a_number_changed_by_hand_is_an_error",
+        "a result that was changed by hand is read",
+        "core.folder:RunFolder.result",
+        edited("check_file(path)", "pass"),
+        "test_folder.py::test_a_figure_is_not_read_from_a_changed_file[result]",
     ),
     _fault(
         "arrays of any hand are believed",
-        "core.seals:comment_fits",
-        constant(True),
-        "test_seals.py::test_arrays_of_another_hand_are_an_error",
+        "core.folder:read_arrays",
+        edited("check_file(path)", "pass"),
+        "test_folder.py::test_a_figure_is_not_read_from_a_changed_file[scores]",
     ),
     _fault(
-        "records that any result goes with",
-        "core.records:_hash_in_result",
-        constant(None),
-        "test_seals.py::test_records_of_a_finished_training_are_those_of_its_result",
+        "curves that were changed are not named",
+        "core.manifest:list_files",
+        edited("_files(below, run)}", "_files(below, run) if path.name != records.RECORDS}"),
+        "test_folder.py::test_curves_that_were_changed_stop_no_run",
+    ),
+    _fault(
+        "the files of an arm before it was trained again stay in the manifest",
+        "core.manifest:list_files",
+        edited("if start not in Path(name).parents", "if True"),
+        "test_folder.py::test_the_manifest_holds_what_figures_rest_on",
+    ),
+    _fault(
+        "a run without hashes is read as if it had them",
+        "core.manifest:files_of",
+        edited("if (run / records.SUMMARY).is_file():", "if False:"),
+        "test_folder.py::test_a_run_of_an_earlier_version_is_one_line",
     ),
     _fault(
         "records that any checkpoint goes with",
@@ -1934,7 +1940,7 @@ RELIABILITY = (
         "mapped files that are holes",
         "core.records:open_mapped",
         edited('hasattr(os, "posix_fallocate")', "False"),
-        "test_seals.py::test_space_is_taken_before_it_is_mapped",
+        "test_records.py::test_space_is_taken_before_it_is_mapped",
     ),
     _fault(
         "names that lead anywhere",
@@ -1969,7 +1975,7 @@ RELIABILITY = (
     _fault(
         "a JSON machine is believed",
         "logic.json_file:read_json",
-        edited("SEAL not in found or not is_whole(found, path.name)", "False"),
+        edited("found.pop(SEAL, None) != hash_of(found)", "found.pop(SEAL, None) is False"),
         "logic/test_c_json.py::test_json_with_another_number_is_an_error",
     ),
     _fault(

@@ -12,6 +12,7 @@ from stillhouse.cli.compare import _tables
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
+from stillhouse.core.manifest import list_files
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.report.runs import compare_runs, read_runs, write_comparison
 
@@ -40,6 +41,7 @@ def make(folder, tables, data=None):
         place = folder / "arms" / "kd" / f"seed-{seed}"
         write_arrays(place / "scores.npz", error=np.asarray(values, float))
         write_json(place / "result.json", {"metrics": {"error": float(np.mean(values))}, "seconds": 2.0 + seed})
+    list_files(folder)
     return folder
 
 
@@ -185,9 +187,11 @@ def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
     """Though no figure rests on it, and no student is loaded to count its cost; and one that the run had left and is gone."""
     a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
     place = b / "arms" / "kd" / "seed-0"
-    write_json(place / "card.json", {"sha256": {"student.bin": "0" * 64}})
+    for path in (place / "student.bin", b / "rules.json"):
+        path.write_bytes(b"weights")
+    list_files(b)
     (place / "student.bin").write_bytes(b"other weights")
-    write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "files": ["rules.json"]})
+    (b / "rules.json").unlink()
     monkeypatch.setattr("stillhouse.families.light_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--no-cost", "--out", str(tmp_path / "page.html")]) == 0
     out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
