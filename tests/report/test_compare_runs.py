@@ -6,9 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from stillhouse.cli.compare import _tables
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
@@ -220,17 +218,3 @@ def test_runs_with_the_same_metrics_are_compared_whatever_the_student(finished, 
     write_json(images / "run.json", {**read_json(images / "run.json"), "kind": "sar"})
     assert main(["compare", str(clauses), str(images), "--no-cost"]) == 2
     assert "stillhouse verify" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("width", "tables"), [(80, 2), (300, 1)])
-def test_a_table_of_runs_fits_the_terminal(width, tables):
-    """Four runs of 20 columns each and a label: two tables of two in 80 columns, one in 300; no figure is cut."""
-    console = Console(width=width, force_terminal=True, color_system=None)
-    cells = [f"{place}1.49 % to 80.58 %" for place in range(4)]
-    made = list(_tables([f"run-{place}" for place in range(4)], [("95 % interval", cells)], console))
-    with console.capture() as seen:
-        for table in made:
-            console.print(table)
-    assert len(made) == tables
-    assert all(len(line) <= width for line in seen.get().splitlines())
-    assert all(cell in seen.get() for cell in cells)

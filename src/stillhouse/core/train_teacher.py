@@ -20,9 +20,9 @@ from stillhouse.core.machine import command_line
 from stillhouse.core.manifest import list_files
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
+from stillhouse.report.words import score_words
 from stillhouse.training.job import Job
-from stillhouse.training.kept import kept_in_words
-from stillhouse.training.loop import fit
+from stillhouse.training.loop import Fit, fit
 from stillhouse.training.opening import only_first, open_run
 
 D = TypeVar("D")
@@ -105,7 +105,7 @@ def train(
             progress, training = partial(watch.on_progress, how.arm, config.seed), config.training
             job = how.job(model, data)
             fitted = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
-            kept = kept_in_words(fitted, how.metric)
+            kept = kept_in_words(fitted, how.metric, in_percent=family.validated_in_percent)
             watch.log(kept)
             teacher, found = how.save(model, data, fitted)
             result = {
@@ -124,3 +124,32 @@ def train(
         how.finish(folder, data)
         processes.on_first(lambda: list_files(out))
     return dict(read_object(out / records.RESULT, records.FIGURES))
+
+
+def kept_in_words(done: Fit, metric: str, *, in_percent: bool = False) -> str:
+    """One line: the epoch whose weights are kept, its validation score, and whether what came after was worse.
+
+    Args:
+        done: a training that is finished.
+        metric: a key of `done.best`.
+        in_percent: whether it is a share.
+
+    Example:
+        >>> done = Fit(epochs=6, best_epoch=4, best={"nll": 3.6}, best_rank=(-3.6,),
+        ...            ranks=[(-4.1,), (-3.7,), (-3.65,), (-3.6,), (-3.8,), (-3.9,)])
+        >>> kept_in_words(done, "nll")
+        'kept: epoch 4 of 6 (validation nll 3.6); the 2 after it got worse'
+        >>> kept_in_words(Fit(epochs=1, best_epoch=1, best={"nll": 4.0}, best_rank=(-4.0,), ranks=[(-4.0,)]), "nll")
+        'kept: the last epoch, 1 (validation nll 4)'
+    """
+    score = done.best.get(metric)
+    shown = "" if score is None else f" (validation {metric} {score_words(score, in_percent)})"
+    later = done.epochs - done.best_epoch
+    if later == 0:
+        better = any(rank > done.best_rank for rank in done.ranks)
+        return f"kept: the last epoch, {done.epochs}{shown}{'; an earlier one was better' * better}"
+    worse = done.ranks[-1] < done.best_rank
+    after = f"the {later} after it" if later > 1 else "the one after it"
+    return (
+        f"kept: epoch {done.best_epoch} of {done.epochs}{shown}; {after} {'got worse' if worse else 'gained nothing'}"
+    )

@@ -27,6 +27,7 @@ from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import fabric
+from stillhouse.training.doctor import SignalDoctor
 from stillhouse.training.dot import DOT
 from stillhouse.training.gradients import Gradient, add_gradients, averaged, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
@@ -120,7 +121,7 @@ class _Trainer:
         self.shared = sum(id(p) in own for p in self.learned)  # the student's come first
         self.dot = optimizer if isinstance(optimizer, DOT) else None
         self.apart = self.dot is not None or config.gradients != "sum"
-        self.doctor = None if config.doctor is None else config.doctor.build(job.task_term)
+        self.doctor = None if config.doctor is None else SignalDoctor(config.doctor, job.task_term)
         self.stopping = self.saving = False
         torch.manual_seed(seed + 1 + ranks.rank() * STRIDE)
 
