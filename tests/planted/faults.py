@@ -611,7 +611,7 @@ LAYERS = (
 TRAINING = (
     Fault(
         "random numbers not restored",
-        "stillhouse.training.loop:_Trainer._restore",
+        "stillhouse.training.state:TrainingState._restore",
         edited("restore_rng(state)", "pass"),
         "tests/training/test_stops.py::test_a_stop_after_any_step_equals_no_stop[three-epochs]",
     ),
@@ -2100,7 +2100,7 @@ PROCESSES = (
     ),
     Fault(
         "all processes drop alike after a resume",
-        "stillhouse.training.loop:_Trainer._restore",
+        "stillhouse.training.state:TrainingState._restore",
         edited('state["generators"][ranks.rank() - 1]', 'state["rng"]'),
         "tests/training/test_processes.py::test_a_stop_of_one_process_stops_both_and_a_resume_repeats_the_rest[dropout]",
     ),
