@@ -1,5 +1,7 @@
 """`stillhouse cache`: shares, merge, show, estimate, and what it refuses."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -30,7 +32,10 @@ def test_shares_are_merged_and_shown(recipe, tmp_path, capsys):
     one, two, both = (str(tmp_path / name) for name in ("one", "two", "both"))
     more = ["--force", "--quiet", "--content", "topk:2", "features:layer1", "--licence", "CC-BY-4.0"]
     assert main(["cache", recipe, "--out", one, "--shard", "1/2", *more]) == 0
-    assert "2 of 3 shards" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 3 shards" in said
+    here, whole = (int(number.replace(",", "")) for number in re.search(r"([\d,]+) of ([\d,]+) bytes", said).groups())
+    assert 0 < here < whole  # the bytes of the whole were printed for a share
     assert main(["cache", "merge", one, "--out", both]) == 2
     assert "1 shards are missing: validation-00000" in capsys.readouterr().err
     assert main(["cache", recipe, "--out", two, "--shard", "2/2", *more]) == 0

@@ -1823,6 +1823,18 @@ RELIABILITY = (
         "tests/sweeps/test_sweep.py::test_two_workers_share_the_trials",
     ),
     Fault(
+        "digits of another place are those of the package",
+        "stillhouse.classification.family:ClassificationFamily._data_of",
+        edited('if settings["name"] == "digits":', "if False:"),
+        "tests/cli/test_small_faults.py::test_digits_lie_nowhere_else",
+    ),
+    Fault(
+        "settings of a model that is none are a second error",
+        "stillhouse.families.clauses.vision.config:VisionConfig.read",
+        edited("(one for one in MODELS if one in named)", "named"),
+        "tests/cli/test_small_faults.py::test_a_model_that_is_none_is_one_error",
+    ),
+    Fault(
         "a sweep is put into a run",
         "stillhouse.sweeps.study:_check_place",
         nothing,
