@@ -138,12 +138,14 @@ def kept_in_words(done: Fit, metric: str, *, in_percent: bool = False) -> str:
         >>> done = Fit(epochs=6, best_epoch=4, best={"nll": 3.6}, best_rank=(-3.6,),
         ...            ranks=[(-4.1,), (-3.7,), (-3.65,), (-3.6,), (-3.8,), (-3.9,)])
         >>> kept_in_words(done, "nll")
-        'kept: epoch 4 of 6 (validation nll 3.6); the 2 after it got worse'
+        'kept: epoch 4 of 6 (validation nll 3.6000); the 2 after it got worse'
         >>> kept_in_words(Fit(epochs=1, best_epoch=1, best={"nll": 4.0}, best_rank=(-4.0,), ranks=[(-4.0,)]), "nll")
-        'kept: the last epoch, 1 (validation nll 4)'
+        'kept: the last epoch, 1 (validation nll 4.0000)'
     """
     score = done.best.get(metric)
-    shown = "" if score is None else f" (validation {metric} {score_words(score, in_percent)})"
+    shown = (
+        "" if score is None else f" (validation {metric} {score_words(score, True) if in_percent else f'{score:.4f}'})"
+    )
     later = done.epochs - done.best_epoch
     if later == 0:
         better = any(rank > done.best_rank for rank in done.ranks)
