@@ -25,7 +25,9 @@ def run(tmp_path):
         (out / name).write_text("content")
     write_json(out / "student" / "card.json", {"sha256": {"student.safetensors": "", "card.json": ""}})
     write_json(out / "run.json", {"config": {"name": "mine"}})
-    write_json(out / "summary.json", {"files": ["run.json", "rules.txt", "student/student.safetensors"]})
+    write_json(out / "summary.json", {})
+    names = ("run.json", "rules.txt", "student/student.safetensors")
+    write_json(out / "manifest.json", {"files": dict.fromkeys(names, "")})
     return out
 
 

@@ -1,24 +1,28 @@
 """The run folder: whole files or none."""
 
+import json
 import os
+import random
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.machine import cpu_capabilities, machine
 from stillhouse.core.records import (
-    RECORDS,
-    RESULT,
     RUN,
     append_record,
     keep_records_until,
+    open_mapped,
+    read_arrays,
     read_json,
     read_object,
     read_records,
     safe_name,
+    write_arrays,
     write_atomically,
     write_json,
 )
@@ -225,9 +229,49 @@ def test_a_machine_lists_what_its_cpu_can(tmp_path, monkeypatch):
     assert set(machine()) == {"cpu", "cores", "system", "capabilities"}
 
 
-def test_records_of_a_finished_training_are_missed_by_its_result(tmp_path):
-    """Read as none, a page would be drawn without its curves as if there had been none."""
-    assert list(read_records(tmp_path / RECORDS)) == []  # a training that has not written any
-    write_json(tmp_path / RESULT, {"sha256": {RECORDS: "0" * 64}})
-    with pytest.raises(InputError, match=r"records\.jsonl is missing: its sha256 is in result\.json"):
-        list(read_records(tmp_path / RECORDS))
+def test_half_a_surrogate_pair_is_written_as_json_writes_it(tmp_path):
+    """A file name that is not Unicode ended a finished run in a traceback."""
+    write_json(tmp_path / "run.json", {"command": "x \udc80"})
+    assert json.loads((tmp_path / "run.json").read_bytes())["command"] == "x \udc80"
+    assert read_json(tmp_path / "run.json") == {"command": "x \udc80"}
+
+
+def test_damaged_arrays_are_a_line(tmp_path):
+    """Errors of zlib, of zipfile and of numpy came through as they were."""
+    path, draw = tmp_path / "scores.npz", random.Random(0)
+    write_arrays(path, accuracy=np.arange(50.0), labels=np.arange(50))
+    assert np.array_equal(np.load(path)["accuracy"], np.arange(50.0))  # any reader reads it
+    raw, refused = path.read_bytes(), 0
+    for _ in range(200):
+        at = draw.randrange(len(raw))
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << draw.randrange(8))]) + raw[at + 1 :])
+        try:
+            read_arrays(path)
+        except InputError:
+            refused += 1
+    assert refused > 100  # the rest is in dates and the like, which zip keeps without a checksum
+    path.write_bytes(raw[:100])
+    with pytest.raises(InputError, match="expected an npz file"):
+        read_arrays(path)
+    with pytest.raises(InputError, match="cannot read"):
+        read_arrays(tmp_path / "none.npz")
+
+
+def test_an_array_that_is_not_there_is_named(tmp_path):
+    """A KeyError before."""
+    write_arrays(tmp_path / "a.npz", one=np.ones(2))
+    with pytest.raises(InputError, match="expected the arrays two, got one"):
+        read_arrays(tmp_path / "a.npz", ["two"])
+
+
+def test_space_is_taken_before_it_is_mapped(tmp_path):
+    """A full disk under a mapped file ends the process by SIGBUS, with no message: so the disk is asked first."""
+    array = open_mapped(tmp_path / "a.npy", np.uint8, (1000, 100))
+    status = (tmp_path / "a.npy").stat()
+    assert status.st_blocks * 512 >= 100_000  # really there, not a hole
+    array[:] = 7
+    array.flush()
+    assert int(np.load(tmp_path / "a.npy").sum()) == 700_000
+    with pytest.raises(InputError, match=r"cannot write .*b\.npy \([0-9,]{20,} bytes\)"):
+        open_mapped(tmp_path / "b.npy", np.uint8, (10**9, 10**8))
+    assert not (tmp_path / "b.npy").exists()

@@ -1,5 +1,7 @@
 """`stillhouse cache`: shares, merge, show, estimate, and what it refuses."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -30,7 +32,10 @@ def test_shares_are_merged_and_shown(recipe, tmp_path, capsys):
     one, two, both = (str(tmp_path / name) for name in ("one", "two", "both"))
     more = ["--force", "--quiet", "--content", "topk:2", "features:layer1", "--licence", "CC-BY-4.0"]
     assert main(["cache", recipe, "--out", one, "--shard", "1/2", *more]) == 0
-    assert "2 of 3 shards" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 3 shards" in said
+    here, whole = (int(number.replace(",", "")) for number in re.search(r"([\d,]+) of ([\d,]+) bytes", said).groups())
+    assert 0 < here < whole  # the bytes of the whole were printed for a share
     assert main(["cache", "merge", one, "--out", both]) == 2
     assert "1 shards are missing: validation-00000" in capsys.readouterr().err
     assert main(["cache", recipe, "--out", two, "--shard", "2/2", *more]) == 0
@@ -54,11 +59,6 @@ def test_estimates_and_refusals(recipe, tmp_path, capsys):
     """Before hours of a teacher are spent."""
     assert main(["cache", recipe, "--estimate", "--quiet"]) == 0
     assert "bytes for 80 rows" in capsys.readouterr().out
-    assert (
-        main(["cache", "estimate", "--rows", "1e10", "--classes", "50257", "--content", "topk:32", "--inputs", "128"])
-        == 0
-    )
-    assert "1.4 TB (1,402,500,000,000 bytes)" in capsys.readouterr().out
     for words, said in (
         (["--shard", "3/2"], "expected I/N with I from 1 to N, got '3/2'"),
         (["--content", "top:2"], "expected scores, topk:K or features"),
@@ -72,13 +72,6 @@ def test_estimates_and_refusals(recipe, tmp_path, capsys):
     assert main(["cache", recipe, "--views", "3", "--set", "data.augment=crop-flip", "--print-config"]) == 0
     assert "views: 3" in capsys.readouterr().out
     assert load_run("digits", ["teacher_cache=c"]).teacher_cache == "c"
-
-
-@pytest.mark.parametrize("rows", ["nan", "1e400", "1.5", "many"])
-def test_rows_that_are_no_number_of_rows_are_named(rows, capsys):
-    """NaN and 1e400 were tracebacks."""
-    assert main(["cache", "estimate", "--rows", rows, "--classes", "10"]) == 2
-    assert "--rows" in capsys.readouterr().err
 
 
 def test_a_finished_cache_says_what_is_seen_of_it_and_what_is_not(recipe, tmp_path, capsys):

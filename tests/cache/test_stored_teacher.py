@@ -1,7 +1,6 @@
 """A cache in a teacher's place: its very answers, for the rows that it was asked about and no other."""
 
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,7 @@ from torch import nn
 
 from stillhouse.cache.array_file import SHA
 from stillhouse.cache.content import Content, same, seen
-from stillhouse.cache.estimate import estimate
-from stillhouse.cache.files import MANIFEST, _digest, read_manifest
+from stillhouse.cache.files import MANIFEST, _digest
 from stillhouse.cache.questions import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.classification.data import ImageData
@@ -25,7 +23,6 @@ from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.hashes import sha256_of
-from stillhouse.core.seals import SEAL, with_seal
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.losses.tail import tail_bounds
@@ -115,8 +112,8 @@ def forged(folder, name, change):
                 next(k for k, v in found["shards"].items() if v is shard)
             ):
                 about[SHA] = sha256_of(path)
-    content = {key: value for key, value in found.items() if key not in (SHA, SEAL)}
-    (folder / MANIFEST).write_text(json.dumps(with_seal({**content, SHA: _digest(content)}, MANIFEST)))
+    content = {key: value for key, value in found.items() if key != SHA}
+    (folder / MANIFEST).write_text(json.dumps({**content, SHA: _digest(content)}))
     for left in folder.glob("*-*.json"):  # records of shards, which would not agree
         left.unlink()
 
@@ -355,21 +352,6 @@ def test_other_inputs_are_known_again_too(inputs):
     assert same(seen(x), seen(y)).tolist() == [True, False, True]
 
 
-def test_the_estimate_is_the_size_of_a_real_cache(tmp_path):
-    """Arithmetic for caches that nobody can try is held against one that is there."""
-    data = images()
-    for content in (Content(), Content(False, 3)):
-        told = plain(data)
-        folder = tmp_path / str(content.topk)
-        written(folder, data, content, told)
-        plan, _ = read_manifest(folder)
-        words = ["scores"] if content.scores else ["topk:3"]
-        assert estimate(1, words, classes=K).row_bytes == plan.row_bytes("train")
-    assert estimate(10**10, ["scores"], classes=10, rate=1000.0, processes=10).hours == pytest.approx(10**6 / 3600)
-    with pytest.raises(InputError, match="expected scores, topk:K or features"):
-        Content.parse(["top:3"])
-
-
 def test_a_part_that_is_empty_or_unknown_is_named(tmp_path):
     """A feature that was not kept cannot be listened to."""
     written(tmp_path / "c")
@@ -377,24 +359,3 @@ def test_a_part_that_is_empty_or_unknown_is_named(tmp_path):
         StoredTeacher(tmp_path / "c", features=("3",))
     only = StoredTeacher(tmp_path / "c", features=())
     assert only(rows_of(images(), 0)).features == {}
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"rows": -5}, "--rows: expected 1 to 1e+15, got -5"),
-        ({"rows": 10**300}, "--rows: expected 1 to 1e+15, got 1e+300"),
-        ({"classes": -7}, "--classes: expected 1 to 1e+15 to keep scores, got -7"),
-        ({"content": ["topk:32"]}, "--classes: expected 32 to 1e+15 to keep topk:32, got 10"),
-        ({"content": ["features:x"]}, "--width: expected 1"),
-        ({"inputs": 0}, "--inputs: expected 1"),
-        ({"processes": 0, "rate": 1.0}, "--processes: expected 1"),
-        ({"rate": float("nan")}, "--rate: expected 1e-06 to 1e+15 rows a second, got nan"),
-        ({"rate": 0.0}, "--rate: expected 1e-06"),
-    ],
-)
-def test_a_size_that_no_cache_has_is_no_estimate(changed, words):
-    """Bytes of -5 rows were printed with status 0, and would be believed."""
-    given = {"rows": 100, "content": ["scores"], "classes": 10, **changed}
-    with pytest.raises(InputError, match=re.escape(words)):
-        estimate(given.pop("rows"), given.pop("content"), **given)

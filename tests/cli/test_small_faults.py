@@ -9,7 +9,9 @@ from rich.table import Table
 
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_table
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
+from stillhouse.core.manifest import list_files
 from stillhouse.core.records import write_json
 from stillhouse.recipes import load
 
@@ -99,6 +101,7 @@ def test_report_names_every_damaged_file(name, tmp_path, capsys):
     write_json(tmp_path / "run.json", {"kind": "classification", "config": {"name": "x"}})
     write_json(tmp_path / name, {"rules": [], "classes": [], "content": 1})
     path = tmp_path / name
+    list_files(tmp_path)
     path.write_text(path.read_text().replace('"content": 1', '"content": 2'))
     assert main(["report", str(tmp_path)]) == 0
     assert f"{path} was changed after it was written" in capsys.readouterr().err
@@ -138,3 +141,18 @@ def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
     """YAML reads `timm:` as a mapping: the message was `expected text, got {'timm': None}`."""
     assert main(["distill", "digits", "teacher.source=timm:", "--print-config"]) == 2
     assert "{'timm'" not in capsys.readouterr().err
+
+
+def test_digits_lie_nowhere_else(tmp_path):
+    """`evaluate RUN --data-root X` scored the bundled digits, without a word on X."""
+    from stillhouse.families import family
+
+    with pytest.raises(InputError, match="--data-root: digits are in the package"):
+        family("images")._data_of(tmp_path, "digits", "elsewhere")
+
+
+def test_a_model_that_is_none_is_one_error(capsys):
+    """Its settings, made up for it, were a second one."""
+    assert main(["vision", "--models", "transfromer", "--print-config"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean 'transformer'?" in line

@@ -77,7 +77,7 @@ NOT_CAUGHT = (
     fault("the average is neither scored nor kept", "training.loop:_Trainer._validate",
           edited("self.model if self.average is None else self.average.module", "self.model"),
           "training/test_loop.py::test_the_average_follows_buffers_and_does_not_lag_in_a_short_run"),
-    fault("the average is the last weights", "training.loop:_Trainer._build_average",
+    fault("the average is the last weights", "training.state:TrainingState._build_average",
           edited("decay=self.config.ema_decay", "decay=0.0"),
           "training/test_loop.py::test_the_average_follows_buffers_and_does_not_lag_in_a_short_run"),
     fault("an epoch takes no time", "training.loop:_Trainer._epoch", edited("before + time.monotonic() - started", "before"),

@@ -129,8 +129,8 @@ TASKS = (
     ),
     Fault(
         "a finished radar teacher is compared again",
-        "stillhouse.families.sar.run:train",
-        edited('if resume and folder.before.get("config")', 'if False and folder.before.get("config")'),
+        "stillhouse.core.train_teacher:train",
+        edited("if trained and (out / how.last)", "if False and (out / how.last)"),
         f"{TRAPS}test_a_teacher_is_compared_only_where_that_is_wanted",
     ),
     # ------------------------------------------------------------------------------------------ teachers, finished runs
@@ -179,7 +179,7 @@ TASKS = (
     Fault(
         "a run whose files are gone is finished",
         "stillhouse.core.experiment:concluded",
-        edited('if all((folder.path / name).is_file() for name in summary["files"])', "if summary"),
+        edited("if all((folder.path / name).is_file() for name in files_of(folder.path))", "if summary"),
         f"{FINISHED}test_what_is_not_whole_is_concluded_again",
     ),
     Fault(

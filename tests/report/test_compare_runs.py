@@ -6,12 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from stillhouse.cli.compare import _tables
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
+from stillhouse.core.manifest import list_files
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.report.runs import compare_runs, read_runs, write_comparison
 
@@ -40,6 +39,7 @@ def make(folder, tables, data=None):
         place = folder / "arms" / "kd" / f"seed-{seed}"
         write_arrays(place / "scores.npz", error=np.asarray(values, float))
         write_json(place / "result.json", {"metrics": {"error": float(np.mean(values))}, "seconds": 2.0 + seed})
+    list_files(folder)
     return folder
 
 
@@ -185,9 +185,11 @@ def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
     """Though no figure rests on it, and no student is loaded to count its cost; and one that the run had left and is gone."""
     a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
     place = b / "arms" / "kd" / "seed-0"
-    write_json(place / "card.json", {"sha256": {"student.bin": "0" * 64}})
+    for path in (place / "student.bin", b / "rules.json"):
+        path.write_bytes(b"weights")
+    list_files(b)
     (place / "student.bin").write_bytes(b"other weights")
-    write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "files": ["rules.json"]})
+    (b / "rules.json").unlink()
     monkeypatch.setattr("stillhouse.families.light_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--no-cost", "--out", str(tmp_path / "page.html")]) == 0
     out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
@@ -215,17 +217,3 @@ def test_runs_with_the_same_metrics_are_compared_whatever_the_student(finished, 
     write_json(images / "run.json", {**read_json(images / "run.json"), "kind": "sar"})
     assert main(["compare", str(clauses), str(images), "--no-cost"]) == 2
     assert "stillhouse verify" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("width", "tables"), [(80, 2), (300, 1)])
-def test_a_table_of_runs_fits_the_terminal(width, tables):
-    """Four runs of 20 columns each and a label: two tables of two in 80 columns, one in 300; no figure is cut."""
-    console = Console(width=width, force_terminal=True, color_system=None)
-    cells = [f"{place}1.49 % to 80.58 %" for place in range(4)]
-    made = list(_tables([f"run-{place}" for place in range(4)], [("95 % interval", cells)], console))
-    with console.capture() as seen:
-        for table in made:
-            console.print(table)
-    assert len(made) == tables
-    assert all(len(line) <= width for line in seen.get().splitlines())
-    assert all(cell in seen.get() for cell in cells)

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 from contextlib import ExitStack
@@ -409,3 +410,27 @@ def test_the_path_of_a_user(tmp_path, capsys):
     assert main([*map(str, words)]) == 2
     assert "--resume" in capsys.readouterr().err
     assert main([*map(str, words), "--resume"]) == 0  # nothing is left to do
+
+
+def test_two_workers_share_the_trials(tmp_path, capfd):
+    """Each prints its own trials, none is trained twice, and what came of it is said once."""
+    words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3,3e-3"]
+    words += [
+        "training.epochs=1",
+        "data.train_limit=60",
+        "training.device=cpu",
+        "student.depth=1",
+        "training.threads=1",
+    ]
+    assert main([*map(str, words)]) == 0
+    printed = capfd.readouterr().out
+    assert sorted(re.findall(r"^trial (\d)", printed, re.MULTILINE)) == ["0", "1", "2"]
+    assert printed.count("best: trial") == 1
+    assert [trial["state"] for trial in records.read_json(tmp_path / "s" / "sweep.json")["trials"]] == ["done"] * 3
+
+
+def test_workers_without_a_trial_are_an_error(tmp_path, capfd):
+    """Two that end early are no sweep that ended well."""
+    words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3"]
+    assert main([*map(str, words), "data.root=nowhere", "data.name=mnist"]) == 2
+    assert "all 2 trials failed" in capfd.readouterr().err

@@ -251,7 +251,7 @@ def test_the_state_makes_the_round_trip():
 
 def test_when_it_looks_and_what_it_refuses():
     """Every so many steps; a shared place that learns nothing would call every term disconnected."""
-    doctor, x = DoctorConfig(every=50).build(), point(1.0)
+    doctor, x = SignalDoctor(DoctorConfig(every=50)), point(1.0)
     assert [step for step in range(120) if doctor.due(step)] == [0, 50, 100]
     with pytest.raises(InputError, match="at least one learns"):
         doctor.examine({"labels": (1.0, x.sum())}, [x.detach()], step=0)

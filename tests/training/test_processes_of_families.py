@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from stillhouse.cli.main import run_command
 from stillhouse.core import records
+from stillhouse.core.manifest import files_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 from cases import CASES
@@ -93,7 +94,7 @@ def test_a_whole_run_on_two_processes_is_that_of_one(kind, folder):
     assert [found[0] for found in both(folder, kind)] == [0, 0]
     two, one = folder / "two" / kind, folder / "one" / kind
     alike(two, one)
-    assert records.read_json(two / "summary.json")["files"] == records.read_json(one / "summary.json")["files"]
+    assert files_of(two).keys() == files_of(one).keys()
     assert page(two) == page(one)
 
 

@@ -14,7 +14,7 @@ from stillhouse.classification.job import fit_classifier as fit
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
-from stillhouse.training import loop
+from stillhouse.training import loop, state
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.threads import TRIALS, WARM_UP, Threads
@@ -115,7 +115,7 @@ def test_a_resumed_training_goes_on_with_the_counts_of_the_first(data, tmp_path,
 
     def train(folder, faster, stop_at=None, resume=False):
         machine = Machine({1: 1.0, 2: 1.0, faster: 0.5})
-        monkeypatch.setattr(loop, "Threads", lambda setting, on_cpu: Threads(setting, on_cpu=on_cpu, timer=machine))
+        monkeypatch.setattr(state, "Threads", lambda setting, on_cpu: Threads(setting, on_cpu=on_cpu, timer=machine))
         step = loop._Trainer._step
         monkeypatch.setattr(loop._Trainer, "_step", lambda trainer, rows: (machine.work(), step(trainer, rows))[1])
 

@@ -122,8 +122,6 @@ def load_student(folder: Path | str, students: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         student = config.build(task)
     read_weights(folder / STUDENT, student)
-    card = read_json(folder / CARD)
-    if "sha256" in card:  # not in folders from before cards had hashes
-        verify_files(folder, card, [STUDENT])
+    verify_files(folder, read_json(folder / CARD), [STUDENT])
     with torch.no_grad():
         return student.eval()

@@ -375,6 +375,10 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         if settings.get("name") is None:
             raise InputError("which data? name it with --data")
         if data_root is not None:
+            if settings["name"] == "digits":
+                raise InputError(
+                    "--data-root: digits are in the package, and lie nowhere else; name other data with --data"
+                )
             settings["root"] = data_root
         return parse(ClassesDataConfig, settings).build()  # type: ignore[arg-type]
 

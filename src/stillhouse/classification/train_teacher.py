@@ -6,24 +6,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from stillhouse.classification.job import fit_classifier
+from stillhouse.classification.data import ImageData
+from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.classification.predict import probabilities_of
-from stillhouse.core import processes, records
+from stillhouse.core import processes
+from stillhouse.core import train_teacher as shared
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import about, graded
 from stillhouse.core.family import Family
-from stillhouse.core.machine import command_line
-from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.teachers import NetworkTeacher, save_teacher
-from stillhouse.training.kept import kept_in_words
-from stillhouse.training.opening import only_first, open_run
+from stillhouse.training.loop import Fit
 
 WEIGHTS = "teacher.safetensors"
 
@@ -33,14 +29,13 @@ class FineTuned(nn.Module):
 
     def __init__(self, teacher: NetworkTeacher) -> None:
         super().__init__()
-        self.network = teacher.module
-        self._prepare = teacher.prepare
+        self.teacher, self.network = teacher, teacher.module
         for parameter in self.network.parameters():
             parameter.requires_grad_(True)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1]."""
-        return self.network(self._prepare(pixels))
+        return self.network(self.teacher.prepare(pixels))
 
 
 def train_teacher(
@@ -48,63 +43,35 @@ def train_teacher(
 ) -> dict[str, Any]:
     """Train, score on the test split once, grade it as a run would, save `OUT/teacher.safetensors`.
 
-    Args:
-        family: that will be taught; its check is the grade.
-        config: the run as one value.
-        out: run folder.
-        resume: continue what is there; a finished training is not repeated.
-        watch: kept informed.
-
-    Returns:
-        What `result.json` holds.
+    See `core.train_teacher.train`.
 
     Raises:
-        InputError: the folder holds another training and `resume` is off, or the data changed since.
+        InputError: also for a teacher of the user's own class.
     """
     if config.teacher.source.startswith("py:") or config.teacher.classes is not None:
         raise InputError(
             "train-teacher: expected a network by name (timm:NAME, torchvision:NAME) without classes, which its file can name; "
             "train your own by your own program, and give its weights as checkpoint"
         )
-    with open_run(out, to_mapping(config), config.training, resume=resume) as folder:
-        watch = only_first(watch)
-        data = processes.first_then_others(config.data.build)
-        watch.log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
-        facts = {"name": data.name, "sizes": data.sizes, "sha256": data.sha256}
-        folder.same("data", facts)
-        if resume and (out / records.RESULT).is_file() and (out / WEIGHTS).is_file():
-            watch.log("finished before: nothing is computed again")
-            return dict(read_object(out / records.RESULT, records.FIGURES))
-        torch.manual_seed(config.seed)
-        teacher = config.teacher.build(data.task)
-        folder.begin({**about("teacher", config, command_line()), "data": facts})
-        model = FineTuned(teacher)
-        done = fit_classifier(
-            model,
-            data,
-            config.training,
-            seed=config.seed,
-            folder=out,
-            resume=resume,
-            on_progress=partial(watch.on_progress, "teacher", config.seed),
-        )
-        kept = kept_in_words(done, "accuracy")
-        watch.log(kept)
-        probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
-        metrics = evaluate(probabilities, data.test.labels.numpy(), None)
-        model.cpu().eval()
-        grade = graded(family, teacher, config, data, watch=watch)
-        name, digest, score = data.name, data.sha256, done.best["accuracy"]
-        processes.on_first(
-            lambda: save_teacher(out / WEIGHTS, teacher, data_name=name, data_sha256=digest, score=score)
-        )
-        result = {
-            "metrics": metrics,
-            "validation": done.best,
-            "best_epoch": done.best_epoch,
-            "kept": kept,
-            "seconds": done.seconds,
-            "grade": grade,
-        }
-        write_json(out / records.RESULT, result)
-    return result
+    how = shared.TeacherTraining(
+        kind="teacher",
+        data=lambda log: family.data(config, log),
+        facts=lambda data: {"name": data.name, "sizes": data.sizes, "sha256": data.sha256},
+        build=lambda data: FineTuned(config.teacher.build(data.task)),
+        job=lambda model, data: ClassificationJob(model, data, config.training, seed=config.seed),
+        metric="accuracy",
+        save=partial(_save, config, out),
+        files=(WEIGHTS,),
+    )
+    return shared.train(family, config, out, how, resume=resume, watch=watch)
+
+
+def _save(
+    config: TeacherRunConfig, out: Path, model: Any, data: ImageData, done: Fit
+) -> tuple[NetworkTeacher, dict[str, Any]]:
+    """`teacher.safetensors`; the teacher, and its scores on the test split."""
+    probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
+    model.cpu().eval()
+    about: dict[str, Any] = {"data_name": data.name, "data_sha256": data.sha256, "score": done.best["accuracy"]}
+    processes.on_first(lambda: save_teacher(out / WEIGHTS, model.teacher, **about))
+    return model.teacher, {"metrics": evaluate(probabilities, data.test.labels.numpy(), None)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +16,13 @@ ABOUT = "Ask the teacher of a run for all its answers, once, and keep them in a 
 EXAMPLES = """
   stillhouse cache digits --out caches/digits
   stillhouse distill digits teacher.source=cache:caches/digits       no teacher is loaded
-  stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR, cache estimate --rows 1e9 --classes 10
+  stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR
 """
 MORE = """
 
   cache RECIPE|FILE --out DIR     ask and write; a killed one is continued by the same command
   cache merge DIR... --out DIR    put the parts that several machines wrote into one folder, compared by hash
   cache show DIR                  what a cache is of; every file is compared with its hash
-  cache estimate                  bytes of a cache that is too large to try
 
 A run reads it in two ways:
   with teacher_cache=DIR          beside the teacher: compared with it on rows that are drawn anew each time
@@ -33,7 +32,7 @@ more examples:
   stillhouse cache mine.yaml --out c --views 8                         8 augmented views of each image; train with data.views=8
   stillhouse cache mine.yaml --out c --content topk:16 features:layer3 the 16 largest scores, the mass of the rest, a hidden layer
   stillhouse cache mine.yaml --out c --shard 2/8                       the second eighth, for the second of eight machines
-  stillhouse cache estimate --rows 1e10 --classes 50257 --content topk:32
+  stillhouse cache mine.yaml --content topk:16 --estimate              bytes, and hours from the time of a first batch
 
 content:
   scores              every class score, in single precision: students learn as from the teacher itself
@@ -48,9 +47,9 @@ refused by name.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write, merge, show or estimate."""
+    """Write, merge or show."""
     words = list(arguments)
-    chosen = {"merge": _merge, "show": _show, "estimate": _estimate}
+    chosen = {"merge": _merge, "show": _show}
     if words and words[0] in chosen:
         return chosen[words[0]](words[1:])
     parser = Parser(prog="stillhouse cache", description=ABOUT, examples=EXAMPLES, epilog=MORE)
@@ -98,7 +97,9 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
         done = write_cache(questions, out, kept, share=share, licence=options.licence, on_progress=on_progress)
     plan = Plan.read(out / "plan.json")
     left = missing(out, plan)
-    print(f"{out}: {plan.bytes:,} bytes, {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
+    here = sum((one.stop - one.start) * plan.row_bytes(one.part) for one in plan.shards if one.name not in left)
+    whole_size = f" of {plan.bytes:,}" * bool(left)
+    print(f"{out}: {here:,}{whole_size} bytes, {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
     if whole:
         print(
             f"it was finished before: nothing was asked, and only the lengths of its files were seen; `stillhouse cache "
@@ -160,44 +161,6 @@ def _show(words: Sequence[str]) -> int:
         print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")
     print(f"{plan.bytes:,} bytes in {len(plan.shards)} shards, every row as it was written")
     return 0
-
-
-def _estimate(words: Sequence[str]) -> int:
-    parser = Parser(
-        prog="stillhouse cache estimate",
-        description="Bytes of a cache from its sizes alone, and hours at rates that you know.",
-        epilog="examples:\n  --rows 1e10 --classes 32000 --content topk:32            10^10 tokens\n"
-        "  --rows 1e9 --classes 0 --content features:vector --width 1024   10^9 vectors",
-    )
-    parser.add_argument("--rows", type=_count, required=True, help="tokens, images times views, vectors")
-    parser.add_argument("--classes", type=int, default=0, help="of the scores")
-    parser.add_argument("--content", nargs="+", default=["scores"], help="as in `stillhouse cache`")
-    parser.add_argument("--width", type=int, default=0, help="numbers of each feature")
-    parser.add_argument("--inputs", type=int, default=1, help="rows in one input: tokens in a window")
-    parser.add_argument("--rate", type=float, help="rows a second that one process is answered")
-    parser.add_argument("--processes", type=int, default=1, help="that ask at once")
-    options = parser.parse(words)
-    from stillhouse.cache.estimate import estimate
-
-    found = estimate(
-        options.rows,
-        options.content,
-        classes=options.classes,
-        width=options.width,
-        inputs=options.inputs,
-        rate=options.rate,
-        processes=options.processes,
-    )
-    print(found.describe())
-    return 0
-
-
-def _count(text: str) -> int:
-    """A whole number, which may be written as 1e9."""
-    number = float(text)
-    if not number.is_integer():
-        raise ArgumentTypeError(f"expected a whole number, as 1e9, got {text!r}")
-    return int(number)
 
 
 def _measured(questions: Any, content: Any) -> int:

@@ -42,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     for teacher in teachers:
         grade = accept(family, teacher, config, data, untaught=given, watch=watch)
         if grade.status == "ready":
-            print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f})")
+            form = "{:.2%}" if grade.as_percent else "{:.4f}"
+            low, chance = form.format(grade.low), form.format(grade.chance)
+            print(f"fit to teach: {low}, the lower end of its score, is above chance ({chance})")
     return 0
 
 

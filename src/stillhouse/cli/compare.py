@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,32 +75,22 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _tables(names: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], console: Any) -> Iterator[Any]:
-    """A figure a line and a run a column, with as many runs beside each other as the terminal is wide; all where it is none."""
+def _table(names: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print a figure a line and a run a column."""
     from rich.table import Table
 
-    def table(start: int, end: int) -> Table:
-        made = Table("", *names[start:end])
-        for label, cells in lines:
-            made.add_row(label, *cells[start:end])
-        return made
+    from stillhouse.cli.show import print_table
 
-    def fits(made: Table) -> bool:
-        wide = console.options.update(width=10_000)
-        return not console.is_terminal or bool(console.measure(made, options=wide).maximum <= console.width)
-
-    start = 0
-    while start < len(names):
-        end = next((n for n in range(len(names), start + 1, -1) if fits(table(start, n))), start + 1)
-        yield table(start, end)
-        start = end
+    made = Table("", *names)
+    for label, cells in lines:
+        made.add_row(label, *cells)
+    print_table(made)
 
 
 def _print(family: Any, found: Mapping[str, Any]) -> None:
     """The first metric with its interval, the difference, the others' means, cost, time."""
     from rich.console import Console
 
-    from stillhouse.cli.show import print_table
     from stillhouse.core.verdict import untested
     from stillhouse.report.runs import MOST_SETTINGS, cost_kinds, difference_words, setting_words
     from stillhouse.report.verdicts import shown, spread_words
@@ -120,13 +110,11 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     lines += [(words, [cost(kind, row["cost"].get(kind)) for row in rows]) for kind, words in kinds.items()]
     lines.append(("training, s", [plain(row["seconds"]) for row in rows]))
     console = Console(highlight=False)
-    for table in _tables([row["run"] for row in rows], lines, console):
-        print_table(table)
+    _table([row["run"] for row in rows], lines)
     settings = [(key, [setting_words(value) for value in values]) for key, values in found["settings"].items()]
     if settings:
         console.print("settings that differ:")
-        for table in _tables([row["run"] for row in rows], settings[:MOST_SETTINGS], console):
-            print_table(table)
+        _table([row["run"] for row in rows], settings[:MOST_SETTINGS])
     if len(settings) > MOST_SETTINGS:
         console.print(f"and {len(settings) - MOST_SETTINGS} more settings, which --json and the page of --out have")
     unit = f" ({measures[0].unit})" if measures[0].unit not in ("", measures[0].label) else ""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,6 +32,7 @@ examples:
 Each trial trains the arm that ships, in a run folder DIR/trial-NNNN; controls and the test split are left for the run of the
 best settings, whose command is printed. The last example joins a sweep from another machine.
 """
+WORKER = "STILLHOUSE_SWEEP_WORKER"  # set where one of several workers runs
 
 
 class Lines(Watch):
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     out = options.out or Path("runs") / f"{base.name}-sweep"
     study = open_study(open_storage(options.storage, out), options.name or base.name, plan, resume=options.resume)
     if options.workers > 1:
-        _start(list(arguments), options, out, study, plan, family)
+        _start(arguments, options.workers, out)
     else:
         from stillhouse.sweeps.work import work
 
@@ -77,6 +76,8 @@ def main(arguments: Sequence[str]) -> int:
             work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), watch=Lines())
         finally:
             _write(study, plan, out, family, options.cost)
+        if WORKER in os.environ:  # what came of it is said by whoever started this one
+            return 0
     _finish(study, plan, out, family, options.cost)
     return 0
 
@@ -162,58 +163,26 @@ def worker_words(words: Sequence[str]) -> list[str]:
     return [*kept, "--workers", "1", "--resume"]
 
 
-def _start(words: list[str], options: Any, out: Path, study: Any, plan: Any, family: Any) -> None:
-    """Start workers, each the same command with one worker, and wait for all of them."""
-    from stillhouse.sweeps.study import real_trials
+def _start(words: Sequence[str], count: int, out: Path) -> None:
+    """Start workers, each the same command with one worker, and wait for all of them; they print their trials here.
 
-    out.mkdir(parents=True, exist_ok=True)
+    Raises:
+        Interrupted: stopped on request.
+        InputError: every worker ended early.
+    """
     command = [sys.executable, "-m", "stillhouse", "sweep", *worker_words(words), "--out", str(out)]
-    logs = [(out / f"worker-{number}.log").open("a") for number in range(options.workers)]
-    workers = [subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ)) for log in logs]
-    stopped, shown = False, set[int]()
-    old = signal.signal(signal.SIGTERM, _interrupt)
+    workers = [subprocess.Popen(command, env={**os.environ, WORKER: "1"}) for _ in range(count)]
     try:
-        while any(worker.poll() is None for worker in workers):
-            try:
-                _news(real_trials(study), shown, family.validated_in_percent)
-                time.sleep(0.5)
-            except KeyboardInterrupt:
-                stopped = True
-                for worker in workers:
-                    if worker.poll() is None:
-                        worker.terminate()
-        _news(real_trials(study), shown, family.validated_in_percent)
-    finally:
-        signal.signal(signal.SIGTERM, old)
-        for log in logs:
-            log.close()
-    if stopped:
-        raise Interrupted("stopped; every worker saved its trial")
-    wrong = [number for number, worker in enumerate(workers) if worker.returncode]
-    for number in wrong:
-        lines = (out / f"worker-{number}.log").read_text(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else f"status {workers[number].returncode}"
-        print(f"worker {number} ended early: {reason} (see {out / f'worker-{number}.log'})", file=sys.stderr)
-    if len(wrong) == len(workers):
-        raise InputError(f"all {len(workers)} workers ended early; see {out}/worker-*.log")
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def _news(trials: Sequence[Any], shown: set[int], in_percent: bool) -> None:
-    """A line for each trial that ended since."""
-    for trial in trials:
-        if trial.state.is_finished() and trial.number not in shown:
-            shown.add(trial.number)
-            from stillhouse.report.words import score_words
-
-            score = "" if trial.value is None else f" {score_words(trial.value, in_percent)}"
-            print(
-                f"trial {trial.number} {trial.state.name.lower()}{score} {trial.user_attrs.get('settings', {})}",
-                flush=True,
-            )
+        for worker in workers:
+            worker.wait()
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait()
+        raise Interrupted("stopped; every worker saved its trial") from None
+    if all(worker.returncode for worker in workers):
+        raise InputError(f"all {count} workers ended early, for the reasons above")
 
 
 def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> dict[str, Any]:

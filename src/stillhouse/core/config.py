@@ -12,10 +12,7 @@ Everything else (parsing, dumping, suggestions for misspelt keys) is derived fro
 from __future__ import annotations
 
 import math
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
@@ -26,27 +23,15 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from stillhouse.core.checks import ConfigError as ConfigError
-from stillhouse.core.checks import nearest
+from stillhouse.core.checks import nearest as nearest
+from stillhouse.core.schema import Beside as Beside
+from stillhouse.core.schema import explained, parts_beside, tag_of
+from stillhouse.core.schema import kinds as kinds
+from stillhouse.core.schema import members as members
+from stillhouse.core.schema import settings as settings
 from stillhouse.core.yaml_text import read_yaml, yaml_fault
 
 T = TypeVar("T")
-PLAIN_TYPES = {
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "dict_type": "a mapping (key: value)",
-    "dataclass_type": "a mapping (key: value)",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "model_attributes_type": "a mapping (key: value)",
-}
-UNKNOWN = {"unexpected_keyword_argument", "extra_forbidden"}
-MANY = 3  # unknown keys of one part are those of another kind; fewer are misspelt
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
 
@@ -68,7 +53,7 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
     try:
         parsed = TypeAdapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explained(kind, [dict(e) for e in error.errors()]))) from None
+        raise ConfigError("\n".join(explained(kind, [dict(e) for e in error.errors()]))) from None
     long = list(_long_numbers(mapping))
     if long:
         raise ConfigError(
@@ -234,15 +219,6 @@ def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
 # ---------------------------------------------------------------------------------------------- parts written beside
 
 
-@plain_dataclass(frozen=True)
-class Beside:
-    """Marks a field whose value is one of a union of small configurations, and whose settings may stand beside it.
-
-    `loss: Annotated[ForwardKL | JS, Beside()]` takes `loss: {kind: js, beta: 0.3}` and, shorter, `loss: js, beta: 0.3`;
-    what is written to a run folder is the first form. The class needs `gather_parts` as a validator of mode before.
-    """
-
-
 def gather_parts(kind: type, given: Any) -> Any:
     """What a configuration was given, with the settings that stand beside a part put into that part.
 
@@ -252,67 +228,28 @@ def gather_parts(kind: type, given: Any) -> Any:
     if not isinstance(given, (ArgsKwargs, Mapping)):
         return given
     whole = dict((given.kwargs or {}) if isinstance(given, ArgsKwargs) else given)
-    for name, info, members in parts_beside(kind):
+    for name, info, choices in parts_beside(kind):
         part = whole.get(name, info.default)
         if is_dataclass(part):
             part = {f.name: getattr(part, f.name) for f in fields(part)}
         part = {"kind": part} if isinstance(part, str) else part
         if not isinstance(part, Mapping):
             continue
-        chosen = members.get(str(part.get("kind")))
+        chosen = choices.get(str(part.get("kind")))
         for key in [
-            key for key in whole if key not in settings(kind) and any(key in settings(m) for m in members.values())
+            key for key in whole if key not in settings(kind) and any(key in settings(m) for m in choices.values())
         ]:
             value = whole.pop(key)
             if chosen is None or key in settings(chosen):
                 part = part if value is None else merge(part, {key: value})
             elif value is not False and value not in (None, (), [], {}):  # these ask for nothing
-                able = " or ".join(repr(word) for word, member in members.items() if key in settings(member))
-                raise ValueError(f"{key}: does nothing under {name} {_tag(chosen)!r}; leave it out, or take {able}")
+                able = " or ".join(repr(word) for word, member in choices.items() if key in settings(member))
+                raise ValueError(f"{key}: does nothing under {name} {tag_of(chosen)!r}; leave it out, or take {able}")
         whole[name] = part
     return whole
 
 
-def parts_beside(kind: Any) -> Iterator[tuple[str, Any, dict[str, type]]]:
-    """(name, field, members by kind) of every field marked `Beside`."""
-    for name, info in settings(kind).items():
-        if any(isinstance(mark, Beside) for mark in info.metadata):
-            yield name, info, kinds(info.annotation)
-
-
-# ---------------------------------------------------------------------------------------------- schema
-
-
-def kinds(union: Any) -> dict[str, type]:
-    """The members of a union of configurations by their `kind`.
-
-    Example:
-        >>> from stillhouse.signals import SignalConfig
-        >>> "logits" in kinds(SignalConfig)
-        True
-    """
-    return {str(_tag(member)): member for member in members(union)}
-
-
-def settings(kind: Any) -> dict[str, Any]:
-    """The fields of a configuration class as pydantic knows them (annotation, default, description); {} for others."""
-    return dict(getattr(kind, "__pydantic_fields__", {}))
-
-
 # ---------------------------------------------------------------------------------------------- inside
-
-
-def members(annotation: Any) -> list[Any]:
-    """The members of a union without None, Annotated peeled off; [annotation] for anything else.
-
-    A field's annotation comes from pydantic with its discriminator already taken off; a nested one does not.
-    """
-    if typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        found = [m for part in typing.get_args(annotation) for m in members(part)]
-        return [m for m in found if m is not type(None)]
-    return [annotation]
 
 
 def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tuple[str, bool]]:
@@ -339,115 +276,3 @@ def _long_numbers(given: Any, path: str = "") -> Iterator[tuple[str, float]]:
     )
     for key, value in pairs:
         yield from _long_numbers(value, f"{path}.{key}" if path else str(key))
-
-
-def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
-    """The classes that the schema takes at a place of a pydantic error (union tags are part of such places)."""
-    here = members(kind)
-    for step in place:
-        found: list[Any] = []
-        for one in here:
-            if step in settings(one):
-                found.append(settings(one)[str(step)].annotation)
-            elif isinstance(step, int) and typing.get_args(one):
-                found.append(typing.get_args(one)[0])
-            elif is_dataclass(one) and step == _tag(one):
-                found.append(one)
-        here = [m for annotation in found for m in members(annotation)]
-    return here
-
-
-def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
-    found = _members_at(kind, place)
-    beside = [member for one in found for _, _, members in parts_beside(one) for member in members.values()]
-    return [name for one in (*found, *beside) for name in settings(one)]
-
-
-def _tag(kind: Any) -> Any:
-    info = settings(kind).get("kind")
-    return None if info is None else info.default
-
-
-def _explained(kind: type, errors: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each fault; keys of another kind, which come in dozens, share one."""
-    strangers: dict[tuple[Any, ...], list[str]] = {}
-    for error in errors:
-        if error["type"] in UNKNOWN and len(error["loc"]) > 1:
-            strangers.setdefault(tuple(error["loc"][:-1]), []).append(str(error["loc"][-1]))
-    many = {place: keys for place, keys in strangers.items() if len(keys) >= MANY}
-    faulty = {tuple(error["loc"][:-1]) for error in errors}
-    lines = []
-    for error in errors:
-        place = tuple(error["loc"][:-1])
-        if error["type"] == "too_short" and tuple(error["loc"]) in faulty:
-            continue  # its entries were refused one by one
-        if place not in many or error["type"] not in UNKNOWN:
-            lines.append(_explain(kind, error))
-        elif str(error["loc"][-1]) == many[place][0]:
-            lines.append(_of_another_kind(kind, place, many[place]))
-    return lines
-
-
-def _of_another_kind(kind: type, place: Sequence[Any], keys: Sequence[str]) -> str:
-    """Keys that a part does not have, mostly those of the kind that it had before."""
-    tags = [_tag(member) for member in _members_at(kind, place[:-1])]
-    known = [key for key in dict.fromkeys(_keys_at(kind, place)) if key != "kind"]
-    if place[-1] not in tags:
-        return f"{_dotted(place)}: unknown keys {', '.join(keys)}; {nearest('', known)}"
-    where = _dotted(place[:-1])
-    return f"{where}: kind {place[-1]!r} does not have {', '.join(keys)}; it has {', '.join(known)}"
-
-
-def _dotted(place: Sequence[Any]) -> str:
-    return ".".join(map(str, place))
-
-
-def _explain(kind: type, error: dict[str, Any]) -> str:
-    loc = list(error["loc"])
-    shown = _dotted(loc) or kind.__name__
-    if error["type"] in UNKNOWN:
-        return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
-    if error["type"] == "missing":
-        return f"{shown}: missing"
-    if error["type"] in PLAIN_TYPES:
-        return f"{shown}: expected {PLAIN_TYPES[error['type']]}, got {_short(error.get('input'))}"
-    if error["type"] in {"union_tag_not_found", "union_tag_invalid"}:
-        if not isinstance(error.get("input"), Mapping):
-            return f"{shown}: expected a mapping with a kind, as {{kind: ...}}, got {_short(error.get('input'))}"
-        given = error.get("ctx", {}).get("tag")
-        known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(_tag(m)) for m in _members_at(kind, loc))
-        hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"
-        beside = any(loc and loc[-1] == name for one in _members_at(kind, loc[:-1]) for name, _, _ in parts_beside(one))
-        place = shown if beside else f"{shown}.kind"
-        return f"{place}: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
-    got = error.get("input")
-    if isinstance(got, bool) and error["type"] in {
-        "greater_than",
-        "greater_than_equal",
-        "less_than",
-        "less_than_equal",
-    }:
-        return f"{shown}: expected a number, got {_short(got)}"
-    if error["type"] in {"too_short", "too_long"}:
-        least = error["type"] == "too_short"
-        count = error["ctx"]["min_length" if least else "max_length"]
-        entries = "entry" if count == 1 else "entries"
-        return f"{shown}: expected at {'least' if least else 'most'} {count} {entries}, got {_short(got)}"
-    text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    if error["type"] in {"value_error", "assertion_error"}:
-        return f"{shown}: {text}" if loc else text
-    hint = ""
-    if error["type"] == "literal_error" and isinstance(got, str):
-        allowed = error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
-        hint = f"; {nearest(got, [word.strip(chr(39)) for word in allowed])}"
-    return f"{shown}: expected {text}, got {_short(got)}{hint}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()  # as YAML writes it
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = f"a {type(value).__name__} nested too deeply"
-    return text if len(text) <= 200 else f"{text[:197]}..."

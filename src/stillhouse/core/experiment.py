@@ -20,6 +20,7 @@ from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.machine import command_line, machine, versions
+from stillhouse.core.manifest import check_file, files_of, list_files
 from stillhouse.core.model_card import complete_cards
 from stillhouse.core.pipeline import check_sizes, train_arm
 from stillhouse.core.records import REPORT, write_arrays, write_json
@@ -104,10 +105,11 @@ def concluded(family: Family[Any, Any], config: Any, folder: RunFolder) -> dict[
     if not same or not path.is_file() or todo(family.arms(config), folder, resume=True):
         return None
     try:
-        summary = records.read_object(path, {"files": list[str], "comparisons": list[Any]})
+        check_file(path)
+        summary = records.read_object(path, {"comparisons": list[Any]})
+        return summary if all((folder.path / name).is_file() for name in files_of(folder.path)) else None
     except InputError:  # damaged: it is made again
         return None
-    return summary if all((folder.path / name).is_file() for name in summary["files"]) else None
 
 
 def check_same(
@@ -142,8 +144,8 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     summary["hints"] = _at_chance(family, lab, summary, shipped) or _hints(family, lab, shipped)
     family.finish(lab, summary)
     complete_cards(family, lab.folder.path, summary)
-    summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
+    list_files(lab.folder.path)
     return summary
 
 

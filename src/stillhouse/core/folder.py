@@ -11,6 +11,7 @@ OUT/
     result.json            written last: the arm is finished
   student/                 the taught arm's best seed by validation: what is used, evaluated and exported
   summary.json             verdict, comparisons, arms, teacher, costs
+  manifest.json            SHA-256 of all of these (`core.manifest`)
   report.html              made from these files and nothing else
 
 No torch.
@@ -29,9 +30,10 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.lock import RunLock
-from stillhouse.core.outputs import UNLISTED
+from stillhouse.core.manifest import check_arms, check_file, list_files
+from stillhouse.core.manifest import run_above as run_above  # beside what else is asked of a run folder
 from stillhouse.core.records import check_object, read_object, write_arrays, write_json
 from stillhouse.core.resume import holds_training, open_run_folder
 
@@ -71,7 +73,7 @@ class RunFolder:
             known, there = path / records.RUN, {entry.name for entry in path.iterdir()}
             goes_on = resume and known.is_file()
             if goes_on:
-                _check_finished(path)
+                check_arms(path)
             try:
                 yield cls(path, read_object(known, records.ABOUT) if goes_on else {})
             except Exception as error:
@@ -117,19 +119,18 @@ class RunFolder:
         write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
         for name, arrays in scores.arrays.items():
             write_arrays(folder / name, **{key: np.asarray(x) for key, x in arrays.items()})
-        beside = [
-            name for name in (records.RECORDS, records.CARD) if (folder / name).is_file()
-        ]  # a card names the weights
-        written = [SCORES, *scores.arrays, *beside]
-        hashes = {"sha256": {name: sha256_of(folder / name) for name in written}}
+        list_files(
+            self.path, folder
+        )  # before the result, which a kill could leave beside the hashes of an earlier training
         metrics = {**{name: float(np.mean(x)) for name, x in scores.items.items()}, **scores.scalars}
-        write_json(
-            folder / records.RESULT, {"arm": arm, "seed": seed, "metrics": metrics, **scores.facts, **result, **hashes}
-        )
+        write_json(folder / records.RESULT, {"arm": arm, "seed": seed, "metrics": metrics, **scores.facts, **result})
+        list_files(self.path, folder)
 
     def result(self, arm: str, seed: int) -> dict[str, Any]:
         """`result.json` of one arm and seed."""
-        return read_object(self.arm(arm, seed) / records.RESULT, records.FIGURES)
+        path = self.arm(arm, seed) / records.RESULT
+        check_file(path)
+        return read_object(path, records.FIGURES)
 
     def scores(self, arm: str, seed: int) -> dict[str, np.ndarray]:
         """(N,) values by metric of one arm and seed.
@@ -158,12 +159,6 @@ class RunFolder:
             write_json(target / records.CARD, with_hashes(card, target, names) if names else card)
         return best
 
-    def files(self) -> list[str]:
-        """What a finished run holds, so that one of them that goes missing later is missed; not what only a resume reads."""
-        names = [p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and ".tfevents." not in p.name]
-        kept = [n for n in names if not UNLISTED & set(n.parts) and not any(part.startswith(".") for part in n.parts)]
-        return sorted(name.as_posix() for name in kept)
-
     @property
     def run(self) -> dict[str, Any]:
         """`run.json`."""
@@ -180,53 +175,6 @@ def _remove(path: Path, kept: set[str]) -> None:
                 entry.unlink(missing_ok=True)
 
 
-def changed_files(run: Path) -> list[str]:
-    """What was changed, or is missing, of the files of a run whose hashes are known: a line each.
-
-    JSON and arrays have their own hash in them; `card.json` and `result.json` have those of what lies beside them. Checkpoints are
-    left out: a finished run reads none.
-    """
-    arms = (p for p in (run / "arms").rglob("*") if "tensorboard" not in p.parts)
-    found: dict[Path, str] = {}
-    for path in sorted({*run.glob("*"), *(run / SHIPPED).glob("*"), *arms}):
-        if path.is_file() and not path.name.startswith("."):
-            for file, line in _faults(path):
-                found.setdefault(file, line)
-    return list(found.values())
-
-
-def _faults(path: Path) -> Iterator[tuple[Path, str]]:
-    """(file, line) of a file that is not as it was written, and of those beside it whose hashes it holds."""
-    hashes: Any = {}
-    try:
-        if path.suffix == ".npz":
-            records.read_arrays(path)
-        elif path.suffix == ".json":
-            content = records.read_json(path)
-            hashes = content.get("sha256") if isinstance(content, Mapping) else {}
-    except InputError as error:
-        yield path, str(error)
-    if path.name not in (records.CARD, records.RESULT) or not isinstance(hashes, Mapping):
-        return
-    for name, expected in hashes.items():
-        file = path.parent / Path(str(name)).name
-        if file.name == path.name:
-            continue  # its own, compared above
-        if not file.is_file():
-            yield file, f"{file} is missing: its sha256 is in {path.name}"
-        elif sha256_of(file) != expected:
-            yield file, f"{file} was changed after it was written: its sha256 is not the one in {path.name}"
-
-
-def _check_finished(run: Path) -> None:
-    """Refuse to build on a finished training that was changed; of its curves the page says so, and nothing else needs them."""
-    for result in sorted((run / "arms").glob(f"*/seed-*/{records.RESULT}")):
-        for path in sorted(p for p in result.parent.rglob("*") if p.is_file() and "tensorboard" not in p.parts):
-            for file, line in _faults(path):
-                if file.name != records.RECORDS:
-                    raise InputError(f"{line}; delete {result.parent}, and --resume trains it again")
-
-
 def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
     """The arrays of an npz file that a finished training left; see `records.read_arrays`.
 
@@ -234,15 +182,10 @@ def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
         InputError: it is missing or damaged, and how to go on.
     """
     try:
+        check_file(path)
         return records.read_arrays(path, names)
     except InputError as error:
         raise InputError(f"{error}; delete its folder and continue with --resume") from None
-
-
-def run_above(folder: Path) -> Path | None:
-    """The run folder that a folder (of an arm, of the shipped student) lies in, itself included."""
-    places = [Path(folder).resolve(), *Path(folder).resolve().parents]
-    return next((place for place in places if (place / records.RUN).is_file()), None)
 
 
 def _check_outside(path: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.seals import hash_of
 
 KEY = "sha256"
 
@@ -31,6 +30,12 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def hash_of(content: Mapping[str, Any], hashes: Mapping[str, str] | None = None) -> str:
+    """The sha256 of plain data, whatever the order of its keys, together with hashes of files."""
+    text = json.dumps([content, hashes or {}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def with_hashes(card: Mapping[str, Any], folder: Path, names: Iterable[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all arms of a run share: configuration, data, tutors, folder, and what was asked of the teacher beforehand."""
+"""What all arms of a run share: configuration, data, tutors, folder, the teacher's checks; and what one training is made of."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from stillhouse.core.family import Grade
 from stillhouse.core.folder import RunFolder
+from stillhouse.core.parts import Arm, Grade
 from stillhouse.core.watch import SILENT, Watch
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stillhouse.core.plan import Stage
+    from stillhouse.curricula import Curriculum
 
 C = TypeVar("C")
 D = TypeVar("D")
@@ -58,3 +61,33 @@ class Lab(Generic[C, D]):
     def place(self, arm: str, seed: int) -> Path:
         """The folder of one arm and seed."""
         return self.folder.arm(arm, seed)
+
+
+@dataclass(frozen=True)
+class Lesson(Generic[C, D]):
+    """What a job is made of.
+
+    Attributes:
+        student: the network, in place.
+        stage: training, signals and their teacher.
+        arm: of which it is a part.
+        seed: of the arm.
+        number: of the stage, from 0.
+        tutor: whom the signals listen to; None for an arm that is not taught.
+        curriculum: which rows come first; None for a plain shuffle.
+        lab: what all arms share.
+    """
+
+    student: Any
+    stage: Stage
+    arm: Arm
+    seed: int
+    number: int
+    tutor: Any
+    curriculum: Curriculum | None
+    lab: Lab[C, D]
+
+    @property
+    def job_seed(self) -> int:
+        """Decides the order of the rows; another one each stage."""
+        return self.seed + 1000 * self.number

@@ -24,8 +24,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS
 from stillhouse.core.exports import LICENSE, UNNAMED, ExportChoices, Target
 from stillhouse.core.family import Family, Light
-from stillhouse.core.folder import run_above
 from stillhouse.core.hashes import verify_files, with_hashes
+from stillhouse.core.manifest import run_above
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
 from stillhouse.core.verdict import FEWEST_SEEDS, UNCOMPARED, in_words, overall
 from stillhouse.report.read import mapping, number

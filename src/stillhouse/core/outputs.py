@@ -6,18 +6,16 @@ from pathlib import Path
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.manifest import MANIFEST, UNLISTED, files_of
 
 KINDS = {  # a file that marks a folder -> what the folder is
     records.RUN: "run",
     records.CARD: "student",
     "sweep.json": "sweep",
     "study.db": "sweep",
-    "manifest.json": "cache",
     "plan.json": "cache",
+    MANIFEST: "cache",  # of stored teacher outputs, where no run.json lies beside it
 }
-UNLISTED = frozenset(  # of a run beside what its summary lists
-    {"tensorboard", "stages", records.RECORDS, records.CHECKPOINT, records.REPORT, records.SUMMARY}
-)
 
 
 def check_output(
@@ -52,16 +50,21 @@ def check_output(
 def _is_part(name: Path, folder: Path, kind: str) -> bool:
     """Whether a run, student, cache or sweep is made of a file in its folder: a page or an export may lie there too."""
     try:
-        if kind == "run":
-            summary = folder / records.SUMMARY
-            if summary.is_file():
-                listed = records.read_object(summary, {"files": list[str]})["files"]
-                return name.as_posix() in listed or bool(UNLISTED & set(name.parts))
+        if kind == "run" and (folder / records.SUMMARY).is_file():
+            return name.as_posix() in {*files_of(folder), MANIFEST} or bool(UNLISTED & set(name.parts))
         if kind == "student":
             known = records.read_object(folder / records.CARD, {"sha256": dict[str, str]})["sha256"]
-            return len(name.parts) == 1 and name.name in {*known, *UNLISTED, records.CARD, records.RESULT}
+            return len(name.parts) == 1 and name.name in {
+                *known,
+                *UNLISTED,
+                records.CARD,
+                records.RECORDS,
+                records.RESULT,
+            }
     except InputError:  # damaged: what is its own cannot be known
         pass
+    if kind == "cache" and (folder / records.RUN).is_file():
+        return False
     if kind in ("sweep", "cache"):
         return len(name.parts) == 1 or name.parts[0].startswith(".")
     return "export" not in name.parts and (name.suffix != ".html" or name.name == records.REPORT)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.family import Arm, Family
 from stillhouse.core.lab import Lab
-from stillhouse.core.plan import Stage
+from stillhouse.core.lab import Lesson as Lesson
 from stillhouse.curricula import Curriculum
 from stillhouse.training.inherit import inherit_layers
 from stillhouse.training.loop import Fit, fit
@@ -25,36 +25,6 @@ from stillhouse.training.size import check_size
 
 C = TypeVar("C")
 D = TypeVar("D")
-
-
-@dataclass(frozen=True)
-class Lesson(Generic[C, D]):
-    """What a job is made of.
-
-    Attributes:
-        student: the network, in place.
-        stage: training, signals and their teacher.
-        arm: of which it is a part.
-        seed: of the arm.
-        number: of the stage, from 0.
-        tutor: whom the signals listen to; None for an arm that is not taught.
-        curriculum: which rows come first; None for a plain shuffle.
-        lab: what all arms share.
-    """
-
-    student: Any
-    stage: Stage
-    arm: Arm
-    seed: int
-    number: int
-    tutor: Any
-    curriculum: Curriculum | None
-    lab: Lab[C, D]
-
-    @property
-    def job_seed(self) -> int:
-        """Decides the order of the rows; another one each stage."""
-        return self.seed + 1000 * self.number
 
 
 def train_arm(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> tuple[nn.Module, Fit]:

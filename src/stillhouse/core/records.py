@@ -16,6 +16,7 @@
         result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, validations (a score
                                an epoch), seconds, params
         tensorboard/           the same scalars as events
+      manifest.json            the SHA-256 of every file here, and of what lies beside (manifest.py)
       rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (families/classification/rules_file.py)
       clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
       summary.json             verdict, comparisons, hints, arms, teacher, student, command, versions, data, seeds
@@ -30,12 +31,13 @@ signed votes spread over the pixels.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import math
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -45,7 +47,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from stillhouse.core import ranks
 from stillhouse.core.checks import CannotWrite, InputError
-from stillhouse.core.seals import SEAL, comment_fits, is_whole, with_comment, with_seal
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
 RECORDS, RESULT, PREDICTIONS = "records.jsonl", "result.json", "predictions.npz"
@@ -161,21 +162,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, with NaN and infinities as null so that any reader takes it; an object with its own hash."""
-    content = as_json(data)
-    if isinstance(content, dict):
-        content = with_seal(content, path.name)
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    """Write JSON atomically, with NaN and infinities as null so that any reader takes it."""
+    text = json.dumps(as_json(data), indent=2, ensure_ascii=False) + "\n"
     raw = text.encode(errors="backslashreplace")  # half a surrogate pair, as of a file name, as JSON writes it
     write_atomically(path, lambda file: file.write(raw))
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write named arrays as one compressed npz file with its own hash, atomically."""
+    """Write named arrays as one compressed npz file, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    packed = with_comment(buffer.getvalue())
-    write_atomically(path, lambda file: file.write(packed))
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
@@ -186,18 +183,23 @@ def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
         names: arrays that must be in it.
 
     Raises:
-        InputError: missing, changed since it was written (or written by something else), or without one of the names.
+        InputError: missing, no archive of plain arrays (damaged, perhaps), or without one of the names.
     """
     try:
-        raw = path.read_bytes()
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if not comment_fits(raw):
-        raise InputError(
-            f"{path} was changed after it was written: expected the sha256 of its content at its end, got another"
-        )
-    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (
+        ValueError,
+        EOFError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise InputError(f"{path}: expected an npz file of plain arrays, got something else: {error}") from None
     missing = [name for name in names if name not in found]
     if missing:
         raise InputError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(found) or 'none'}")
@@ -224,20 +226,13 @@ def open_mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; what `write_json` sealed comes without its seal.
+    """Read JSON.
 
     Raises:
-        InputError: the file is missing, is not JSON, or was changed after `write_json` wrote it.
+        InputError: the file is missing or is not JSON.
     """
     try:
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict):
-            if not is_whole(found, path.name):
-                raise InputError(f"{path} was changed after it was written: its sha256 is not that of its content")
-            found.pop(SEAL, None)
-        return found
-    except InputError:
-        raise
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except RecursionError:
@@ -316,18 +311,11 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a JSON-lines file; a torn last line (a kill in the middle of a write) is left out.
 
     Raises:
-        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly; a
-            file of a finished training that was changed since, or is missing.
+        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly.
     """
-    expected = _hash_in_result(path)
     if not path.is_file():
-        if expected is not None:
-            raise InputError(f"{path} is missing: its sha256 is in {RESULT}")
         return
-    raw = path.read_bytes()
-    if expected is not None and hashlib.sha256(raw).hexdigest() != expected:
-        raise InputError(f"{path} was changed after the training ended: its sha256 is not the one in {RESULT}")
-    *lines, torn = raw.split(b"\n")
+    *lines, torn = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
@@ -336,14 +324,6 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         yield check_object(record, {}, f"{path}, line {number}")
     with contextlib.suppress(ValueError):
         yield check_object(json.loads(torn), {}, f"{path}, last line")
-
-
-def _hash_in_result(path: Path) -> str | None:
-    """What `result.json` beside a file has as the file's hash; None where there is none yet."""
-    if not (path.parent / RESULT).is_file():
-        return None
-    found = read_object(path.parent / RESULT, {}).get("sha256")
-    return str(found[path.name]) if isinstance(found, dict) and path.name in found else None
 
 
 def keep_records_until(path: Path, step: int) -> None:

@@ -79,18 +79,14 @@ def family_at(folder: Path) -> Family[Any, Any]:
     """
     about = _named(Path(folder))
     named = about.get("kind") or about.get("family")
-    return family(str(named)) if named is not None else _by_settings(about.get("config", about))
+    if named is None:
+        raise InputError(
+            f"{folder}: expected a run or student that names its task, got one of an earlier version; make it again"
+        )
+    return family(str(named))
 
 
 def _named(folder: Path) -> Mapping[str, Any]:
     """`run.json` of the run that a folder belongs to, or the card of a student."""
     run = run_above(folder)
     return dict(read_object(run / RUN if run is not None else student_folder(folder) / CARD, {}))
-
-
-def _by_settings(mapping: Any) -> Family[Any, Any]:
-    """The family of a folder from before folders named it."""
-    for kind in FAMILIES if isinstance(mapping, Mapping) else ():
-        if family(kind).owns(mapping):
-            return family(kind)
-    raise InputError("expected the settings of a run, got those of no family that is known")

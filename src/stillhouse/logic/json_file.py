@@ -2,7 +2,7 @@
 
 A layer has `rules` (literals; `n_literals + f` is bit f negated), `weights` a rule and class, `n_literals`, `n_classes` and
 `is_multi_label`, which are the attributes of a green-tsetlin `RuleSet`, and beyond those `capacity` a rule (how many false
-literals use it up; 1 where a rule is all or nothing) and `bias` a class. `seal` is the sha256 of all else (`core.seals`).
+literals use it up; 1 where a rule is all or nothing) and `bias` a class. `seal` is the sha256 of all else (`core.hashes`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.seals import SEAL, is_whole, with_seal
+from stillhouse.core.hashes import hash_of
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Join, Machine
 
-FORMAT, VERSION = "stillhouse clauses", 1
+FORMAT, VERSION, SEAL = "stillhouse clauses", 1, "seal"
 
 
 def write_json(machine: Machine, path: Path) -> None:
@@ -33,7 +33,7 @@ def write_json(machine: Machine, path: Path) -> None:
         "layers": [_layer(layer) for layer in machine.layers],
         "joins": [_join(join) for join in machine.joins],
     }
-    path.write_text(json.dumps(with_seal(content, path.name)))
+    path.write_text(json.dumps({**content, SEAL: hash_of(content)}))
 
 
 def read_json(path: Path) -> Machine:
@@ -48,7 +48,7 @@ def read_json(path: Path) -> Machine:
         raise InputError(f"{path}: expected JSON, got {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
         raise InputError(f"{path}: expected {FORMAT!r}, version {VERSION}, got another file or version")
-    if SEAL not in found or not is_whole(found, path.name):
+    if found.pop(SEAL, None) != hash_of(found):
         raise InputError(
             f"{path} was changed after it was written: expected its content to have the sha256 in its seal"
         )

@@ -46,7 +46,7 @@ def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = 
     Raises:
         InputError: `out` is no run folder, or the page cannot be written.
     """
-    from stillhouse.core.folder import changed_files
+    from stillhouse.core.manifest import changed_files
 
     run = read_run(Path(out))
     run.faults.extend(line for line in changed_files(run.path) if not any(line in fault for fault in run.faults))

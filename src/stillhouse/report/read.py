@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.manifest import check_file
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -75,7 +76,6 @@ def read_run(out: Path) -> RunFolder:
     folders = sorted(folder for folder in (out / "arms").glob("*") if folder.is_dir())
     folders.sort(key=lambda folder: order.index(folder.name) if folder.name in order else len(order))
     arms = {folder.name: _read_arm(folder, faults) for folder in folders}
-    faults += [f"{name} is missing, and the run had left it" for name in _missing(out, summary)]
     return RunFolder(
         path=out,
         run=run,
@@ -84,13 +84,6 @@ def read_run(out: Path) -> RunFolder:
         arms={arm: runs for arm, runs in arms.items() if runs},
         faults=faults,
     )
-
-
-def _missing(out: Path, summary: Mapping[str, Any]) -> list[str]:
-    """Files that a finished run left and that are there no more; records say so themselves."""
-    left = summary.get("files")
-    names = [name for name in left if isinstance(name, str)] if isinstance(left, list) else []
-    return [name for name in names if not name.endswith(records.RECORDS) and not (out / name).is_file()]
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -127,6 +120,7 @@ def attempt(path: Path, read: Callable[[Path], T], faults: list[str], *, needed:
     if not needed and not path.is_file():
         return None
     try:
+        check_file(path)
         return read(path)
     except (InputError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
         faults.append(f"{'/'.join(path.parts[-3:])} is left out: {error}")

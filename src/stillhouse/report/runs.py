@@ -17,7 +17,8 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.costs import COSTS, TIMED
 from stillhouse.core.finished import check_finished
-from stillhouse.core.folder import RunFolder, changed_files
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.manifest import changed_files
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, in_words, mean_interval, seed_interval, untested
 from stillhouse.report import figures
@@ -372,10 +373,7 @@ def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
     items = {seed: {**run.scores(arm, seed), **family.further_items(run, arm, seed)} for seed in done}
     seconds = [result["seconds"] for result in results if result.get("seconds") is not None]
     counted, why = _cost(family, folder, arm, done[0]) if cost else ({}, None)
-    left = summary.get("files")
-    gone = [str(file) for file in left if not (folder / str(file)).is_file()] if isinstance(left, list) else []
-    lines = {*changed_files(folder), *(f"{folder / file} is missing, and the run had left it" for file in gone)}
-    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why, sorted(lines))
+    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why, changed_files(folder))
 
 
 def _cost(family: Light, folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:

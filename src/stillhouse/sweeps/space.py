@@ -24,7 +24,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, load_yaml
 from stillhouse.core.yaml_text import read_yaml
 
@@ -58,15 +58,13 @@ def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, Categor
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f"--set takes key=value or key=a,b,c, got {word!r}")
-        parts = _split(text)
-        if not text.strip() or not all(parts):
-            raise ConfigError(f"--set {key}: expected values between commas, got {text!r}: an empty list or entry")
-        if len(parts) == 1:
+        values = _values(key, text)
+        if len(values) == 1:
             fixed.append(word)
             continue
         if key in lists:
             raise ConfigError(f"--set {key}: expected one list, got two")
-        lists[key] = _choices(key, [_value(part) for part in parts])
+        lists[key] = _choices(key, values)
     return fixed, lists
 
 
@@ -201,36 +199,19 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
-def _value(text: str) -> Any:
-    try:
-        value = read_yaml(text)
-    except yaml.YAMLError:
-        return text
-    number = _number(value)
-    return value if number is None else number
-
-
-def _split(text: str) -> list[str]:
-    """Parts between commas that stand in no bracket or quotation mark.
+def _values(key: str, text: str) -> list[Any]:
+    """Values between commas, as YAML has them between brackets.
 
     Example:
-        >>> _split("[a, b], 'x,y', {c: 1, d: 2}")
-        ['[a, b]', "'x,y'", '{c: 1, d: 2}']
+        >>> _values("a", "[a, b], 'x,y', {c: 1, d: 2}, 1e-3, timm:resnet18")
+        [['a', 'b'], 'x,y', {'c': 1, 'd': 2}, 0.001, 'timm:resnet18']
     """
-    parts, depth, quote = [""], 0, ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in "[{(":
-            depth += 1
-        elif letter in ")}]":
-            depth -= 1
-        if letter == "," and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    if depth or quote:
-        raise InputError(f"expected closed brackets and quotation marks, got {text!r}")
-    return [part.strip() for part in parts]
+    try:
+        found = [] if text.strip().endswith(",") else read_yaml(f"[{text}]")
+    except yaml.YAMLError:
+        found = []
+    if not found:
+        raise ConfigError(
+            f"--set {key}: expected values between commas, got {text!r}: an empty list or entry, or an open bracket"
+        )
+    return [value if (number := _number(value)) is None else number for value in found]

@@ -27,7 +27,7 @@ from stillhouse.sweeps.space import Space
 
 ABOUT = "stillhouse"  # the study's attribute that says what is swept
 STUDY, CLAIMS = "study.db", ".claims"
-MARKS = (STUDY, "sweep.json", "trial-*", CLAIMS, "worker-*.log")  # what the folder of a sweep holds
+MARKS = (STUDY, "sweep.json", "trial-*", CLAIMS)  # what the folder of a sweep holds
 BUSY_SECONDS = 60  # that a worker waits while another writes
 STARTUP_TRIALS = 5  # before any is pruned
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from stillhouse.core.config import configclass
-
-if TYPE_CHECKING:
-    from stillhouse.training.doctor import SignalDoctor
 
 TASK = "labels"  # the term that the others are held against, unless the family or the user names another
 
@@ -49,9 +44,3 @@ class DoctorConfig:
     limit: float = Field(
         default=100.0, gt=1, description="balanced weights stay within this factor of the configured ones"
     )
-
-    def build(self, task: str = TASK) -> SignalDoctor:
-        """The doctor, who has seen nothing yet; `task` is what the job calls its own loss."""
-        from stillhouse.training.doctor import SignalDoctor
-
-        return SignalDoctor(self, task)

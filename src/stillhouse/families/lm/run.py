@@ -1,4 +1,4 @@
-"""What is made before a run: a small teacher learned from a text, and the cache of a teacher's answers."""
+"""A small teacher learned from a text."""
 
 from __future__ import annotations
 
@@ -7,93 +7,68 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
+from torch import nn
 
-from stillhouse.core import processes, records
-from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import about, graded
-from stillhouse.core.machine import command_line
-from stillhouse.core.records import read_object, write_json
+from stillhouse.core import processes
+from stillhouse.core import train_teacher as shared
 from stillhouse.core.watch import SILENT, Watch
+from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import load_text
 from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LmTeacherRunConfig
 from stillhouse.families.lm.score import Examination
-from stillhouse.training.kept import kept_in_words
-from stillhouse.training.loop import fit
-from stillhouse.training.opening import only_first, open_run
+from stillhouse.training.loop import Fit
 from stillhouse.training.size import check_size
 
 
 def train_teacher(
-    config: LmTeacherRunConfig,
-    out: Path,
-    *,
-    resume: bool = False,
-    command: str | None = None,
-    watch: Watch = SILENT,
+    config: LmTeacherRunConfig, out: Path, *, resume: bool = False, watch: Watch = SILENT
 ) -> dict[str, Any]:
     """Train a small transformer; the folder is then a teacher: config.json, model.safetensors, tokenizer.json.
 
-    Args:
-        config: the run as one value.
-        out: run folder.
-        resume: continue from the checkpoint.
-        command: shown as the command that reproduces the run.
-        watch: kept informed.
-
-    Returns:
-        What `result.json` holds.
-
-    Raises:
-        InputError: text or folder do not fit.
-        Interrupted: stopped on request, state saved.
+    See `core.train_teacher.train`.
     """
     from stillhouse.families.lm.family import FAMILY  # whose check is the grade; it imports this module
 
-    out, training = Path(out), config.training
-    with open_run(out, to_mapping(config), training, resume=resume) as folder:
-        watch = only_first(watch)
-        corpus = processes.first_then_others(lambda: load_text(config.corpus, watch.log))
-        folder.same("data", corpus.about, keys=("sha256", "tokenizer_sha256"))
-        examination = Examination.of(corpus, config.score, config.window)
-        check_size(partial(config.model.build, corpus.tokenizer.vocab_size), "model")
-        command = command or command_line()
-        folder.begin({**about("lm-teacher", config, command), "data": corpus.about})
-        if resume and (out / records.RESULT).is_file():
-            return dict(read_object(out / records.RESULT, records.FIGURES))
-        torch.manual_seed(config.seed)
-        model = config.model.build(corpus.tokenizer.vocab_size)
-        course = Course(
-            training.batch_size,
-            total_steps=training.epochs * config.epoch_steps,
-            seed=config.seed,
-            scoring_rows=training.evaluation_batch_size,
-        )
-        job = LanguageJob(model, (corpus.train, corpus.valid), config.lesson, course)
-        progress = partial(watch.on_progress, "teacher", config.seed)
-        done = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
-        kept = kept_in_words(done, "nll")
-        watch.log(kept)
-        processes.on_first(lambda: model.cpu().save(out))
-        model.cpu()
-        corpus.tokenizer.save(out)
-        params = sum(p.numel() for p in model.parameters())
-        asked = SimpleNamespace(name=config.name, params=params, nll=model_nll(model))
-        result = {
-            "arm": "teacher",
-            "seed": config.seed,
-            "metrics": examination.score(model_nll(model), most=config.model.context).metrics,
-            "validation": done.best,
-            "best_epoch": done.best_epoch,
-            "kept": kept,
-            "epochs": done.epochs,
-            "steps": done.step,
-            "seconds": done.seconds,
-            "params": params,
-            "grade": graded(FAMILY, asked, config, corpus, watch=watch),
-            "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
-        }
-        write_json(out / records.RESULT, result)
-    return result
+    how = shared.TeacherTraining(
+        kind="lm-teacher",
+        data=partial(load_text, config.corpus),
+        facts=lambda corpus: corpus.about,
+        build=partial(_build, config),
+        job=partial(_job, config),
+        metric="nll",
+        save=partial(_save, config, out),
+        same=("sha256", "tokenizer_sha256"),
+    )
+    return shared.train(FAMILY, config, out, how, resume=resume, watch=watch)
+
+
+def _build(config: LmTeacherRunConfig, corpus: Corpus) -> nn.Module:
+    build = partial(config.model.build, corpus.tokenizer.vocab_size)
+    check_size(build, "model")
+    return build()
+
+
+def _job(config: LmTeacherRunConfig, model: nn.Module, corpus: Corpus) -> LanguageJob:
+    course = Course(
+        config.training.batch_size,
+        total_steps=config.training.epochs * config.epoch_steps,
+        seed=config.seed,
+        scoring_rows=config.training.evaluation_batch_size,
+    )
+    return LanguageJob(model, (corpus.train, corpus.valid), config.lesson, course)
+
+
+def _save(config: LmTeacherRunConfig, out: Path, model: Any, corpus: Corpus, done: Fit) -> tuple[Any, dict[str, Any]]:
+    """The folder as a teacher's; whoever is graded, and scores of the test text."""
+    model.cpu()
+    processes.on_first(lambda: model.save(out))
+    corpus.tokenizer.save(out)
+    nll = model_nll(model)
+    examination = Examination.of(corpus, config.score, config.window)
+    training = config.training
+    return SimpleNamespace(name=config.name, params=sum(p.numel() for p in model.parameters()), nll=nll), {
+        "metrics": examination.score(nll, most=config.model.context).metrics,
+        "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
+    }

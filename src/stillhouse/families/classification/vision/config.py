@@ -17,7 +17,7 @@ from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.core.lock import missing_folders, remove_empty
 from stillhouse.families.classification.data.boolean_features_config import FeaturesMode
 from stillhouse.families.classification.plan import ArmName, ClassificationRunConfig, RunTrainingConfig
-from stillhouse.families.classification.vision.models import ModelName, ModelsConfig, student_of
+from stillhouse.families.classification.vision.models import MODELS, ModelName, ModelsConfig, student_of
 from stillhouse.signals import (
     ContrastiveConfig,
     EnsembleConfig,
@@ -245,7 +245,8 @@ class VisionConfig:
         side = data.get("image_size") or SIDES.get(data["name"], 224)
         # sizes that hang on the image (windows, pools) are checked against the data's, not against a default; a model that
         # is not trained keeps its default, which fits its own other defaults
-        for name in mapping.get("models", ("transformer",)):
+        named = mapping.get("models", ("transformer",))
+        for name in (one for one in MODELS if one in named):  # others have an error of their own
             model[name] = {**model.get(name, {}), "image_size": side}
         return parse(cls, {**mapping, "data": data, "model": model})
 

@@ -168,6 +168,7 @@ def save_embedder(
     config = student.config
     card = {
         "format": FORMAT,
+        "family": "embed",
         "teacher_dim": student.teacher_dim,
         "levels": list(config.levels),
         "hidden": list(config.hidden),

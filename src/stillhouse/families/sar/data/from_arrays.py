@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.core.seals import MARK, comment_fits
 from stillhouse.families.sar.data.config import SarConfig
 from stillhouse.families.sar.data.matched_filter import half_aperture
 from stillhouse.families.sar.data.parameters import SarParameters
@@ -62,8 +61,6 @@ def _read(path: Path) -> Arrays:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if MARK in raw[-(len(MARK) + 64) :] and not comment_fits(raw):
-        raise InputError(f"{path} was changed after it was written: simulate it again")
     try:
         file = np.load(io.BytesIO(raw), allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):  # .npy: one array without a name
