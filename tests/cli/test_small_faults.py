@@ -148,7 +148,7 @@ def test_digits_lie_nowhere_else(tmp_path):
     from stillhouse.families import family
 
     with pytest.raises(InputError, match="--data-root: digits are in the package"):
-        family("images")._data_of(tmp_path, "digits", "elsewhere")
+        family("classification")._data_of(tmp_path, "digits", "elsewhere")
 
 
 def test_a_model_that_is_none_is_one_error(capsys):

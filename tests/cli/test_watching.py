@@ -8,7 +8,7 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Metric
 from stillhouse.core.types import Progress
-from stillhouse.report.verdicts import Measure, sentence, spread_words
+from stillhouse.report.verdicts import sentence, spread_words
 from stillhouse.report.words import GAP, MINUS
 
 SMALL = ["training.epochs=2", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
@@ -73,7 +73,7 @@ def test_time_to_go_counts_what_this_process_did(capsys, monkeypatch):
     assert found == "run 2 of 3, kd, seed 1: epoch 1 of 2, loss 0.5000, accuracy 0.2500, about 3 min to go"
 
 
-BITS = Measure("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
+BITS = Metric("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
 
 
 def said(seeds, **arms):
@@ -97,7 +97,7 @@ def test_more_bits_are_a_cost():
 
 
 def test_two_seeds_have_no_interval_in_a_table():
-    metric = Measure.of(Metric("accuracy", "accuracy", unit="points", items="images", scale=100.0, digits=1))
+    metric = Metric("accuracy", "accuracy", unit="points", items="images", scale=100.0, digits=1)
     cell = spread_words(metric, {"mean": 0.5, "low": 0.0, "high": 1.0, "values": [0.49, 0.51]})
     assert cell.replace(GAP, " ") == "49.0 % and 51.0 %"
     assert "to" in spread_words(metric, {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5] * 3})

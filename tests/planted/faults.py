@@ -1830,7 +1830,7 @@ RELIABILITY = (
     ),
     Fault(
         "settings of a model that is none are a second error",
-        "stillhouse.families.clauses.vision.config:VisionConfig.read",
+        "stillhouse.families.classification.vision.config:VisionConfig.read",
         edited("(one for one in MODELS if one in named)", "named"),
         "tests/cli/test_small_faults.py::test_a_model_that_is_none_is_one_error",
     ),

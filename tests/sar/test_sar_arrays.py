@@ -108,7 +108,7 @@ def test_what_is_no_npz_is_named(tmp_path, simulated):
         "pickle": "expected an npz file",
         "one": "expected an npz file",
         "text": "expected an npz file",
-        "changed": "was changed",
+        "changed": "expected an npz file",
         "none": "cannot read",
     }
     for name, word in words.items():
