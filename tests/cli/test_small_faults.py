@@ -156,3 +156,12 @@ def test_a_model_that_is_none_is_one_error(capsys):
     assert main(["vision", "--models", "transfromer", "--print-config"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "did you mean 'transformer'?" in line
+
+
+@pytest.mark.parametrize("kind", ["images", "clauses"])
+def test_a_run_of_an_earlier_family_names_its_version(kind):
+    """They are one family now; `not known` left its owner to guess."""
+    from stillhouse.families import light
+
+    with pytest.raises(InputError, match=f"'{kind}' is of stillhouse before 2026-11-23"):
+        light(kind)

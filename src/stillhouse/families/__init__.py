@@ -44,6 +44,10 @@ def _known(kind: str) -> None:
         raise InputError(
             "expected a run, got a trained teacher; it teaches a run as teacher.source=ckpt:FILE of its weights"
         )
+    if kind in ("images", "clauses"):
+        raise InputError(
+            f"family {kind!r} is of stillhouse before 2026-11-23, whose folders do not open; train it again (classification)"
+        )
     if kind not in FAMILIES:
         raise InputError(f"family {kind!r} is not known; {nearest(kind, FAMILIES)}")
 
