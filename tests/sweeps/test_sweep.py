@@ -20,6 +20,7 @@ from optuna.distributions import CategoricalDistribution as Choices
 from optuna.distributions import FloatDistribution as Range
 
 from stillhouse.cli.main import main
+from stillhouse.cli.sweep import WORKER
 from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.config import parse, place, to_mapping
@@ -412,7 +413,7 @@ def test_the_path_of_a_user(tmp_path, capsys):
     assert main([*map(str, words), "--resume"]) == 0  # nothing is left to do
 
 
-def test_two_workers_share_the_trials(tmp_path, capfd):
+def test_two_workers_share_the_trials(tmp_path, capfd, monkeypatch):
     """Each prints its own trials, none is trained twice, and what came of it is said once."""
     words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3,3e-3"]
     words += [
@@ -427,6 +428,9 @@ def test_two_workers_share_the_trials(tmp_path, capfd):
     assert sorted(re.findall(r"^trial (\d)", printed, re.MULTILINE)) == ["0", "1", "2"]
     assert printed.count("best: trial") == 1
     assert [trial["state"] for trial in records.read_json(tmp_path / "s" / "sweep.json")["trials"]] == ["done"] * 3
+    monkeypatch.setenv(WORKER, "1")  # one of them, which finds nothing left
+    assert main([*map(str, [word for word in words if word not in ("--workers", "2")]), "--resume"]) == 0
+    assert "best: trial" not in capfd.readouterr().out
 
 
 def test_workers_without_a_trial_are_an_error(tmp_path, capfd):
