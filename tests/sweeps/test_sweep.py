@@ -436,5 +436,5 @@ def test_two_workers_share_the_trials(tmp_path, capfd, monkeypatch):
 def test_workers_without_a_trial_are_an_error(tmp_path, capfd):
     """Two that end early are no sweep that ended well."""
     words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3"]
-    assert main([*map(str, words), "data.root=nowhere", "data.name=mnist"]) == 2
+    assert main([*map(str, words), f"data.root={tmp_path / 'nowhere'}", "data.name=mnist", "data.download=false"]) == 2
     assert "all 2 trials failed" in capfd.readouterr().err
