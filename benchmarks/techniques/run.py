@@ -329,7 +329,7 @@ def distilbert(options: argparse.Namespace) -> Task:
         "teacher": [last],
         "distance": "cosine",
     }
-    cosine |= {"map": {"kind": "last-only"}, "pool": "none", "projector": "none", "normalize": False}
+    cosine |= {"map": "last-only", "pool": "none", "projector": "none", "normalize": False}
     scores = {"kind": "logits", "temperature": 2.0, "weight": 2.5}
     rows = {
         "no-kd": {"arms": ["no-kd"]},

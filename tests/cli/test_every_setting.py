@@ -76,7 +76,6 @@ MORE = {  # what a part must be given beside, so that it can be
     "HiddenConfig": {"student": ["a", "b"], "teacher": ["a", "b"]},
     "AttentionConfig": {"relation_heads": 1},
     "DiversePool": {"student": "a"},
-    "ExplicitMap": {"mapping": {1: 1, 2: 1}},
 }
 
 

@@ -37,7 +37,7 @@ def changes_of(case, parts, folder):
     """One run with all of these signals, and with one of weight 0."""
     kind, several = case.kind, "ensemble" in parts
     place = signal_of(kind, "features")
-    gates = {"map": {"kind": "learned", "gate_learning_rate": 0.05}, "student": [place["student"]]}
+    gates = {"map": "learned", "gate_learning_rate": 0.05, "student": [place["student"]]}
     more = {
         "hidden": {} if kind == "embed" else gates,  # its teacher has one layer
         "relations": {"relation": {"kind": "contrastive"}},

@@ -12,15 +12,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.signals.ensemble import (
-    EnsembleConfig,
-    EnsembleSignal,
-    confidence_weights,
-    gradient_weights,
-    min_norm_weights,
-    uniform_weights,
-)
+from stillhouse.signals.ensemble import EnsembleConfig, EnsembleSignal
 from stillhouse.signals.learned_weights import LearnedWeights
+from stillhouse.signals.teacher_weights import confidence_weights, gradient_weights, min_norm_weights, uniform_weights
 
 NOW = Progress(0, 1)
 POOLS = ["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]
@@ -317,13 +311,13 @@ def test_choice_and_entropy_are_what_they_say():
     """Cross-entropy of the pooled target at T = 1, and ln n - H(w), both by hand."""
     group, labels = members(2), batch().labels
     weights = torch.tensor([[0.9, 0.1]]).repeat(B, 1).requires_grad_()
-    s = signal("confidence", weights_fn=lambda *_: weights, choice_weight=2.0, entropy_weight=0.5)
+    s = signal("confidence", weights_fn=lambda *_: weights)
     s(said(), told(*group), batch(), NOW)
     (choice_weight, choice), (entropy_weight, entropy) = s.regularizers()["choice"], s.regularizers()["entropy"]
     p = 0.9 * torch.softmax(group[0].logits, 1) + 0.1 * torch.softmax(group[1].logits, 1)
     torch.testing.assert_close(choice, -p[torch.arange(B), labels].log().mean())
     assert entropy.item() == pytest.approx(np.log(2) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1), rel=1e-5)
-    assert (choice_weight, entropy_weight) == (2.0, 0.5)
+    assert (choice_weight, entropy_weight) == (1.0, 0.01)
     assert signal("confidence").regularizers() == {}
 
 
@@ -382,7 +376,7 @@ def test_faults_are_named():
         signal("mean-probabilities", n=2)(said(), told(*members(3)), batch(), NOW)
     with pytest.raises(InputError, match=r"one a teacher \(2\), got 3"):
         signal("mean-probabilities", temperatures=(1.0, 2.0, 3.0))
-    with pytest.raises(InputError, match="student has 3, teachers 4"):
+    with pytest.raises(InputError, match="student has 3, teacher 4"):
         EnsembleConfig().build(OutputSpec(3), OutputSpec(4))
     with pytest.raises(InputError, match=r"expected shape \(6, 2\), got \(2,\)"):
         signal("confidence", weights_fn=lambda *_: torch.ones(2) / 2)(said(), told(*members(2)), batch(), NOW)
@@ -396,7 +390,7 @@ def test_faults_are_named():
     ("given", "text"),
     [
         ({"student": "body"}, "does nothing under pool 'mean-probabilities'"),
-        ({"pool": "diverse"}, "asks with a feature"),
+        ({"pool": "diverse"}, "student: missing"),
         ({"pool": "learned", "answers": ["0:f"]}, "answers: does nothing"),
         ({"temperatures": [1.0, 0.0]}, "temperatures"),
         ({"pool": "mean"}, "pool"),

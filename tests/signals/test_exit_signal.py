@@ -9,7 +9,7 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.signals.bridges import Pooled
+from stillhouse.signals.bridges import Side
 from stillhouse.signals.exits import ExitsConfig
 
 NOW = Progress(0, 1)
@@ -166,14 +166,14 @@ def test_features_of_every_layout_are_pooled():
     """Averaging channels in place of positions gives a vector, too, and no error."""
     x = torch.randn(2, 5, 4, 3)
     spec = OutputSpec(K, {"v": (5,), "t": (7, 5), "m": (5, 4, 3), "c": (5, 4, 3)})
-    maps = Pooled.of("m", spec)
-    assert (maps.width, Pooled.of("c", spec, "nhwc").width, Pooled.of("t", spec).width) == (5, 3, 5)
-    torch.testing.assert_close(maps({"m": x}), x.mean((2, 3)))
-    torch.testing.assert_close(Pooled.of("c", spec, "nhwc")({"c": x}), x.mean((1, 2)))
+    maps = Side.of("student", "m", spec)
+    assert (maps.width, Side.of("student", "c", spec, "nhwc").width, Side.of("student", "t", spec).width) == (5, 3, 5)
+    torch.testing.assert_close(maps.pooled({"m": x}), x.mean((2, 3)))
+    torch.testing.assert_close(Side.of("student", "c", spec, "nhwc").pooled({"c": x}), x.mean((1, 2)))
     tokens, vector = torch.randn(2, 7, 5), torch.randn(2, 5)
-    torch.testing.assert_close(Pooled.of("t", spec)({"t": tokens}), tokens.mean(1))
-    assert Pooled.of("v", spec)({"v": vector.bfloat16()}).dtype == torch.float32
+    torch.testing.assert_close(Side.of("student", "t", spec).pooled({"t": tokens}), tokens.mean(1))
+    assert Side.of("student", "v", spec).pooled({"v": vector.bfloat16()}).dtype == torch.float32
     with pytest.raises(InputError, match="student feature 'w' is not among its outputs"):
-        Pooled.of("w", spec)
+        Side.of("student", "w", spec)
     with pytest.raises(InputError, match=r"got \(7, 5\) read as nhwc"):
-        Pooled.of("t", spec, "nhwc")
+        Side.of("student", "t", spec, "nhwc")

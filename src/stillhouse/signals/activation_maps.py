@@ -14,12 +14,12 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.maps import activation_energy, attention_transfer
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Side, SideLayout
+from stillhouse.signals.base import Signal
+from stillhouse.signals.bridges import PlacesConfig, Side
 
 
 @configclass
-class ActivationMapsConfig(SignalBase):
+class ActivationMapsConfig(PlacesConfig):
     """Match where a student's layer is active to where its teacher's is: a number a position, so no width has to match.
 
     The map is the mean over channels of |x|^power, its direction is compared. Grids of unlike size are averaged to the coarser
@@ -32,13 +32,9 @@ class ActivationMapsConfig(SignalBase):
     """
 
     kind: Literal["activation-maps"] = "activation-maps"
-    student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
-    teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
     power: float = Field(
         default=2.0, gt=0, description="exponent of the activations; more: the strongest channel counts"
     )
-    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
-    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> ActivationMapSignal:
         """The signal; names and shapes are resolved here, before any training."""
@@ -53,13 +49,9 @@ class ActivationMapSignal(Signal):
     """
 
     def __init__(self, config: ActivationMapsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__(config.name or f"activation-maps:{config.student}->{config.teacher}", config.weight)
+        super().__init__(config.name or f"activation-maps:{config.between}", config.weight)
         self.power = config.power
-        self.bridge = Bridge.between(
-            Side.of("student", config.student, student, config.student_layout),
-            Side.of("teacher", config.teacher, teacher, config.teacher_layout),
-            pool="none",
-        )
+        self.bridge = config.bridge((config.student, config.teacher), (student, teacher))
         if self.bridge.positions < 2:
             raise InputError(f"{self.bridge}: expected two positions at least, got one, where a map is always 1")
 

@@ -12,18 +12,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.attention import attention_kl, attention_score_mse, attention_scores, relation_kl
-from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.base import Signal, feature_shape
+from stillhouse.signals.queries import QueriesConfig
 
 PARTS = {"scores": "qk", "probabilities": "qk", "values": "v", "qkv-relations": "qkv"}  # what each reads
 PATHS = "a path, as blocks.0.attn.qkv, that puts out q, k and v side by side; or those of q and k, or of q, k and v"
 
 
 @configclass
-class AttentionConfig(SignalBase):
+class AttentionConfig(QueriesConfig):
     """Match attention, recomputed from tapped queries, keys and values, since fused attention never shows it.
 
     `probabilities` is KL(A_T || A_S) and `scores` the squared difference before the softmax: both want as many heads on both
@@ -42,24 +43,14 @@ class AttentionConfig(SignalBase):
     what: Literal["scores", "probabilities", "values", "qkv-relations"] = Field(
         default="qkv-relations", description="what is compared"
     )
-    student_heads: int | None = Field(default=None, gt=0, description="attention heads of the student's layer")
-    teacher_heads: int | None = Field(default=None, gt=0, description="attention heads of the teacher's layer")
     relation_heads: int | None = Field(
         default=None, gt=0, description="values, qkv-relations: parts of both widths [the heads, where they are equal]"
     )
-    student_skip: int = Field(default=0, ge=0, description="leading tokens left out: class token, registers")
-    teacher_skip: int = Field(default=0, ge=0, description="leading tokens left out: class token, registers")
-    causal: bool = Field(default=False, description="each position sees those before it only, as in a language model")
-    padding: int | None = Field(
-        default=None, ge=0, description="texts: the token id that stands for nothing; left out as query and as key"
-    )
 
     def __post_init__(self) -> None:
+        self.check_paths(3)
         for side in ("student", "teacher"):
-            paths = self.paths(side)
-            if not 1 <= len(paths) <= 3 or not all(paths) or len(set(paths)) < len(paths):
-                raise ValueError(f"{side}: expected one path, or two or three different ones, got {paths}")
-            if len(paths) == 2 and "v" in PARTS[self.what]:
+            if len(paths := self.paths(side)) == 2 and "v" in PARTS[self.what]:
                 raise ValueError(f"{side}: expected the paths of q, k and v for what {self.what!r}, got two: {paths}")
         heads = (self.student_heads, self.teacher_heads)
         if PARTS[self.what] == "qk":
@@ -85,12 +76,7 @@ class AttentionConfig(SignalBase):
         """Heads into which both sides are split."""
         return self.relation_heads or self.student_heads or 1
 
-    def paths(self, side: str) -> tuple[str, ...]:
-        """All paths of a side: one (q, k and v side by side), two or three."""
-        given: str | tuple[str, ...] = getattr(self, side)
-        return (given,) if isinstance(given, str) else given
-
-    def read(self, side: str) -> dict[str, str]:
+    def used(self, side: str) -> dict[str, str]:
         """The path that each of the parts read (of q, k, v) is found at."""
         paths = self.paths(side)
         return {part: paths[0] if len(paths) == 1 else paths["qkv".index(part)] for part in PARTS[self.what]}
@@ -98,12 +84,12 @@ class AttentionConfig(SignalBase):
     @property
     def student_paths(self) -> tuple[str, ...]:
         """Paths to tap in the student, those that are read."""
-        return tuple(dict.fromkeys(self.read("student").values()))
+        return tuple(dict.fromkeys(self.used("student").values()))
 
     @property
     def teacher_paths(self) -> tuple[str, ...]:
         """Paths to tap in the teacher, those that are read."""
-        return tuple(dict.fromkeys(self.read("teacher").values()))
+        return tuple(dict.fromkeys(self.used("teacher").values()))
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> AttentionSignal:
         """The signal; names, widths and lengths are resolved here, before any training."""
@@ -119,15 +105,9 @@ class AttentionSignal(Signal):
     """
 
     def __init__(self, config: AttentionConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        between = "->".join("+".join(config.paths(side)) for side in ("student", "teacher"))
-        super().__init__(config.name or f"attention:{config.what}:{between}", config.weight)
+        super().__init__(config.name or f"attention:{config.what}:{config.between}", config.weight)
         self.config = config
-        lengths = [self._length(side, spec) for side, spec in (("student", student), ("teacher", teacher))]
-        if lengths[0] != lengths[1]:
-            raise InputError(
-                f"attention {between}: expected as many tokens on both sides, got {lengths[0]} and {lengths[1]} after "
-                f"student_skip {config.student_skip} and teacher_skip {config.teacher_skip}"
-            )
+        config.check_lengths(self._length("student", student), self._length("teacher", teacher))
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) of each sample."""
@@ -146,13 +126,11 @@ class AttentionSignal(Signal):
 
     def _length(self, side: str, spec: OutputSpec) -> int:
         """Tokens left of a side; everything about its shapes that can be wrong is refused here."""
-        skip = self.config.student_skip if side == "student" else self.config.teacher_skip
+        skip = self.config.skip(side)
         packed = len(self.config.paths(side)) == 1
         widths, lengths = {}, {}
-        for part, path in self.config.read(side).items():
-            if path not in spec.features:
-                raise InputError(f"{side} feature {path!r} is not among its outputs; {nearest(path, spec.features)}")
-            shape = spec.features[path]
+        for part, path in self.config.used(side).items():
+            shape = feature_shape(side, path, spec)
             if len(shape) != 2 or (packed and shape[1] % 3):
                 form = "(L, 3 D), queries, keys and values side by side" if packed else "(L, D)"
                 raise InputError(f"{side} feature {path!r}: expected {form}, got {shape}")
@@ -180,20 +158,10 @@ class AttentionSignal(Signal):
 
     def _parts(self, side: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """q, k, v (B, L, D), as far as they are read, without the leading tokens left out."""
-        packed = len(self.config.paths(side)) == 1
-        skip = self.config.student_skip if side == "student" else self.config.teacher_skip
-        found = {}
-        for part, path in self.config.read(side).items():
-            x = features[path][:, skip:]
-            found[part] = x.chunk(3, dim=2)["qkv".index(part)] if packed else x
-        return found
+        skip = self.config.skip(side)
+        return {part: x[:, skip:] for part, x in self.config.read(side, PARTS[self.config.what], features).items()}
 
     def _mask(self, batch: Batch, length: int) -> Tensor | None:
         """(B, L), true where there is a token; None where no padding is named."""
-        if self.config.padding is None:
-            return None
-        ids = batch.inputs
-        if ids.ndim != 2 or ids.is_floating_point():
-            raise InputError(f"padding: expected token ids (B, L) as inputs, got {tuple(ids.shape)} of {ids.dtype}")
-        there = ids != self.config.padding
-        return there if there.shape[1] == length else there[:, self.config.student_skip :]
+        there = self.config.tokens(batch)
+        return there if there is None or there.shape[1] == length else there[:, self.config.student_skip :]

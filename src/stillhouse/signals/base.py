@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass, gather_parts
 from stillhouse.core.schedules import ScheduleConfig
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
@@ -100,6 +101,34 @@ class Signal(TrainedPart, ABC):
     def exit_logits(self, student_out: Outputs) -> Mapping[str, Tensor]:
         """Class scores (B, K) that are read out on the way, by path; their accuracy is validated as `component/PATH`."""
         return {}
+
+
+def feature_shape(who: str, path: str, spec: OutputSpec) -> tuple[int, ...]:
+    """Shape of a feature, without the batch.
+
+    Raises:
+        InputError: a name that is not there.
+    """
+    if path not in spec.features:
+        raise InputError(f"{who} feature {path!r} is not among its outputs; {nearest(path, spec.features)}")
+    return spec.features[path]
+
+
+def check_classes(name: str, student: OutputSpec, teacher: OutputSpec, *, all_scores: bool = True) -> None:
+    """Refuse unlike classes, and where all scores are needed a teacher of which only the largest are known.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if student.num_classes != teacher.num_classes:
+        raise InputError(
+            f"signal {name!r}: expected equal class counts, student has {student.num_classes}, teacher {teacher.num_classes}"
+        )
+    if all_scores and teacher.kept is not None:
+        raise InputError(
+            f"signal {name!r}: needs all class scores, and the cache holds the {teacher.kept} largest; expected a cache of "
+            "--content scores"
+        )
 
 
 def options(config: Any, *without: str) -> dict[str, Any]:

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass
 from stillhouse.core.types import OutputSpec
 from stillhouse.losses.values import wide
+from stillhouse.signals.base import SignalBase, feature_shape
 
 SideLayout = Literal[
     "auto",
@@ -40,6 +43,7 @@ SideLayout = Literal[
     "bndt",
     "bchwt",
 ]
+Layout = Literal["auto", "vector", "tokens", "nchw", "nhwc"]  # of what is averaged over its positions
 Pool = Literal["mean", "none", "auto", "first"]
 Resize = Literal["average", "linear"]
 LAYOUT_HELP = (
@@ -56,6 +60,12 @@ LAYOUTS: dict[str, tuple[str, int | None, bool]] = {
     **{"tbchw": ("nchw", 0, False), "btchw": ("nchw", 1, False), "bchwt": ("nchw", -1, False)},
 }
 AXES = {"vector": 1, "tokens": 2, "sequence": 2, "ncl": 2, "nchw": 3, "nhwc": 3}
+POSITIONS = {
+    "vector": (),
+    "tokens": (1,),
+    "nchw": (2, 3),
+    "nhwc": (1, 2),
+}  # axes of a `Layout` that are averaged, batch first
 INSTEAD = "take pool: mean, or a relational loss, which compares samples in place of positions"
 
 
@@ -97,9 +107,7 @@ class Side:
         Raises:
             InputError: a name that is not there, or axes that cannot be read.
         """
-        if path not in spec.features:
-            raise InputError(f"{who} feature {path!r} is not among its outputs; {nearest(path, spec.features)}")
-        shape = spec.features[path]
+        shape = feature_shape(who, path, spec)
         chosen = {1: "vector", 2: "tokens", 3: "nchw"}.get(len(shape), "") if layout == "auto" else layout
         plain, time, is_complex = LAYOUTS.get(chosen, ("", None, False))
         # with time first, the batch axis of the example stands where a feature's first axis would
@@ -143,6 +151,12 @@ class Side:
         if self.is_complex:
             x = torch.view_as_real(x.resolve_conj()).flatten(2)
         return x[:, int(self.skip_first) :]
+
+    def pooled(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(B, D) in float32 at least, the mean over the positions of a `Layout`, with its gradient."""
+        x = wide(features[self.path])
+        axes = POSITIONS[self.layout]
+        return x.mean(axes) if axes else x
 
 
 @dataclass(frozen=True)
@@ -233,6 +247,15 @@ def standardized(x: Tensor) -> Tensor:
     return nn.functional.layer_norm(x, x.shape[-1:])
 
 
+def drawn(student: Tensor, teacher: Tensor, most: int | None, step: int) -> tuple[Tensor, Tensor]:
+    """Positions as rows (R, S) and (R, D), the same of both; drawn by the step where they are many, so that resume draws alike."""
+    student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
+    if most is None or len(student) <= most:
+        return student, teacher
+    chosen = torch.randperm(len(student), generator=torch.Generator().manual_seed(step))[:most].to(student.device)
+    return student[chosen], teacher[chosen]
+
+
 def _resized(x: Tensor, size: tuple[int, ...], resize: Resize) -> Tensor:
     if resize == "linear":
         mode: Literal["linear", "bilinear"] = "linear" if len(size) == 1 else "bilinear"
@@ -279,45 +302,39 @@ def _join(student: Side, teacher: Side, resize: Resize) -> tuple[Side, Side, tup
     return a, b, b.grid if resize == "linear" else (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))
 
 
-Layout = Literal["auto", "vector", "tokens", "nchw", "nhwc"]
-POSITIONS = {"vector": (), "tokens": (1,), "nchw": (2, 3), "nhwc": (1, 2)}  # axes that are averaged, batch first
-WIDTH = {"vector": 0, "tokens": 1, "nchw": 0, "nhwc": 2}  # axis of the channels, without the batch
+@configclass
+class LayoutsConfig(SignalBase):
+    """How the features of two sides are read; the base of signals that join them."""
 
+    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
+    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
-@dataclass(frozen=True)
-class Pooled:
-    """Reads one feature and averages over its positions: (D), (N, D), (D, H, W) or (H, W, D) become (D).
-
-    Example:
-        >>> import torch
-        >>> read = Pooled.of("body", OutputSpec(2, {"body": (4, 3, 3)}))
-        >>> read.width, tuple(read({"body": torch.zeros(5, 4, 3, 3)}).shape)
-        (4, (5, 4))
-    """
-
-    path: str
-    layout: str
-    width: int
-
-    @classmethod
-    def of(cls, path: str, spec: OutputSpec, layout: Layout = "auto", *, who: str = "student") -> Pooled:
-        """The reader of a feature.
+    def bridge(
+        self,
+        paths: tuple[str, str],
+        specs: tuple[OutputSpec, OutputSpec],
+        *,
+        pool: Pool = "none",
+        resize: Resize = "average",
+    ) -> Bridge:
+        """One path of the student joined with one of the teacher.
 
         Raises:
-            InputError: a name that is not there, or axes that cannot be read.
+            InputError: a name that is not there, or shapes that cannot be joined.
         """
-        if path not in spec.features:
-            raise InputError(f"{who} feature {path!r} is not among its outputs; {nearest(path, spec.features)}")
-        shape = spec.features[path]
-        kind = {1: "vector", 2: "tokens", 3: "nchw"}.get(len(shape), "") if layout == "auto" else str(layout)
-        if len(POSITIONS.get(kind, ())) + 1 != len(shape):
-            raise InputError(
-                f"{who} feature {path!r}: expected (D), (N, D), (D, H, W) or (H, W, D), got {shape} read as {kind or layout}"
-            )
-        return cls(path, kind, shape[WIDTH[kind]])
+        student = Side.of("student", paths[0], specs[0], self.student_layout)
+        teacher = Side.of("teacher", paths[1], specs[1], self.teacher_layout)
+        return Bridge.between(student, teacher, pool=pool, resize=resize)
 
-    def __call__(self, features: Mapping[str, Tensor]) -> Tensor:
-        """(B, D) in float32 at least, with its gradient."""
-        x = wide(features[self.path])
-        axes = POSITIONS[self.layout]
-        return x.mean(axes) if axes else x
+
+@configclass
+class PlacesConfig(LayoutsConfig):
+    """One place of the student against one of the teacher."""
+
+    student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
+    teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
+
+    @property
+    def between(self) -> str:
+        """Both places in short, for the name of the signal."""
+        return f"{self.student}->{self.teacher}"

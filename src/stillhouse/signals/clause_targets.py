@@ -11,12 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.attention import attention_scores
 from stillhouse.losses.maps import activation_energy
-from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.base import Signal, SignalBase, feature_shape
 from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Side, SideLayout, without_class_token
 
 
@@ -118,9 +118,7 @@ class ClauseTargetSignal(Signal):
         path, side = self.config.attention, self.bridge.teacher_side
         if path is None:
             return 0
-        if path not in teacher.features:
-            raise InputError(f"teacher feature {path!r} is not among its outputs; {nearest(path, teacher.features)}")
-        shape = teacher.features[path]
+        shape = feature_shape("teacher", path, teacher)
         if len(shape) != 2 or shape[1] % (3 * (self.config.attention_heads or 1)) or shape[0] < side.positions:
             raise InputError(
                 f"teacher feature {path!r}: expected (L, 3 D), queries, keys and values of {self.config.attention_heads} heads "

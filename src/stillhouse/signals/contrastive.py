@@ -16,7 +16,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Side
 
 
 @configclass
@@ -66,7 +66,7 @@ class ContrastiveSignal(Signal):
     def __init__(self, config: ContrastiveConfig, student: OutputSpec) -> None:
         super().__init__(config.name or "contrastive_loss", config.weight)
         self.config = config
-        self.read = Pooled.of(config.place, student, config.layout)
+        self.read = Side.of("student", config.place, student, config.layout)
         if config.pool == "first" and self.read.layout != "tokens":
             raise InputError(
                 f"pool: 'first' takes the first token, but {config.place!r} puts out {student.features[config.place]}"
@@ -75,7 +75,9 @@ class ContrastiveSignal(Signal):
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample."""
         first = self.config.pool == "first"
-        feature = wide(student_out.features[self.config.place])[:, 0] if first else self.read(student_out.features)
+        feature = (
+            wide(student_out.features[self.config.place])[:, 0] if first else self.read.pooled(student_out.features)
+        )
         if len(feature) < 2:
             return feature.sum(1) * 0.0
         return supervised_contrastive(feature, batch.targets, temperature=self.config.temperature)

@@ -17,8 +17,8 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.losses.values import wide
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import Layout, Pooled
+from stillhouse.signals.base import Signal, SignalBase, check_classes
+from stillhouse.signals.bridges import Layout, Side
 
 
 @configclass
@@ -113,18 +113,9 @@ class DualHeadSignal(Signal):
 
     def __init__(self, config: DualHeadConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or "dual-head", config.weight)
-        if student.num_classes != teacher.num_classes:
-            raise InputError(
-                f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
-                f"teacher {teacher.num_classes}"
-            )
-        if teacher.kept is not None:
-            raise InputError(
-                f"signal {self.name!r}: needs all class scores, and the cache holds the {teacher.kept} largest; expected a cache "
-                "of --content scores"
-            )
+        check_classes(self.name, student, teacher)
         self.config = config
-        self.read = Pooled.of(config.student, student, config.student_layout)
+        self.read = Side.of("student", config.student, student, config.student_layout)
         self.head = nn.Linear(self.read.width, student.num_classes)
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
@@ -136,4 +127,4 @@ class DualHeadSignal(Signal):
 
     def auxiliary_logits(self, student_out: Outputs) -> Tensor:
         """Scores (B, K) of the auxiliary head."""
-        return self.head(self.read(student_out.features))
+        return self.head(self.read.pooled(student_out.features))

@@ -20,7 +20,7 @@ from stillhouse.losses import forward_kl, pearson_distance
 from stillhouse.losses.regression import mse
 from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, Side, standardized
+from stillhouse.signals.bridges import standardized
 from stillhouse.signals.features import DISTANCES, Distance, check_resize, check_widths, projector_for
 from stillhouse.signals.hidden import LayersConfig
 from stillhouse.signals.layer_maps import Pairs, uniform_map
@@ -160,13 +160,8 @@ class DynamicsSignal(Signal):
             [k / len(config.teacher_layer_paths) for _, k in pairs],
         )
         self.bridges = [
-            Bridge.between(
-                Side.of("student", student_path, student, config.student_layout),
-                Side.of("teacher", teacher_path, teacher, config.teacher_layout),
-                pool=config.pool,
-                resize=config.resize,
-            )
-            for student_path, teacher_path in zip(config.student_paths, config.teacher_paths)
+            config.bridge(paths, (student, teacher), pool=config.pool, resize=config.resize)
+            for paths in zip(config.student_paths, config.teacher_paths)
         ]
         shapes = {
             (b.student_side.width, b.teacher_side.width, b.size, b.teacher_side.positions, b.pool) for b in self.bridges

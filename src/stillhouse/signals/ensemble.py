@@ -5,12 +5,9 @@ Shapes: B batch, K classes, n teachers.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,19 +17,26 @@ from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.losses.values import wide
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import Layout, Pooled
+from stillhouse.signals.base import Signal, SignalBase, check_classes
+from stillhouse.signals.bridges import Layout, Side
 from stillhouse.signals.learned_weights import DiverseWeights, LearnedWeights, WeighingModule
+from stillhouse.signals.teacher_weights import WeightsFn, confidence_weights, gradient_weights, uniform_weights
+
+CHOICE = 1.0  # learned weights: factor of the cross-entropy of the pooled target with the labels
+ENTROPY = 0.01  # and of ln n minus their entropy, against choosing one teacher
 
 # ---------------------------------------------------------------------------------------------- pools
 
 
-class Pool(ABC):
+class Pool:
     """How teachers are weighed."""
 
-    @abstractmethod
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
-        """The weights by sample; `teachers` is 0 where their number is not known."""
+    weights: ClassVar[Any] = staticmethod(uniform_weights)  # a `WeightsFn`
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
+        """The weights by sample."""
+        found: WeightsFn = type(self).weights
+        return found
 
 
 @configclass
@@ -41,10 +45,6 @@ class MeanProbabilities(Pool):
 
     kind: Literal["mean-probabilities"] = "mean-probabilities"
 
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
-        """1/n."""
-        return uniform_weights
-
 
 @configclass
 class MeanLogits(Pool):
@@ -52,20 +52,13 @@ class MeanLogits(Pool):
 
     kind: Literal["mean-logits"] = "mean-logits"
 
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
-        """1/n."""
-        return uniform_weights
-
 
 @configclass
 class Confidence(Pool):
     """Less to a teacher that is further from the label (CA-MKD)."""
 
+    weights = staticmethod(confidence_weights)
     kind: Literal["confidence"] = "confidence"
-
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
-        """From cross-entropies."""
-        return confidence_weights
 
 
 @configclass
@@ -75,7 +68,7 @@ class GradientPool(Pool):
     kind: Literal["gradient"] = "gradient"
     upper: float = Field(default=0.6, gt=0, le=1, description="largest weight of one teacher, at least 1/n")
 
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
         """From gradients in the student's scores."""
         return partial(
             gradient_weights, temperature=config.temperature, temperatures=config.temperatures, upper=self.upper
@@ -92,10 +85,10 @@ class LearnedPool(Pool):
     )
     student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
 
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
         """A module."""
-        _known(self.kind, teachers)
-        return LearnedWeights(teachers, _reader(self, student))
+        read = None if self.student is None else Side.of("student", self.student, student, self.student_layout)
+        return LearnedWeights(_count(self.kind, teacher), read)
 
 
 @configclass
@@ -103,7 +96,7 @@ class DiversePool(Pool):
     """By asking each teacher's embedding (after DiverseDistill)."""
 
     kind: Literal["diverse"] = "diverse"
-    student: str | None = Field(default=None, description="path of the student's sub-module that asks")
+    student: str = Field(min_length=1, description="path of the student's sub-module that asks")
     student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
     answers: tuple[str, ...] = Field(
         default=(), description="one feature a teacher, as 0:layer3, 1:blocks.2; empty: their class scores"
@@ -112,31 +105,22 @@ class DiversePool(Pool):
         default=0.1, ge=0, description="factor of the student's distance to the teachers' answer"
     )
 
-    def __post_init__(self) -> None:
-        if self.student is None:
-            raise ValueError("student: pool 'diverse' asks with a feature of the student; expected a path, got none")
-
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
         """A module."""
-        _known(self.kind, teachers)
-        read = _reader(self, student)
-        assert read is not None  # see __post_init__
-        return DiverseWeights(read, self.answers, student, teacher, teachers)
+        read = Side.of("student", self.student, student, self.student_layout)
+        return DiverseWeights(read, self.answers, student, teacher, _count(self.kind, teacher))
 
 
 AnyPool = MeanProbabilities | MeanLogits | Confidence | GradientPool | LearnedPool | DiversePool
 
 
-def _known(pool: str, teachers: int) -> None:
-    if not teachers:
+def _count(pool: str, teacher: OutputSpec) -> int:
+    if not teacher.members:
         raise InputError(
             f"signal 'ensemble', pool {pool!r}: learns something for each teacher, and has to know how many there "
             "are; expected the spec of an EnsembleTeacher, got that of a single one"
         )
-
-
-def _reader(pool: LearnedPool | DiversePool, student: OutputSpec) -> Pooled | None:
-    return None if pool.student is None else Pooled.of(pool.student, student, pool.student_layout)
+    return len(teacher.members)
 
 
 # ---------------------------------------------------------------------------------------------- signal
@@ -170,16 +154,6 @@ class EnsembleConfig(SignalBase):
     temperatures: tuple[float, ...] = Field(
         default=(), description="one a teacher, on the teacher's side only; empty: temperature for all"
     )
-    choice_weight: float = Field(
-        default=1.0,
-        gt=0,
-        description="learned weights: factor of the cross-entropy of the pooled target with the labels",
-    )
-    entropy_weight: float = Field(
-        default=0.01,
-        ge=0,
-        description="learned weights: factor of ln n minus their entropy, against choosing one teacher",
-    )
     learning_rate: float = Field(default=0.01, gt=0, description="of learned weights; they never decay")
 
     def __post_init__(self) -> None:
@@ -189,13 +163,13 @@ class EnsembleConfig(SignalBase):
     @property
     def student_paths(self) -> tuple[str, ...]:
         """What weighs by sample, if anything does."""
-        chosen = self.pool.student if isinstance(self.pool, (LearnedPool, DiversePool)) else None
+        chosen = getattr(self.pool, "student", None)
         return () if chosen is None else (chosen,)
 
     @property
     def teacher_paths(self) -> tuple[str, ...]:
         """The answers, `i:path`."""
-        return self.pool.answers if isinstance(self.pool, DiversePool) else ()
+        return getattr(self.pool, "answers", ())
 
     @property
     def compares_samples(self) -> bool:
@@ -234,17 +208,12 @@ class EnsembleSignal(Signal):
         self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, *, weights_fn: WeightsFn | None = None
     ) -> None:
         super().__init__(config.name or "ensemble", config.weight)
-        if student.num_classes != teacher.num_classes:
-            raise InputError(
-                f"signal 'ensemble': expected equal class counts, student has {student.num_classes}, teachers {teacher.num_classes}"
-            )
+        check_classes("ensemble", student, teacher, all_scores=False)
         self.config = config
         self.teachers = len(teacher.members)  # 0: known once they have answered
         if self.teachers:
             self._check_count(self.teachers)
-        self.weights_fn: WeightsFn = (
-            config.pool.rule(config, student, teacher, self.teachers) if weights_fn is None else weights_fn
-        )
+        self.weights_fn: WeightsFn = weights_fn or config.pool.rule(config, student, teacher)
         self._mean_weights: Tensor | None = None
         self._extra: dict[str, tuple[float, Tensor]] = {}
 
@@ -269,7 +238,7 @@ class EnsembleSignal(Signal):
         value = forward_kl(student_out.logits, self._target(members, held), temperature=self.config.temperature)
         if isinstance(self.weights_fn, DiverseWeights) and isinstance(self.config.pool, DiversePool):
             answer = self.weights_fn.answer(teacher_out.features, members, weights)
-            self._extra["answers"] = (self.config.choice_weight, self.weights_fn.usefulness(answer, batch.labels))
+            self._extra["answers"] = (CHOICE, self.weights_fn.usefulness(answer, batch.labels))
             value = value + self.config.pool.answer_weight * self.weights_fn.distance(student_out, answer)
         return value
 
@@ -311,7 +280,7 @@ class EnsembleSignal(Signal):
         choice = -torch.logsumexp(log_right + log_w, dim=1).mean()
         even = torch.full_like(weights, 1 / len(members)).log()
         entropy = (weights * (log_w - even)).sum(1).mean()
-        return {"choice": (self.config.choice_weight, choice), "entropy": (self.config.entropy_weight, entropy)}
+        return {"choice": (CHOICE, choice), "entropy": (ENTROPY, entropy)}
 
     def _check_count(self, got: int) -> None:
         if self.teachers and got != self.teachers:
@@ -322,146 +291,10 @@ class EnsembleSignal(Signal):
 
     def _check_weights(self, weights: Tensor, batch: int, teachers: int) -> None:
         same_shape("weights of the teachers", tuple(weights.shape), (batch, teachers))
-        if self._mean_weights is None and bool(
-            ((weights.detach().sum(1) - 1).abs() > 1e-3).any()
-        ):  # once: it costs a sync
+        # once: it costs a sync
+        if self._mean_weights is None and bool(((weights.detach().sum(1) - 1).abs() > 1e-3).any()):
             raise InputError(f"weights of the teachers: expected rows that sum to 1, got {weights.sum(1).tolist()[:5]}")
 
 
 def _log_p(member: Outputs, temperature: float) -> Tensor:
     return torch.log_softmax(wide(member.logits.detach()) / temperature, dim=1)
-
-
-WeightsFn = Callable[[Outputs, Sequence[Outputs], Tensor], Tensor]
-"""(outputs of the student, of each teacher, labels (B,)) -> weights (B, n) whose rows sum to 1."""
-
-
-def uniform_weights(student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
-    """1/n for every teacher and sample.
-
-    Example:
-        >>> members = [Outputs(torch.zeros(1, 2))] * 4
-        >>> uniform_weights(members[0], members, torch.tensor([0])).tolist()
-        [[0.25, 0.25, 0.25, 0.25]]
-    """
-    logits = wide(members[0].logits)
-    return logits.new_full((logits.shape[0], len(members)), 1 / len(members))
-
-
-def confidence_weights(student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
-    """(1 - softmax over teachers of their cross-entropy) / (n - 1): for each sample, less to a teacher that is wrong.
-
-    No teacher gets more than 1/(n - 1): with two one can rule alone, with many all count.
-
-    Args:
-        student_out: of the student; not used.
-        members: logits (B, K) of each teacher.
-        labels: (B,) int64.
-
-    Returns:
-        (B, n); 1 for a single teacher.
-
-    Example:
-        Cross-entropies 0 and 50: the sure and right one gets everything, and half if it is one of three.
-
-        >>> good, bad = Outputs(torch.tensor([[50.0, 0.0]])), Outputs(torch.tensor([[0.0, 50.0]]))
-        >>> confidence_weights(good, [good, bad], torch.tensor([0])).tolist()
-        [[1.0, 0.0]]
-        >>> confidence_weights(good, [good, bad, good], torch.tensor([0])).tolist()
-        [[0.5, 0.0, 0.5]]
-
-    Source: Zhang, Chen, Wang 2022, arXiv:2201.00007 (CA-MKD).
-    """
-    n = len(members)
-    if n == 1:
-        return uniform_weights(student_out, members, labels)
-    errors = torch.stack([label_cross_entropy(member.logits.detach(), labels) for member in members], dim=1)
-    return (1 - torch.softmax(errors, dim=1)) / (n - 1)
-
-
-def gradient_weights(
-    student_out: Outputs,
-    members: Sequence[Outputs],
-    labels: Tensor,
-    *,
-    temperature: float = 1.0,
-    temperatures: Sequence[float] = (),
-    upper: float = 1.0,
-) -> Tensor:
-    """The weights, equal for all samples of the batch, whose summed gradient is the shortest: where teachers disagree it gives way.
-
-    With these weights no teacher's loss rises to first order in the student's logits (unless `upper` forbids it). The
-    gradients need no backward pass: for T^2 KL that of teacher t in the student's logits is T (q - p_t). They are compared
-    over all logits of the batch; the released code compares their means over the batch, which samples can cancel.
-
-    Args:
-        student_out: logits (B, K) of the student; get no gradient.
-        members: logits (B, K) of each teacher.
-        labels: (B,); not used.
-        temperature: T of the student's side, and of a teacher without one of its own.
-        temperatures: one a teacher, or none.
-        upper: largest weight of one teacher; below 1/n it is taken as 1/n, which leaves equal weights.
-
-    Returns:
-        (B, n), all rows equal.
-
-    Example:
-        The student lies between two teachers, three times nearer to the first in probability (5/8 of 3/4 .. 1/4): gradients
-        -1/8 and 3/8 cancel at weights 3/4 and 1/4.
-
-        >>> p, r, q = (Outputs(torch.tensor([[x, 1 - x]]).log()) for x in (0.75, 0.25, 0.625))
-        >>> [round(x, 4) for x in gradient_weights(q, [p, r], torch.tensor([0]))[0].tolist()]
-        [0.75, 0.25]
-
-    Source: Du et al. 2020 (Agree to Disagree: Adaptive Ensemble Knowledge Distillation in Gradient Space, NeurIPS).
-    """
-    sides = tuple(temperatures) or (temperature,) * len(members)
-    with torch.no_grad():
-        q = torch.softmax(wide(student_out.logits) / temperature, dim=1)
-        gaps = [temperature * (q - torch.softmax(wide(member.logits) / t, dim=1)) for member, t in zip(members, sides)]
-        flat = torch.stack(gaps).flatten(1).double()
-        weights = min_norm_weights((flat @ flat.T).cpu().numpy(), upper=upper)
-    row = torch.as_tensor(weights, dtype=q.dtype, device=q.device)
-    return row.expand(q.shape[0], -1)
-
-
-def min_norm_weights(gram: np.ndarray, *, upper: float = 1.0, steps: int = 2000) -> np.ndarray:
-    """argmin over w of w' G w, with w in [0, upper] that sum to 1: the shortest vector in a hull of vectors.
-
-    Frank-Wolfe's pairwise form: mass goes from the vector that raises the norm most to the one that raises it least, by an
-    exact line search. The plain form crawls where the answer lies on a face, as it does with one bad teacher.
-
-    Args:
-        gram: (n, n) inner products.
-        upper: bound on each weight; below 1/n it is taken as 1/n.
-        steps: at most so many moves; it stops where no move helps by more than a 1e-12th of the largest entry.
-
-    Returns:
-        (n,), NaN where an entry is not finite.
-
-    Example:
-        Orthogonal vectors of squared length 1 and 3: weights go with the inverse.
-
-        >>> min_norm_weights(np.diag([1.0, 3.0])).tolist()
-        [0.75, 0.25]
-        >>> min_norm_weights(np.diag([1.0, 3.0]), upper=0.6).tolist()
-        [0.6, 0.4]
-
-    Source: Desideri 2012 (multiple-gradient descent); Lacoste-Julien, Jaggi 2015, arXiv:1511.05932 (pairwise steps).
-    """
-    n = len(gram)
-    if not np.isfinite(gram).all():
-        return np.full(n, np.nan)
-    bound, w = max(upper, 1 / n), np.full(n, 1 / n)
-    for _ in range(steps):
-        slope = gram @ w
-        to = int(np.argmin(np.where(w < bound, slope, np.inf)))
-        take = int(np.argmax(np.where(w > 0, slope, -np.inf)))
-        gain = slope[take] - slope[to]
-        if not w[to] < bound or gain <= 1e-12 * np.abs(gram).max():
-            break
-        bend = gram[to, to] + gram[take, take] - 2 * gram[to, take]
-        room = min(bound - w[to], w[take])
-        move = room if bend <= 0 else min(gain / bend, room)
-        w[to], w[take] = w[to] + move, w[take] - move
-    return w

@@ -15,7 +15,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy, mse
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Side
 
 
 @configclass
@@ -68,7 +68,7 @@ class Exit(nn.Module):
     LayerNorm, not BatchNorm: an exit that is read in training and left out at export must not keep statistics of its own.
     """
 
-    def __init__(self, read: Pooled, classes: int, hint_width: int | None) -> None:
+    def __init__(self, read: Side, classes: int, hint_width: int | None) -> None:
         super().__init__()
         self.read = read
         self.norm = nn.LayerNorm(read.width)
@@ -77,7 +77,7 @@ class Exit(nn.Module):
 
     def forward(self, student_out: Outputs) -> tuple[Tensor, Tensor | None]:
         """Logits (B, K), and the pooled feature in the width of the deepest one, if it is wanted."""
-        feature = self.norm(self.read(student_out.features))
+        feature = self.norm(self.read.pooled(student_out.features))
         return self.head(feature), None if self.adapter is None else self.adapter(feature)
 
 
@@ -91,9 +91,9 @@ class ExitSignal(Signal):
     def __init__(self, config: ExitsConfig, student: OutputSpec) -> None:
         super().__init__(config.name or "exits", config.weight)
         self.config = config
-        self.deepest = None if config.deepest is None else Pooled.of(config.deepest, student, config.layout)
+        self.deepest = None if config.deepest is None else Side.of("student", config.deepest, student, config.layout)
         width = None if self.deepest is None else self.deepest.width
-        reads = [Pooled.of(path, student, config.layout) for path in config.exits]
+        reads = [Side.of("student", path, student, config.layout) for path in config.exits]
         self.exits = nn.ModuleList(Exit(read, student.num_classes, width) for read in reads)
         self._last: tuple[dict[str, Tensor], Tensor] | None = None
 
@@ -109,7 +109,9 @@ class ExitSignal(Signal):
             if config.alpha > 0:
                 total = total + config.alpha * forward_kl(logits, teacher, temperature=config.temperature)
             if self.deepest is not None:
-                target = nn.functional.layer_norm(self.deepest(student_out.features).detach(), (self.deepest.width,))
+                target = nn.functional.layer_norm(
+                    self.deepest.pooled(student_out.features).detach(), (self.deepest.width,)
+                )
                 total = total + config.hint_weight * mse(hint, target)
         self._last = (answers, batch.labels.detach())
         return total

@@ -15,8 +15,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
+from stillhouse.signals.base import Signal
+from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, Resize, standardized
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, Projector, project
 
 Distance = Literal["mse", "normalized-mse", "cosine", "smooth-l1"]
@@ -29,7 +29,7 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @configclass
-class FeaturesConfig(SignalBase):
+class FeaturesConfig(PlacesConfig):
     """Match the output of a student's sub-module to that of a teacher's, through a learned projector.
 
     Outputs are (D), tokens (N, D), maps (D, H, W), or as the layout names them: three axes alone may also be (H, W, D).
@@ -41,8 +41,6 @@ class FeaturesConfig(SignalBase):
     """
 
     kind: Literal["features"] = "features"
-    student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
-    teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
     distance: Distance = Field(default="mse", description="how features are compared")
     projector: Annotated[AnyProjector, Beside()] = Field(
         default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
@@ -54,8 +52,6 @@ class FeaturesConfig(SignalBase):
     normalize: bool = Field(
         default=True, description="standardize both sides over channels, so the teacher's scale sets no weight"
     )
-    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
-    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
     def __post_init__(self) -> None:
         check_resize(self.pool, self.resize)
@@ -73,14 +69,10 @@ class FeatureSignal(Signal):
     """
 
     def __init__(self, config: FeaturesConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__(config.name or f"features:{config.student}->{config.teacher}", config.weight)
+        super().__init__(config.name or f"features:{config.between}", config.weight)
         self.distance, self.normalize = config.distance, config.normalize
-        self.bridge = Bridge.between(
-            Side.of("student", config.student, student, config.student_layout),
-            Side.of("teacher", config.teacher, teacher, config.teacher_layout),
-            pool=config.pool,
-            resize=config.resize,
-        )
+        paths = (config.student, config.teacher)
+        self.bridge = config.bridge(paths, (student, teacher), pool=config.pool, resize=config.resize)
         check_widths(self.bridge, (self.bridge.teacher_side.width,), config.normalize, config.distance)
         self.projector = projector_for(self.bridge, config.projector)
 

@@ -16,10 +16,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
+from stillhouse.signals.base import Signal
+from stillhouse.signals.bridges import Bridge, LayoutsConfig, Pool, Resize, drawn, standardized
 from stillhouse.signals.features import DISTANCES, check_resize, check_widths, projector_for
-from stillhouse.signals.layer_maps import Pairs, layer_blocks, layer_map, layer_paths
+from stillhouse.signals.layer_maps import MapName, Pairs, layer_blocks, layer_map, layer_paths
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
 
 FEWEST_ROWS = 4  # of the unbiased cka
@@ -30,7 +30,7 @@ COUNT_HELP = "how many layers the {}'s pattern stands for; leave it out with a l
 
 
 @configclass
-class LayersConfig(SignalBase):
+class LayersConfig(LayoutsConfig):
     """Layers of two networks and how their outputs are brought together; the base of signals of many layers."""
 
     student: str | tuple[str, ...] = Field(min_length=1, description=PATHS_HELP.format("student"))
@@ -42,8 +42,6 @@ class LayersConfig(SignalBase):
         default="average", description="unlike sizes: average both to the coarser, or linear, student's to teacher's"
     )
     normalize: bool = Field(default=True, description="standardize both sides over channels")
-    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
-    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
     @property
     def student_layer_paths(self) -> tuple[str, ...]:
@@ -60,59 +58,6 @@ class LayersConfig(SignalBase):
         """Both sides in short, for the name of the signal."""
         sides = (self.student, self.teacher)
         return "->".join(side if isinstance(side, str) else "+".join(side) for side in sides)
-
-
-@configclass
-class UniformMap:
-    """Equal relative depth: 4 to 12 is 3, 6, 9, 12."""
-
-    kind: Literal["uniform"] = "uniform"
-
-
-@configclass
-class SkipMap:
-    """Every so many layers, the student's last left to the logits: 6 to 12 is 2, 4, 6, 8, 10."""
-
-    kind: Literal["skip"] = "skip"
-
-
-@configclass
-class LastMap:
-    """The last layers but one: 6 to 12 is 7 to 11."""
-
-    kind: Literal["last"] = "last"
-
-
-@configclass
-class LastOnlyMap:
-    """The last layer to the last."""
-
-    kind: Literal["last-only"] = "last-only"
-
-
-@configclass
-class ExplicitMap:
-    """As it is written."""
-
-    kind: Literal["explicit"] = "explicit"
-    mapping: dict[int, int] = Field(default_factory=dict, description="student's layer -> teacher's, from 1")
-
-    def __post_init__(self) -> None:
-        if not self.mapping:
-            raise ValueError("mapping: expected pairs with map explicit, got none")
-
-
-@configclass
-class LearnedMap:
-    """Gates mix the teacher's layers of each block, starting near `uniform`."""
-
-    kind: Literal["learned"] = "learned"
-    gate_learning_rate: float | None = Field(
-        default=None, gt=0, description="of the gates alone; they drift to the easiest layer if it is high"
-    )
-
-
-AnyMap = UniformMap | SkipMap | LastMap | LastOnlyMap | ExplicitMap | LearnedMap
 
 
 @configclass
@@ -136,17 +81,15 @@ class HiddenConfig(LayersConfig):
     """
 
     kind: Literal["hidden"] = "hidden"
-    map: Annotated[AnyMap, Beside()] = Field(
-        default=UniformMap(),
-        discriminator="kind",
-        description="which layer of the teacher each layer of the student looks at",
+    map: MapName = Field(default="uniform", description="which layer of the teacher each layer of the student looks at")
+    mapping: dict[int, int] = Field(
+        default_factory=dict, description="map explicit: student's layer -> teacher's, from 1"
+    )
+    gate_learning_rate: float | None = Field(
+        default=None, gt=0, description="map learned: of the gates; they drift to the easiest layer if it is high"
     )
     student_embedding: str | None = Field(default=None, description="path of the student's layer 0, if it is matched")
     teacher_embedding: str | None = Field(default=None, description="path of the teacher's layer 0, if it is matched")
-    include: tuple[int, ...] = Field(
-        default=(), description="only these layers of the student (0: embedding); empty: all"
-    )
-    exclude: tuple[int, ...] = Field(default=(), description="not these layers of the student")
     layer_weights: tuple[float, ...] = Field(
         default=(), description="one a pair that is left, in order; the mean over pairs is weighted by them"
     )
@@ -166,6 +109,11 @@ class HiddenConfig(LayersConfig):
 
     def __post_init__(self) -> None:
         check_resize(self.pool, self.resize)
+        for name, word in (("mapping", "explicit"), ("gate_learning_rate", "learned")):
+            if getattr(self, name) and self.map != word:
+                raise ValueError(f"{name}: does nothing under map {self.map!r}; leave it out, or take {word!r}")
+        if self.map == "explicit" and not self.mapping:
+            raise ValueError("mapping: expected pairs with map explicit, got none")
         if (self.student_embedding is None) != (self.teacher_embedding is None):
             raise ValueError("student_embedding and teacher_embedding: expected both or neither")
         projector = self.projector
@@ -192,27 +140,15 @@ class HiddenConfig(LayersConfig):
         """(layer of the student, layer of the teacher) of every pair that is matched, from 1; (0, 0) for the embeddings.
 
         Raises:
-            ValueError: a map that these layers do not have, or nothing left to match.
+            ValueError: a map that these layers do not have.
         """
-        mapping = self.map.mapping if isinstance(self.map, ExplicitMap) else None
-        found = layer_map(self.map.kind, len(self.student_layer_paths), len(self.teacher_layer_paths), mapping)
-        if self.student_embedding is not None:
-            found = ((0, 0), *found)
-        layers = {student for student, _ in found}
-        for name, chosen in (("include", self.include), ("exclude", self.exclude)):
-            strangers = sorted(set(chosen) - layers)
-            if strangers:
-                raise ValueError(f"{name}: expected layers among {sorted(layers)}, got {strangers}")
-        kept = tuple((j, k) for j, k in found if (not self.include or j in self.include) and j not in self.exclude)
-        if not kept:
-            raise ValueError(f"include and exclude: nothing is left of the layers {sorted(layers)}")
-        return kept
+        found = layer_map(self.map, len(self.student_layer_paths), len(self.teacher_layer_paths), self.mapping)
+        return found if self.student_embedding is None else ((0, 0), *found)
 
     def targets(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """For each pair the student's path and the teacher's: one, or a whole block where the map is learned."""
         of_student, of_teacher = self.student_layer_paths, self.teacher_layer_paths
-        learned = isinstance(self.map, LearnedMap)
-        blocks = layer_blocks(len(of_student), len(of_teacher)) if learned else ()
+        blocks = layer_blocks(len(of_student), len(of_teacher)) if self.map == "learned" else ()
         found: list[tuple[str, tuple[str, ...]]] = []
         for student, teacher in self.pairs():
             if student == 0:
@@ -266,7 +202,7 @@ class HiddenSignal(Signal):
         self.gates = nn.ModuleList(
             LayerGates(bridges[0].teacher_side.width, len(bridges))
             for bridges in self.layers
-            if isinstance(config.map, LearnedMap)
+            if config.map == "learned"
         )
         self._last: dict[str, Tensor] = {}
         self.skipped = 0
@@ -312,18 +248,16 @@ class HiddenSignal(Signal):
         """The gates with their own learning rate, where they have one."""
         projectors: dict[str, Any] = {"params": list(self.projectors.parameters())}
         gates: dict[str, Any] = {"params": list(self.gates.parameters())}
-        if isinstance(self.config.map, LearnedMap) and self.config.map.gate_learning_rate is not None:
-            gates["lr"] = self.config.map.gate_learning_rate
+        if self.config.gate_learning_rate is not None:
+            gates["lr"] = self.config.gate_learning_rate
         return [group for group in (projectors, gates) if group["params"]]
 
     def _projectors(self) -> nn.ModuleList:
         config = self.config
         firsts = [bridges[0] for bridges in self.layers]
         for bridge in firsts:
-            both = (
-                bridge.student_side.width,
-                bridge.teacher_side.width,
-            )  # cka projects nothing, so the student's own counts
+            # cka projects nothing, so the student's own counts
+            both = (bridge.student_side.width, bridge.teacher_side.width)
             check_widths(bridge, both if config.distance in OF_BATCHES else both[1:], config.normalize, config.distance)
         if config.distance in OF_BATCHES:
             return nn.ModuleList([nn.Identity()])
@@ -348,7 +282,7 @@ class HiddenSignal(Signal):
 
     def _compare(self, student: Tensor, target: Tensor, progress: Progress) -> Tensor:
         if (whole := OF_BATCHES.get(self.config.distance)) is not None:
-            return _both_ways(whole, *_rows(student, target, self.config.rows, progress.step))
+            return _both_ways(whole, *drawn(student, target, self.config.rows, progress.step))
         return _both_ways(DISTANCES[self.config.distance], student, target)
 
 
@@ -357,12 +291,7 @@ def _bridges(
 ) -> list[Bridge]:
     """One bridge for each layer of the teacher's block, all of one shape."""
     found = [
-        Bridge.between(
-            Side.of("student", student_path, student, config.student_layout),
-            Side.of("teacher", path, teacher, config.teacher_layout),
-            pool=config.pool,
-            resize=config.resize,
-        )
+        config.bridge((student_path, path), (student, teacher), pool=config.pool, resize=config.resize)
         for path in teacher_paths
     ]
     shapes = {(bridge.size, bridge.teacher_side.width, bridge.teacher_side.positions) for bridge in found}
@@ -370,15 +299,6 @@ def _bridges(
         listed = ", ".join(f"{bridge.teacher_side.path} {bridge.teacher_side.shape}" for bridge in found)
         raise InputError(f"map learned: expected layers of one shape in a block of the teacher, got {listed}")
     return found
-
-
-def _rows(student: Tensor, teacher: Tensor, most: int, step: int) -> tuple[Tensor, Tensor]:
-    """Positions as rows (R, S) and (R, D), the same of both; drawn by the step where they are many, so that resume draws alike."""
-    student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
-    if len(student) <= most:
-        return student, teacher
-    chosen = torch.randperm(len(student), generator=torch.Generator().manual_seed(step))[:most].to(student.device)
-    return student[chosen], teacher[chosen]
 
 
 def _both_ways(distance: Callable[[Tensor, Tensor], Tensor], student: Tensor, target: Tensor) -> Tensor:

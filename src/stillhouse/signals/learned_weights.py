@@ -17,7 +17,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.losses import label_cross_entropy, mse
 from stillhouse.losses.values import wide
-from stillhouse.signals.bridges import Pooled
+from stillhouse.signals.bridges import Side
 
 
 class WeighingModule(nn.Module, ABC):
@@ -46,7 +46,7 @@ class LearnedWeights(WeighingModule):
     Source: Liu, Zhang, Wang 2020, arXiv:2103.04062 (AMTML-KD); trained otherwise, see `EnsembleConfig`.
     """
 
-    def __init__(self, teachers: int, read: Pooled | None) -> None:
+    def __init__(self, teachers: int, read: Side | None) -> None:
         super().__init__()
         self.read = read
         self.bias = nn.Parameter(torch.zeros(teachers))
@@ -94,7 +94,7 @@ class DiverseWeights(WeighingModule):
 
     def __init__(
         self,
-        read: Pooled,
+        read: Side,
         answers: Sequence[str],
         student: OutputSpec,
         teacher: OutputSpec,
@@ -106,7 +106,7 @@ class DiverseWeights(WeighingModule):
             wanted = ", ".join(f"'{i}:...'" for i in range(teachers))
             raise InputError(f"answers: expected one feature a teacher in order, {wanted}, got {', '.join(answers)}")
         self.read, self.width = read, width
-        self.sources = [Pooled.of(path, teacher, who="teacher") for path in answers]
+        self.sources = [Side.of("teacher", path, teacher) for path in answers]
         widths = [source.width for source in self.sources] or [teacher.num_classes] * teachers
         self.question = nn.Linear(read.width, width)
         self.embedding = nn.Parameter(torch.zeros(teachers, width))
@@ -124,7 +124,7 @@ class DiverseWeights(WeighingModule):
 
     def answer(self, features: Mapping[str, Tensor], members: Sequence[Outputs], weights: Tensor) -> Tensor:
         """(B, D): the teachers' weighted answer, in the student's width."""
-        given = [read(features) for read in self.sources] or [wide(member.logits) for member in members]
+        given = [read.pooled(features) for read in self.sources] or [wide(member.logits) for member in members]
         mapped = [a(_standardized(x.detach())) for a, x in zip(self.answer_maps, given)]
         return (torch.stack(mapped, dim=1) * weights.unsqueeze(2)).sum(1)
 
@@ -137,9 +137,9 @@ class DiverseWeights(WeighingModule):
         return label_cross_entropy(self.head(_standardized(answer)), labels).mean()
 
 
-def state(read: Pooled, student_out: Outputs) -> Tensor:
+def state(read: Side, student_out: Outputs) -> Tensor:
     """The student's pooled feature (B, D), standardized over channels, with its gradient."""
-    return _standardized(read(student_out.features))
+    return _standardized(read.pooled(student_out.features))
 
 
 def _standardized(x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from stillhouse.losses import (
     total_variation,
 )
 from stillhouse.losses.top_k import scores_kl
-from stillhouse.signals.base import Signal, SignalBase, options
+from stillhouse.signals.base import Signal, SignalBase, check_classes, options
 from stillhouse.temperature import NumberTemperature, ScheduledTemperature, Temperature, TemperatureConfig
 
 # beyond it the loss is half of centered-mse to a hundredth, and what is left of float32 fewer than four digits
@@ -313,11 +313,7 @@ class LogitSignal(Signal):
 
     def __init__(self, config: LogitsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or "logits", config.weight)
-        if student.num_classes != teacher.num_classes:
-            raise InputError(
-                f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
-                f"teacher {teacher.num_classes}"
-            )
+        check_classes(self.name, student, teacher, all_scores=False)
         _check_enough_classes(self.name, config, student.num_classes)
         if teacher.kept is not None:
             _check_kept(self.name, config, teacher.kept)

@@ -12,12 +12,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.attention import attention_scores
 from stillhouse.losses.maps import mixing_distance
-from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.base import Signal, feature_shape
+from stillhouse.signals.queries import QueriesConfig
 
 PATHS = (
     "a path that puts out the matrix (H, L, L), as blocks.0.mixer.mixing, or q, k, v side by side; or those of q and k"
@@ -25,7 +26,7 @@ PATHS = (
 
 
 @configclass
-class MixingConfig(SignalBase):
+class MixingConfig(QueriesConfig):
     """Match the matrix by which a layer of the student mixes its tokens to the teacher's attention (MOHAWK's first stage).
 
     Attention, a linear recurrence and a state-space filter all put out M x: M is softmax(q k^T / sqrt(d)) computed again from
@@ -41,30 +42,12 @@ class MixingConfig(SignalBase):
     kind: Literal["mixing"] = "mixing"
     student: str | tuple[str, ...] = Field(description=f"student: {PATHS}")
     teacher: str | tuple[str, ...] = Field(description=f"teacher: {PATHS}")
-    student_heads: int | None = Field(
-        default=None, gt=0, description="attention heads, where queries and keys are tapped"
-    )
-    teacher_heads: int | None = Field(
-        default=None, gt=0, description="attention heads, where queries and keys are tapped"
-    )
-    student_skip: int = Field(default=0, ge=0, description="leading tokens left out: class token, registers")
-    teacher_skip: int = Field(default=0, ge=0, description="leading tokens left out: class token, registers")
     rows: Literal["as-they-are", "unit-length"] = Field(
         default="as-they-are", description="whether the size of a row counts, or its direction alone"
     )
-    causal: bool = Field(default=False, description="attention of each position sees those before it only")
-    padding: int | None = Field(default=None, ge=0, description="texts: the token id that stands for nothing")
 
     def __post_init__(self) -> None:
-        for side in ("student", "teacher"):
-            paths = self.paths(side)
-            if not 1 <= len(paths) <= 2 or not all(paths) or len(set(paths)) < len(paths):
-                raise ValueError(f"{side}: expected one path, or those of q and k, got {paths}")
-
-    def paths(self, side: str) -> tuple[str, ...]:
-        """All paths of a side."""
-        given: str | tuple[str, ...] = getattr(self, side)
-        return (given,) if isinstance(given, str) else given
+        self.check_paths(2)
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> MixingSignal:
         """The signal; names, heads and lengths are resolved here, before any training."""
@@ -80,17 +63,11 @@ class MixingSignal(Signal):
     """
 
     def __init__(self, config: MixingConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        between = "->".join("+".join(config.paths(side)) for side in ("student", "teacher"))
-        super().__init__(config.name or f"mixing:{between}", config.weight)
+        super().__init__(config.name or f"mixing:{config.between}", config.weight)
         self.config = config
-        (self.student_heads, ours), (self.teacher_heads, theirs) = (
-            self._sizes(side, spec) for side, spec in (("student", student), ("teacher", teacher))
-        )
-        if ours != theirs:
-            raise InputError(
-                f"mixing {between}: expected as many tokens on both sides, got {ours} and {theirs} after student_skip "
-                f"{config.student_skip} and teacher_skip {config.teacher_skip}"
-            )
+        self.student_heads, ours = self._sizes("student", student)
+        self.teacher_heads, theirs = self._sizes("teacher", teacher)
+        config.check_lengths(ours, theirs)
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) of each sample."""
@@ -98,17 +75,15 @@ class MixingSignal(Signal):
         teacher = self._matrix("teacher", teacher_out, batch).detach()
         if student.shape[1] != teacher.shape[1]:
             student, teacher = student.mean(dim=1, keepdim=True), teacher.mean(dim=1, keepdim=True)
-        asked = self._tokens(batch, self.config.student_skip)
+        there = self.config.tokens(batch)
+        asked = None if there is None else there[:, self.config.student_skip :]
         return mixing_distance(student, teacher.to(student.device), rows=self.config.rows, asked=asked)
 
     def _sizes(self, side: str, spec: OutputSpec) -> tuple[int, int]:
         """Heads and tokens of a side; what is wrong with its shapes is refused here."""
         paths, heads = self.config.paths(side), getattr(self.config, f"{side}_heads")
-        missing = next((path for path in paths if path not in spec.features), None)
-        if missing is not None:
-            raise InputError(f"{side} feature {missing!r} is not among its outputs; {nearest(missing, spec.features)}")
-        shapes = [spec.features[path] for path in paths]
-        skip = getattr(self.config, f"{side}_skip")
+        shapes = [feature_shape(side, path, spec) for path in paths]
+        skip = self.config.skip(side)
         if len(paths) == 1 and len(shapes[0]) == 3:
             found, length, other = shapes[0]
             if length != other:
@@ -133,27 +108,18 @@ class MixingSignal(Signal):
 
     def _matrix(self, side: str, outputs: Outputs, batch: Batch) -> Tensor:
         """(B, H, L, L) of a side, without the leading tokens left out."""
-        paths, skip = self.config.paths(side), getattr(self.config, f"{side}_skip")
-        found = [outputs.features[path] for path in paths]
-        if found[0].ndim == 4:
-            return found[0][:, :, skip:, skip:]
-        q, k = found[0].chunk(3, dim=2)[:2] if len(found) == 1 else found
-        scores = attention_scores(q, k, heads=getattr(self, f"{side}_heads"))
+        skip = self.config.skip(side)
+        matrix = outputs.features[self.config.paths(side)[0]]
+        if matrix.ndim == 4:
+            return matrix[:, :, skip:, skip:]
+        read = self.config.read(side, "qk", outputs.features)
+        scores = attention_scores(read["q"], read["k"], heads=getattr(self, f"{side}_heads"))
         length = scores.shape[2]
         allowed = torch.ones(length, length, dtype=torch.bool, device=scores.device)
         allowed = (allowed.tril() if self.config.causal else allowed)[None, None]
-        there = self._tokens(batch, 0)
+        there = self.config.tokens(batch)
         if there is not None and there.shape[1] == length:
             # a row without any token to look at counts nothing later; its own place keeps the softmax finite
             own = torch.eye(length, dtype=torch.bool, device=scores.device)
             allowed = (allowed & there.to(scores.device)[:, None, None, :]) | own
         return scores.masked_fill(~allowed, -math.inf).softmax(dim=3)[:, :, skip:, skip:]
-
-    def _tokens(self, batch: Batch, skip: int) -> Tensor | None:
-        """(B, L) bool, where there is a token; None where no padding is named."""
-        if self.config.padding is None:
-            return None
-        ids = batch.inputs
-        if ids.ndim != 2 or ids.is_floating_point():
-            raise InputError(f"padding: expected token ids (B, L) as inputs, got {tuple(ids.shape)} of {ids.dtype}")
-        return (ids != self.config.padding)[:, skip:]

@@ -11,11 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import target_enhanced_kl
-from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.base import Signal, SignalBase, check_classes
 from stillhouse.signals.bridges import LAYOUT_HELP, Side, SideLayout
 
 
@@ -69,7 +68,7 @@ class OfaSignal(Signal):
     def __init__(self, config: OfaConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or f"ofa:{'+'.join(config.places)}", config.weight)
         self.config = config
-        check_scores(self.name, student, teacher)
+        check_classes(self.name, student, teacher)
         self.reads = [Side.of("student", path, student, config.layout) for path in config.places]
         self.exits = nn.ModuleList(_exit(read.width, student.num_classes, config.hidden) for read in self.reads)
         self._last: tuple[dict[str, Tensor], Tensor] | None = None
@@ -101,20 +100,3 @@ def _exit(width: int, classes: int, hidden: int | None) -> nn.Sequential:
     if hidden is None:
         return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, classes))
-
-
-def check_scores(name: str, student: OutputSpec, teacher: OutputSpec) -> None:
-    """Refuse unlike classes, and a teacher of which only the largest scores are known.
-
-    Raises:
-        InputError: with both numbers.
-    """
-    if student.num_classes != teacher.num_classes:
-        raise InputError(
-            f"signal {name!r}: expected equal class counts, student has {student.num_classes}, teacher {teacher.num_classes}"
-        )
-    if teacher.kept is not None:
-        raise InputError(
-            f"signal {name!r}: needs all class scores, and the cache holds the {teacher.kept} largest; expected a cache of "
-            "--content scores"
-        )

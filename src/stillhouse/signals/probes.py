@@ -18,7 +18,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.bridges import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Side
 
 
 @configclass
@@ -75,7 +75,7 @@ class ProbeSignal(Signal):
     def __init__(self, config: ProbesConfig, student: OutputSpec) -> None:
         super().__init__(config.name or "aux_loss", config.weight)
         self.config = config
-        self.reads = {path: Pooled.of(path, student, config.layout) for path in config.places}
+        self.reads = {path: Side.of("student", path, student, config.layout) for path in config.places}
         self.parts = dict(zip(config.places, config.heads or (1,) * len(config.places)))
         self.names = [name for path in config.places for name in self._names(path)]
         widths = [self._width(path) for path in config.places for _ in range(self.parts[path])]
@@ -105,7 +105,7 @@ class ProbeSignal(Signal):
         parts = [
             part
             for path, read in self.reads.items()
-            for part in read(student_out.features).chunk(self.parts[path], dim=1)
+            for part in read.pooled(student_out.features).chunk(self.parts[path], dim=1)
         ]
         return dict(zip(self.names, parts, strict=True))
 

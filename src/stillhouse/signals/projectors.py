@@ -5,7 +5,6 @@ Shapes: ... rows (samples, positions), S width of the student, D width of the te
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -122,12 +121,14 @@ def project(projector: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
     return out
 
 
-class Projector(ABC):
+class Projector:
     """A choice of projector; its widths are known when the signal is built."""
 
-    @abstractmethod
+    kind: ProjectorKind
+
     def build(self, student_width: int, teacher_width: int) -> nn.Module:
-        """See `build_projector`."""
+        """(..., S) -> (..., D)."""
+        return build_projector(self.kind, student_width, teacher_width)
 
 
 @configclass
@@ -150,10 +151,6 @@ class MLPProjector(Projector):
 
     kind: Literal["mlp"] = "mlp"
 
-    def build(self, student_width: int, teacher_width: int) -> nn.Module:
-        """(..., S) -> (..., D)."""
-        return build_projector("mlp", student_width, teacher_width)
-
 
 @configclass
 class OrthogonalProjector(Projector):
@@ -161,20 +158,12 @@ class OrthogonalProjector(Projector):
 
     kind: Literal["orthogonal"] = "orthogonal"
 
-    def build(self, student_width: int, teacher_width: int) -> nn.Module:
-        """(..., S) -> (..., D)."""
-        return build_projector("orthogonal", student_width, teacher_width)
-
 
 @configclass
 class NoProjector(Projector):
     """Equal widths as they are."""
 
     kind: Literal["none"] = "none"
-
-    def build(self, student_width: int, teacher_width: int) -> nn.Module:
-        """The identity."""
-        return build_projector("none", student_width, teacher_width)
 
 
 AnyProjector = LinearProjector | MLPProjector | OrthogonalProjector | NoProjector

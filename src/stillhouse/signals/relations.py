@@ -25,8 +25,8 @@ from stillhouse.losses.relations import (
     rkd_distance,
     similarity_preserving,
 )
-from stillhouse.signals.base import Signal, SignalBase, options
-from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Side, SideLayout
+from stillhouse.signals.base import Signal, options
+from stillhouse.signals.bridges import PlacesConfig, Side, drawn
 from stillhouse.signals.projectors import ProjectorKind, build_projector
 
 ROWS, TRIPLES = 1024, 200_000
@@ -188,7 +188,7 @@ AnyRelation = (
 
 
 @configclass
-class RelationsConfig(SignalBase):
+class RelationsConfig(PlacesConfig):
     """Match how samples of a batch lie to each other in a student's and a teacher's features, of any two widths.
 
     `rkd` is the distances plus twice the angles (the published 25 : 50). `cka` compares whole arrangements, `pkt` whom each
@@ -201,8 +201,6 @@ class RelationsConfig(SignalBase):
     """
 
     kind: Literal["relations"] = "relations"
-    student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
-    teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
     relation: Annotated[AnyRelation, Beside()] = Field(
         default=RKD(), discriminator="kind", description="what is compared"
     )
@@ -212,8 +210,6 @@ class RelationsConfig(SignalBase):
     rows: int | None = Field(
         default=None, ge=4, description="pool none: most positions of a batch, drawn anew each step [1024]"
     )
-    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
-    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.pool != "none":
@@ -241,14 +237,10 @@ class RelationSignal(Signal):
 
     def __init__(self, config: RelationsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         rows = "" if config.pool == "mean" else f":{config.pool}"
-        between = f"relations:{config.relation.kind}{rows}:{config.student}->{config.teacher}"
+        between = f"relations:{config.relation.kind}{rows}:{config.between}"
         super().__init__(config.name or between, config.weight)
         self.config, self.relation = config, config.relation
-        self.bridge = Bridge.between(
-            Side.of("student", config.student, student, config.student_layout),
-            Side.of("teacher", config.teacher, teacher, config.teacher_layout),
-            pool=config.pool,
-        )
+        self.bridge = config.bridge((config.student, config.teacher), (student, teacher), pool=config.pool)
         widths = self.bridge.student_side.width, self.bridge.teacher_side.width
         compared = widths[1] if isinstance(self.relation, Contrastive) else widths[0]
         if compared < 2 and self.relation.sees_directions_alone():
@@ -278,13 +270,8 @@ class RelationSignal(Signal):
     def _rows(self, student_out: Outputs, teacher_out: Outputs, step: int) -> tuple[Tensor, Tensor]:
         """(R, S) and (R, D): the same positions of both, drawn by the step where they are many, so that resume draws alike."""
         student, teacher = self.bridge.student(student_out.features), self.bridge.teacher(teacher_out.features)
-        student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
-        most = self.config.rows or ROWS
-        if self.config.pool == "none" and len(student) > most:
-            chosen = torch.randperm(len(student), generator=torch.Generator().manual_seed(step))[:most].to(
-                student.device
-            )
-            student, teacher = student[chosen], teacher[chosen]
+        most = (self.config.rows or ROWS) if self.config.pool == "none" else None
+        student, teacher = drawn(student, teacher, most, step)
         if isinstance(self.relation, (CKA, KernelAlignment)):
             # their products are Hermitian: a common phase must not count
             student, teacher = _complex(student, self.bridge.student_side), _complex(teacher, self.bridge.teacher_side)

@@ -16,8 +16,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.processes import together
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.ofa import check_scores
+from stillhouse.signals.base import Signal, SignalBase, check_classes
 
 NEVER = -1.0  # no step was taken, no loss was seen
 
@@ -65,7 +64,7 @@ class TaidSignal(Signal):
     def __init__(self, config: TaidConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or "taid", config.weight)
         self.config = config
-        check_scores(self.name, student, teacher)
+        check_classes(self.name, student, teacher)
         # travels with a checkpoint: share, loss of the step before, moving average; step, sum and number of its losses so far
         self.register_buffer("state", torch.tensor([config.start, NEVER, 0.0, NEVER, 0.0, 0.0]))
 

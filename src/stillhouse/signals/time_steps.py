@@ -11,13 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.losses.values import wide
-from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.ofa import check_scores
+from stillhouse.signals.base import Signal, SignalBase, check_classes, feature_shape
 
 BATCH_AXIS = {"btd": 0, "tbd": 1, "bdt": 0}
 TIME_AXIS = {"btd": 1, "tbd": 0, "bdt": 2}
@@ -65,12 +64,8 @@ class TimeStepSignal(Signal):
     def __init__(self, config: TimeStepsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or f"time-steps:{config.student}", config.weight)
         self.config = config
-        check_scores(self.name, student, teacher)
-        if config.student not in student.features:
-            raise InputError(
-                f"student feature {config.student!r} is not among its outputs; {nearest(config.student, student.features)}"
-            )
-        shape = student.features[config.student]
+        check_classes(self.name, student, teacher)
+        shape = feature_shape("student", config.student, student)
         if len(shape) != 2:
             raise InputError(
                 f"student feature {config.student!r}: expected (T, D) a sample, got {shape}; pool it first"
