@@ -87,7 +87,7 @@ def said(seeds, **arms):
 
 def test_more_bits_are_a_cost():
     """Less is better, so a difference below 0 is what the arm costs; two seeds have their values, one is one seed."""
-    assert "costs 0.18 bits per byte more (95 % interval 0.16 to 0.20), 3 seeds" in said(
+    assert "difference 0.18 bits per byte worse (95 % interval 0.20 worse to 0.16 worse), 3 seeds" in said(
         3, kd=[1.9] * 3, **{"no-kd": [1.72] * 3}
     )
     two = said(2, kd=[1.9, 1.9], **{"no-kd": [1.75, 1.69]})

@@ -10,7 +10,7 @@ from stillhouse.core.summary import _compared
 from stillhouse.core.verdict import in_words
 from stillhouse.families.lm.light import LIGHT
 from stillhouse.report import figures, page
-from stillhouse.report.runs import difference_words
+from stillhouse.report.runs import difference_cell
 from stillhouse.report.verdicts import direction, sentence
 from stillhouse.report.words import GAP, MINUS
 
@@ -56,8 +56,8 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert middle == pytest.approx(-gap)
     assert ends is None if seeds < 3 else ends[0] < 0 < ends[1]
     assert "of bits per byte less is better" in label
-    beside = difference_words(BITS, {**row, "word": in_words(row), "paired_seeds": list(range(seeds))})
-    assert beside.startswith(f"0.0022 {word}")
+    beside = difference_cell(BITS, {**row, "word": in_words(row), "paired_seeds": list(range(seeds))})
+    assert beside.text.startswith(f"0.0022 {word}")
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

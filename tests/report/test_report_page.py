@@ -84,8 +84,8 @@ def test_the_verdict_comes_first_in_words_with_the_numbers_of_the_summary(page, 
     for row, lead in zip(summary["comparisons"], ("The teacher helps:", "The clauses help:")):
         arm, control = (100 * summary["arms"][row[key]]["accuracy"]["mean"] for key in ("arm", "control"))
         means = f"accuracy: kd {arm:.2f} % against {row['control']} {control:.2f} %"
-        difference = f"{100 * row['difference']:.2f} points more"
-        interval = f"(95 % interval {100 * row['low']:.2f} to {100 * row['high']:.2f}), 3 seeds, 719 test images."
+        difference = f"difference {100 * row['difference']:+.2f} points"
+        interval = f"(95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}), 3 seeds, 719 test images."
         assert f"{lead} {means}, {difference} {interval}" in text
     assert text.index("The teacher helps") < text.index("Arms")
 
@@ -317,10 +317,10 @@ def test_no_end_of_an_interval_is_rounded_to_zero():
             GAP, " "
         )
 
-    assert "0.21 points more (95 % interval 0.02 to 0.40), 3 seeds, 10,000 test images" in detail(
+    assert "difference +0.21 points (95 % interval +0.02 to +0.40), 3 seeds, 10,000 test images" in detail(
         0.0021, 0.0002, 0.0040
     )
-    assert "1.20 points less (95 % interval 0.40 to 2.00)" in detail(-0.012, -0.02, -0.004)
+    assert f"difference {MINUS}1.20 points (95 % interval {MINUS}2.00 to {MINUS}0.40)" in detail(-0.012, -0.02, -0.004)
     assert f"difference {MINUS}0.10 points (95 % interval {MINUS}0.30 to +0.10)" in detail(-0.001, -0.003, 0.001)
 
 
@@ -475,7 +475,7 @@ def test_two_seeds_have_no_verdict_in_the_headline(run_folder):
     text = page_of(run_folder)
     head = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)[1]
     values = [f"{100 * summary['arms'][arm]['accuracy']['mean']:.2f}{GAP}%" for arm in ("kd", "no-kd")]
-    words = f"With the teacher accuracy {values[0]}, without it {values[1]}; not tested (2 seeds; a verdict needs 3)"
+    words = f"Accuracy {values[0]} with the teacher, {values[1]} without it; not tested (2 seeds; a verdict needs 3)"
     assert words in head
     assert "helps" not in head
     assert '<li class="helps">' not in text

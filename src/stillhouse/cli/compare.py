@@ -75,64 +75,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _table(names: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Print a figure a line and a run a column."""
+def _print(family: Any, found: Mapping[str, Any]) -> None:
+    """The tables of the page and what cannot be said, in text."""
+    from rich.console import Console
     from rich.table import Table
 
     from stillhouse.cli.show import print_table
+    from stillhouse.report.runs import remarks, tables
 
-    made = Table("", *names)
-    for label, cells in lines:
-        made.add_row(label, *cells)
-    print_table(made)
-
-
-def _print(family: Any, found: Mapping[str, Any]) -> None:
-    """The first metric with its interval, the difference, the others' means, cost, time."""
-    from rich.console import Console
-
-    from stillhouse.core.verdict import untested
-    from stillhouse.report.runs import MOST_SETTINGS, cost_kinds, difference_words, setting_words
-    from stillhouse.report.verdicts import shown, spread_words
-    from stillhouse.report.words import cost, plain
-
-    rows = found["runs"]
-    measures = [metric for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
-    kinds = cost_kinds(rows)
-    lines: list[tuple[str, list[str]]] = [("seeds", [str(len(row["seeds"])) for row in rows])]
-    for place, measure in enumerate(measures):
-        figures = [row["metrics"].get(measure.name) or {} for row in rows]
-        lines.append((measure.label, [shown(measure, one.get("mean")) for one in figures]))
-        if place == 0:
-            few = [len(one.get("values") or []) > 1 and bool(untested(len(one["values"]))) for one in figures]
-            words = "each seed" if all(few) else "95 % interval, or each seed" if any(few) else "95 % interval"
-            lines.append((words, [spread_words(measure, one) for one in figures]))
-    lines += [(words, [cost(kind, row["cost"].get(kind)) for row in rows]) for kind, words in kinds.items()]
-    lines.append(("training, s", [plain(row["seconds"]) for row in rows]))
     console = Console(highlight=False)
-    _table([row["run"] for row in rows], lines)
-    settings = [(key, [setting_words(value) for value in values]) for key, values in found["settings"].items()]
-    if settings:
-        console.print("settings that differ:")
-        _table([row["run"] for row in rows], settings[:MOST_SETTINGS])
-    if len(settings) > MOST_SETTINGS:
-        console.print(f"and {len(settings) - MOST_SETTINGS} more settings, which --json and the page of --out have")
-    unit = f" ({measures[0].unit})" if measures[0].unit not in ("", measures[0].label) else ""
-    for row in rows:
-        if row["costless"]:
-            console.print(f"{row['run']}: without its cost: {row['costless']}", markup=False, soft_wrap=True)
-    for row in rows:
-        for line in row["changed"]:
-            console.print(f"{row['run']}: {line}", markup=False, soft_wrap=True)
-    for row in rows[1:]:
-        words = difference_words(measures[0], row)
-        if row.get("difference") is None:
-            console.print(f"{row['run']}: not paired with {rows[0]['run']}: {words}", markup=False, soft_wrap=True)
-            continue
-        count = len(row["paired_seeds"])
-        seeds = f"{count} seed{'s' * (count != 1)}, {row['items']:,} items"
-        console.print(
-            f"{row['run']} against {rows[0]['run']}, {measures[0].label}{unit}: {words} [{seeds}]",
-            markup=False,
-            soft_wrap=True,
+    for block in tables(family, found):
+        made = Table(
+            *block.head, title=block.title, caption=block.caption, title_justify="left", caption_justify="left"
         )
+        for row in block.rows:
+            made.add_row(*(x if isinstance(x, str) else "\n".join(filter(None, (x.text, x.under))) for x in row))
+        print_table(made)
+    for run, text in remarks(found["runs"]):
+        console.print(f"{run}: {text}", markup=False, soft_wrap=True)

@@ -169,12 +169,11 @@ def _verdict(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Met
     if without == NOTHING:
         return f"{words(row)}: {measure.label} {with_it}"
     teacher = str(row.get("name")).startswith("teacher")
-    if verdict_of(row)[0] == "not tested":
-        pair = ("with the teacher", "without it") if teacher else (row.get("arm"), row.get("control"))
-        text = f"{pair[0]} {measure.label} {with_it}, {pair[1]} {without}; {in_words(row)}"
-        return text[0].upper() + text[1:] if teacher else text
     pair = ("with the teacher", "without it") if teacher else (f"of {row.get('arm')}", f"of {row.get('control')}")
-    return f"{words(row)}: {measure.label} {with_it} {pair[0]}, {without} {pair[1]}"
+    text = f"{measure.label} {with_it} {pair[0]}, {without} {pair[1]}"
+    if verdict_of(row)[0] == "not tested":
+        return f"{text[0].upper()}{text[1:]}; {in_words(row)}"
+    return f"{words(row)}: {text}"
 
 
 def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
@@ -194,7 +195,7 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     order = [row["run"] for row in rows]
     return write_blocks(
         path,
-        _blocks(family, rows, found.get("settings", {})),
+        _blocks(family, found),
         title=f"{len(rows)} runs compared",
         kicker="stillhouse comparison"
         + f" \N{MIDDLE DOT} {family.title}" * (len({row.get("kind") for row in rows}) == 1),
@@ -206,21 +207,59 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     )
 
 
-def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> list[Block]:
-    measures = [metric for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
-    first = measures[0]
-    kinds = cost_kinds(rows)
-    table: list[list[str | Cell]] = []
-    for row in rows:
-        cells: list[str | Cell] = [Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}")]
-        cells += [_cell(measure, row["metrics"].get(measure.name)) for measure in measures]
-        cells.append(_difference(first, row))
-        table.append(cells)
-    head = ["run", *(m.label for m in measures), "against the first"]
-    caption = "Test split of each run. Below each mean: its 95 % interval; of seeds too few for one, the value of each."
-    blocks: list[Block] = [Table("Runs", head, table, caption)]
-    if settings:
-        blocks.append(_settings(settings, rows))
+def tables(family: Light, found: Mapping[str, Any]) -> list[Table]:
+    """Scores, settings that differ and costs, as page and terminal show them."""
+    rows, kinds = found["runs"], cost_kinds(found["runs"])
+    measures = _measures(family, rows)
+    runs: list[list[str | Cell]] = [
+        [
+            Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}"),
+            *(_cell(measure, row["metrics"].get(measure.name)) for measure in measures),
+            difference_cell(measures[0], row),
+        ]
+        for row in rows
+    ]
+    heads = ["", *(row["run"] for row in rows)]
+    caption = "Test split of each run. Below each mean: its 95 % interval; of seeds too few for one, each seed."
+    made = [Table("Runs", ["run", *(m.label for m in measures), "against the first"], runs, caption)]
+    if settings := found.get("settings", {}):
+        differ: list[list[str | Cell]] = [[key, *map(setting_words, values)] for key, values in settings.items()]
+        made.append(Table("Settings that differ", heads, differ, folded=len(differ) > MOST_SETTINGS))
+    costs: list[list[str | Cell]] = [
+        [words, *(cost_words(kind, row["cost"].get(kind)) for row in rows)] for kind, words in kinds.items()
+    ]
+    costs.append(["training time (s)", *(plain(row["seconds"]) for row in rows)])
+    timed = f" {TIMED}" if "ms" in kinds else ""
+    caption = f"Of one student of each run.{timed} The time of a training is of the machine on which it ran."
+    return [*made, Table("Cost", heads, costs, caption)]
+
+
+def remarks(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(run, what cannot be said of it and why)."""
+    found = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
+    found += [(row["run"], f"without its cost: {row['costless']}") for row in rows if row.get("costless")]
+    return found + [(row["run"], line) for row in rows for line in row.get("changed", ())]
+
+
+def _measures(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    return [metric for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
+
+
+def _blocks(family: Light, found: Mapping[str, Any]) -> list[Block]:
+    """The tables, with drawings before the costs and remarks behind them."""
+    rows, (*above, costs) = found["runs"], tables(family, found)
+    drawings, reasons = _drawings(_measures(family, rows)[0], rows), remarks(rows)
+    return [
+        *above,
+        *([Figure("Side by side", drawings)] if drawings else []),
+        costs,
+        *([Facts("What cannot be said", reasons)] if reasons else []),
+    ]
+
+
+def _drawings(first: Metric, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Markup, str]]:
+    """Differences from the first run, and the score against the first cost that is not the same of all."""
+    drawings = []
     paired = [row for row in rows if row.get("difference") is not None]
     seeds = [len(row["paired_seeds"]) for row in paired]
     ends = [
@@ -231,7 +270,6 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         )
         for row, count in zip(paired, seeds)
     ]
-    drawings = []
     if ends:
         label = f"Differences from {rows[0]['run']}. {differences_text(ends)}."
         drawing = figures.differences(ends, label, unit=first.unit)
@@ -247,19 +285,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         ]
         drawing = figures.pareto(points, {row["run"] for row in rows}, words, _with_unit(first), joined=False)
         drawings.append((drawing, f"{first.label} against {COSTS[axis]}."))
-    if drawings:
-        blocks.append(Figure("Side by side", drawings))
-    costs: list[list[str | Cell]] = [
-        [words, *(cost_words(kind, row["cost"].get(kind)) for row in rows)] for kind, words in kinds.items()
-    ]
-    costs.append(["training time (s)", *(plain(row["seconds"]) for row in rows)])
-    timed = f" {TIMED}" if "ms" in kinds else ""
-    caption = f"Of one student of each run.{timed} The time of a training is of the machine on which it ran."
-    blocks.append(Table("Cost", ["", *(row["run"] for row in rows)], costs, caption))
-    reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
-    reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
-    reasons += [(row["run"], line) for row in rows for line in row.get("changed", ())]
-    return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
+    return drawings
 
 
 def _with_unit(measure: Metric) -> str:
@@ -278,39 +304,17 @@ def setting_words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _settings(settings: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A setting a line and a run a column; folded where there are many (another kind of student, say)."""
-    table: list[list[str | Cell]] = [[key, *map(setting_words, values)] for key, values in settings.items()]
-    return Table("Settings that differ", ["", *(row["run"] for row in rows)], table, folded=len(table) > MOST_SETTINGS)
-
-
-def difference_words(measure: Metric, row: Mapping[str, Any]) -> str:
-    """`+1.20 (+0.40 to +2.00), helps` in the unit of the metric, or why there is none."""
-    if row.get("difference") is None:
-        return str(row.get("why", ""))
-    ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
-    if _too_few(row):
-        return f"{ends[0]}, {row['word']}"
-    return f"{ends[0]} ({ends[1]} to {ends[2]}), {row['word']}"
-
-
-def _too_few(row: Mapping[str, Any]) -> bool:
-    """Whether a difference rests on too few seeds: its interval, over the whole scale or by luck far from 0, is not shown."""
-    count = len(row["paired_seeds"])
-    return count > 1 and bool(untested(count))
-
-
-def _difference(measure: Metric, row: Mapping[str, Any]) -> Cell:
+def difference_cell(measure: Metric, row: Mapping[str, Any]) -> Cell:
+    """`+1.20, helps` in the unit of the metric, below it the interval; of too few seeds, whose interval may lie anywhere, none."""
     if "difference" not in row:
         return Cell("the first")
     if row["difference"] is None:
         return Cell(NOTHING, "not the same test items or seeds")
-    ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
-    if _too_few(row):
-        return Cell(ends[0], row["word"])
-    return Cell(
-        f"{ends[0]}, {row['word']}", f"{ends[1]} to {ends[2]}{' over test items' * (len(row['paired_seeds']) == 1)}"
-    )
+    middle, low, high = (gain(measure, row[key]) for key in ("difference", "low", "high"))
+    count = len(row["paired_seeds"])
+    if count > 1 and untested(count):
+        return Cell(middle, row["word"])
+    return Cell(f"{middle}, {row['word']}", f"{low} to {high}{' over test items' * (count == 1)}")
 
 
 def _cell(measure: Metric, found: Mapping[str, Any] | None) -> Cell:

@@ -55,7 +55,7 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         >>> found.lead
         'The spikes hurt'
         >>> print(found.detail.replace(GAP, " ").replace(MINUS, "-")[:88])
-        bits per byte: kd 1.9000 against dense 1.7200, costs 0.1800 bits per byte more (95 % int
+        bits per byte: kd 1.9000 against dense 1.7200, difference 0.1800 bits per byte worse (95
     """
     verdict, why = verdict_of(row)
     arm, control = (str(row.get(key, "?")) for key in ("arm", "control"))
@@ -183,37 +183,20 @@ def gain(measure: Metric, value: float, *, unit: bool = False) -> str:
         '+1.20 points'
     """
     value = measure.scale * value
-    named = (
-        f"{GAP}points"
-        if measure.scale == 100
-        else f" {measure.unit}"
-        if measure.lower_is_better and measure.unit
-        else ""
-    )
-    named *= unit
+    less = f" {measure.unit}" if measure.lower_is_better and measure.unit else ""
+    named = (f"{GAP}points" if measure.scale == 100 else less) * unit
     if measure.lower_is_better:
         return f"{abs(value):.{measure.digits}f}{named} {'better' if value > 0 else 'worse'}"
     return f"{value:+.{measure.digits}f}".replace("-", MINUS) + named
 
 
 def _difference(measure: Metric, ends: list[float], each: list[float], *, alone: bool) -> str:
-    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of few seeds.
+    """`difference 0.18 better (95 % interval 0.16 better to 0.20 better)`; of few seeds the value under each of them.
 
-    Of one seed alone nothing is claimed, wherever its interval over test items lies.
+    Of one seed alone the interval is over test items.
     """
-    middle, low, high = ends
-    unit = f"{GAP}points" if measure.scale == 100 else ""
+    middle = gain(measure, ends[0], unit=True)
     if each:
-        found = [gain(measure, middle, unit=True), *(gain(measure, x) for x in each)]
-        return f"difference {found[0]} ({' and '.join(found[1:])} under the seeds)"
-    if not alone and (low > 0 or high < 0):
-        near, far = sorted((abs(measure.scale * low), abs(measure.scale * high)))
-        word = "more" if (middle > 0) != measure.lower_is_better else "less"
-        numbers = [f"{x:.{measure.digits}f}" for x in (abs(measure.scale * middle), near, far)]
-        if measure.lower_is_better and measure.unit:  # bits, errors: what less is better of is a cost
-            unit = f"{GAP}points" if measure.scale == 100 else f" {measure.unit}"
-            numbers[0] = f"{'saves' if middle > 0 else 'costs'} {numbers[0]}"
-            word = "" if middle > 0 else "more"
-        return f"{numbers[0]}{unit}{' ' * bool(word)}{word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
-    found = [gain(measure, middle, unit=True), gain(measure, low), gain(measure, high)]
-    return f"difference {found[0]} (95{GAP}% interval{' over test items' * alone} {found[1]} to {found[2]})"
+        return f"difference {middle} ({' and '.join(gain(measure, x) for x in each)} under the seeds)"
+    low, high = (gain(measure, end) for end in ends[1:])
+    return f"difference {middle} (95{GAP}% interval{' over test items' * alone} {low} to {high})"
