@@ -10,8 +10,6 @@ from sklearn.neighbors import NearestNeighbors
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed.metrics import neighbourhood
 from stillhouse.families.embed.metrics.neighbourhood import (
-    debiased_cka,
-    effective_rank,
     figures_of,
     kept_neighbors,
     nearest_neighbors,
@@ -30,13 +28,11 @@ def related(n=300, width=12, seed=0):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_trustworthiness_and_continuity_are_scikit_learns(metric):
+def test_trustworthiness_is_scikit_learns(metric):
     """A rank that counts from 0, or the two roles swapped, still gives a number that looks right."""
     teacher, student = related()
     said = judge(teacher, student, metric=metric)
-    unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True) if metric == "cosine" else teacher
     assert abs(said["trustworthiness"] - trustworthiness(teacher, student, n_neighbors=10, metric=metric)) < 1e-12
-    assert abs(said["continuity"] - trustworthiness(student, unit, n_neighbors=10)) < 1e-12
 
 
 def test_overlap_and_recall_are_those_of_scikit_learns_neighbours():
@@ -57,20 +53,18 @@ def test_overlap_and_recall_are_those_of_scikit_learns_neighbours():
 
 
 def test_the_identity_is_perfect():
-    """T8: every local and global figure at its upper end, stress at 0."""
+    """T8: every local and global figure at its upper end."""
     x = related()[0]
     said = judge(x, x, metric="euclidean", labels=np.arange(300) % 3)
     for name in (
         "trustworthiness",
-        "continuity",
         "knn_overlap@1",
         "knn_overlap@100",
         "recall_10_in_100",
     ):
         assert said[name] == pytest.approx(1.0, abs=1e-12)
-    for name in ("spearman", "pearson", "triplet_accuracy", "cka"):
+    for name in ("spearman", "triplet_accuracy", "cka"):
         assert said[name] == pytest.approx(1.0, abs=1e-9)
-    assert said["stress"] < 1e-12
     assert said["label_1nn"] == said["label_1nn_teacher"]
 
 
@@ -104,14 +98,10 @@ def test_global_figures_over_all_pairs_are_scipys():
     said = judge(teacher, student, metric="euclidean")
     far, near = pdist(teacher), pdist(student)
     assert said["spearman"] == pytest.approx(spearmanr(far, near).statistic, abs=1e-12)
-    assert said["pearson"] == pytest.approx(np.corrcoef(far, near)[0, 1], abs=1e-12)
-    scales = np.linspace(0.01, 5, 20_001)
-    stress = min(np.linalg.norm(far - a * near) / np.linalg.norm(far) for a in scales)
-    assert said["stress"] == pytest.approx(stress, abs=1e-6)
 
 
 def test_scale_and_rotation_of_the_student_change_nothing():
-    """Raw stress and coordinate-wise comparisons are cheated by a scale and broken by a rotation."""
+    """Coordinate-wise comparisons are cheated by a scale and broken by a rotation."""
     teacher, student = related()
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(4, 4)))[0]
     one, two = judge(teacher, student), judge(teacher, 7.0 * student @ turn + 3.0)
@@ -125,7 +115,7 @@ def test_chunks_and_seeds_change_nothing_that_is_exact(monkeypatch):
     monkeypatch.setattr(neighbourhood, "CHUNK_MIB", 300 * 7 * 8 / 2**20)
     assert judge(teacher, student, labels=np.arange(300) % 7) == pytest.approx(whole, abs=1e-12)
     other = judge(teacher, student, labels=np.arange(300) % 7, seed=5)
-    for name in ("trustworthiness", "knn_overlap@10", "label_1nn", "hubness", "cka"):
+    for name in ("trustworthiness", "knn_overlap@10", "label_1nn", "cka"):
         assert other[name] == pytest.approx(whole[name], abs=1e-12)
 
 
@@ -136,51 +126,15 @@ def test_neighbours_of_wide_rows_are_exact():
     np.testing.assert_array_equal(nearest_neighbors(x, 8, metric="euclidean"), expected)
 
 
-def test_debiased_cka_is_the_estimate_on_gram_matrices():
-    """The form without Gram matrices against the definition, and unrelated wide data near 0 where plain CKA is near 1."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(50, 400)), rng.normal(size=(50, 5))
-
-    def hsic(a, b):
-        k, m = a @ a.T, b @ b.T
-        np.fill_diagonal(k, 0)
-        np.fill_diagonal(m, 0)
-        n, one = len(a), np.ones(len(a))
-        trace, both = np.trace(k @ m), (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
-        return (trace + both - 2 / (n - 2) * one @ k @ m @ one) / (n * (n - 3))
-
-    mixed = x[:, :5] + y + 2.0  # the shift must not matter
-    assert debiased_cka(x, mixed) == pytest.approx(hsic(x, mixed) / np.sqrt(hsic(x, x) * hsic(mixed, mixed)), abs=1e-10)
-    assert abs(debiased_cka(x, y)) < 0.1
-
-
 def test_a_collapsed_student_is_told_from_a_good_one():
     """All rows equal: no NaN, no neighbour by the accident that rows are sorted by class."""
     teacher = related()[0]
     labels = np.repeat([0, 1, 2], 100)
     said = judge(teacher, np.ones((300, 5)), labels=labels)
-    assert said["spearman"] == said["pearson"] == said["cka"] == said["effective_rank"] == 0.0
-    assert said["stress"] == 1.0
+    assert said["spearman"] == said["cka"] == 0.0
     assert said["triplet_accuracy"] == 0.5
     assert said["knn_overlap@10"] < 0.06
     assert all(np.isfinite(value) for value in said.values())
-
-
-def test_effective_rank_counts_axes():
-    """A student that uses three of five axes says three."""
-    x = np.random.default_rng(0).normal(size=(4000, 5))
-    x[:, 3:] = 0
-    assert effective_rank(x) == pytest.approx(3.0, abs=0.01)
-
-
-def test_a_hub_shows():
-    """One row in the middle of a sphere is everyone's neighbour."""
-    x = np.random.default_rng(0).normal(size=(200, 50))
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    x[0] = 0
-    said = judge(x[1:], np.arange(199.0)[:, None])
-    assert abs(said["hubness"]) < 1.0
-    assert judge(x, x, metric="euclidean")["hubness"] > said["hubness_teacher"] + 1
 
 
 def test_bad_input_is_named():

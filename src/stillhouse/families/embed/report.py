@@ -30,7 +30,6 @@ TABLES = {  # title -> key of a figure and head of its column, caption
             "knn_overlap@100": "of the nearest 100",
             "recall_10_in_100": "10 in 100",
             "trustworthiness": "trustworthiness",
-            "continuity": "continuity",
             "label_1nn": "1-NN label",
         },
         "Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {chance}.",
@@ -40,8 +39,6 @@ TABLES = {  # title -> key of a figure and head of its column, caption
             "spearman": "Spearman, all pairs",
             "row_spearman": "Spearman, row by row",
             "triplet_accuracy": "triplets",
-            "pearson": "Pearson",
-            "stress": "stress (low: good)",
             "cka": "CKA",
             "sts": "pairs, people",
             "poles_right": "poles right",
@@ -49,15 +46,12 @@ TABLES = {  # title -> key of a figure and head of its column, caption
         "Rank correlation of all distances, and of each row's distances to the others; share of random triplets in the right "
         "order (chance 0.5). Of all pairs of up to 632 rows, of 200 000 drawn ones of more.{teacher}",
     ),
-    "Health and time": (
+    "Training": (
         {
-            "effective_rank": "effective rank",
-            "hubness": "hubness",
             "best_epoch": "best epoch",
             "seconds": "seconds to make",
         },
-        "Effective rank: how many axes are in use. Hubness: skewness of how often a row is among the nearest of others; large: a "
-        "few rows are near to all. Best epoch 0: training made nothing better, and the start (PCA) was kept.",
+        "Best epoch 0: training made nothing better, and the start (PCA) was kept.",
     ),
 }
 CHANCES = {
@@ -70,7 +64,7 @@ CHANCES = {
 
 
 def embedding_blocks(run: RunFolder) -> list[Block]:
-    """Local against global quality, tables of both, what each level adds, health; from the files of a run."""
+    """Local against global quality, tables of both, what each level adds, training; from the files of a run."""
     summary, about = _read(run.path / records.SUMMARY), _read(run.path / records.RUN)
     arms, teacher = mapping(summary.get("arms")), mapping(summary.get("teacher"))
     if not arms:

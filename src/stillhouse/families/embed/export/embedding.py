@@ -10,9 +10,7 @@ OUT/
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +51,7 @@ normalization and centering inside."""
 def export_embedder(folder: str | Path, out: str | Path, *, onnx: bool = True) -> Path:
     """Write a trained embedding student as a folder that is used without torch and without this library.
 
-    All is written beside `out` and then renamed, so that no half export is ever found.
+    `core.exports.write_export` does so beside the place first, so that no half export is ever found.
 
     Args:
         folder: the trained student: `student.safetensors` and `card.json`.
@@ -64,26 +62,20 @@ def export_embedder(folder: str | Path, out: str | Path, *, onnx: bool = True) -
         `out`.
 
     Raises:
-        InputError: no sound student in `folder`, `out` is in use or cannot be written, onnx is not installed, or the
-            exported network and numpy give other codes.
+        InputError: no sound student in `folder`, onnx is not installed, or the exported network and numpy give other codes.
     """
     folder, out = Path(folder), Path(out).expanduser()
     embedder = NumpyEmbedder.load(folder)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"cannot write {out}: expected a new or empty folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from None
-    try:
-        _fill(partial, folder, embedder, onnx=onnx)
-        partial.chmod(0o755)
-        os.replace(partial, out)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}; nothing half-written was left") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / WEIGHTS, out / WEIGHTS)
+    shutil.copyfile(numpy_embedder.__file__, out / EMBEDDER)
+    exported: dict[str, Any] = {"numpy": EMBEDDER}
+    if onnx:
+        _write_onnx(folder, out / ONNX)
+        exported["onnx"] = {"file": ONNX, "largest_difference": _compare(embedder, out / ONNX)}
+    files = (WEIGHTS, EMBEDDER, ONNX) if onnx else (WEIGHTS, EMBEDDER)
+    write_json(out / CARD, with_hashes({**embedder.card, "exported": exported}, out, files))
+    (out / README).write_text(_readme(embedder, onnx), encoding="utf-8")
     return out
 
 
@@ -139,18 +131,6 @@ def _write(folder: Path, out: Path, *, onnx: bool) -> Sequence[str]:
         raise InputError(f"{out.name}: expected the codes of the network within {TOLERANCE}, got {largest} apart")
     beside = "; numpy and ONNX agree" if onnx else ""
     return [f"codes of {what} within {largest:.1g} of the network's{beside}"]
-
-
-def _fill(partial: Path, folder: Path, embedder: NumpyEmbedder, *, onnx: bool) -> None:
-    shutil.copyfile(folder / WEIGHTS, partial / WEIGHTS)
-    shutil.copyfile(numpy_embedder.__file__, partial / EMBEDDER)
-    exported: dict[str, Any] = {"numpy": EMBEDDER}
-    if onnx:
-        _write_onnx(folder, partial / ONNX)
-        exported["onnx"] = {"file": ONNX, "largest_difference": _compare(embedder, partial / ONNX)}
-    files = (WEIGHTS, EMBEDDER, ONNX) if onnx else (WEIGHTS, EMBEDDER)
-    write_json(partial / CARD, with_hashes({**embedder.card, "exported": exported}, partial, files))
-    (partial / README).write_text(_readme(embedder, onnx), encoding="utf-8")
 
 
 def _write_onnx(folder: Path, path: Path) -> None:
