@@ -166,17 +166,13 @@ def test_dropout_and_seeds():
 
 def test_parameter_groups():
     """Decay pulls a log-decay to a memory of one line and every frequency to zero Doppler."""
-    model = network(
-        use_selectivity="gate", activation="relu", dynamics_learning_rate=1e-4, input_dim=2, position="modulate"
-    )
+    model = network(use_selectivity="gate", activation="relu", input_dim=2, position="modulate")
     decayed, free, dynamics = model.parameter_groups(0.1)
     names = {id(p): n for n, p in model.named_parameters()}
     assert sorted(names[id(p)] for g in (decayed, free, dynamics) for p in g["params"]) == sorted(names.values())
     assert {names[id(p)].rpartition(".")[2] for p in decayed["params"]} == {"weight", "output", "later_output"}
     assert {names[id(p)].rpartition(".")[2] for p in dynamics["params"]} == set(DYNAMICS[:3])
     assert (decayed["weight_decay"], free["weight_decay"], dynamics["weight_decay"]) == (0.1, 0.0, 0.0)
-    assert dynamics["lr"] == 1e-4
-    assert "lr" not in network().parameter_groups(0.1)[2]
     torch.optim.AdamW(model.parameter_groups(0.1), lr=1e-3)
 
 

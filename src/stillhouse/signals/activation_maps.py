@@ -36,12 +36,8 @@ class ActivationMapsConfig(PlacesConfig):
         default=2.0, gt=0, description="exponent of the activations; more: the strongest channel counts"
     )
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> ActivationMapSignal:
-        """The signal; names and shapes are resolved here, before any training."""
-        return ActivationMapSignal(self, student, teacher)
 
-
-class ActivationMapSignal(Signal):
+class ActivationMapSignal(Signal, of=ActivationMapsConfig):
     """Distance of the directions of two maps; (B,) unweighted.
 
     Raises:

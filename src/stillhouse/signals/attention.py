@@ -91,12 +91,8 @@ class AttentionConfig(QueriesConfig):
         """Paths to tap in the teacher, those that are read."""
         return tuple(dict.fromkeys(self.used("teacher").values()))
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> AttentionSignal:
-        """The signal; names, widths and lengths are resolved here, before any training."""
-        return AttentionSignal(self, student, teacher)
 
-
-class AttentionSignal(Signal):
+class AttentionSignal(Signal, of=AttentionConfig):
     """Attention, or relations of queries, keys and values, of one layer against another's; (B,) unweighted.
 
     Raises:

@@ -21,6 +21,7 @@ from stillhouse.layers.part import TrainedPart
 class SignalBase:
     """What all signal configurations share; a new one adds `kind`, its own fields, the paths that it taps and `build`."""
 
+    module: ClassVar[type[Any]]  # set by `class MySignal(Signal, of=MyConfig)`
     needs_teacher: ClassVar[bool] = True  # false: learned from the labels or from the student itself
 
     name: str | None = Field(
@@ -67,17 +68,19 @@ class SignalBase:
         """The schedule that its temperature follows, if it follows one."""
         return None
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> Signal:
-        """The module, for a student and a teacher of these output shapes.
+    def build(self, student: OutputSpec, teacher: OutputSpec | None = None) -> Any:
+        """The module, for a student and a teacher of these output shapes: the `Signal` that names this configuration.
 
         Raises:
             InputError: names or shapes that do not fit; all are resolved here, before any training.
         """
-        raise NotImplementedError
+        return self.module(self, student, teacher)
 
 
 class Signal(TrainedPart, ABC):
     """One term of the loss: the distance of what a student puts out to what its teacher does.
+
+    `class MySignal(Signal, of=MyConfig)` is made by `MyConfig.build` as `MySignal(config, student, teacher)`.
 
     Attributes:
         name: key in the record of terms; no two of a run are alike.
@@ -88,6 +91,11 @@ class Signal(TrainedPart, ABC):
     """
 
     always: ClassVar[bool] = False
+
+    def __init_subclass__(cls, of: type[SignalBase] | None = None) -> None:
+        super().__init_subclass__()
+        if of is not None:
+            of.module = cls
 
     def __init__(self, name: str, weight: float) -> None:
         super().__init__()

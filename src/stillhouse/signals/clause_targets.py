@@ -60,12 +60,8 @@ class ClauseTargetsConfig(SignalBase):
         """Activations are standardized over the batch."""
         return True
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> ClauseTargetSignal:
-        """The signal; names and shapes are resolved here, before any training."""
-        return ClauseTargetSignal(self, student, teacher)
 
-
-class ClauseTargetSignal(Signal):
+class ClauseTargetSignal(Signal, of=ClauseTargetsConfig):
     """Mean squared difference of clause strengths from their targets, by the teacher's attention; (B,) unweighted.
 
     Raises:

@@ -49,12 +49,8 @@ class ContrastiveConfig(SignalBase):
         """It does nothing else."""
         return True
 
-    def build(self, student: OutputSpec, teacher: OutputSpec | None = None) -> ContrastiveSignal:
-        """The signal; the teacher, if there is one, is not used."""
-        return ContrastiveSignal(self, student)
 
-
-class ContrastiveSignal(Signal):
+class ContrastiveSignal(Signal, of=ContrastiveConfig):
     """`supervised_contrastive` of one feature of the student with the batch's labels, mixed or not; (B,) unweighted.
 
     A batch of one has nobody to compare with: its loss is 0.
@@ -63,7 +59,7 @@ class ContrastiveSignal(Signal):
         InputError: a path that is not among the student's outputs, or axes that cannot be read.
     """
 
-    def __init__(self, config: ContrastiveConfig, student: OutputSpec) -> None:
+    def __init__(self, config: ContrastiveConfig, student: OutputSpec, teacher: OutputSpec | None = None) -> None:
         super().__init__(config.name or "contrastive_loss", config.weight)
         self.config = config
         self.read = Side.of("student", config.place, student, config.layout)

@@ -45,10 +45,6 @@ class DualHeadConfig(SignalBase):
     )
     temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> DualHeadSignal:
-        """The signal, for a student and a teacher of equal class counts."""
-        return DualHeadSignal(self, student, teacher)
-
 
 def binary_kl(
     student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0, norm: bool = False
@@ -104,7 +100,7 @@ def _kl_of_yes(t: Tensor, s: Tensor) -> Tensor:
     return torch.sigmoid(t) * (log_p - log_q)
 
 
-class DualHeadSignal(Signal):
+class DualHeadSignal(Signal, of=DualHeadConfig):
     """Distance of the auxiliary head's scores to the teacher's; (B,) unweighted. The student's own logits are not read.
 
     Raises:

@@ -94,10 +94,6 @@ class DynamicsConfig(LayersConfig):
         """Paths to tap in the teacher."""
         return tuple(self.teacher_layer_paths[k - 1] for _, k in self.pairs())
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> DynamicsSignal:
-        """The signal; names and shapes are resolved here, before any training."""
-        return DynamicsSignal(self, student, teacher)
-
 
 def delta_loss(
     student: Sequence[Tensor],
@@ -144,7 +140,7 @@ def delta_loss(
     return torch.stack(values).mean(0)
 
 
-class DynamicsSignal(Signal):
+class DynamicsSignal(Signal, of=DynamicsConfig):
     """trajectory_weight * mean over layers of their distance + delta_weight * mean over steps of theirs; (B,) unweighted.
 
     Raises:

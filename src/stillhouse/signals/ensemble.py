@@ -181,12 +181,8 @@ class EnsembleConfig(SignalBase):
         """Weights are set by the labels."""
         return True
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> EnsembleSignal:
-        """The signal, for the spec of an `EnsembleTeacher`."""
-        return EnsembleSignal(self, student, teacher)
 
-
-class EnsembleSignal(Signal):
+class EnsembleSignal(Signal, of=EnsembleConfig):
     """T^2 KL from the teachers' weighted pool to the student; (B,) unweighted.
 
     Args:

@@ -57,10 +57,6 @@ class ExitsConfig(SignalBase):
         """Paths to tap in the student."""
         return self.exits if self.deepest is None else (*self.exits, self.deepest)
 
-    def build(self, student: OutputSpec, teacher: OutputSpec | None = None) -> ExitSignal:
-        """The signal; the teacher, if there is one, is not used."""
-        return ExitSignal(self, student)
-
 
 class Exit(nn.Module):
     """A classifier at one place: mean over positions, standardized channels, a linear map.
@@ -81,14 +77,14 @@ class Exit(nn.Module):
         return self.head(feature), None if self.adapter is None else self.adapter(feature)
 
 
-class ExitSignal(Signal):
+class ExitSignal(Signal, of=ExitsConfig):
     """Loss of all exits, summed; (B,) unweighted. What a teacher puts out is not read.
 
     Raises:
         InputError: a path that is not among the student's outputs, or axes that cannot be read.
     """
 
-    def __init__(self, config: ExitsConfig, student: OutputSpec) -> None:
+    def __init__(self, config: ExitsConfig, student: OutputSpec, teacher: OutputSpec | None = None) -> None:
         super().__init__(config.name or "exits", config.weight)
         self.config = config
         self.deepest = None if config.deepest is None else Side.of("student", config.deepest, student, config.layout)

@@ -56,12 +56,8 @@ class FeaturesConfig(PlacesConfig):
     def __post_init__(self) -> None:
         check_resize(self.pool, self.resize)
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> FeatureSignal:
-        """The signal; names and shapes are resolved here, before any training."""
-        return FeatureSignal(self, student, teacher)
 
-
-class FeatureSignal(Signal):
+class FeatureSignal(Signal, of=FeaturesConfig):
     """Distance of projected student features to teacher features; (B,) unweighted.
 
     Raises:

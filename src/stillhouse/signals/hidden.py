@@ -174,12 +174,8 @@ class HiddenConfig(LayersConfig):
         """True of cka and kernel-alignment."""
         return self.distance in OF_BATCHES
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> HiddenSignal:
-        """The signal; names and shapes are resolved here, before any training."""
-        return HiddenSignal(self, student, teacher)
 
-
-class HiddenSignal(Signal):
+class HiddenSignal(Signal, of=HiddenConfig):
     """Mean over layer pairs of the distance of projected student features to teacher features; unweighted.
 
     (B,), or a scalar where the distance compares whole batches (cka, kernel-alignment). A batch of fewer than 4 rows, as the last

@@ -296,12 +296,8 @@ class LogitsConfig(SignalBase):
         """That of the temperature."""
         return self.temperature.schedule if isinstance(self.temperature, ScheduledTemperature) else None
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> LogitSignal:
-        """The signal, for a student and a teacher of equal class counts."""
-        return LogitSignal(self, student, teacher)
 
-
-class LogitSignal(Signal):
+class LogitSignal(Signal, of=LogitsConfig):
     """Compares (B, K) logits by the configured loss; (B,) unweighted, 0-d for `dist`.
 
     A learned temperature is a sub-module: it is trained, saved and resumed with the signal, and its figures and loss terms

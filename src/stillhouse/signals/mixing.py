@@ -49,12 +49,8 @@ class MixingConfig(QueriesConfig):
     def __post_init__(self) -> None:
         self.check_paths(2)
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> MixingSignal:
-        """The signal; names, heads and lengths are resolved here, before any training."""
-        return MixingSignal(self, student, teacher)
 
-
-class MixingSignal(Signal):
+class MixingSignal(Signal, of=MixingConfig):
     """Distance of two mixing matrices; (B,) unweighted.
 
     Raises:

@@ -52,12 +52,8 @@ class OfaConfig(SignalBase):
         """True: the enhancement is at the label."""
         return True
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> OfaSignal:
-        """The signal, for a student and a teacher of equal class counts."""
-        return OfaSignal(self, student, teacher)
 
-
-class OfaSignal(Signal):
+class OfaSignal(Signal, of=OfaConfig):
     """Loss of all exits, summed; (B,) unweighted.
 
     Raises:

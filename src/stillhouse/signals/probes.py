@@ -56,12 +56,8 @@ class ProbesConfig(SignalBase):
         """Paths to tap in the student."""
         return self.places
 
-    def build(self, student: OutputSpec, teacher: OutputSpec | None = None) -> ProbeSignal:
-        """The signal; the teacher, if there is one, is not used."""
-        return ProbeSignal(self, student)
 
-
-class ProbeSignal(Signal):
+class ProbeSignal(Signal, of=ProbesConfig):
     """Mean cross-entropy of the places' read-outs; (B,) unweighted, named `aux_loss`. What a teacher puts out is not read.
 
     The value reaches the student and not the read-outs; these learn from the regularizer `probes`, on detached features.
@@ -72,7 +68,7 @@ class ProbeSignal(Signal):
 
     always: ClassVar[bool] = True  # read-outs learn, and are scored, at weight 0 too
 
-    def __init__(self, config: ProbesConfig, student: OutputSpec) -> None:
+    def __init__(self, config: ProbesConfig, student: OutputSpec, teacher: OutputSpec | None = None) -> None:
         super().__init__(config.name or "aux_loss", config.weight)
         self.config = config
         self.reads = {path: Side.of("student", path, student, config.layout) for path in config.places}

@@ -220,12 +220,8 @@ class RelationsConfig(PlacesConfig):
         """It does nothing else."""
         return True
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> RelationSignal:
-        """The signal; names and shapes are resolved here, before any training."""
-        return RelationSignal(self, student, teacher)
 
-
-class RelationSignal(Signal):
+class RelationSignal(Signal, of=RelationsConfig):
     """A relation of the student's rows against the teacher's; 0-d unweighted.
 
     Raises:

@@ -47,12 +47,8 @@ class TaidConfig(SignalBase):
         if self.adaptive and self.rate == 0:
             raise ValueError("rate: 0 adds nothing; take adaptive: false")
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> TaidSignal:
-        """The signal, for a student and a teacher of equal class counts."""
-        return TaidSignal(self, student, teacher)
 
-
-class TaidSignal(Signal):
+class TaidSignal(Signal, of=TaidConfig):
     """KL to the teacher in between; (B,) unweighted.
 
     Raises:

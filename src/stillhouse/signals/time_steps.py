@@ -49,12 +49,8 @@ class TimeStepsConfig(SignalBase):
     label_weight: float = Field(default=0.0, ge=0, description="weight of the labels' cross-entropy at each step")
     own_weight: float = Field(default=0.0, ge=0, description="weight of the KL from the student's mean over the steps")
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> TimeStepSignal:
-        """The signal, for a student and a teacher of equal class counts."""
-        return TimeStepSignal(self, student, teacher)
 
-
-class TimeStepSignal(Signal):
+class TimeStepSignal(Signal, of=TimeStepsConfig):
     """Mean over time steps of the distance to the teacher's scores; (B,) unweighted.
 
     Raises:

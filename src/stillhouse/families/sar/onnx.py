@@ -1,4 +1,4 @@
-"""Lines through one step of a focusing network, one after the other; and that step as an ONNX graph, run without torch.
+"""One step of a focusing network as an ONNX graph, run without torch on line after line.
 
 Shapes: B range bins, C input channels.
 """
@@ -6,85 +6,17 @@ Shapes: B range bins, C input channels.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.students.line_stream import LineStream
 
-ENDLESS = 2**62
 FORMAT = "stillhouse-state-space-step-1"
 Array = NDArray[Any]
-
-
-class LineStream:
-    """Lines in, focused lines out, `latency` lines later: what streams in torch and in onnxruntime share.
-
-    Args:
-        batch: B, range bins side by side.
-        channels: C.
-        latency: lines between a line and its focus.
-    """
-
-    def __init__(self, batch: int, channels: int, latency: int) -> None:
-        self.batch, self.channels, self.latency = batch, channels, latency
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything: the next line is the first one."""
-        self.count, self._over = 0, False
-
-    def step(self, line: Any) -> Any:
-        """The focused line (B, output_dim) of `latency` lines ago; None while that was before the first.
-
-        Args:
-            line: (B, C) complex.
-
-        Raises:
-            InputError: real numbers, another shape, a NaN or infinity (it would stay in the state for ever), or a finished
-                stream. The state is as it was before.
-        """
-        self._check_open()
-        if "complex" not in str(line.dtype):
-            raise InputError(
-                f"line {self.count}: expected complex numbers, got {line.dtype}; use torch.complex(re, im)"
-            )
-        same_shape(f"line {self.count}", tuple(line.shape), (self.batch, self.channels))
-        if not float(abs(line).max()) < math.inf:
-            raise InputError(
-                f"line {self.count}: expected finite numbers, got a NaN or an infinity; replace it by zeros"
-            )
-        return self._run(line, ENDLESS)
-
-    def finish(self) -> Any:
-        """The last lines (B, min(latency, lines that came), output_dim); then the stream is over until `reset`.
-
-        Each layer reads zeros past its last line, as the training form does.
-        """
-        self._check_open()
-        total = self.count
-        rest = [self._run(self._silence(), total) for _ in range(self.latency)]
-        self._over = True
-        return self._together([line for line in rest if line is not None])
-
-    def _check_open(self) -> None:
-        if self._over:
-            raise InputError("stream: it is finished; call reset() before the next scene")
-
-    def _run(self, line: Any, total: int) -> Any:
-        """One line through the step of a scene of so many lines; None where nothing is ready."""
-        raise NotImplementedError
-
-    def _silence(self) -> Any:
-        """A line (B, C) of zeros."""
-        raise NotImplementedError
-
-    def _together(self, lines: list[Any]) -> Any:
-        """(B, number of lines, output_dim)."""
-        raise NotImplementedError
 
 
 class OnnxStream(LineStream):

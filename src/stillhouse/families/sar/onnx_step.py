@@ -16,7 +16,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import write_atomically
 from stillhouse.export.program import first_line, quiet
-from stillhouse.families.sar.onnx import ENDLESS, FORMAT, OnnxStream
+from stillhouse.families.sar.onnx import FORMAT, OnnxStream
+from stillhouse.families.sar.students.line_stream import ENDLESS
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.streaming import StreamStep
 

@@ -16,6 +16,12 @@ from pydantic import Field
 from stillhouse.core.config import configclass
 
 SceneKind = Literal["homogeneous", "texture", "regions", "points"]
+TEXTURE_ORDER = (0.5, 4.0)  # of the Gamma texture: small is spiky, large is plain speckle
+TEXTURE_LENGTH = (5.0, 50.0)  # its correlation length, samples
+REGION_LENGTH, REGION_DEPTH_DB = (
+    100.0,
+    20.0,
+)  # mean length of a region, samples; their means lie between minus the depth and 0 dB
 KINDS: tuple[str, ...] = get_args(SceneKind)
 
 
@@ -27,14 +33,6 @@ class SceneConfig:
     texture: float = Field(default=1.0, ge=0, description="share of lines with K-distributed clutter")
     regions: float = Field(default=1.0, ge=0, description="share of lines with steps in the mean (land, sea, fields)")
     points: float = Field(default=0.0, ge=0, description="share of lines with points only, no clutter")
-    texture_order_min: float = Field(default=0.5, gt=0, description="order of the Gamma texture; small is spiky")
-    texture_order_max: float = Field(
-        default=4.0, gt=0, description="order of the Gamma texture; large is plain speckle"
-    )
-    texture_length_min: float = Field(default=5.0, gt=0, description="correlation length of the texture, samples")
-    texture_length_max: float = Field(default=50.0, gt=0, description="correlation length of the texture, samples")
-    region_length: float = Field(default=100.0, ge=2, description="mean length of a region, samples")
-    region_depth_db: float = Field(default=20.0, ge=0, description="means of regions lie between minus this and 0 dB")
     points_min: int = Field(default=5, ge=0, description="fewest point targets a line")
     points_max: int = Field(default=50, ge=0, description="most point targets a line")
     scr_db_min: float = Field(default=10.0, description="peak of a focused point over the focused mean clutter, dB")
@@ -43,7 +41,7 @@ class SceneConfig:
     def __post_init__(self) -> None:
         if sum(self.shares) <= 0:
             raise ValueError("homogeneous, texture, regions, points: expected a share above 0, got 0 for all")
-        for name in ("texture_order", "texture_length", "points", "scr_db"):
+        for name in ("points", "scr_db"):
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:
                 raise ValueError(f"{name}_min: expected at most {name}_max ({high:g}), got {low:g}")
@@ -101,11 +99,11 @@ def draw_scene(
             texture[line] = gamma_texture(
                 rng,
                 samples,
-                order=rng.uniform(config.texture_order_min, config.texture_order_max),
-                length=rng.uniform(config.texture_length_min, config.texture_length_max),
+                order=rng.uniform(*TEXTURE_ORDER),
+                length=rng.uniform(*TEXTURE_LENGTH),
             )
         elif KINDS[kind] == "regions":
-            texture[line] = stepwise(rng, samples, config.region_length, config.region_depth_db)
+            texture[line] = stepwise(rng, samples, REGION_LENGTH, REGION_DEPTH_DB)
     clutter = np.sqrt(texture) * speckle(rng, (lines, samples))
     bare = kinds == KINDS.index("points")
     clutter[bare] = 0.0

@@ -64,9 +64,6 @@ class StateSpaceConfig:
         default=1.0, gt=0, le=1, description="share of the pulse rate that the poles cover at the start"
     )
     memory: float = Field(default=64.0, gt=0, description="lines after which a mode has decayed to 1/e at the start")
-    dynamics_learning_rate: float | None = Field(
-        default=None, gt=0, description="learning rate of poles and time units; null: that of everything else"
-    )
 
     special_part: ClassVar[str] = "selectivity"
 

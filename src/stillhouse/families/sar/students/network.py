@@ -86,12 +86,10 @@ class SarSSM(Student):
         groups: dict[str, list[nn.Parameter]] = {"decayed": [], "free": [], "dynamics": []}
         for name, parameter in self.named_parameters():
             groups[_group(name, parameter)].append(parameter)
-        own = self.config.dynamics_learning_rate
-        dynamics: dict[str, Any] = {"params": groups["dynamics"], "weight_decay": 0.0}
         return [
             {"params": groups["decayed"], "weight_decay": weight_decay},
             {"params": groups["free"], "weight_decay": 0.0},
-            dynamics if own is None else {**dynamics, "lr": own},
+            {"params": groups["dynamics"], "weight_decay": 0.0},
         ]
 
 

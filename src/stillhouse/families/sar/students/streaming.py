@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.onnx import LineStream
+from stillhouse.families.sar.students.line_stream import LineStream
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.layers.state_space import ComplexRMSNorm, StateSpaceBlock
 from stillhouse.layers.state_space.activation import gain
