@@ -359,8 +359,6 @@ CORE = (
           "tests/test_summary.py::test_one_seed_has_no_interval_over_seeds"),
     Fault("broken YAML in several lines", "stillhouse.core.yaml_text:yaml_fault", lambda original: str,
           "tests/cli/test_small_faults.py::test_broken_yaml_is_one_line_with_its_place"),
-    Fault("any teacher is a bound", "stillhouse.families.lm.blocks:_bound", constant("The teacher is the best of all."),
-          "tests/lm/test_lm_run.py::test_a_teacher_bounds_only_what_it_is_better_than"),
     Fault("names with a slash", "stillhouse.core.records:safe_name", lambda original: lambda name: name,
           "tests/test_records.py::test_names_of_runs_that_lead_elsewhere_are_refused[../x]"),
     Fault("two write one folder", "stillhouse.core.lock:RunLock._take", edited("self._lock.acquire()", "pass"),

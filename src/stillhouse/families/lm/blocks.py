@@ -81,7 +81,7 @@ def models_table(summary: Mapping[str, Any]) -> Table:
         cells = [fixed(mapping(mapping(arm).get(metric)).get("mean"), digits) for metric, digits in COLUMNS]
         seconds = fixed(mapping(mapping(arm).get("seconds")).get("mean"), 0)
         rows.append([name, *cells, plain(mapping(costs.get(name)).get("params"), 9), seconds])
-    caption = f"{_bound(summary)} The n-gram is what a network must pass."
+    caption = "The same tokens in the same windows. The n-gram is what a network must pass."
     return Table("All models in the same windows", head(summary), rows, caption, folded=True)
 
 
@@ -98,23 +98,6 @@ def head(summary: Mapping[str, Any]) -> tuple[str, ...]:
     part = "other tokens" if sliding is None else f"the first {sliding:,.0f} tokens alone"
     which = "" if sliding is not None and sliding == tokens else f", of {part}"
     return ("", "bits per byte", "perplexity", f"perplexity, sliding windows{which}", "density", "weights", "seconds")
-
-
-def _bound(summary: Mapping[str, Any]) -> str:
-    """What the teacher's row is beside the others: a bound only where it is the best of them."""
-    teacher = mapping(summary.get("teacher"))
-    best = number(mapping(teacher.get("test")).get("bits_per_byte"))
-    if best is None:
-        return "No teacher was scored."
-    if teacher.get("status") == "at chance":
-        return "The teacher is at chance and was forced: it bounds nothing."
-    if teacher.get("status") == "poor":
-        return f"The teacher is poor: {teacher.get('plain_name', 'an n-gram')} predicts the valid text better."
-    arms = mapping(summary.get("arms")).values()
-    found = [number(mapping(mapping(arm).get("bits_per_byte")).get("mean")) for arm in arms]
-    if any(value is not None and value < best for value in found):
-        return "The teacher is no bound: another model is better."
-    return "The teacher is the best of all."
 
 
 def _how(summary: Mapping[str, Any]) -> Facts:

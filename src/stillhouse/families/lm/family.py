@@ -214,7 +214,16 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
             arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
         if (inside := config.student.ngram) is not None:
             about = "the n-gram inside the student, without it"
-            arms.append(Arm(INSIDE, None, False, fit=lambda lab, seed: _inside(lab, inside), about=about))
+            arms.append(
+                Arm(
+                    INSIDE,
+                    None,
+                    False,
+                    fit=lambda lab, seed: _inside(lab, inside),
+                    about=about,
+                    plain="the n-gram inside it",
+                )
+            )
         return arms
 
     def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
@@ -344,8 +353,6 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         summary["window"], summary["stride"] = examination.window, examination.stride
         summary["tokens_scored"] = len(examination.ids) - 1
         summary["tokens_scored_sliding"] = len(examination.sliding_ids) - 1
-        if any(row["name"] == INSIDE for row in summary["comparisons"]):
-            summary["findings"] = [beside_ngram(summary)]
         summary["samples"] = use.samples(lab.folder.path / SHIPPED, examination.ids)
 
     def objective(self, rank: Sequence[float]) -> float:
@@ -376,26 +383,6 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
             "packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=()),
             "torch": Target("whole windows, for torch.export.load", ".pt2", use.write_program, takes=()),
         }
-
-
-def beside_ngram(summary: Mapping[str, Any]) -> str:
-    """What the network of the shipped arm adds to the n-gram inside it, in one sentence; by the interval of the comparison.
-
-    Example:
-        >>> row = {"name": INSIDE, "arm": "kd", "control": INSIDE, "difference": -0.0022, "low": -0.01, "high": 0.005}
-        >>> arms = {"kd": {BITS: {"mean": 2.0283}}, INSIDE: {BITS: {"mean": 2.0261}}}
-        >>> beside_ngram({"shipped": {"arm": "kd"}, "comparisons": [row], "arms": arms})
-        'the network adds nothing to the n-gram inside it: kd 2.0283 bits per byte, the n-gram alone 2.0261'
-    """
-    arm = summary["shipped"]["arm"]
-    row = next(row for row in summary["comparisons"] if row["name"] == INSIDE and row["arm"] == arm)
-    whole, alone = (summary["arms"][name][BITS]["mean"] for name in (arm, INSIDE))
-    beside = f"{arm} {whole:.4f} bits per byte, the n-gram alone {alone:.4f}"
-    low = row["low"]
-    if low is not None and low > 0:
-        return f"the network saves {row['difference']:.4f} bits per byte over the n-gram inside it: {beside}"
-    shown = "adds nothing" if row["difference"] <= 0 else "adds nothing that is shown"
-    return f"the network {shown} to the n-gram inside it: {beside}"
 
 
 def _once(lab: LmLab, key: str, line: str, make: Callable[[], Any]) -> Any:
