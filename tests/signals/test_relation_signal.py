@@ -75,15 +75,11 @@ def test_relations_are_those_of_the_losses():
 
     both = rkd_distance(ours, theirs) + 2 * rkd_angle(ours, theirs)
     torch.testing.assert_close(of("rkd"), both)
-    torch.testing.assert_close(
-        of("similarity-preserving", center=False), similarity_preserving(ours, theirs, center=False)
-    )
+    torch.testing.assert_close(of("similarity-preserving"), similarity_preserving(ours, theirs))
     torch.testing.assert_close(of("gram", sphere=True), gram_mse(ours, theirs, sphere=True))
-    torch.testing.assert_close(of("cka", debiased=False), cka_loss(ours, theirs, debiased=False))
+    torch.testing.assert_close(of("cka"), cka_loss(ours, theirs))
     for relation, flag in (
-        ("similarity-preserving", {"center": False}),
         ("gram", {"sphere": True}),
-        ("cka", {"debiased": False}),
         ("rkd", {"triples": 20}),
         ("rkd-angle", {"triples": 20}),
     ):
@@ -213,7 +209,7 @@ def test_a_setting_without_effect_is_refused():
     base = {"student": "a", "teacher": "c"}
     for settings, message in (
         ({"relation": "gram", "triples": 5}, "triples: does nothing under relation 'gram'"),
-        ({"relation": "cka", "center": True}, "center: does nothing under relation 'cka'"),
+        ({"relation": "cka", "sphere": True}, "sphere: does nothing under relation 'cka'"),
         ({"relation": "rkd", "temperature": 0.5}, "take 'contrastive'"),
         ({"rows": 64}, "rows: does nothing under pool 'mean'"),
         ({"relation": "rdk"}, "relation: expected"),

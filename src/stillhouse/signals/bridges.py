@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -39,25 +39,21 @@ SideLayout = Literal[
     "btd",  # time after the batch
     "btnd",
     "btchw",
-    "bdt",  # time last
-    "bndt",
-    "bchwt",
 ]
 Layout = Literal["auto", "vector", "tokens", "nchw", "nhwc"]  # of what is averaged over its positions
 Pool = Literal["mean", "none", "auto", "first"]
-Resize = Literal["average", "linear"]
 LAYOUT_HELP = (
     "axes of the {}'s output; auto: by their number (D; N D; D H W). Also nhwc (H W D), sequence (L D) and ncl (D L) for "
-    "lines of any length, complex-..., and spikes averaged over their time axis t: tbnd, btnd, bndt (b batch)"
+    "lines of any length, complex-..., and spikes averaged over their time axis t: tbnd, btnd (b batch)"
 )
 
 # layout: (plain layout, place of the time axis with the batch counted, complex numbers)
 LAYOUTS: dict[str, tuple[str, int | None, bool]] = {
     **{plain: (plain, None, False) for plain in ("vector", "tokens", "nchw", "nhwc", "sequence", "ncl")},
     **{f"complex-{plain}": (plain, None, True) for plain in ("vector", "tokens", "nchw", "sequence", "ncl")},
-    **{"tbd": ("vector", 0, False), "btd": ("vector", 1, False), "bdt": ("vector", -1, False)},
-    **{"tbnd": ("tokens", 0, False), "btnd": ("tokens", 1, False), "bndt": ("tokens", -1, False)},
-    **{"tbchw": ("nchw", 0, False), "btchw": ("nchw", 1, False), "bchwt": ("nchw", -1, False)},
+    **{"tbd": ("vector", 0, False), "btd": ("vector", 1, False)},
+    **{"tbnd": ("tokens", 0, False), "btnd": ("tokens", 1, False)},
+    **{"tbchw": ("nchw", 0, False), "btchw": ("nchw", 1, False)},
 }
 AXES = {"vector": 1, "tokens": 2, "sequence": 2, "ncl": 2, "nchw": 3, "nhwc": 3}
 POSITIONS = {
@@ -111,7 +107,7 @@ class Side:
         chosen = {1: "vector", 2: "tokens", 3: "nchw"}.get(len(shape), "") if layout == "auto" else layout
         plain, time, is_complex = LAYOUTS.get(chosen, ("", None, False))
         # with time first, the batch axis of the example stands where a feature's first axis would
-        rest = shape if time is None else shape[:-1] if time == -1 else shape[1:]
+        rest = shape if time is None else shape[1:]
         if AXES.get(plain) != len(rest) or (time is not None and len(shape) != len(rest) + 1):
             raise InputError(
                 f"{who} feature {path!r}: expected (D), (N, D), (D, H, W), or a layout that names its axes, "
@@ -167,33 +163,30 @@ class Bridge:
         student_side: reader of the student's tensor.
         teacher_side: reader of the teacher's.
         pool: mean, first, or none (position by position).
-        size: grid or length that both are resized to; None where the positions agree already.
-        resize: average or linear.
+        size: grid or length that both are averaged to, the coarser one; None where the positions agree already.
     """
 
     student_side: Side
     teacher_side: Side
     pool: str
     size: tuple[int, ...] | None = None
-    resize: Resize = "average"
 
     @classmethod
-    def between(cls, student: Side, teacher: Side, *, pool: Pool = "mean", resize: Resize = "average") -> Bridge:
+    def between(cls, student: Side, teacher: Side, *, pool: Pool = "mean") -> Bridge:
         """Join two sides.
 
         Args:
             student: one side.
             teacher: the other.
             pool: mean (every position counts, a class token too); first (the class token); none (position by position: as
-                many on both sides, or grids, or sequences, resized); auto (none if that can be, else mean).
-            resize: average (both to the coarser size) or linear (the student's to the teacher's).
+                many on both sides, or grids, or sequences, averaged to the coarser of both); auto (none if that can be, else mean).
 
         Raises:
             InputError: positions that cannot be joined one by one; both names and shapes are printed.
         """
         if pool == "auto":
             try:
-                return cls.between(student, teacher, pool="none", resize=resize)
+                return cls.between(student, teacher, pool="none")
             except InputError:
                 pool = "mean"
         if pool == "first":
@@ -204,8 +197,8 @@ class Bridge:
                     )
         if pool != "none":
             return cls(student, teacher, pool)
-        student, teacher, size = _join(student, teacher, resize)
-        return cls(student, teacher, "none", size, resize)
+        student, teacher, size = _join(student, teacher)
+        return cls(student, teacher, "none", size)
 
     def __str__(self) -> str:
         return _both(self.student_side, self.teacher_side)
@@ -239,7 +232,8 @@ class Bridge:
         if self.size is None or self.size == have:
             return tokens
         maps = tokens.transpose(1, 2).unflatten(2, have)
-        return _resized(maps, self.size, self.resize).flatten(2).transpose(1, 2)
+        averaged: Any = nn.AdaptiveAvgPool1d if len(self.size) == 1 else nn.AdaptiveAvgPool2d
+        return averaged(self.size)(maps).flatten(2).transpose(1, 2)
 
 
 def standardized(x: Tensor) -> Tensor:
@@ -254,15 +248,6 @@ def drawn(student: Tensor, teacher: Tensor, most: int | None, step: int) -> tupl
         return student, teacher
     chosen = torch.randperm(len(student), generator=torch.Generator().manual_seed(step))[:most].to(student.device)
     return student[chosen], teacher[chosen]
-
-
-def _resized(x: Tensor, size: tuple[int, ...], resize: Resize) -> Tensor:
-    if resize == "linear":
-        mode: Literal["linear", "bilinear"] = "linear" if len(size) == 1 else "bilinear"
-        return nn.functional.interpolate(x, size=size, mode=mode, align_corners=False)
-    if len(size) == 1:
-        return nn.functional.adaptive_avg_pool1d(x, size[0])
-    return nn.functional.adaptive_avg_pool2d(x, (size[0], size[1]))
 
 
 def _square(count: int) -> tuple[int, int] | None:
@@ -282,7 +267,7 @@ def _both(student: Side, teacher: Side) -> str:
     return f"student {student.path!r} {student.shape} and teacher {teacher.path!r} {teacher.shape}"
 
 
-def _join(student: Side, teacher: Side, resize: Resize) -> tuple[Side, Side, tuple[int, ...] | None]:
+def _join(student: Side, teacher: Side) -> tuple[Side, Side, tuple[int, ...] | None]:
     """Both sides as they are read, and the size that both are resized to; None where the positions agree already."""
     patches = (without_class_token(student), without_class_token(teacher))
     lines = ("tokens", "sequence", "ncl")  # the square grid of tokens is a guess, and a line has none
@@ -291,15 +276,14 @@ def _join(student: Side, teacher: Side, resize: Resize) -> tuple[Side, Side, tup
         if a.positions == b.positions and (a.grid == b.grid or a.layout in lines or b.layout in lines):
             return a, b, None
     if {student.layout, teacher.layout} <= {"sequence", "ncl"}:
-        lengths = (student.positions, teacher.positions)
-        return student, teacher, (teacher.positions if resize == "linear" else min(lengths),)
+        return student, teacher, (min(student.positions, teacher.positions),)
     a, b = patches
     if a.grid is None or b.grid is None:
         raise InputError(
             f"{_both(student, teacher)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}; "
             "ordered lines of unlike length want layout: sequence (or ncl) on both sides"
         )
-    return a, b, b.grid if resize == "linear" else (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))
+    return a, b, (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))
 
 
 @configclass
@@ -315,7 +299,6 @@ class LayoutsConfig(SignalBase):
         specs: tuple[OutputSpec, OutputSpec],
         *,
         pool: Pool = "none",
-        resize: Resize = "average",
     ) -> Bridge:
         """One path of the student joined with one of the teacher.
 
@@ -324,7 +307,7 @@ class LayoutsConfig(SignalBase):
         """
         student = Side.of("student", paths[0], specs[0], self.student_layout)
         teacher = Side.of("teacher", paths[1], specs[1], self.teacher_layout)
-        return Bridge.between(student, teacher, pool=pool, resize=resize)
+        return Bridge.between(student, teacher, pool=pool)
 
 
 @configclass

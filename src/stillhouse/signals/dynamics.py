@@ -21,7 +21,7 @@ from stillhouse.losses.regression import mse
 from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal
 from stillhouse.signals.bridges import standardized
-from stillhouse.signals.features import DISTANCES, Distance, check_resize, check_widths, projector_for
+from stillhouse.signals.features import DISTANCES, Distance, check_widths, projector_for
 from stillhouse.signals.hidden import LayersConfig
 from stillhouse.signals.layer_maps import Pairs, uniform_map
 from stillhouse.signals.projectors import LinearProjector, NoProjector, OrthogonalProjector, project
@@ -65,7 +65,6 @@ class DynamicsConfig(LayersConfig):
     delta_weight: float = Field(default=1.0, ge=0, description="factor of the derivative; one layer has none")
 
     def __post_init__(self) -> None:
-        check_resize(self.pool, self.resize)
         if self.space == "projector" and self.temperature != 1.0:
             raise ValueError("temperature: does nothing in space projector; it is for logits")
         started = isinstance(self.projector, LinearProjector) and self.projector.initialize != "default"
@@ -156,7 +155,7 @@ class DynamicsSignal(Signal, of=DynamicsConfig):
             [k / len(config.teacher_layer_paths) for _, k in pairs],
         )
         self.bridges = [
-            config.bridge(paths, (student, teacher), pool=config.pool, resize=config.resize)
+            config.bridge(paths, (student, teacher), pool=config.pool)
             for paths in zip(config.student_paths, config.teacher_paths)
         ]
         shapes = {

@@ -16,7 +16,7 @@ from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, Resize, standardized
+from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, standardized
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, Projector, project
 
 Distance = Literal["mse", "normalized-mse", "cosine", "smooth-l1"]
@@ -34,8 +34,8 @@ class FeaturesConfig(PlacesConfig):
 
     Outputs are (D), tokens (N, D), maps (D, H, W), or as the layout names them: three axes alone may also be (H, W, D).
     With `pool: mean` every position counts, a class token too; `first` takes the class token alone. With `pool: none`
-    positions are joined one by one: as many on both sides, or grids resized, a leading class token left out (17 tokens are
-    4 x 4 and one), or sequences of unlike length resized. `auto` is `none` where that can be, else `mean`.
+    positions are joined one by one: as many on both sides, or grids averaged to the coarser, less a leading class token (17
+    tokens are 4 x 4 and one), or sequences of unlike length averaged. `auto` is `none` where that can be, else `mean`.
 
     Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
     """
@@ -46,15 +46,9 @@ class FeaturesConfig(PlacesConfig):
         default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
     )
     pool: Pool = Field(default="mean", description="average over positions, or join position by position")
-    resize: Resize = Field(
-        default="average", description="unlike sizes: average both to the coarser, or linear, student's to teacher's"
-    )
     normalize: bool = Field(
         default=True, description="standardize both sides over channels, so the teacher's scale sets no weight"
     )
-
-    def __post_init__(self) -> None:
-        check_resize(self.pool, self.resize)
 
 
 class FeatureSignal(Signal, of=FeaturesConfig):
@@ -68,7 +62,7 @@ class FeatureSignal(Signal, of=FeaturesConfig):
         super().__init__(config.name or f"features:{config.between}", config.weight)
         self.distance, self.normalize = config.distance, config.normalize
         paths = (config.student, config.teacher)
-        self.bridge = config.bridge(paths, (student, teacher), pool=config.pool, resize=config.resize)
+        self.bridge = config.bridge(paths, (student, teacher), pool=config.pool)
         check_widths(self.bridge, (self.bridge.teacher_side.width,), config.normalize, config.distance)
         self.projector = projector_for(self.bridge, config.projector)
 
@@ -109,13 +103,3 @@ def projector_for(bridge: Bridge, projector: Projector) -> nn.Module:
         return projector.build(bridge.student_side.width, bridge.teacher_side.width)
     except InputError as error:
         raise InputError(f"{bridge}: {error}") from None
-
-
-def check_resize(pool: Pool, resize: Resize) -> None:
-    """Refuse a way to resize what is averaged anyway.
-
-    Raises:
-        ValueError: with both.
-    """
-    if resize != "average" and pool in ("mean", "first"):
-        raise ValueError(f"resize: {resize} does nothing with pool {pool}; it is for none and auto")

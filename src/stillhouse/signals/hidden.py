@@ -17,8 +17,8 @@ from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, LayoutsConfig, Pool, Resize, drawn, standardized
-from stillhouse.signals.features import DISTANCES, check_resize, check_widths, projector_for
+from stillhouse.signals.bridges import Bridge, LayoutsConfig, Pool, drawn, standardized
+from stillhouse.signals.features import DISTANCES, check_widths, projector_for
 from stillhouse.signals.layer_maps import MapName, Pairs, layer_blocks, layer_map, layer_paths
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
 
@@ -38,9 +38,6 @@ class LayersConfig(LayoutsConfig):
     teacher: str | tuple[str, ...] = Field(min_length=1, description=PATHS_HELP.format("teacher"))
     teacher_layers: int | None = Field(default=None, gt=0, description=COUNT_HELP.format("teacher"))
     pool: Pool = Field(default="mean", description="average over positions, or join position by position")
-    resize: Resize = Field(
-        default="average", description="unlike sizes: average both to the coarser, or linear, student's to teacher's"
-    )
     normalize: bool = Field(default=True, description="standardize both sides over channels")
 
     @property
@@ -108,7 +105,6 @@ class HiddenConfig(LayersConfig):
     )
 
     def __post_init__(self) -> None:
-        check_resize(self.pool, self.resize)
         for name, word in (("mapping", "explicit"), ("gate_learning_rate", "learned")):
             if getattr(self, name) and self.map != word:
                 raise ValueError(f"{name}: does nothing under map {self.map!r}; leave it out, or take {word!r}")
@@ -286,10 +282,7 @@ def _bridges(
     student_path: str, teacher_paths: tuple[str, ...], config: HiddenConfig, student: OutputSpec, teacher: OutputSpec
 ) -> list[Bridge]:
     """One bridge for each layer of the teacher's block, all of one shape."""
-    found = [
-        config.bridge((student_path, path), (student, teacher), pool=config.pool, resize=config.resize)
-        for path in teacher_paths
-    ]
+    found = [config.bridge((student_path, path), (student, teacher), pool=config.pool) for path in teacher_paths]
     shapes = {(bridge.size, bridge.teacher_side.width, bridge.teacher_side.positions) for bridge in found}
     if len(shapes) > 1:
         listed = ", ".join(f"{bridge.teacher_side.path} {bridge.teacher_side.shape}" for bridge in found)

@@ -46,11 +46,6 @@ class RelationLoss:
         """0-d, or (R,); what is drawn is drawn by the step, so that a resume draws alike."""
         return type(self).function(student, teacher, **options(self, "projector"))
 
-    @property
-    def fewest(self) -> int:
-        """Rows that it needs."""
-        return self.least
-
     def sees_directions_alone(self) -> bool:
         """Whether rows of one channel mean nothing to it."""
         return self.directions
@@ -100,12 +95,6 @@ class SimilarityPreserving(RelationLoss):
 
     function = staticmethod(similarity_preserving)
     kind: Literal["similarity-preserving"] = "similarity-preserving"
-    center: bool = Field(default=True, description="take the batch mean off first; published without")
-
-    @property
-    def fewest(self) -> int:
-        """Two centered rows are opposite, whatever they were."""
-        return 3 if self.center else 2
 
 
 @configclass
@@ -153,15 +142,8 @@ class CKA(RelationLoss):
     """Whole arrangements (centered kernel alignment); `kernel-alignment` is the formula without centering."""
 
     function = staticmethod(cka_loss)
+    least = 4  # the unbiased products divide by R - 3
     kind: Literal["cka"] = "cka"
-    debiased: bool = Field(
-        default=True, description="unbiased products; without, small batches of wide features look alike"
-    )
-
-    @property
-    def fewest(self) -> int:
-        """The unbiased products divide by R - 3."""
-        return 4 if self.debiased else 3
 
 
 @configclass
@@ -252,7 +234,7 @@ class RelationSignal(Signal, of=RelationsConfig):
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """0-d relation of the batch; 0 for a last batch that is too small."""
         student, teacher = self._rows(student_out, teacher_out, progress.step)
-        if len(student) < self.relation.fewest and self.seen:
+        if len(student) < self.relation.least and self.seen:
             self.skipped += 1
             return student.sum() * 0.0  # with a graph, since it may be the only term
         value = self.relation(self.projector(student), teacher, progress.step).mean()
