@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed.metrics import neighbourhood
 from stillhouse.families.embed.metrics.neighbourhood import (
+    debiased_cka,
     figures_of,
     kept_neighbors,
     nearest_neighbors,
@@ -124,6 +125,24 @@ def test_neighbours_of_wide_rows_are_exact():
     x = np.random.default_rng(0).normal(size=(200, 100)) + 50
     expected = np.argsort(cdist(x, x) + np.diag(np.full(200, np.inf)), axis=1)[:, :8]
     np.testing.assert_array_equal(nearest_neighbors(x, 8, metric="euclidean"), expected)
+
+
+def test_debiased_cka_is_the_estimate_on_gram_matrices():
+    """The form without Gram matrices against the definition, and unrelated wide data near 0 where plain CKA is near 1."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 400)), rng.normal(size=(50, 5))
+
+    def hsic(a, b):
+        k, m = a @ a.T, b @ b.T
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(m, 0)
+        n, one = len(a), np.ones(len(a))
+        trace, both = np.trace(k @ m), (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+        return (trace + both - 2 / (n - 2) * one @ k @ m @ one) / (n * (n - 3))
+
+    mixed = x[:, :5] + y + 2.0  # the shift must not matter
+    assert debiased_cka(x, mixed) == pytest.approx(hsic(x, mixed) / np.sqrt(hsic(x, x) * hsic(mixed, mixed)), abs=1e-10)
+    assert abs(debiased_cka(x, y)) < 0.1
 
 
 def test_a_collapsed_student_is_told_from_a_good_one():
