@@ -11,7 +11,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.embed.metrics import neighbourhood
 from stillhouse.families.embed.metrics.neighbourhood import (
     debiased_cka,
-    effective_rank,
     figures_of,
     kept_neighbors,
     nearest_neighbors,
@@ -74,30 +73,6 @@ def test_the_identity_is_perfect():
     assert said["label_1nn"] == said["label_1nn_teacher"]
 
 
-def test_an_exactly_embedded_teacher_is_matched():
-    """T4: teacher = z Q^T with orthonormal Q has the distances of z, whatever the axes."""
-    rng = np.random.default_rng(0)
-    z, q = rng.normal(size=(200, 5)), np.linalg.qr(rng.normal(size=(64, 5)))[0]
-    said = judge(z @ q.T, z, metric="euclidean")
-    assert said["knn_overlap@10"] == 1.0
-    assert said["trustworthiness"] == 1.0
-    assert said["cka"] == pytest.approx(1.0)
-
-
-def test_a_random_embedding_is_at_chance():
-    """T8: overlap k / (n - 1), trustworthiness about 1/2, everything else about 0."""
-    rng = np.random.default_rng(0)
-    said = judge(rng.normal(size=(800, 20)), rng.normal(size=(800, 5)), labels=np.arange(800) % 4)
-    assert said["knn_overlap@10"] == pytest.approx(said["knn_chance@10"], abs=0.005)
-    assert said["knn_chance@10"] == 10 / 799
-    assert said["trustworthiness"] == pytest.approx(0.5, abs=0.02)
-    assert said["trustworthiness"] == pytest.approx(said["trustworthiness_chance"], abs=0.02)
-    for name in ("spearman", "cka"):
-        assert abs(said[name]) < 0.03
-    assert said["triplet_accuracy"] == pytest.approx(0.5, abs=0.02)
-    assert said["label_1nn"] == pytest.approx(said["label_chance"], abs=0.06)
-
-
 def test_global_figures_over_all_pairs_are_scipys():
     """With few rows nothing is sampled, so the numbers are exact."""
     teacher, student = related(n=80)
@@ -110,14 +85,6 @@ def test_global_figures_over_all_pairs_are_scipys():
     assert said["stress"] == pytest.approx(stress, abs=1e-6)
 
 
-def test_scale_and_rotation_of_the_student_change_nothing():
-    """Raw stress and coordinate-wise comparisons are cheated by a scale and broken by a rotation."""
-    teacher, student = related()
-    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(4, 4)))[0]
-    one, two = judge(teacher, student), judge(teacher, 7.0 * student @ turn + 3.0)
-    assert one == pytest.approx(two, abs=1e-9)
-
-
 def test_chunks_and_seeds_change_nothing_that_is_exact(monkeypatch):
     """A chunk border that drops or doubles a row would show here."""
     teacher, student = related()
@@ -127,13 +94,6 @@ def test_chunks_and_seeds_change_nothing_that_is_exact(monkeypatch):
     other = judge(teacher, student, labels=np.arange(300) % 7, seed=5)
     for name in ("trustworthiness", "knn_overlap@10", "label_1nn", "hubness", "cka"):
         assert other[name] == pytest.approx(whole[name], abs=1e-12)
-
-
-def test_neighbours_of_wide_rows_are_exact():
-    """Wide Euclidean rows go through the Gram form, which loses digits."""
-    x = np.random.default_rng(0).normal(size=(200, 100)) + 50
-    expected = np.argsort(cdist(x, x) + np.diag(np.full(200, np.inf)), axis=1)[:, :8]
-    np.testing.assert_array_equal(nearest_neighbors(x, 8, metric="euclidean"), expected)
 
 
 def test_debiased_cka_is_the_estimate_on_gram_matrices():
@@ -164,23 +124,6 @@ def test_a_collapsed_student_is_told_from_a_good_one():
     assert said["triplet_accuracy"] == 0.5
     assert said["knn_overlap@10"] < 0.06
     assert all(np.isfinite(value) for value in said.values())
-
-
-def test_effective_rank_counts_axes():
-    """A student that uses three of five axes says three."""
-    x = np.random.default_rng(0).normal(size=(4000, 5))
-    x[:, 3:] = 0
-    assert effective_rank(x) == pytest.approx(3.0, abs=0.01)
-
-
-def test_a_hub_shows():
-    """One row in the middle of a sphere is everyone's neighbour."""
-    x = np.random.default_rng(0).normal(size=(200, 50))
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    x[0] = 0
-    said = judge(x[1:], np.arange(199.0)[:, None])
-    assert abs(said["hubness"]) < 1.0
-    assert judge(x, x, metric="euclidean")["hubness"] > said["hubness_teacher"] + 1
 
 
 def test_bad_input_is_named():
@@ -216,20 +159,3 @@ def test_row_spearman_is_scipys(metric, monkeypatch):
     others = ~np.eye(80, dtype=bool)
     expected = [spearmanr(far[i][others[i]], near[i][others[i]]).statistic for i in range(80)]
     np.testing.assert_allclose(said, expected, atol=1e-12)
-
-
-def test_the_mean_overlap_is_judges():
-    """Two ways to one number."""
-    teacher, student = related(120)
-    said = figures_of(teacher, student).items["knn_overlap"]
-    assert said.mean() == pytest.approx(judge(teacher, student)["knn_overlap@10"])
-
-
-def test_the_best_and_a_collapsed_student():
-    """A student that says nothing must not score by the order of the rows."""
-    teacher, _ = related(80)
-    unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True)
-    best = figures_of(teacher, unit).items
-    assert best["knn_overlap"].min() == 1
-    assert best["row_spearman"] == pytest.approx(1)
-    assert np.abs(figures_of(teacher, np.zeros((80, 3))).items["row_spearman"]).max() == 0

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import fields
 
 import numpy as np
@@ -79,13 +78,6 @@ def test_rows_without_a_label_are_said_to_have_none(tmp_path):
     assert stored(path.read_text(encoding="utf-8"))["labels"] == [["a", 56], ["no label", 4]]
 
 
-@pytest.mark.parametrize("numbers", [np.arange(59), np.zeros(60, int), np.arange(60) - 1, np.arange(60) / 2])
-def test_numbers_that_are_no_rows_of_a_file_are_refused(tmp_path, numbers):
-    codes, _ = made()
-    with pytest.raises(InputError, match="numbers: expected 60 different whole numbers"):
-        explorer(tmp_path / "p.html", codes, numbers=numbers)
-
-
 def test_the_page_asks_for_nothing_from_outside(tmp_path):
     """A page that loads a library from somewhere is blank on the day it matters, and tells somebody who reads what."""
     codes, sides = made()
@@ -106,16 +98,6 @@ def test_any_text_is_data_and_stays_what_it_is(tmp_path):
     assert stored(page)["texts"] == [text.replace("\ud83d", "?") for text in NASTY]
     assert html.escape(NASTY[0]) in page
     assert "<b>bold" not in page
-
-
-def test_twenty_thousand_rows_stay_small(tmp_path):
-    """Numbers written as JSON would be three times as much."""
-    rng = np.random.default_rng(0)
-    neighbours = rng.integers(20_000, size=(20_000, 10))
-    path = explorer(
-        tmp_path / "p.html", rng.normal(size=(20_000, 5)), teacher_neighbours=neighbours, student_neighbours=neighbours
-    )
-    assert path.stat().st_size < 20_000 * (5 + 2 * 10) * 4 * 1.34 + 40_000
 
 
 def test_metrics_and_axes_are_said(tmp_path):
@@ -153,11 +135,6 @@ def test_bad_input_is_named(tmp_path, change, words):
     with pytest.raises(InputError, match=words):
         explorer(tmp_path / "p.html", **{"codes": codes, **sides, **change})
     assert not (tmp_path / "p.html").exists()
-
-
-def test_no_torch_is_imported():
-    code = "import sys; sys.modules['torch'] = None; import stillhouse.families.embed.explore_page"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # ------------------------------------------------------------------------------------------------- in a real browser
