@@ -1,7 +1,9 @@
 """Vectors on disk: every format gives the same rows, only these are read, nothing damaged passes, no row on two sides."""
 
+import os
 import pickle
 import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
 from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
 N, D = 50, 6
@@ -61,6 +64,16 @@ def test_every_format_gives_the_same_rows(tmp_path, values, name):
     assert store.scan.sha256 == open_vectors(tmp_path / "reference.npy").scan.sha256
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(tmp_path, values, dtype):
+    """numpy has no bfloat16: its bits read as float16 are other numbers."""
+    half = torch.from_numpy(values).to(dtype)
+    save_file({"v": half}, tmp_path / "half.safetensors")
+    torch.save(half, tmp_path / "half.pt")
+    for name in ("half.safetensors", "half.pt"):
+        np.testing.assert_array_equal(open_vectors(tmp_path / name).read([5, 2]), half.float().numpy()[[5, 2]])
+
+
 def test_a_key_chooses_and_a_missing_one_is_told(tmp_path, values):
     """With two arrays that can be vectors nothing is guessed."""
     np.savez(tmp_path / "two.npz", a=values, b=values + 1, names=np.array(["x"] * N))
@@ -74,6 +87,18 @@ def test_a_key_chooses_and_a_missing_one_is_told(tmp_path, values):
     np.save(tmp_path / "x.npy", values)
     with pytest.raises(InputError, match="one array without a name"):
         open_vectors(tmp_path / "x.npy", key="a")
+
+
+def test_rows_out_of_range_are_refused(tmp_path, values):
+    """-1 would be the last row to numpy, and a mask would be rows 0 and 1."""
+    np.save(tmp_path / "x.npy", values)
+    store = open_vectors(tmp_path / "x.npy")
+    for rows in ([-1], [N], np.ones(N, bool), [0.5], [[1]]):
+        with pytest.raises(InputError, match="rows: expected"):
+            store.read(rows)
+    assert store.read([]).shape == (0, D)
+    with pytest.raises(InputError, match="size: expected at least 1"):
+        next(store.chunks(0))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +163,16 @@ def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path, values, name):
         store.read([0])
 
 
+def test_a_file_that_was_rewritten_is_noticed(tmp_path, values):
+    """Same size, other vectors: half of a batch would come from each."""
+    np.save(tmp_path / "x.npy", values)
+    store = open_vectors(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", values + 1)
+    os.utime(tmp_path / "x.npy", ns=(1, 1))
+    with pytest.raises(InputError, match="changed since"):
+        store.read([0])
+
+
 def test_pickles_are_refused(tmp_path):
     """Reading one runs what it says."""
     for name in ("x.pt", "x.pkl", "x.npy"):
@@ -151,6 +186,17 @@ def test_pickles_are_refused(tmp_path):
 
 class Unsafe:
     """Something that only a pickle can hold."""
+
+
+def test_unknown_places_are_told(tmp_path):
+    """What is there, and what could be."""
+    (tmp_path / "x.csv").write_text("1,2")
+    with pytest.raises(InputError, match=r"expected \.npy, .*got '\.csv'"):
+        open_vectors(tmp_path / "x.csv")
+    with pytest.raises(InputError, match="got nothing there"):
+        open_vectors(tmp_path / "nothing.npy")
+    with pytest.raises(InputError, match="expected a finished capture"):
+        open_vectors(tmp_path)
 
 
 def test_ragged_and_missing_parquet_rows_are_named(tmp_path):
@@ -220,6 +266,29 @@ def test_equal_texts_and_chains_stay_together(tmp_path, values):
     np.testing.assert_array_equal(data.labels(rows), rows % 3)
 
 
+def test_zero_rows_are_left_out_and_counted(tmp_path, values):
+    """They have no direction: cosine to anything is undefined."""
+    values[[3, 8]] = 0
+    np.save(tmp_path / "x.npy", values)
+    data = config(tmp_path / "x.npy").build()
+    assert data.zero_rows == 2
+    assert not {3, 8} & set(np.concatenate([data.train, data.validation, data.test]).tolist())
+    np.save(tmp_path / "zero.npy", values * 0)
+    with pytest.raises(InputError, match=r"got 0 different ones .50 zero"):
+        config(tmp_path / "zero.npy").build()
+
+
+def test_limits_are_nested_and_too_few_rows_are_told(tmp_path, values):
+    """More data must mean the same data and more."""
+    np.save(tmp_path / "x.npy", values)
+    few, more = (config(tmp_path / "x.npy", train_limit=n).build().train for n in (5, 20))
+    assert (len(few), len(more)) == (5, 20)
+    assert set(few) < set(more)
+    np.save(tmp_path / "two.npy", values[:2])
+    with pytest.raises(InputError, match="expected rows for training, validation and test, got 2 different"):
+        config(tmp_path / "two.npy").build()
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".pt", ".safetensors", ".npz"])
 def test_texts_and_labels_lie_in_the_same_file(tmp_path, values, suffix):
     """Row by row, whatever the format."""
@@ -241,3 +310,30 @@ def test_texts_and_labels_lie_in_the_same_file(tmp_path, values, suffix):
         config(path, labels_key="nope").build()
     with pytest.raises(InputError, match="expected"):
         config(path, labels_key="v" if suffix != ".pt" else "embeddings").build()
+
+
+def test_another_number_of_texts_is_an_error(tmp_path, values):
+    """Shifted by one, every hover text would be a neighbour's."""
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(InputError, match=r"texts: expected one for each of the 50 vectors .*got 49"):
+        open_vectors(tmp_path / "x.npy", texts=["a"] * 49)
+    with pytest.raises(InputError, match="labels: expected one for each"):
+        open_vectors(tmp_path / "x.npy", labels=[1])
+    with pytest.raises(InputError, match="labels: expected whole numbers or strings"):
+        open_vectors(tmp_path / "x.npy", labels=np.zeros(N))
+    with pytest.raises(InputError, match="holds vectors only"):
+        config(tmp_path / "x.npy", texts_key="t").build()
+
+
+def test_configuration_faults_are_told_at_once():
+    """Before any file is opened."""
+    with pytest.raises(ConfigError, match=r"validation_fraction \+ test_fraction: expected below 1, got 1.2"):
+        parse(VectorsConfig, {"path": "x.npy", "validation_fraction": 0.7, "test_fraction": 0.5})
+    with pytest.raises(ConfigError, match="texts_key, texts_file: expected one of them"):
+        parse(VectorsConfig, {"path": "x.npy", "texts_key": "t", "texts_file": "t.txt"})
+
+
+def test_reading_a_configuration_needs_no_torch():
+    """`stillhouse --help` must not wait for it."""
+    code = "import sys, stillhouse.families.embed.data.vectors as v; v.VectorsConfig(path='x'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

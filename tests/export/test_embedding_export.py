@@ -17,7 +17,7 @@ from stillhouse.core.exports import ExportChoices
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx
-from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder, gelu
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
 
@@ -85,6 +85,63 @@ def test_numpy_torch_and_onnx_say_the_same(tmp_path, levels, output, normalize):
         assert codes.dtype == np.float32
         np.testing.assert_allclose(codes, expected, rtol=0, atol=1e-5)
         np.testing.assert_allclose(said, codes, rtol=0, atol=1e-5)
+
+
+def test_the_onnx_graph_takes_any_number_of_rows_and_passes_the_checker(tmp_path):
+    """An exporter that saw two rows may fix the number at two."""
+    import onnx
+
+    model = onnx.load(str(export_embedder(saved(tmp_path / "in"), tmp_path / "out") / "model.onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version >= 17
+    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == ["rows", D]
+    assert [d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == ["rows", 5]
+
+
+def test_a_zero_row_is_defined_everywhere_and_the_same(tmp_path):
+    """0 / 0 would be NaN in one runtime and 0 in another."""
+    import onnxruntime
+
+    folder = export_embedder(saved(tmp_path / "in"), tmp_path / "out")
+    zero = np.zeros((1, D), np.float32)
+    codes = NumpyEmbedder.load(folder).encode(zero)
+    (said,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"vectors": zero})
+    assert np.isfinite(codes).all()
+    np.testing.assert_allclose(said, codes, atol=1e-5)
+
+
+def test_levels_are_prefixes(tmp_path):
+    """The first five numbers alone must be those of the long code."""
+    embedder = NumpyEmbedder.load(saved(tmp_path / "in", (5, 25, 125), "sphere"))
+    x = vectors(9)
+    for level, wide in ((1, 5), (2, 30), (3, 155)):
+        assert np.array_equal(embedder.encode(x, level=level), embedder.encode(x)[:, :wide])
+    with pytest.raises(InputError, match="level: expected 1 to 3, got 4"):
+        embedder.encode(x, level=4)
+
+
+def test_other_float_types_and_memory_maps_are_taken(tmp_path):
+    """A file of float16 vectors must not fail, nor be held in memory twice."""
+    embedder = NumpyEmbedder.load(saved(tmp_path / "in"))
+    x = vectors(10)
+    np.save(tmp_path / "x.npy", x.astype(np.float16))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert np.array_equal(embedder.encode(mapped), embedder.encode(x.astype(np.float16).astype(np.float32)))
+    assert np.array_equal(embedder.encode(x.astype(np.float64)), embedder.encode(x))
+
+
+def test_the_input_is_left_as_it_is(tmp_path):
+    """Normalization in place would spoil the caller's vectors (64 rows: nothing is padded)."""
+    x = vectors(64)
+    before = x.copy()
+    NumpyEmbedder.load(saved(tmp_path / "in")).encode(x)
+    assert np.array_equal(x, before)
+
+
+def test_gelu_is_torchs():
+    """The tanh form, not the exact one: they differ in the third digit."""
+    x = np.linspace(-6, 6, 101, dtype=np.float32)
+    np.testing.assert_allclose(gelu(x), F.gelu(torch.tensor(x), approximate="tanh").numpy(), atol=1e-6)
 
 
 def bad_rows():
@@ -164,6 +221,40 @@ def test_the_exported_folder_works_with_numpy_alone(tmp_path):
     run = f"sys.argv = ['embedder.py', 'x.npy', 'codes.npy']\nrunpy.run_path({str(folder / 'embedder.py')!r}, run_name='__main__')"
     subprocess.run([sys.executable, "-c", block + run], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ""})
     assert np.array_equal(np.load(tmp_path / "codes.npy"), NumpyEmbedder.load(folder).encode(x))
+
+
+def test_the_readme_of_the_folder_runs(tmp_path):
+    """An example that does not run is worse than none."""
+    folder = export_embedder(saved(tmp_path / "in", (5, 25)), tmp_path / "out")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = [sys.executable, "-c", code + "\nassert codes.shape == (2, 30)"]
+    subprocess.run(done, cwd=folder, check=True, env={**os.environ, "PYTHONPATH": ""})
+
+
+def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
+    """A half-written folder that looks like an export is found by somebody."""
+    from stillhouse.families.embed.export import embedding
+
+    folder = saved(tmp_path / "in")
+    monkeypatch.setattr(embedding, "_write_onnx", lambda folder, path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_embedder(folder, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    out = export_embedder(folder, tmp_path / "out", onnx=False)
+    assert sorted(p.name for p in out.iterdir()) == ["README.md", "card.json", "embedder.py", "student.safetensors"]
+    assert "model.onnx" not in (out / "README.md").read_text()
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        export_embedder(folder, out)
+    (tmp_path / "empty").mkdir()
+    assert export_embedder(folder, tmp_path / "empty", onnx=False).is_dir()
+
+
+def test_an_onnx_file_that_says_something_else_is_not_exported(tmp_path, monkeypatch):
+    """The comparison at export must be able to fail."""
+    monkeypatch.setattr(EmbeddingStudent, "_codes", lambda self, x: x[:, :5] + self.mean[:5])
+    with pytest.raises(InputError, match="expected the codes of numpy within 1e-05"):
+        export_embedder(saved(tmp_path / "in"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("output", ["euclidean", "sphere", "tanh"])

@@ -1,5 +1,7 @@
 """Spike units and ternary weights: hard forward, a gradient for every parameter, and a density that goes where it is told."""
 
+import copy
+
 import pytest
 import torch
 from scipy.stats import norm
@@ -39,6 +41,23 @@ def test_values_and_gradients_of_a_ternary_unit(x, expected):
     assert gradients(unit(), x) == pytest.approx(expected, abs=1e-5)
 
 
+def test_counts_have_unit_slope_inside_and_none_beyond():
+    """Counts of D levels with amplitude = threshold are a rounding: straight through from 1 to D, clipped after D + 1."""
+    for x, (value, slope) in {1.5: (1.0, 1.0), 2.5: (2.0, 1.0), 3.5: (3.0, 0.5), 4.5: (3.0, 0.0)}.items():
+        y, dx, _, _ = gradients(unit(1.0, 1.0, levels=3), x)
+        assert (y, dx) == pytest.approx((value, slope), abs=1e-5)
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_windows_have_the_area_of_the_steps(levels):
+    """A window of another area scales every gradient; the integral of dy/dx must be the largest value, A * D."""
+    made, steps = SpikeUnit(1, levels=levels), 20001
+    x = torch.linspace(0, 12, steps).unsqueeze(1).requires_grad_()
+    made(x).sum().backward()
+    area = x.grad.sum().item() * 12 / (steps - 1)
+    assert area == pytest.approx(levels * made.amplitude.item(), rel=1e-2)
+
+
 def test_the_start_hits_the_density_on_normal_inputs():
     """Gaussian quantile: 0.3 of a normal lies beyond 1.036; the amplitude is the mean of what fires."""
     made = SpikeUnit(4, density=0.3)
@@ -48,6 +67,20 @@ def test_the_start_hits_the_density_on_normal_inputs():
     torch.manual_seed(0)
     made(torch.randn(20000, 4))
     assert made.rate.tolist() == pytest.approx([0.3] * 4, abs=0.015)
+
+
+def test_one_sided_units_are_silent_below_zero():
+    """Spikes for relu^2 must not fire at what relu^2 cuts off."""
+    made = unit(signed=False, levels=2)
+    assert made(torch.tensor([[-5.0], [0.5], [1.5], [9.0]])).flatten().tolist() == [0.0, 0.0, 2.0, 4.0]
+    x = torch.linspace(-5, 12, 17001).unsqueeze(1).requires_grad_()
+    made(x).sum().backward()
+    assert (
+        x.grad[x < 0].abs().max() == 0
+    )  # nor may it learn there: its weights would be pushed by units that said nothing
+    assert x.grad.sum().item() / 1000 == pytest.approx(4.0, rel=1e-2)
+    made.share.zero_()
+    assert made(torch.tensor([[-5.0], [3.0]])).flatten().tolist() == [0.0, 9.0]
 
 
 @pytest.mark.parametrize("start", [0.02, 8.0])
@@ -65,6 +98,14 @@ def test_the_regularizer_moves_the_density_to_its_target(start):
     assert made.rate.item() == pytest.approx(0.25, abs=0.03)
 
 
+def test_silent_channels_cost_beside_the_mean():
+    """A floor that adds nothing leaves dead channels dead."""
+    made = unit(1.6, density=0.5)
+    made(torch.randn(1000, 1))
+    assert made.penalty(0.4).item() - made.penalty(0.0).item() > 0.01
+    assert made.penalty(0.0).item() > 0.05
+
+
 def test_fitted_thresholds_fire_at_the_density_of_their_own_inputs():
     """Thresholds made for unit inputs never fire at inputs a hundred times smaller."""
     torch.manual_seed(0)
@@ -79,6 +120,12 @@ def test_fitted_thresholds_fire_at_the_density_of_their_own_inputs():
         made.fit(torch.zeros(0, 3))
 
 
+def test_a_token_spikes_alone_as_in_company():
+    """Thresholds from batch or sequence statistics, as the public design has them, change with what comes later."""
+    made, x = SpikeUnit(8), torch.randn(3, 10, 8)
+    torch.testing.assert_close(made(x)[1, 4], made(x[1, 4]), atol=0, rtol=0)
+
+
 def test_the_ramp_goes_from_dense_to_spikes():
     """Share 0 is the input, share 1 only multiples of the amplitude, and a half lies between."""
     made, x = unit(), torch.tensor([[0.5], [1.5]])
@@ -87,6 +134,19 @@ def test_the_ramp_goes_from_dense_to_spikes():
         made.share.fill_(share)
         values.append(made(x).flatten().tolist())
     assert values == [[0.5, 1.5], pytest.approx([0.25, 1.75]), [0.0, 2.0]]
+
+
+def test_nan_is_not_turned_into_silence():
+    """NaN > threshold is false: a broken network would go on with zeros."""
+    for levels in (1, 3):
+        assert SpikeUnit(1, levels=levels)(torch.tensor([[float("nan")]])).isnan().all()
+
+
+def test_a_used_unit_can_be_copied():
+    """The rate of the last pass is no leaf, and deepcopy (averages of weights) refuses those."""
+    made = SpikeUnit(2)
+    made(torch.randn(4, 2))
+    assert copy.deepcopy(made).rate is None
 
 
 def test_ternary_codes_follow_the_mean():

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.state_space import S4D
-from stillhouse.layers.state_space.kernel import one_sided_kernel
+from stillhouse.layers.state_space.kernel import one_sided_kernel, powers
 
 LENGTHS = [1, 7, 512, 2048]
 
@@ -157,6 +157,23 @@ def test_no_tensor_of_the_vandermonde_size_is_made():
     assert seen.numel <= 2 * max(channels * modes * (math.isqrt(length) + 1), 2 * channels * length)
 
 
+def test_powers_of_a_pole_on_the_circle_stay_on_it():
+    """exp(l log pole) in float32 loses the phase: pi times 100 000 has no digits left after the point's third."""
+    pole = torch.tensor([[torch.exp(torch.tensor(3.0j))]])
+    many = pole.to(torch.complex128) ** 100_000
+    assert (powers(pole, torch.tensor([100_000])).flatten() - many.flatten()).abs().item() < 1e-6
+
+
+def test_extreme_decay_is_no_nan():
+    """A mode that dies within a sample underflows; its logarithm would poison every output."""
+    s4d = layer()
+    s4d.log_decay.data.fill_(8.0)
+    y = s4d(noise(1, 12, 3))
+    y.abs().sum().backward()
+    assert torch.isfinite(y).all()
+    assert all(torch.isfinite(p.grad).all() for p in s4d.parameters())
+
+
 @pytest.mark.parametrize(
     ("u", "words"),
     [
@@ -170,3 +187,18 @@ def test_wrong_inputs_are_named(u, words):
     """A real input would be promoted and lose its imaginary part without a word."""
     with pytest.raises(InputError, match=words):
         layer()(u)
+
+
+def test_a_bidirectional_layer_has_no_state():
+    """Streaming its causal half would give another network."""
+    with pytest.raises(InputError, match="look_ahead, got a bidirectional one"):
+        layer(look_ahead=None).initial(1)
+    with pytest.raises(InputError, match="backward kernel"):
+        layer().kernel(4, later=True)
+
+
+def test_nan_in_nan_out():
+    """The loop stops on NaN; a layer that hides one trains on."""
+    u = noise(1, 8, 3)
+    u[0, 3, 0] = complex("nan")
+    assert layer()(u)[..., 0].isnan().any()

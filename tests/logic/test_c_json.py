@@ -7,7 +7,9 @@ import pytest
 from conftest_logic import random_set
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import hash_of
 from stillhouse.logic import c
+from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.json_file import read_json, write_json
 from stillhouse.logic.machine import Machine
 
@@ -47,6 +49,26 @@ def test_c_of_every_shape(tmp_path, clauses, failures, outputs, levels):
     np.testing.assert_array_equal(classes, scores.argmax(1))
 
 
+def test_c_of_a_deep_machine(tmp_path, deep_machine):
+    (tmp_path / "deep.c").write_text(c.c_text(deep_machine))
+    images = images_of(deep_machine, 1000)
+    classes, scores = c.answers(tmp_path / "deep.c", images)
+    expected = deep_machine.scores(images, definition=True)
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(classes, expected.argmax(1))
+    assert len(np.unique(expected, axis=0)) > 10
+
+
+def test_c_without_clauses_answers_with_the_bias(tmp_path):
+    none = ClauseSet.of([], bits=4, capacity=[], votes=np.zeros((0, 3)), bias=[1, 5, 2])
+    (tmp_path / "a.c").write_text(
+        c.c_text(Machine((1, 2, 2), np.array([0.5], np.float32), (none,), (), ("a", "b", "c")))
+    )
+    classes, scores = c.answers(tmp_path / "a.c", np.zeros((2, 1, 2, 2), np.uint8))
+    assert classes.tolist() == [1, 1]
+    assert scores.tolist() == [[1, 5, 2]] * 2
+
+
 def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
     for machine in (flat_machine(), deep_machine):
         write_json(machine, tmp_path / "a.json")
@@ -54,6 +76,13 @@ def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
         again = read_json(tmp_path / "a.json")
         np.testing.assert_array_equal(again.scores(images, definition=True), machine.scores(images, definition=True))
         assert (again.class_names, again.scale) == (machine.class_names, machine.scale)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}', '{"format": "stillhouse clauses", "version": 2}'])
+def test_json_of_another_kind_is_an_error(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match="expected"):
+        read_json(tmp_path / "a.json")
 
 
 def test_json_with_another_number_is_an_error(tmp_path):
@@ -65,6 +94,22 @@ def test_json_with_another_number_is_an_error(tmp_path):
     for changed in (good, {key: value for key, value in good.items() if key != "seal"}):
         (tmp_path / "a.json").write_text(json.dumps(changed))
         with pytest.raises(InputError, match="was changed after it was written"):
+            read_json(tmp_path / "a.json")
+
+
+def test_json_with_parts_that_do_not_fit_is_an_error(tmp_path):
+    write_json(flat_machine(), tmp_path / "a.json")
+    good = json.loads((tmp_path / "a.json").read_text())
+    for change in (
+        {"layers": []},
+        {"class_names": ["one"]},
+        {"edges": ["x"]},
+        {"layers": [{"rules": [[0]]}]},
+        {"joins": [1]},
+    ):
+        content = {key: value for key, value in {**good, **change}.items() if key != "seal"}
+        (tmp_path / "a.json").write_text(json.dumps({**content, "seal": hash_of(content)}))
+        with pytest.raises(InputError, match="expected"):
             read_json(tmp_path / "a.json")
 
 

@@ -1,5 +1,7 @@
 """Scores against hand counts, costs against counts that are known."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,31 @@ def test_scores_equal_independent_ones():
     assert found["agreement"] == (p.argmax(1) == told.argmax(1)).mean()
 
 
+def test_a_sure_mistake_costs_a_finite_amount():
+    """log 0 would make the whole mean infinite."""
+    assert np.isfinite(evaluate(np.array([[1.0, 0.0]]), np.array([1]), None)["nll"])
+
+
+def test_nan_predictions_are_an_error():
+    """argmax of NaN is 0: a broken model would score as a constant one."""
+    with pytest.raises(InputError, match="1 of 2 samples"):
+        evaluate(np.array([[np.nan, 1.0], [0.5, 0.5]]), np.array([0, 1]), None)
+
+
+def test_a_broken_teacher_agrees_with_nobody():
+    """argmax of NaN is 0 here too: agreement would be the share of samples that the student calls 0."""
+    with pytest.raises(InputError, match="teacher's predictions of 1 of 2 samples"):
+        evaluate(FAIR, np.array([0, 1]), np.array([[np.nan, 1.0], [0.4, 0.6]]))
+
+
+@pytest.mark.parametrize("score", [accuracy, nll, expected_calibration_error])
+@pytest.mark.parametrize("labels", [[0, -1], [0, 2], [0.0, 1.0]])
+def test_labels_that_are_no_classes_are_refused(score, labels):
+    """Label -1 (often: not labelled) would be read as the last class."""
+    with pytest.raises(InputError, match="labels: expected whole numbers from 0 to 1, got"):
+        score(FAIR, np.array(labels))
+
+
 @pytest.mark.parametrize("score", [accuracy, nll, expected_calibration_error])
 def test_logits_are_not_taken_for_probabilities(score):
     """Their accuracy is right, their "likelihood" is below zero, and ECE would quietly put them through a softmax."""
@@ -48,12 +75,24 @@ def test_a_rounding_above_one_does_not_change_the_calibration():
     assert expected_calibration_error(p, y) == pytest.approx(0.05)
 
 
+def test_bins_are_used():
+    """One bin compares the two means: 0.75 confident, half right."""
+    assert expected_calibration_error(FAIR, np.array([0, 0]), bins=1) == pytest.approx(0.25)
+    assert expected_calibration_error(FAIR, np.array([0, 0]), bins=10) == pytest.approx((0.1 + 0.6) / 2)
+
+
 def test_no_samples_are_an_error():
     """The mean of nothing is NaN, and NaN becomes null in the record."""
     with pytest.raises(InputError, match="at least one sample"):
         evaluate(np.zeros((0, 2)), np.zeros(0, dtype=int), None)
     with pytest.raises(InputError, match=r"teacher probabilities: expected shape \(2, 2\), got \(1, 2\)"):
         agreement(FAIR, FAIR[:1])
+
+
+def test_shapes_are_printed():
+    """Expected and got."""
+    with pytest.raises(InputError, match=r"\(2, 2\) and \(3,\)"):
+        evaluate(np.ones((2, 2)), np.zeros(3, dtype=int), None)
 
 
 def test_costs_are_counted_and_timed(tmp_path):
@@ -93,6 +132,21 @@ def test_measuring_leaves_modes_and_random_numbers_alone(tmp_path):
         measure_cost(module, lambda count: torch.rand(count, 1, 2, 2), tmp_path / "missing")
 
 
+def test_a_slow_network_is_not_measured_for_ever(monkeypatch):
+    """Two calls where the budget holds no more: eight of each size of a large teacher take minutes."""
+    calls = []
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            calls.append(len(x))
+            time.sleep(0.1)
+            return x
+
+    monkeypatch.setattr("stillhouse.metrics.cost.BUDGET_SECONDS", 0.1)
+    assert fastest_ms(Slow(), lambda count: torch.zeros(count, 1), 3, timer=time.perf_counter) >= 100
+    assert calls == [3, 3]
+
+
 @pytest.mark.parametrize("calm", [1, 2, 10])
 def test_another_program_does_not_move_a_time(calm, monkeypatch):
     """A network of 2 ms, of whose calls one in `calm` is not stopped for 30: the mean says 2 to 29, the median 2 or 32."""
@@ -107,6 +161,17 @@ def test_another_program_does_not_move_a_time(calm, monkeypatch):
 
     found = fastest_ms(Stopped(), lambda count: torch.zeros(count, 1), timer=lambda: clock[0])
     assert found == pytest.approx(2)
+
+
+def test_waiting_is_no_time_of_a_network():
+    """A call of many milliseconds is never left alone on a busy machine: by the clock even its smallest is too long."""
+
+    class Waits(nn.Module):
+        def forward(self, x):
+            time.sleep(0.05)
+            return x
+
+    assert fastest_ms(Waits(), lambda count: torch.zeros(count, 1)) < 25
 
 
 def test_a_time_is_of_one_thread_and_leaves_the_others():

@@ -7,6 +7,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
+from stillhouse.losses.regression import normalized_mse
 from stillhouse.signals.bridges import LAYOUTS, Bridge, Side
 from stillhouse.signals.features import FeaturesConfig
 
@@ -72,6 +73,31 @@ def test_complex_tensors_are_pairs_of_real_ones(layout):
     torch.testing.assert_close(turned.square().sum(), made.square().sum())
 
 
+def test_complex_numbers_are_never_halved_in_silence():
+    """float() on a complex tensor keeps its real part with no more than a warning."""
+    with pytest.raises(InputError, match=r"expected real numbers.*complex-tokens.*got torch.complex64"):
+        read(torch.zeros(2, 5, 3, dtype=torch.complex64))
+    with pytest.raises(InputError, match=r"expected complex numbers, got torch.float32"):
+        read(torch.zeros(2, 5, 3), "complex-tokens")
+
+
+def test_a_conjugated_tensor_is_read():
+    """A lazy conjugate has no real view."""
+    x = torch.randn(2, 3, dtype=torch.complex64)
+    torch.testing.assert_close(read(x.conj(), "complex-vector")[:, 0, 1::2], -x.imag)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [((2, 3, 4, 5), "auto"), ((), "auto"), ((5, 3), "vector"), ((5,), "tbnd"), ((5, 3), "nchw"), ((5,), "bdt")],
+)
+def test_axes_that_do_not_fit_are_named(shape, layout):
+    """Rather than reshaped into something."""
+    with pytest.raises(InputError, match=r"student feature 'x'.*a layout that names") as error:
+        side(shape, layout)
+    assert str(shape) in str(error.value)
+
+
 def bridge(ours, theirs, **options):
     return Bridge.between(side(*ours), side(*theirs, who="teacher"), **options)
 
@@ -111,6 +137,15 @@ def test_a_longer_line_is_averaged_and_a_shorter_one_drawn_out():
     assert torch.equal(ramp.teacher(x), x["x"])
 
 
+def test_auto_joins_where_it_can_and_averages_elsewhere():
+    """And the error of `none` says what else there is."""
+    assert bridge(((7, 3),), ((7, 5),), pool="auto").pool == "none"
+    assert bridge(((7, 3),), ((5, 5),), pool="auto").pool == "mean"
+    assert positions(bridge(((7, 3),), ((5, 5),), pool="auto")) == (1, 1)
+    with pytest.raises(InputError, match=r"\(7, 3\).*\(5, 5\).*pool: mean, or a relational loss.*layout: sequence"):
+        bridge(((7, 3),), ((5, 5),), pool="none")
+
+
 def test_first_is_the_class_token():
     """Patient distillation compares it alone; a map has none."""
     torch.manual_seed(0)
@@ -120,6 +155,14 @@ def test_first_is_the_class_token():
     assert torch.equal(made.teacher({"x": y}), y.unsqueeze(1))
     with pytest.raises(InputError, match=r"teacher feature 'x' \(3, 4, 4\): expected tokens.*nchw"):
         bridge(((5, 3),), ((3, 4, 4),), pool="first")
+
+
+@pytest.mark.parametrize("rows", [1, 0])
+def test_a_batch_of_one_or_none_is_read(rows):
+    """The last batch of an epoch."""
+    made = bridge(((5, 3),), ((4, 7, 7),), pool="none")
+    assert made.student({"x": torch.zeros(rows, 5, 3)}).shape == (rows, 4, 3)
+    assert made.teacher({"x": torch.zeros(rows, 4, 7, 7)}).shape == (rows, 4, 4)
 
 
 class Spiking(torch.nn.Module):
@@ -239,3 +282,17 @@ def test_a_dead_position_does_not_blow_up_a_direction():
         value.sum().backward()
         assert value.item() == pytest.approx(at)
         assert x.grad.abs().max() == 0
+
+
+def test_normalized_mse_is_twice_torchs_cosine_distance():
+    """Summed over channels: a mean would shrink with the width."""
+    torch.manual_seed(0)
+    a, b = torch.randn(4, 3, 6), 5 * torch.randn(4, 3, 6)
+    expected = 2 * (1 - torch.cosine_similarity(a, b, dim=-1)).mean(1)
+    torch.testing.assert_close(normalized_mse(a, b), expected)
+    a.requires_grad_()
+    b.requires_grad_()
+    normalized_mse(a, b).sum().backward()
+    assert b.grad is None
+    assert a.grad.abs().sum() > 0
+    assert normalized_mse(torch.full((1, 2), float("nan")), torch.ones(1, 2)).isnan().all()

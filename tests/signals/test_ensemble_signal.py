@@ -1,5 +1,7 @@
 """Several teachers weighed: sums, limits, order, and that a bad one is left."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,11 @@ from stillhouse.signals.ensemble import (
     EnsembleConfig,
     EnsembleSignal,
     confidence_weights,
+    gradient_weights,
     min_norm_weights,
     uniform_weights,
 )
+from stillhouse.signals.learned_weights import LearnedWeights
 
 NOW = Progress(0, 1)
 POOLS = ["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]
@@ -62,6 +66,44 @@ def test_one_teacher_is_the_ordinary_loss(pool):
     torch.testing.assert_close(value, forward_kl(said().logits, one[0].logits, temperature=3.0))
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_equal_teachers_need_no_weights(pool):
+    """Whatever the weights, the pool of copies is the copy."""
+    one = members(1)[0]
+    weights = torch.softmax(torch.randn(B, 3), dim=1)
+    s = signal(pool, n=3, answer_weight=0.0, weights_fn=lambda *_: weights)
+    value = s(said(), told(one, one, one), batch(), NOW)
+    torch.testing.assert_close(value, forward_kl(said().logits, one.logits, temperature=2.0))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_weights_sum_to_one(pool):
+    """Else the weight of the signal depends on the number of teachers."""
+    group = members(4)
+    s = signal(pool, n=4)
+    s(said(), told(*group), batch(), NOW)
+    weights = s.weights_fn(said(), group, batch().labels)
+    assert weights.shape == (B, 4)
+    torch.testing.assert_close(weights.sum(1), torch.ones(B))
+    assert (weights >= 0).all()
+    figures = s.figures()
+    assert list(figures) == ["weight_0", "weight_1", "weight_2", "weight_3"]
+    assert sum(figures.values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["mean-probabilities", "mean-logits", "confidence", "gradient"])
+def test_the_order_of_teachers_does_not_matter(pool):
+    """Weights go with their teacher, and so do temperatures of each."""
+    group, hot = members(3), (1.0, 2.0, 4.0)
+    first = signal(pool, n=3, temperatures=hot)
+    value, weights = first(said(), told(*group), batch(), NOW), list(first.figures().values())
+    for order in itertools.permutations(range(3)):
+        s = signal(pool, n=3, temperatures=tuple(hot[i] for i in order))
+        moved = s(said(), told(*(group[i] for i in order)), batch(), NOW)
+        torch.testing.assert_close(moved, value, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(list(s.figures().values()), [weights[i] for i in order], atol=1e-6)
+
+
 def test_learned_weights_go_with_their_teacher():
     """The same permutation of what is learned for each teacher gives the same loss."""
     group = members(3)
@@ -85,6 +127,20 @@ def test_pools_have_their_closed_forms():
     z = torch.stack([m.logits for m in group]).mean(0)
     geometric = signal("mean-logits", n=3, temperature=temperature)(said(), told(*group), batch(), NOW)
     torch.testing.assert_close(geometric, forward_kl(said().logits, z, temperature=temperature))
+
+
+def test_the_mean_of_kls_and_the_kl_to_the_mean_pull_alike():
+    """They differ by the teachers' disagreement, which the student cannot change."""
+    group = members(3)
+    one, other = said(), said()
+    one.logits.requires_grad_()
+    other.logits.requires_grad_()
+    pooled = signal("mean-probabilities", n=3)(one, told(*group), batch(), NOW)
+    each = torch.stack([forward_kl(other.logits, m.logits, temperature=2.0) for m in group]).mean(0)
+    assert (each > pooled).all()
+    pooled.sum().backward()
+    each.sum().backward()
+    torch.testing.assert_close(one.logits.grad, other.logits.grad)
 
 
 def test_a_temperature_of_each_teacher():
@@ -138,6 +194,24 @@ def test_min_norm_of_hard_cases():
     np.testing.assert_allclose(min_norm_weights(np.diag([0.0, 1.0, 2.0])), [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(min_norm_weights(np.diag([0.0, 1.0]), upper=0.1), [0.5, 0.5])
     assert np.isnan(min_norm_weights(np.full((2, 2), np.nan))).all()
+
+
+def test_gradient_weights_raise_no_teachers_loss():
+    """The point of the shortest gradient: a step along it is against nobody; equal weights can be against one."""
+    torch.manual_seed(3)
+    student = Outputs(torch.randn(B, K, dtype=torch.float64))
+    group = tuple(Outputs(torch.randn(B, K, dtype=torch.float64)) for _ in range(3))
+    weights = gradient_weights(student, group, batch().labels, temperature=2.0)
+    z = student.logits.clone().requires_grad_()
+    slopes = [torch.autograd.grad(forward_kl(z, m.logits, temperature=2.0).sum(), z)[0] for m in group]
+    common = sum(w * g for w, g in zip(weights[0], slopes))
+    for slope in slopes:  # -common is a descent direction of every loss
+        assert (slope * common).sum() >= (common * common).sum() - 1e-9
+    shorter = common.norm()
+    assert shorter <= torch.stack(slopes).mean(0).norm()
+    closed = [2.0 * (torch.softmax(z / 2, 1) - torch.softmax(m.logits / 2, 1)) for m in group]
+    for g, expected in zip(slopes, closed):
+        torch.testing.assert_close(g, expected.detach())
 
 
 def task(rows=128, seed=5):
@@ -200,6 +274,16 @@ def test_learned_weights_are_of_the_sample(pool):
     assert weights[~here].mean() < 0.4
 
 
+def test_without_a_feature_weights_are_the_same_for_all():
+    """A plain learned pool is possible too."""
+    rule = LearnedWeights(3, None)
+    assert rule(said(), members(3), batch().labels).shape == (B, 3)
+    config = EnsembleConfig(pool="learned")
+    s = config.build(OutputSpec(K), OutputSpec(K, {}, (OutputSpec(K),) * 3))
+    assert config.student_paths == ()
+    assert s(said(), told(*members(3)), batch(), NOW).shape == (B,)
+
+
 @pytest.mark.parametrize("pool", ["learned", "diverse"])
 def test_who_learns_from_what(pool):
     """The distillation loss must not reach the weights; the choice must not reach the student; teachers get nothing."""
@@ -227,6 +311,20 @@ def test_who_learns_from_what(pool):
         assert s.weights_fn.head.weight.grad.abs().sum() > 0
         assert all(p.grad.abs().sum() > 0 for p in s.weights_fn.answer_maps.parameters())
     assert all(m.logits.grad is None for m in group)
+
+
+def test_choice_and_entropy_are_what_they_say():
+    """Cross-entropy of the pooled target at T = 1, and ln n - H(w), both by hand."""
+    group, labels = members(2), batch().labels
+    weights = torch.tensor([[0.9, 0.1]]).repeat(B, 1).requires_grad_()
+    s = signal("confidence", weights_fn=lambda *_: weights, choice_weight=2.0, entropy_weight=0.5)
+    s(said(), told(*group), batch(), NOW)
+    (choice_weight, choice), (entropy_weight, entropy) = s.regularizers()["choice"], s.regularizers()["entropy"]
+    p = 0.9 * torch.softmax(group[0].logits, 1) + 0.1 * torch.softmax(group[1].logits, 1)
+    torch.testing.assert_close(choice, -p[torch.arange(B), labels].log().mean())
+    assert entropy.item() == pytest.approx(np.log(2) + 0.9 * np.log(0.9) + 0.1 * np.log(0.1), rel=1e-5)
+    assert (choice_weight, entropy_weight) == (2.0, 0.5)
+    assert signal("confidence").regularizers() == {}
 
 
 def test_the_students_feature_is_drawn_to_the_answer():
@@ -262,6 +360,14 @@ def test_a_class_that_a_teacher_rules_out():
         value.sum().backward()
         assert torch.isfinite(value).all()
         assert torch.isfinite(student.logits.grad).all()
+
+
+def test_nan_comes_out():
+    """The loop stops on it."""
+    a, b = members(2)
+    a.logits[1, 1] = torch.nan
+    for pool in ("mean-probabilities", "confidence", "learned"):
+        assert signal(pool)(said(), told(a, b), batch(), NOW)[1].isnan()
 
 
 def test_faults_are_named():

@@ -1,11 +1,13 @@
 """The adversarial temperature: signs, bounds, anchor, and what never reaches the student."""
 
+import copy
 import math
 
 import pytest
 import torch
 import yaml
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass, dump_yaml, parse
 from stillhouse.core.schedules import Constant, Cosine, Linear, Steps
 from stillhouse.core.types import OutputSpec, Progress
@@ -17,7 +19,7 @@ from stillhouse.temperature import (
     ScheduledTemperature,
     TemperatureConfig,
 )
-from stillhouse.temperature.learned import reverse_gradient, scale_gradient
+from stillhouse.temperature.learned import LearnedPerSample, LearnedScalar, reverse_gradient, scale_gradient
 from stillhouse.training.optimizer import extra_groups
 
 FULL = Constant(value=1.0)
@@ -59,6 +61,26 @@ def test_the_reversal_is_identity_forward_and_minus_strength_backward(strength):
     assert torch.equal(x.grad, strength * weights)
 
 
+def test_strength_zero_freezes_exactly():
+    """0 times infinity is NaN, and one step of it destroys the temperature."""
+    x = torch.ones(3, requires_grad=True)
+    (reverse_gradient(x, 0.0) * math.inf).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_torch_func_sees_the_reversal():
+    """Under grad, under vmap over samples, and in a second derivative."""
+    x = torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
+    for turn, factor in ((reverse_gradient, -0.5), (scale_gradient, 0.5)):
+
+        def cube(value, turn=turn):
+            return turn(value, 0.5) ** 3
+
+        torch.testing.assert_close(torch.func.grad(lambda x, cube=cube: cube(x).sum())(x), factor * 3 * x**2)
+        torch.testing.assert_close(torch.func.vmap(torch.func.grad(cube))(x), factor * 3 * x**2)
+        torch.testing.assert_close(torch.func.vmap(torch.func.grad(torch.func.grad(cube)))(x), factor**2 * 6 * x)
+
+
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_a_class_that_the_teacher_rules_out_leaves_the_temperature_a_number(per_sample):
     """One -inf among the teacher's scores made its gradient NaN, and the next step refused the temperature."""
@@ -69,6 +91,13 @@ def test_a_class_that_the_teacher_rules_out_leaves_the_temperature_a_number(per_
     last = list(temperature.parameters())[-1]
     assert torch.isfinite(last.grad).all()
     assert last.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("strength", [-1.0, 1.5, math.nan])
+def test_a_signed_strength_is_refused(strength):
+    """A schedule from 0 to -1, as released, would turn the reversal into help."""
+    with pytest.raises(InputError, match="strength: expected a number from 0 to 1"):
+        reverse_gradient(torch.ones(1), strength)
 
 
 # ------------------------------------------------------------------------------------------ the game
@@ -119,6 +148,16 @@ def test_the_ramp_is_the_published_one_and_is_logged():
         assert (temperature.weight.grad.item() == 0) == (epoch == 0)
 
 
+@pytest.mark.parametrize("initial", [1.2, 2.0, 15.62, 20.9])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_it_begins_where_it_is_told(initial, per_sample):
+    """raw = 1, as released, is T = 15.6."""
+    temperature = build(initial=initial, per_sample=per_sample)
+    value = temperature(logits(0), logits(1), NOW)
+    torch.testing.assert_close(value, torch.full_like(value, initial), rtol=1e-5, atol=0)
+    assert value.shape == ((6,) if per_sample else ())
+
+
 @pytest.mark.parametrize("raw", [-12.0, -3.0, 0.0, 3.0, 12.0])
 def test_bounds_are_strict_and_keep_a_gradient(raw):
     """A clamp gives a gradient of 0 outside, from where a temperature never comes back."""
@@ -128,6 +167,14 @@ def test_bounds_are_strict_and_keep_a_gradient(raw):
     assert 1.0 < value.item() < 21.0
     value.backward()
     assert temperature.weight.grad.item() > 0
+
+
+def test_absurd_weights_stay_within_bounds():
+    """float32 rounds the sigmoid to 0 or 1 there, not past it."""
+    temperature = build()
+    for raw in (-1e4, 1e4):
+        temperature.weight.data.fill_(raw)
+        assert 1.0 <= temperature(logits(0), logits(1), NOW).item() <= 21.0
 
 
 # ------------------------------------------------------------------------------------------ anchor
@@ -149,7 +196,35 @@ def test_the_anchor_attracts(initial, direction, reversal, per_sample):
     assert math.copysign(1, moved) == direction
 
 
+def test_an_anchor_after_the_reversal_would_repel():
+    """The fault that the one above prevents: the same square on what `forward` returns."""
+    temperature = build(initial=8.0)
+    (temperature(logits(0), logits(1), NOW).log() - math.log(2.0)).square().backward()
+    torch.optim.SGD(temperature.parameters(), lr=1e-2).step()
+    assert temperature(logits(0), logits(1), NOW).item() > 8.0
+
+
+def test_the_anchor_defaults_to_the_start_and_can_be_off():
+    """A weight of 0 adds no term."""
+    temperature = build(initial=5.0)
+    assert temperature.regularizers() == {}
+    temperature(logits(0), logits(1), NOW)
+    assert temperature.regularizers()["temperature-anchor"][1].item() == pytest.approx(0.0, abs=1e-9)
+    off = build(anchor_weight=0.0)
+    off(logits(0), logits(1), NOW)
+    assert off.regularizers() == {}
+
+
 # ------------------------------------------------------------------------------------------ per sample
+
+
+def test_a_constant_temperature_of_each_sample_is_the_global_one():
+    """(B, 1) times (B,) would make a (B, B) of the loss."""
+    s, t = logits(0), logits(1)
+    one, each = build(initial=3.0), build(initial=3.0, per_sample=True)
+    torch.testing.assert_close(
+        forward_kl(s, t, temperature=one(s, t, NOW)), forward_kl(s, t, temperature=each(s, t, NOW))
+    )
 
 
 def test_samples_get_temperatures_of_their_own_whatever_constant_is_added():
@@ -165,7 +240,33 @@ def test_samples_get_temperatures_of_their_own_whatever_constant_is_added():
     torch.testing.assert_close(temperature(s[:1], t[:1], NOW), value[:1])
 
 
+def test_broken_rows_leave_the_temperature_finite():
+    """The loss shows the NaN; a NaN temperature would be reported as a wrong setting instead."""
+    temperature = build(per_sample=True)
+    s, t = logits(0), logits(1)
+    s[0, 0], t[1, 2] = math.nan, -math.inf
+    value = temperature(s, t, NOW)
+    assert value.isfinite().all()
+    assert forward_kl(s, t, temperature=value).isnan().tolist() == [True] + [False] * 5
+
+
+def test_other_class_counts_are_refused():
+    """With both shapes."""
+    with pytest.raises(InputError, match=r"expected logits \(B, 7\) and \(B, 7\), got \(6, 7\) and \(6, 9\)"):
+        build(per_sample=True)(logits(0), logits(1, classes=9), NOW)
+
+
 # ------------------------------------------------------------------------------------------ plumbing
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_autocast_does_not_round_the_temperature(per_sample):
+    """bf16 has steps of 0.06 near 10: small updates would be lost."""
+    temperature = build(per_sample=per_sample, initial=10.03)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = temperature(logits(0).bfloat16(), logits(1).bfloat16(), NOW)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, torch.full_like(value, 10.03), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
@@ -176,6 +277,17 @@ def test_the_optimizer_gets_a_group_without_decay(per_sample):
     (group,) = extra_groups(holder)
     assert (group["lr"], group["weight_decay"]) == (0.02, 0.0)
     assert {id(p) for p in group["params"]} == {id(p) for p in holder.parameters()}
+
+
+def test_copies_and_state_keep_the_weights():
+    """A copy with the last graph in it fails in torch; a resumed temperature must not begin anew."""
+    temperature = build()
+    temperature(logits(0), logits(1), NOW)
+    temperature.weight.data.fill_(0.5)
+    assert torch.equal(copy.deepcopy(temperature).weight, temperature.weight)
+    other = build()
+    other.load_state_dict(temperature.state_dict())
+    assert torch.equal(other(logits(0), logits(1), NOW), temperature(logits(0), logits(1), NOW))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +344,12 @@ def test_a_schedule_moves_the_temperature():
     assert [falling(None, None, Progress(s, 10)) for s in (0, 5, 10)] == [4.0, 2.5, 1.0]
     with pytest.raises(ValueError, match="schedule: expected temperatures above 0"):
         ScheduledTemperature(schedule=Linear(start=1.0, end=0.0))
+
+
+def test_classes_built_are_the_asked_ones():
+    """`per_sample` that is not looked at would pass most tests above."""
+    assert isinstance(build(), LearnedScalar)
+    assert isinstance(build(per_sample=True), LearnedPerSample)
 
 
 @pytest.mark.parametrize(
