@@ -11,11 +11,12 @@ installed = @begun=$$(date +%s); $(PIP) -c $(VENV)/constraints.txt -e '$(1)' && 
 NUMERIC := tests/layers tests/losses tests/students tests/export
 OLD_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: demo test check docs setup clean help
+.PHONY: demo test test-all check docs setup clean help
 
 help:
 	@echo "make demo   distil a clause student on bundled digits and print the verdict"
-	@echo "make test   lint, types, import contracts, doctests and tests, the numeric ones on an older CPU too"
+	@echo "make test   lint, types, import contracts, doctests and tests"
+	@echo "make test-all  the rest: slow and rare tests, pages in a browser, real data, the numeric ones as on an older CPU"
 	@echo "make check  the quick half of make test: lint, types, import contracts"
 	@echo "make docs   the site in build/site, offline"
 
@@ -50,8 +51,11 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile  # what a file prepares is made once; one thread a worker: more would wait for each other
-	OMP_NUM_THREADS=1 $(OLD_CPU) $(BIN)/pytest -n $(WORKERS) -q $(NUMERIC)  # again, as a CPU with AVX2 and nothing newer
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser and not assets"  # what a file prepares is made once; one thread a worker: more would wait for each other
+
+test-all: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "slow or browser or assets"
+	OMP_NUM_THREADS=1 $(OLD_CPU) $(BIN)/pytest -n $(WORKERS) -q -m "not slow" $(NUMERIC)  # again, as a CPU with AVX2 and nothing newer
 
 clean:
 	rm -rf $(VENV) runs

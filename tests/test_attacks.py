@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_a_sample_of_all_attacks_is_withstood():
     """Each ends in a clear line, or in what would have been without it."""
     words = [sys.executable, "-m", "benchmarks.attacks", "--families", "embed", "--sample", "1"]

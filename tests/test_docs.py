@@ -127,6 +127,7 @@ def of_member(features, number, several):
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "techniques.md").read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_technique_of_the_page_has_a_live_gradient(block, tmp_path):
     """Built for its own teacher and student, with random weights; a path, a width or a setting that does not fit shows here."""

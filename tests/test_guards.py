@@ -42,6 +42,7 @@ def test_a_network_beyond_the_memory_is_refused_before_it_is_there():
         check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930 - 1)
 
 
+@pytest.mark.slow
 def test_a_network_of_very_many_parts_is_refused_while_it_is_counted():
     """A depth of 100 000 was built for minutes, without a word."""
     built = []

@@ -170,6 +170,7 @@ def test_a_module_of_your_own_can_teach_with_features(tmp_path):
     assert set(record["terms"]) == {"labels", "logits", "features:blocks.0->1"}
 
 
+@pytest.mark.slow
 def test_the_teacher_helps_where_it_alone_knows(tmp_path):
     """The whole machine on a task with a known answer: labels are noise, only the teacher knows; kd must win, and the
     verdict must say so."""
@@ -185,6 +186,7 @@ def test_the_teacher_helps_where_it_alone_knows(tmp_path):
     assert summary["comparisons"][0]["difference"] > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("digits")])
 def test_shipped_offline_recipes_run(name, tmp_path):
     """A recipe that cannot be built is worse than none."""

@@ -12,6 +12,7 @@ torch.ops.load_library = refuse
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "status"), [("", 1), ("import stillhouse", 0)])
 def test_torchvision_is_imported_without_its_library(first, status):
     """Without the operators its import ends in `operator torchvision::nms does not exist`."""

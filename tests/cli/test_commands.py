@@ -216,6 +216,7 @@ def in_a_fork(words, text):
     os._exit(status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", [signals.SIGINT, signals.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, signal, capfd):
     """A process of its own gets the signal; then --resume finishes the run."""

@@ -141,6 +141,7 @@ def test_a_focusing_networks_program_gives_its_lines(tmp_path):
     np.testing.assert_allclose(got, expected, atol=1e-4 * abs(expected).max())
 
 
+@pytest.mark.slow
 def test_a_language_models_program_gives_its_logits(tmp_path):
     """With the n-gram inside, whose tables are looked up."""
     torch.manual_seed(0)
@@ -159,6 +160,7 @@ def test_a_language_models_program_gives_its_logits(tmp_path):
     np.testing.assert_allclose(run_program(tmp_path / "lm.pt2", tokens, tmp_path), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_focusing_networks_step_gives_its_lines(tmp_path, capsys):
     """A stream on onnxruntime against the training form of the network."""
     pytest.importorskip("onnxruntime")

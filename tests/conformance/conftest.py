@@ -43,7 +43,14 @@ def run_of(case_of: Callable[[str], Case]) -> Callable[[str], Made]:
     return cache(make)
 
 
-@pytest.fixture(scope="session", params=sorted(CASES))
+def pytest_generate_tests(metafunc: Any) -> None:
+    """A question is asked of the families that it is for: the others are not skipped, they are not asked."""
+    if "made" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("kinds")
+        metafunc.parametrize("made", only.args if only else sorted(CASES), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def made(request: Any, run_of: Callable[[str], Made]) -> Made:
     return run_of(request.param)
 

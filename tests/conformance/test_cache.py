@@ -36,10 +36,9 @@ def weights_at(out, case):
     return weights_of(out / "arms" / case.taught / "seed-0")
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_a_student_of_the_cache_is_the_student_of_the_teacher(made, cache_of, tmp_path):
     """To the bit, and with no teacher there: its weights are gone, not merely unread."""
-    if made.case.kind not in KEPT:
-        pytest.skip("the vectors are the teacher")
     folder = cache_of(made.case)
     hidden = [(path, path.with_suffix(".away")) for path in (made.case.root / "teacher").glob("*.safetensors")]
     assert hidden
@@ -60,10 +59,9 @@ class Trained(Exception):
     """Everything before the first training is done."""
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tmp_path, monkeypatch):
     """A cache that was made of the right teacher and holds something else: hashes and key agree, the answers do not."""
-    if made.case.kind not in KEPT:
-        pytest.skip("the vectors are the teacher")
     lines: list[str] = []
 
     class Listener(Watch):
@@ -80,30 +78,27 @@ def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tm
     assert any("of the live teacher on" in line and "drawn by seed" in line for line in lines)
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_another_teacher_is_refused_by_name(spoiled, cache_of, tmp_path):
     """Under the same path, with other weights."""
-    if spoiled.case.kind not in KEPT:
-        pytest.skip("the vectors are the teacher")
     folder = cache_of(spoiled.case)
     spoiled.case.change_teacher()
     with pytest.raises(InputError, match="another teacher"):
         again(spoiled, tmp_path / "run", config=spoiled.case.config(teacher_cache=str(folder)))
 
 
+@pytest.mark.kinds("clauses", "images", "lm")
 def test_changed_data_are_refused_by_name(spoiled, cache_of, tmp_path):
     """Rows of other data have the same numbers."""
-    if spoiled.case.kind not in KEPT or spoiled.case.kind == "sar":
-        pytest.skip("simulated lines have no path; the vectors are the teacher")
     folder = cache_of(spoiled.case)
     spoiled.case.change_data()
     with pytest.raises(InputError, match=r"another (labels|data)"):
         again(spoiled, tmp_path / "run", config=spoiled.case.config(**spoiled.case.from_cache(folder)))
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_a_flipped_bit_is_a_named_error(made, cache_of, tmp_path):
     """And not another student."""
-    if made.case.kind not in KEPT:
-        pytest.skip("the vectors are the teacher")
     folder = tmp_path / "cache"
     shutil.copytree(cache_of(made.case), folder)
     file = next(path for path in sorted(folder.glob("train-*.npy")) if "seen" not in path.name)

@@ -65,10 +65,9 @@ def test_the_taught_arm_is_shipped(made):
     assert same_weights(weights_of(shipped), weights_of(arm))
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_both_arms_of_a_seed_begin_alike_and_see_equal_rows(made, tmp_path, monkeypatch):
     """Asserted on weights, rows and the state of the generator that dropout draws from: ends that differ prove nothing."""
-    if made.case.control is None:
-        pytest.skip("nothing is trained without the vectors that are this family's teacher")
     seen = {}
     original = pipeline.fit
 
@@ -89,10 +88,9 @@ def test_both_arms_of_a_seed_begin_alike_and_see_equal_rows(made, tmp_path, monk
     assert all(torch.equal(a, b) for a, b in zip(taught[2], control[2], strict=True))
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_the_control_never_hears_the_teacher(made, tmp_path, monkeypatch):
     """By no door: no signal, no tutor, no curriculum that the teacher ordered."""
-    if made.case.control is None:
-        pytest.skip("nothing is trained without the vectors that are this family's teacher")
     lessons = []
     original = type(family(made.case.family)).job
 
@@ -168,12 +166,11 @@ def test_changed_settings_are_refused(copied):
         again(copied, copied.out, config=changed, resume=True)
 
 
+@pytest.mark.kinds("clauses", "embed", "images", "lm")
 def test_changed_data_are_refused(spoiled, tmp_path):
     """Other rows under the same path: arms of two data sets in one comparison."""
     out = tmp_path / "run"
     shutil.copytree(spoiled.out, out)
-    if spoiled.case.kind == "sar":
-        pytest.skip("simulated lines have no path; tests/sar changes a file")
     spoiled.case.change_data()
     with pytest.raises(InputError, match=r"data of the run|text of the run"):
         again(spoiled, out, resume=True)

@@ -77,10 +77,9 @@ def test_a_finished_run_has_it_in_its_own_card(made):
     assert family(made.case.family).load(made.out / "student") is not None
 
 
+@pytest.mark.kinds("clauses", "images", "lm", "sar")
 def test_an_arm_of_the_run_has_its_own_score(made, tmp_path):
     """The control exported under the score of the taught arm would be another student's page."""
-    if made.case.control is None:
-        pytest.skip("nothing is trained without the vectors that are this family's teacher")
     folder = made.out / "arms" / made.case.control / "seed-0"
     assert main(["export", str(folder), "--to", "hub", "--out", str(tmp_path / "hub")]) == 0
     front = yaml.safe_load((tmp_path / "hub" / "README.md").read_text().split("---")[1])

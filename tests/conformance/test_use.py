@@ -60,10 +60,9 @@ def test_answers_are_those_of_the_run(made, student, recorded):
         assert row["bits_per_byte"] == pytest.approx(nats / np.log(2) / size, rel=1e-5)
 
 
+@pytest.mark.kinds("clauses", "images")
 def test_an_array_without_rows_is_refused(made, student, tmp_path):
     """An empty folder and an empty line were, an empty array was a traceback."""
-    if made.case.kind not in ("images", "clauses"):
-        pytest.skip("pictures come as arrays of rows")
     np.save(tmp_path / "zero.npy", np.zeros((0, 8, 8), np.uint8))
     with pytest.raises(InputError, match=r"expected images \(N, H, W"):
         student.read(str(tmp_path / "zero.npy"))
@@ -170,10 +169,9 @@ def test_an_exported_program_is_checked_on_test_rows_of_the_run(made, tmp_path, 
     assert counts.get(made.case.kind, "104 of 104 answers equal") in said
 
 
+@pytest.mark.kinds("clauses", "images")
 def test_a_table_names_photos(made, tmp_path):
     """Files beside the table, whatever the column is called; a table of anything else was called no image."""
-    if made.case.kind not in ("images", "clauses"):
-        pytest.skip("reads no photos")
     place, _ = source_of(made, tmp_path)
     student = stillhouse.load(made.out)
     (place / "list.csv").write_text("number,photo\n7,1.png\n8,0.png\n")
@@ -190,10 +188,9 @@ def test_a_table_names_photos(made, tmp_path):
         student.read(str(place / "hole.csv"))
 
 
+@pytest.mark.kinds("sar")
 def test_radar_lines_come_on_standard_input(made, tmp_path, monkeypatch):
     """The bytes of a .npy file; anything else is named."""
-    if made.case.kind != "sar":
-        pytest.skip("other families read text there")
     source, _ = source_of(made, tmp_path)
     words = ["predict", str(made.out), "-", "--out", str(tmp_path / "focused.npy")]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))

@@ -23,31 +23,10 @@ def test_a_seed_fixes_the_draw(how):
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_shape_and_range_stay_and_pixels_change(how):
-    x = images(6, 3, 12, 16)
-    before = x.clone()
-    y = augment(x, how, 1)
-    assert (y.shape, y.dtype) == (x.shape, x.dtype)
-    assert float(y.min()) >= 0
-    assert float(y.max()) <= 1
-    assert (y != x).flatten(1).any(1).sum() >= 4
-    assert torch.equal(x, before)
-
-
-@pytest.mark.parametrize("how", HOWS)
 def test_every_image_has_its_own_draw(how):
     """torchvision's transforms move a whole batch by one draw."""
     y = augment(images(1, 1, 16, 16).expand(32, -1, -1, -1), how, 2)
     assert len({image.numpy().tobytes() for image in y}) > 16
-
-
-@pytest.mark.parametrize("how", HOWS)
-def test_the_global_random_state_is_left_alone(how):
-    """Otherwise dropout depends on whether augmentation is on, and arms are not paired."""
-    torch.manual_seed(3)
-    state = torch.random.get_rng_state()
-    augment(images(4, 1, 8, 8), how, 9)
-    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_crop_and_flip_give_only_shifted_and_mirrored_images():

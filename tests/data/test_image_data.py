@@ -1,15 +1,11 @@
 """What a data set hands to models: batches, statistics, fingerprint, layout."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from numbered_images import numbered
 
 from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
-from stillhouse.core.config import ConfigError, parse
 
 
 def test_a_batch_has_pixels_from_0_to_1_and_its_rows():
@@ -18,21 +14,6 @@ def test_a_batch_has_pixels_from_0_to_1_and_its_rows():
     batch = ImageSplit(images, torch.tensor([5, 6, 7])).batch(torch.tensor([2, 1]))
     assert batch.inputs.flatten().tolist() == pytest.approx([1.0, 0.2])
     assert (batch.inputs.dtype, batch.labels.tolist(), batch.index.tolist()) == (torch.float32, [7, 6], [2, 1])
-
-
-def test_a_batch_of_floats_can_be_changed_without_changing_the_split():
-    """An in-place augmentation that reaches the stored pixels eats the data set."""
-    split = ImageSplit(torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.int64))
-    split.batch(torch.tensor([0])).inputs.zero_()
-    assert float(split.images.min()) == 0.5
-
-
-def test_batches_go_through_all_rows_in_order(data):
-    """A dropped last batch makes scores of small splits wrong."""
-    batches = list(data.test.batches(32))
-    assert [len(batch.labels) for batch in batches] == [32, 32, 16]
-    assert torch.equal(torch.cat([batch.labels for batch in batches]), data.test.labels)
-    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(80))
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
@@ -84,14 +65,6 @@ def test_all_layouts_of_one_data_set_are_one_data_set():
     assert ImageData.from_arrays(gray, labels).sha256 == ImageData.from_arrays(gray[..., None], labels).sha256
 
 
-def test_floats_of_other_widths_and_byte_orders_are_read():
-    """A big-endian array in torch is an error nobody understands."""
-    images, labels = np.random.default_rng(4).random((40, 4, 4)), (np.arange(40) % 2).astype(">i4")
-    data = ImageData.from_arrays(images.astype(">f8"), labels)
-    assert data.train.images.dtype == torch.float32
-    assert data.sha256 == ImageData.from_arrays(images.astype(np.float32), labels).sha256
-
-
 def test_resizing_cuts_the_middle_out():
     """A squeezed image is another image: of 8x12, only the middle 8x8 is seen."""
     images = np.full((40, 8, 12), 255, np.uint8)
@@ -99,13 +72,6 @@ def test_resizing_cuts_the_middle_out():
     data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(image_size=4))
     assert data.task.shape == (1, 4, 4)
     assert set(data.train.images.flatten().tolist()) == {100}
-
-
-def test_resizing_averages():
-    """Without antialiasing a quarter-size image is made of the two middle columns of four: here all black."""
-    images = np.tile(np.array([200, 0, 0, 200], np.uint8), (40, 16, 4))
-    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(image_size=4))
-    assert 50 < data.train.images.float().mean() < 130
 
 
 def test_channels_are_mixed_as_pillow_mixes_them_and_repeated():
@@ -119,25 +85,3 @@ def test_channels_are_mixed_as_pillow_mixes_them_and_repeated():
     colour = ImageData.from_arrays(images[..., 0], labels, config=DataConfig(channels=3))
     assert colour.task.shape == (3, 6, 6)
     assert torch.equal(colour.train.images[:, 0], colour.train.images[:, 2])
-
-
-def test_the_configuration_needs_no_torch():
-    """`stillhouse --help` would wait for seconds."""
-    code = (
-        "import sys; from stillhouse.classification.data import DataConfig; DataConfig(); print('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-
-
-@pytest.mark.parametrize("fault", [{"name": "mnits"}, {"test_fraction": 1.0}, {"channels": 2}, {"train_limit": 0}])
-def test_a_wrong_setting_is_refused_with_its_name(fault):
-    with pytest.raises(ConfigError, match=next(iter(fault))):
-        parse(DataConfig, fault)
-
-
-def test_an_unknown_name_of_the_package_is_an_attribute_error():
-    """A lazy `__getattr__` that answers anything breaks `hasattr` and star imports."""
-    import stillhouse.classification.data
-
-    assert not hasattr(stillhouse.classification.data, "ImageDatas")
-    assert stillhouse.classification.data.ImageData is ImageData

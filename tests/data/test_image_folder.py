@@ -70,25 +70,6 @@ def test_split_folders_are_used(tmp_path, others, sizes):
     assert build(tmp_path / "d").sizes == sizes
 
 
-def test_classes_may_be_called_train_and_test(tmp_path):
-    """Vehicles: bus, car, train."""
-    assert build(write_classes(tmp_path / "d", {"bus": 20, "train": 20})).task.class_names == ("bus", "train")
-
-
-def test_files_that_are_no_images_and_hidden_ones_are_passed_over(root):
-    (root / "cat" / "notes.txt").write_text("x")
-    (root / "cat" / "._000.png").write_text("made by a Mac")
-    (root / ".git").mkdir()
-    (root / "labels.csv").write_text("x")
-    assert sum(build(root).sizes.values()) == 40
-
-
-def test_images_of_different_sizes_become_squares_of_64(root):
-    Image.new("RGB", (30, 12)).save(root / "cat" / "wide.jpg")
-    assert build(root).task.shape == (3, 64, 64)
-    assert build(root, image_size=16).task.shape == (3, 16, 16)
-
-
 def test_resizing_keeps_the_middle(root):
     """A squeezed image is another image: of 30x10, white but for its middle third, only that third is left."""
     for number in range(4):
@@ -98,12 +79,6 @@ def test_resizing_keeps_the_middle(root):
     data = build(root, image_size=10, channels=3)
     black = [split.images.flatten(1).sum(1) == 0 for split in (data.train, data.validation, data.test)]
     assert sum(int(rows.sum()) for rows in black) == 4
-
-
-def test_gray_images_stay_gray_and_channels_can_be_asked_for(tmp_path):
-    root = write_classes(tmp_path / "d", {"a": 20, "b": 20}, size=(8, 12), gray=True)
-    assert build(root).task.shape == (1, 8, 12)
-    assert build(root, channels=3).task.shape == (3, 8, 12)
 
 
 def test_colours_are_never_dropped_unasked(tmp_path):
@@ -124,12 +99,6 @@ def test_16_bit_images_keep_their_gray_levels(tmp_path):
         for number in range(10):
             Image.fromarray(np.full((6, 6), 32768 + number, np.uint16)).save(tmp_path / "d" / name / f"{number}.png")
     assert set(build(tmp_path / "d").train.images.flatten().tolist()) == {127}
-
-
-def test_32_bit_images_are_refused(root):
-    Image.fromarray(np.full((10, 10), 0.5, np.float32)).save(root / "dog" / "float.tif")
-    with pytest.raises(InputError, match=r"float.tif: expected 8 or 16 bits a channel, got 32 \(mode F\)"):
-        build(root, channels=3, image_size=10)
 
 
 def test_photographs_are_turned_upright(root):
@@ -186,12 +155,6 @@ def test_other_layouts_are_refused(tmp_path):
         build(tmp_path / "e")
 
 
-def test_a_link_to_nothing_is_an_input_error(root):
-    (root / "cat" / "gone.png").symlink_to(root / "nowhere.png")
-    with pytest.raises(InputError, match=r"gone.png: expected a file, got a link to nothing; remove it"):
-        build(root)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_no_file_is_named(root, stream):
     """A named pipe was waited for without end."""
@@ -207,9 +170,3 @@ def test_what_is_no_file_is_named(root, stream):
         config.build()
     names = PhotoClasses.read(SimpleNamespace(shape=(1, 8, 8)), str(root)).names
     assert str(root / "cat" / "x.png") in names  # predict names it too, where it left it out without a word
-
-
-def test_pixels_can_be_written_to(root):
-    """Of Pillow's own memory they could not, and torch warned of it in every streamed run."""
-    write_classes(root.parent / "gray", {"a": 1}, size=(8, 8), gray=True)
-    assert decode(root.parent / "gray" / "a" / "000.png", 1, 8, 8).flags.writeable

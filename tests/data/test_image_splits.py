@@ -7,7 +7,6 @@ from numbered_images import numbered, rows_of
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
-from stillhouse.core.sample import sample_rows
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(data):
@@ -22,13 +21,6 @@ def test_every_split_has_the_shares_of_the_whole(data):
         assert torch.allclose(got, torch.tensor([0.6, 0.3, 0.1]), atol=1 / len(split))
 
 
-def test_sizes_follow_the_fractions():
-    """Fractions of the wrong base: validation is a share of what test has left."""
-    images, labels = numbered([100, 100])
-    data = ImageData.from_arrays(images, labels, config=DataConfig(test_fraction=0.25, validation_fraction=0.2))
-    assert data.sizes == {"train": 120, "validation": 30, "test": 50}
-
-
 def test_splits_are_fixed_by_their_seed_alone():
     """A split that moves from run to run leaks test rows into a resumed training."""
     images, labels = numbered([50, 50])
@@ -38,13 +30,6 @@ def test_splits_are_fixed_by_their_seed_alone():
     assert rows_of(one.test) == rows_of(two.test)
     assert rows_of(one.train) == rows_of(two.train)
     assert rows_of(one.test) != rows_of(other.test)
-
-
-def test_labels_stay_with_their_images(data):
-    """Images and labels picked by two different orders train on noise."""
-    _, labels = numbered([120, 60, 20])
-    for split in (data.train, data.validation, data.test):
-        assert split.labels.tolist() == labels[rows_of(split)].tolist()
 
 
 def test_given_test_and_validation_splits_are_kept_whole():
@@ -66,28 +51,6 @@ def test_a_train_limit_leaves_validation_and_test_alone_and_keeps_the_shares():
     assert set(rows_of(few.train)) < set(rows_of(whole.train))
 
 
-def test_a_smaller_limit_is_a_subset_of_a_larger_one():
-    """Learning curves over unrelated subsets measure the subsets."""
-    labels = torch.tensor([0] * 50 + [1] * 30 + [2])
-    few, more = (set(sample_rows(len(labels), count, labels=labels, seed=5).tolist()) for count in (9, 30))
-    assert few < more
-    assert 80 in few  # the only row of class 2
-
-
-def test_a_limit_of_all_rows_or_more_changes_nothing():
-    """scikit-learn refuses to take 59 of 60."""
-    images, labels = numbered([60, 60])
-    for limit in (64, 65, 10_000):
-        data = ImageData.from_arrays(images, labels, config=DataConfig(train_limit=limit))
-        assert len(data.train) == min(limit, 64)
-
-
-def test_too_small_a_limit_is_refused():
-    images, labels = numbered([40, 40, 40])
-    with pytest.raises(InputError, match=r"train_limit: expected at least 3 \(one a class\), got 2"):
-        ImageData.from_arrays(images, labels, config=DataConfig(train_limit=2))
-
-
 def test_a_class_too_rare_to_be_split_is_named():
     images, labels = numbered([40, 1])
     with pytest.raises(InputError, match="class 'b': expected at least 2 rows to take a test split from, got 1"):
@@ -100,15 +63,6 @@ def test_a_split_smaller_than_the_number_of_classes_is_refused():
     images, labels = numbered([4] * 5)
     with pytest.raises(InputError, match=r"validation split: expected at least 5 rows .* got 2 of 12"):
         ImageData.from_arrays(images, labels)
-
-
-def test_digits_are_split_by_the_default_shares():
-    """The numbers that the README shows."""
-    data = DataConfig().build()
-    assert data.sizes == {"train": 970, "validation": 108, "test": 719}
-    assert data.task.shape == (1, 8, 8)
-    assert data.train.images.dtype == torch.uint8
-    assert int(data.train.images.max()) == 255
 
 
 def test_a_share_that_is_too_small_says_which_would_do():

@@ -62,20 +62,6 @@ def test_words_are_hashed_the_same_everywhere():
     assert hashed_words(100)("Fine , fine") == expected
 
 
-def test_a_tokenizer_file_is_used(tmp_path):
-    """Ids of the file, one up: 0 is padding."""
-    tokenizers = pytest.importorskip("tokenizers")
-    vocabulary = {"[UNK]": 0, "it": 1, "was": 2, "fine": 3}
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.save(str(tmp_path / "tokenizer.json"))
-    root = str(write(tmp_path, "csv", rows()))
-    data = TextDataConfig(root=root, tokenizer=str(tmp_path / "tokenizer.json"), length=4).build()
-    assert data.task.vocabulary == 5
-    assert {tuple(row[:2].tolist()) for row in data.train.ids} == {(2, 3)}
-    assert set(data.train.ids[:, 2].tolist()) == {1, 4}
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -134,10 +120,3 @@ def test_a_student_of_a_tokenizer_takes_it_along(tmp_path):
     save_student(tmp_path / "student", config.build(task), config, task, family="classification", texts=texts)
     (tmp_path / "words.json").unlink()
     assert stillhouse.load(tmp_path / "student").transform("was it fine").tolist() == [2, 1, 3, 0]
-
-
-def test_a_student_of_the_other_kind_of_data_is_refused(tmp_path, capsys):
-    """Before a teacher is loaded."""
-    (tmp_path / "a.yaml").write_text("student: {kind: text-transformer}\narms: [kd]\n")
-    assert main(["distill", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 2
-    assert "kind 'text-transformer' reads texts, and data 'digits' are images" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """Texts as token ids on disk: what cannot be read is told, what was written is found again."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -43,22 +42,6 @@ def test_ids_of_bytes_are_the_bytes(folder, tmp_path):
     assert [byte_tokenizer().encode(chr(b))[0] for b in range(128)] == list(range(128))
 
 
-@pytest.mark.parametrize("tokenizer", ["bytes", "bpe:300"])
-def test_text_comes_back_whole(folder, tmp_path, tokenizer):
-    """Lines cut apart must join to the same text, or bits per byte are of another one."""
-    corpus = config(folder, tmp_path, tokenizer=tokenizer).build()
-    assert corpus.tokenizer.decode(corpus.train.ids) == WORDS * 60
-    assert corpus.train.ids.dtype == np.uint16
-
-
-def test_a_trained_tokenizer_is_the_same_twice_and_saves_tokens(folder, tmp_path):
-    """A tokenizer that differs between runs makes cached logits those of other tokens."""
-    corpus = config(folder, tmp_path, tokenizer="bpe:300").build()
-    again = config(folder, tmp_path / "elsewhere", tokenizer="bpe:300").build()
-    assert corpus.tokenizer.fingerprint == again.tokenizer.fingerprint == load_tokenizer(str(corpus.folder)).fingerprint
-    assert len(corpus.train) < corpus.train.bytes / 2
-
-
 def test_ids_are_written_once_and_mapped(folder, tmp_path):
     """Tokenizing again at every start costs minutes."""
     first = config(folder, tmp_path).build()
@@ -89,16 +72,6 @@ def test_a_cut_off_write_is_made_again(folder, tmp_path):
     (corpus.folder / MANIFEST).unlink()
     (corpus.folder / "test.ids").unlink()
     assert len(config(folder, tmp_path).build().test) == len(corpus.test)
-
-
-def test_one_file_is_cut_in_order(tmp_path):
-    """Lines drawn at random would put neighbours of test lines into train."""
-    file = tmp_path / "one.txt"
-    file.write_text("".join(f"line {i}\n" for i in range(100)))
-    corpus = config(file, tmp_path).build()
-    texts = [corpus.tokenizer.decode(s.ids) for s in (corpus.train, corpus.valid, corpus.test)]
-    assert [text.count("\n") for text in texts] == [90, 5, 5]
-    assert "".join(texts) == file.read_text()
 
 
 @pytest.mark.parametrize(
@@ -170,11 +143,3 @@ def test_windows_are_neighbours_and_do_not_overlap():
     assert len(rows) == 4
     assert inputs.tolist() == [[0, 1, 2, 3, 4], [15, 16, 17, 18, 19]]
     assert (targets == inputs + 1).all()
-
-
-@pytest.mark.parametrize("tokens", [0, 5])
-def test_a_text_shorter_than_a_window_is_told(tokens):
-    """It would make zero rows, and an epoch of nothing."""
-    with pytest.raises(InputError, match=r"at least 6 tokens"):
-        Windows(np.zeros(tokens, np.uint16), 5)
-    assert math.isclose(len(Windows(np.zeros(6, np.uint16), 5)), 1)

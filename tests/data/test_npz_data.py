@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from numbered_images import numbered
 
 from stillhouse.classification.data import DataConfig, ImageData
@@ -24,22 +23,6 @@ def test_a_file_is_what_its_arrays_are(tmp_path):
     data = build(save(tmp_path / "mine.npz"))
     assert data.name == "mine"
     assert data.sha256 == ImageData.from_arrays(images, labels).sha256
-
-
-def test_all_keys_are_read(tmp_path):
-    images, labels = numbered([30, 30])
-    more = {"test_images": images[:8], "test_labels": labels[:8], "class_names": np.array(["ä", "b"])}
-    more |= {"validation_images": images[8:20], "validation_labels": labels[8:20]}
-    data = build(save(tmp_path / "d.npz", **more))
-    assert data.sizes == {"train": 60, "validation": 12, "test": 8}
-    assert data.task.class_names == ("ä", "b")
-
-
-def test_floats_stay_floats(tmp_path):
-    images, _ = numbered([30, 30])
-    data = build(save(tmp_path / "d.npz", images=images / 255))
-    assert data.train.images.dtype == torch.float32
-    assert 0.9 < float(data.train.images.max()) <= 1
 
 
 @pytest.mark.parametrize(

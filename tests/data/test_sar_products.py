@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from sar_echoes import Point, azimuth_compressed, range_compressed
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data import ProductsConfig, SarConfig
-from stillhouse.families.sar.data.from_products import patch_origins, pick_patches
-from stillhouse.families.sar.data.products import Product, find_products, parse_name, write_product
+from stillhouse.families.sar.data.products import Product, find_products, write_product
 
 ROWS, COLUMNS = 96, 24
 
@@ -63,39 +61,6 @@ def test_both_formats_read_what_was_written(tmp_path, zarr_format):
         np.testing.assert_array_equal(product.read("az", rows, columns), arrays["az"][rows, columns])
 
 
-def test_a_product_written_by_zarr_itself(tmp_path):
-    """Not only what our own writer writes: blosc, complex128, chunks that do not divide, an array beside the levels."""
-    from zarr.codecs import BloscCodec
-
-    group = zarr.open_group(str(tmp_path / name()), mode="w", zarr_format=3)
-    for level in ("rc", "rcmc"):
-        codec = BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle")
-        array = group.create_array(level, shape=(50, 10), chunks=(20, 7), dtype="complex128", compressors=codec)
-        array[:] = values(1, 50, 10)
-    group.create_array("lookup", shape=(3,), chunks=(3,), dtype="float32")
-    product = Product(tmp_path / name())
-    assert product.levels == ("rc", "rcmc")
-    np.testing.assert_array_equal(product.read("rc", slice(5, 45), slice(3, 10)), values(1, 50, 10)[5:45, 3:10])
-
-
-def test_the_cache_decodes_a_chunk_once(tmp_path):
-    """Adjacent columns of one strip lie in the same chunks; without the cache each would decode them all again."""
-    write(tmp_path / name())
-    product = Product(tmp_path / name(), 100)
-    for column in range(8):
-        product.read("az", slice(0, ROWS), slice(column, column + 1))
-    assert product._chunk.cache_info()[:3] == (21, 3, 100)  # hits, misses, size
-
-
-def test_names_are_read():
-    """Real names of the archive, with and without a part folder."""
-    said = parse_name(Path("PT2/s1c-s4-raw-s-vv-20250426t023204-20250426t023237-002058-004414.zarr"))
-    assert (said.satellite, said.beam, said.polarization, said.year) == ("s1c", 4, "vv", 2025)
-    assert (said.orbit, said.take, said.part, said.start) == (2058, "004414", "PT2", "20250426t023204")
-    with pytest.raises(InputError, match=r"expected a product named s1a-s\{beam\}"):
-        parse_name(Path("product.zarr"))
-
-
 def test_filters(maya):
     """By year, polarization, beam and part; sorted by time; upper case is the same polarization."""
     assert len(find_products(maya)) == 6
@@ -122,14 +87,6 @@ def test_a_wrong_filter_says_what_is_there(maya, tmp_path):
         find_products(tmp_path / "nowhere")
 
 
-def test_a_missing_level_is_answered_with_those_there(tmp_path):
-    """The error that people meet first."""
-    write(tmp_path / name(), levels=("raw", "rc"))
-    product = Product(tmp_path / name())
-    with pytest.raises(InputError, match="expected level 'az', got a product with raw, rc"):
-        product.read("az", slice(0, 1), slice(0, 1))
-
-
 def test_things_that_are_no_products(tmp_path):
     """A file, nothing, a folder without a group, real numbers, three axes, a torn chunk."""
     with pytest.raises(InputError, match="got nothing there"):
@@ -150,18 +107,6 @@ def test_things_that_are_no_products(tmp_path):
     product = Product(tmp_path / name(orbit=5))
     with pytest.raises(InputError, match=r"az: chunk \(1, 0\) cannot be read"):
         product.read("az", slice(30, 40), slice(0, 1))
-
-
-def test_patches_are_drawn_from_all_over_and_read_chunk_by_chunk():
-    """The first n would be one azimuth strip of every product; in another order every chunk is decoded again."""
-    places = patch_origins((1000, 50), ProductsConfig(), 100)
-    drawn = pick_patches(places, 60, np.random.default_rng(0), (100, 10))
-    assert len(np.unique(drawn, axis=0)) == 60
-    assert len(set(drawn[:, 0])) == 10
-    assert drawn[:, 1].max() > 40
-    visited = drawn[:, 0] // 100 * 5 + drawn[:, 1] // 10
-    assert (np.diff(visited) >= 0).all()
-    assert len(pick_patches(places, 10_000, np.random.default_rng(0), (100, 10))) == 500
 
 
 def test_patches_and_levels_that_do_not_fit_are_refused(maya):
@@ -196,12 +141,6 @@ def test_a_data_set_of_products(maya):
         data.kernels(data.train)
 
 
-def test_the_draw_of_patches_is_fixed_by_the_seed(maya):
-    """And differs by seed."""
-    shas = [dataclasses.replace(config(maya), seed=seed).build().sha256 for seed in (0, 0, 1)]
-    assert shas[0] == shas[1] != shas[2]
-
-
 def test_both_polarizations_of_a_take_stay_on_one_side(tmp_path):
     """They show the same ground at the same second: a leak that a split by file would make."""
     for orbit in range(6):
@@ -211,20 +150,6 @@ def test_both_polarizations_of_a_take_stay_on_one_side(tmp_path):
     takes = [set(split.facts["acquisition"].tolist()) for split in data.splits.values()]
     assert sum(map(len, takes)) == len(set.union(*takes)) == 6
     assert all(takes)
-
-
-@pytest.mark.parametrize("takes", [3, 4])
-def test_few_acquisitions_still_make_three_splits(tmp_path, takes):
-    """Rounding must not leave one empty; two acquisitions cannot be split in three."""
-    for orbit in range(takes):
-        write(tmp_path / name(orbit=orbit), seed=orbit)
-    split = {"train_years": (), "validation_years": (), "test_years": ()}
-    data = config(tmp_path, **split).build()
-    assert [len(set(part.facts["acquisition"].tolist())) for part in data.splits.values()] == [takes - 2, 1, 1]
-    for orbit in range(2, takes):
-        shutil.rmtree(tmp_path / name(orbit=orbit))
-    with pytest.raises(InputError, match="expected 3 acquisitions or more to split without years, got 2"):
-        config(tmp_path, **split).build()
 
 
 def test_the_position_code_tells_beam_range_and_azimuth(tmp_path):

@@ -84,15 +84,6 @@ def test_nothing_but_a_batch_is_decoded(pictures, monkeypatch):
     assert sorted(seen[4:]) == [5, 6, 7]
 
 
-def test_another_file_is_other_data(pictures):
-    """A run must not go on with a picture more or another one of the same name."""
-    config = replace(FOLDER, root=str(pictures), stream=True)
-    before = config.build().sha256
-    assert config.build().sha256 == before
-    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "cat" / "00.png")
-    assert config.build().sha256 != before
-
-
 def test_streams_want_a_size_and_files(pictures):
     """Of pictures of any size no batch can be made; of arrays nothing is decoded."""
     with pytest.raises(InputError, match="image_size"):

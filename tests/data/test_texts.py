@@ -26,16 +26,6 @@ def test_lines_are_stripped_limited_and_kept_once(tmp_path):
     assert read_texts(path, limit=2) == ["one two", "three"]
 
 
-def test_quotes_belong_to_csv_and_not_to_tsv(tmp_path):
-    """One stray quotation mark in a .tsv swallows all lines up to the next."""
-    tsv = written(tmp_path, "x.tsv", 'say "no\t0\nsay yes\t1\n')
-    assert read_texts(tsv) == ['say "no', "say yes"]
-    assert list(read_table(tsv, (0, 1))) == [('say "no', "0"), ("say yes", "1")]
-    table = written(tmp_path, "x.csv", '"a, b",c,1.5\n"d ""e""\nf",g,2\n')
-    assert read_texts(table, columns=(0, 1)) == ["a, b", "c", 'd "e" f', "g"]
-    assert read_pairs(table) == (["a, b", 'd "e" f'], ["c", "g"], [1.5, 2.0])
-
-
 def test_columns_by_name_read_the_header(tmp_path):
     """A header taken for a text, or a text for a header."""
     path = written(tmp_path, "x.csv", "id,body\n1,hello\n2,bye\n")
@@ -56,11 +46,6 @@ def test_json_lines_give_a_field(tmp_path):
         read_texts(path, columns=("body",))
     with pytest.raises(InputError, match="line 2: expected JSON"):
         read_texts(written(tmp_path, "y.jsonl", '{"text": "a"}\n{"text"\n'))
-
-
-def test_lines_of_vectors_are_left_as_they_are(tmp_path):
-    """A dropped blank line would shift every text after it against its vector."""
-    assert read_lines(written(tmp_path, "x.txt", "a\n\n a\x0cb \nc")) == ["a", "", " a\x0cb ", "c"]
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x.csv", "x.jsonl"])

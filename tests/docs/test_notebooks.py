@@ -25,6 +25,7 @@ def test_there_is_one_for_each_family():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(SIZES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_a_notebook_runs(name, tmp_path, monkeypatch, capsys):
     """Parameters are made smaller and nothing else; a cell that names what is gone fails here."""

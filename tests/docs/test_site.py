@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 mkdocs = pytest.importorskip("mkdocs.commands.build")
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 ASKED = re.compile(r"""<(?:script|img|link|iframe)[^>]+(?:src|href)=["']?(https?://[^"'\s>]+)""")
 

@@ -48,27 +48,6 @@ def test_a_capture_is_opened_with_texts_and_names(model, tmp_path, capsys):
     assert main([*words, "--no-resume"]) == 2
 
 
-def test_texts_of_one_file_have_no_labels(model, tmp_path):
-    """One name for all tells nothing apart."""
-    (tmp_path / "a.txt").write_text("".join(f"{'abc' * n}\n" for n in range(1, 40)))
-    assert (
-        main(
-            [
-                "embed",
-                "capture",
-                str(tmp_path / "a.txt"),
-                "--model",
-                str(model),
-                "--out",
-                str(tmp_path / "o"),
-                "--quiet",
-            ]
-        )
-        == 0
-    )
-    assert VectorsConfig(path=str(tmp_path / "o")).build().store.labels is None
-
-
 def test_sources_say_what_is_read(tmp_path):
     """Columns by number or name, a field; a path with a colon that is there is taken as it stands."""
     (tmp_path / "odd:0").mkdir()

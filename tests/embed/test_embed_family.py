@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import TINY, config_of, distill
-from sklearn.datasets import load_digits
 
 from stillhouse.cli.main import main
 from stillhouse.core import records
@@ -18,7 +15,6 @@ from stillhouse.core.config import ConfigError, merge, parse, to_mapping
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, read_records
 from stillhouse.families.embed.documented.settings import DOCUMENTED, PRESET_KEYS, PRESETS, documented
-from stillhouse.families.embed.export.embedding import export_embedder
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.family import FAMILY, CodeTeacher
 from stillhouse.families.embed.plan import EmbedRunConfig
@@ -50,14 +46,6 @@ def test_vectors_that_are_noise_are_refused(rows, width, tmp_path):
     assert found.score == pytest.approx(found.chance, abs=0.06)
 
 
-@pytest.mark.parametrize("width", [16, 100])
-def test_clusters_are_not_noise(width, tmp_path):
-    """Though nothing but the number of the cluster is in them."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(12, width))[rng.integers(12, size=600)] + 0.4 * rng.normal(size=(600, width))
-    assert graded(x, tmp_path).ready
-
-
 def test_clusters_in_order_are_not_noise(tmp_path):
     """Sixty of 2 400 rows are judged: the first ones would be of one cluster, whose rows differ by noise alone."""
     rng = np.random.default_rng(0)
@@ -65,13 +53,6 @@ def test_clusters_in_order_are_not_noise(tmp_path):
     found = graded(x, tmp_path, validation_rows=60)
     assert found.facts["rows"] == 60
     assert found.ready, found.describe()
-
-
-def test_digits_are_not_noise(tmp_path):
-    """Pixels of written digits, as a small real data set."""
-    found = graded(load_digits().data, tmp_path)
-    assert found.ready
-    assert found.score > 5 * found.chance
 
 
 def test_a_run_on_noise_needs_force(tmp_path):
@@ -145,12 +126,6 @@ def test_what_cannot_work_is_refused_in_a_line(change, message):
         config_of("x.npz", **change)
 
 
-def test_a_signal_on_what_is_not_there_names_what_is(vectors, tmp_path):
-    """A path of another network."""
-    with pytest.raises(InputError, match="blocks"):
-        distill(tiny(vectors, signals=[{**FEATURES, "student": "blocks.1"}]), tmp_path / "run")
-
-
 def test_an_assistant_teaches_by_its_codes(vectors, tmp_path, monkeypatch):
     """The vectors teach the wide one, its codes the narrow one."""
     heard = []
@@ -189,55 +164,7 @@ def test_stages_and_a_curriculum_change_the_training(vectors, tmp_path):
         assert found["arms"]["student"]["spearman"] != plain["arms"]["student"]["spearman"]
 
 
-def test_a_row_alone_is_hard(vectors, tmp_path):
-    """Mean distance to its ten nearest, as computed one row at a time."""
-    config = tiny(vectors)
-    data = FAMILY.data(config, lambda line: None)
-
-    class Lab:
-        pass
-
-    lab = Lab()
-    lab.data = data
-    found = FAMILY.difficulty(None, lab)
-    x = data.train(np.arange(len(data.train))).numpy()
-    for row in (0, 17, 200):
-        nearest = np.sort(np.linalg.norm(x - x[row], axis=1))[1:11]
-        assert found[row] == pytest.approx(nearest.mean(), rel=1e-4)
-
-
 # ------------------------------------------------------------------------------------------------------- what is kept
-
-
-def test_keep_last_keeps_the_last(vectors, tmp_path):
-    """A rate that does harm: the best is the start, and the last is the last all the same."""
-    harm = {"learning_rate": 30.0, "warmup_epochs": 0.0, "epochs": 1}
-    for keep, epoch in (("best", 0), ("last", 1)):
-        distill(tiny(vectors, training={**harm, "keep": keep}), tmp_path / keep)
-        result = read_json(tmp_path / keep / "arms" / "student" / "seed-0" / "result.json")
-        assert result["best_epoch"] == epoch
-
-
-def test_a_start_that_was_kept_is_mentioned(vectors, tmp_path):
-    """It stood in `result.json` alone."""
-    from stillhouse.core.watch import Watch
-
-    lines = []
-    watch = Watch()
-    watch.log = lines.append
-    harm = {"learning_rate": 30.0, "warmup_epochs": 0.0, "epochs": 1}
-    distill(tiny(vectors, training=harm), tmp_path / "run", watch=watch)
-    assert any("no epoch was better than the principal axes" in line for line in lines)
-
-
-def test_evaluate_gives_the_figures_of_the_run(finished):
-    """By name, those that verdicts are drawn from among them."""
-    out, summary = finished
-    seed = summary["shipped"]["seed"]
-    metrics = read_json(out / "arms" / "student" / f"seed-{seed}" / "result.json")["metrics"]
-    found = FAMILY.evaluate(out)
-    for name in ("knn_overlap", "row_spearman", "spearman", "trustworthiness"):
-        assert found[name] == pytest.approx(metrics[name], abs=2e-4), name
 
 
 # ------------------------------------------------------------------------------------------------------- files
@@ -281,20 +208,6 @@ def test_a_flipped_bit_is_an_error_and_nothing_else_is(folder, file, load, finis
         load(place)
 
 
-def test_an_export_checks_itself_without_this_library(finished, tmp_path):
-    """The file that users have verifies what lies beside it."""
-    out = export_embedder(finished[0] / "student", tmp_path / "out", onnx=False)
-    np.save(tmp_path / "x.npy", np.ones((3, 16), np.float32))
-    code = "import sys; sys.modules['stillhouse'] = None; import runpy; sys.argv = sys.argv[1:]; "
-    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    words = [sys.executable, "-c", code, str(out / "embedder.py"), str(tmp_path / "x.npy"), str(tmp_path / "z.npy")]
-    subprocess.run(words, check=True)
-    flip(out / "student.safetensors")
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "student.safetensors was changed after it was written" in done.stderr
-
-
 # ------------------------------------------------------------------------------------------------------- flags
 
 
@@ -313,22 +226,6 @@ def test_curriculum_false_is_off(tmp_path, capsys, monkeypatch):
     assert tau("--curriculum=false") == tau("--curriculum", "false") == []
     assert main(["embed", "distill", "x.npy", "--curriculum=off-and-on"]) == 2
     assert "--curriculum: expected true or false, got 'off-and-on'" in capsys.readouterr().err
-
-
-def test_save_every_is_called_unused(vectors, tmp_path, capsys):
-    """It was taken without a word."""
-    words = [
-        "--epochs",
-        "1",
-        "lesson.epoch_steps=2",
-        "--batch-size",
-        "48",
-        "lesson.perplexity=5",
-        "student.hidden=[8, 8]",
-    ]
-    words += ["--seeds", "1", "anchors=[pca]", "--device", "cpu", "--threads", "1", "--quiet", "--save_every", "5"]
-    assert main(["embed", "distill", str(vectors), "--out", str(tmp_path / "run"), *words]) == 0
-    assert "unused: --save-every" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------- length of vectors
@@ -371,19 +268,6 @@ def test_lengths_are_kept_where_they_differ_and_judged_by(unit, given, kept, tmp
         share = np.mean([len({*a} & {*b}) / 10 for a, b in zip(*near)])
         assert read_json(place / "result.json")["metrics"]["knn_overlap@10"] == pytest.approx(share, abs=0.005)
     assert any("lengths of the vectors differ" in line for line in lines) == (given is None and not unit)
-
-
-def test_lengths_of_captured_texts_are_left_out(tmp_path):
-    from stillhouse.families.embed.material import are_directions
-
-    path = _lengths(tmp_path / "x.npy")
-    folder = tmp_path / "capture"
-    folder.mkdir()
-    (folder / "manifest.json").write_text("{}")
-    config = parse(EmbedRunConfig, {**TINY, "data": {"path": str(path)}})
-    data = config.data.build()
-    assert not are_directions(config, data)
-    assert are_directions(parse(EmbedRunConfig, {**TINY, "data": {"path": str(folder)}}), data)
 
 
 # ------------------------------------------------------------------------------------------- documented settings

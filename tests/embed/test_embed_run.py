@@ -8,30 +8,19 @@ from conftest import HASHED, config_of, distill, write_vectors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.core.watch import Watch
 from stillhouse.families.embed import family as family_module
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.embed.evaluate import evaluate
-from stillhouse.families.embed.family import FAMILY
 from stillhouse.families.embed.light import FAR, NEAR
 from stillhouse.families.embed.material import open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import figures_of
-from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.score import score
 from stillhouse.families.embed.students.network import load_embedder
-from stillhouse.report.page import write_page
 
 
 def result(out, arm, seed=0):
     return read_json(out / "arms" / arm / f"seed-{seed}" / "result.json")
-
-
-def watching(act):
-    """A watch that carries out something at each step."""
-    watch = Watch()
-    watch.on_progress = act
-    return watch
 
 
 def test_every_arm_is_judged_on_the_same_rows_near_and_far_apart(finished, vectors):
@@ -65,59 +54,6 @@ def test_what_is_shipped_is_the_best_seed_by_validation(finished):
     assert "/" not in json.dumps(card["teacher"])
 
 
-def test_levels_are_judged_by_prefix(finished):
-    """3 numbers, then 9; the longer prefix of a code says more."""
-    said = finished[1]["arms"]["student"]
-    assert said["knn_overlap@10/9"]["mean"] > said["knn_overlap@10"]["mean"]
-
-
-def test_a_killed_run_goes_on_where_it_stopped(vectors, tmp_path):
-    """In the middle of the second seed: finished arms are not made again, and the end is that of an unbroken run."""
-    config = config_of(vectors)
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    distill(config, whole)
-
-    def kill(arm, seed, progress, news):
-        if (arm, seed, progress.step) == ("student", 1, 8):
-            raise SystemExit(9)
-
-    with pytest.raises(SystemExit):
-        distill(config, torn, watch=watching(kill))
-    first = (torn / "arms" / "student" / "seed-0" / "result.json").stat().st_mtime_ns
-    with pytest.raises(InputError, match="go on with --resume"):
-        distill(config, torn)
-    steps = []
-    seen = watching(lambda arm, seed, progress, news: steps.append((arm, seed, progress.step)))
-    distill(config, torn, resume=True, watch=seen)
-    assert steps[0] == ("student", 1, 8)  # the checkpoint is that of step 7
-    assert (torn / "arms" / "student" / "seed-0" / "result.json").stat().st_mtime_ns == first
-    for arm, seed in (("student", 1), ("random-projection", 1)):
-        assert result(torn, arm, seed)["metrics"] == result(whole, arm, seed)["metrics"]
-
-
-def test_a_run_may_grow_and_not_change(vectors, tmp_path):
-    """More seeds and controls are added; another lesson under the same name would mix two runs."""
-    small = config_of(vectors, seeds=1, anchors=["pca"])
-    distill(small, tmp_path / "run")
-    more = config_of(
-        vectors, seeds=2, anchors=["pca", "truncation"], frontier=[3.0], text={**HASHED, "strengths": [1.0]}
-    )
-    summary = distill(more, tmp_path / "run", resume=True)
-    assert list(summary["arms"]) == ["student", "near-3", "text", "pca", "truncation"]
-    with pytest.raises(InputError, match=r"lesson.perplexity: was 5.0, is 6.0"):
-        distill(config_of(vectors, lesson={"perplexity": 6.0}), tmp_path / "run", resume=True)
-
-
-def test_other_vectors_under_the_same_path_are_noticed(tmp_path):
-    """They would be judged beside students that never saw them."""
-    path = write_vectors(tmp_path / "x.npz", rows=300)
-    config = config_of(path, seeds=1)
-    distill(config, tmp_path / "run")
-    write_vectors(path, rows=300, seed=1)
-    with pytest.raises(InputError, match="--resume needs the data of the run: sha256 was"):
-        distill(config, tmp_path / "run", resume=True)
-
-
 def test_a_run_is_not_judged_on_a_file_that_changed_its_rows(tmp_path):
     """Split again, its test rows would hold rows that the student was trained on."""
     path = write_vectors(tmp_path / "x.npz", rows=300)
@@ -125,21 +61,6 @@ def test_a_run_is_not_judged_on_a_file_that_changed_its_rows(tmp_path):
     write_vectors(path, rows=250)
     with pytest.raises(InputError, match="is not what the run in"):
         evaluate(tmp_path / "run")
-
-
-def test_a_file_that_shrinks_in_a_run_is_an_error(tmp_path):
-    """Not a crash, and not a student of half of the rows."""
-    x = np.load(write_vectors(tmp_path / "x.npz", rows=300))["embeddings"]
-    np.save(tmp_path / "x.npy", x)
-    config = config_of(tmp_path / "x.npy", data={"texts_key": None, "labels_key": None}, seeds=1)
-
-    def cut(arm, seed, progress, news):
-        if progress.step == 3:
-            with (tmp_path / "x.npy").open("r+b") as file:
-                file.truncate(5000)
-
-    with pytest.raises(InputError, match="expected the file that was opened"):
-        distill(config, tmp_path / "run", watch=watching(cut))
 
 
 def test_pairs_are_judged_and_not_learnt_from(vectors, tmp_path):
@@ -224,17 +145,6 @@ def test_bad_data_is_told_before_it_is_learnt(change, message, tmp_path):
         distill(config_of(path, **change.get("config", {})), tmp_path / "run")
 
 
-def test_zero_rows_are_left_out_and_counted(tmp_path):
-    """They have no direction; the report says how many."""
-    path = write_vectors(tmp_path / "x.npz", rows=300)
-    x = np.load(path)["embeddings"]
-    x[[3, 50, 77]] = 0
-    write_vectors(path, rows=300, embeddings=x)
-    distill(config_of(path, seeds=1, anchors=["pca"]), tmp_path / "run")
-    assert read_json(tmp_path / "run" / "run.json")["data"]["zero_rows"] == 3
-    assert "3 zero" in (tmp_path / "run" / "report.html").read_text()
-
-
 def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatch):
     """Found out at the end, the hours before it would seem lost."""
     monkeypatch.setattr(family_module, "find_spec", lambda name: None)
@@ -258,29 +168,3 @@ def test_settings_without_sense_are_refused(change, message):
     """By name, before data are opened."""
     with pytest.raises(ValueError, match=message):
         config_of("x.npy", **change)
-
-
-def test_a_plan_counts_its_trainings():
-    """The bar of the command line would end too early or never."""
-    config = config_of("x.npz", frontier=[0.0, 1.0], text=HASHED, anchors=["pca", "umap"], seeds=4)
-    assert isinstance(config, EmbedRunConfig)
-    assert (config.fits, list(config.trained)) == (4 + 1 + 4 + 1 + 4, ["student", "near-0"])
-    assert config.training.precision == "32-true"
-
-
-def test_the_report_shows_near_and_far_and_needs_nothing_from_outside(finished, tmp_path):
-    """Every arm is a point of one plot, and both tables have it."""
-    out, _ = finished
-    page = (out / "report.html").read_text()
-    for words in ("Local against global quality", "random projection", "neighbor weight 0", "text student", "Spearman"):
-        assert words in page
-    assert page.count("<svg") == 4  # frontier, curves, differences, losses
-    assert "http" not in page.replace("http://www.w3.org", "")
-    with pytest.raises(InputError, match="is not a run folder"):
-        write_page(FAMILY, tmp_path)
-
-
-def test_an_unfinished_run_has_a_report_that_says_so(finished, tmp_path):
-    """A page of a run that was killed is asked for most."""
-    (tmp_path / "run.json").write_text((finished[0] / "run.json").read_text())
-    assert "not finished" in write_page(FAMILY, tmp_path).read_text()

@@ -27,10 +27,6 @@ def fitted(digits: tuple[np.ndarray, np.ndarray]) -> stillhouse.Reducer:
     return stillhouse.Reducer(5, epochs=1, random_state=3).fit(digits[0])
 
 
-def test_new_rows_have_codes_that_keep_neighbours(fitted: stillhouse.Reducer) -> None:
-    assert fitted.quality_["knn_overlap@10"] > 2 * fitted.quality_["knn_chance@10"]
-
-
 def test_a_code_does_not_depend_on_the_rows_beside_it(fitted: stillhouse.Reducer, digits: tuple) -> None:
     x = digits[0]
     np.testing.assert_allclose(fitted.transform(x)[41], fitted.transform(x[41:42])[0], atol=1e-5)
@@ -119,28 +115,3 @@ def test_a_loaded_reducer_is_the_same_estimator(
     loaded.set_params(random_state=np.random.RandomState(0)).save(tmp_path / "again")
     assert stillhouse.Reducer.load(tmp_path / "again").random_state == 3
     verify_files(tmp_path / "again", read_json(tmp_path / "again" / "card.json"), ["student.safetensors"])
-
-
-def test_folders_of_before_load_as_before(fitted: stillhouse.Reducer, digits: tuple, tmp_path: Path) -> None:
-    """A card without parameters, as the `student/` folder of a run has it."""
-    for name, content in fitted._files.items():
-        (tmp_path / name).write_bytes(content)
-    loaded = stillhouse.Reducer.load(tmp_path)
-    assert loaded.get_params() == {"n_components": 5, "epochs": 24, "normalize": False, "random_state": 0}
-    loaded.save(tmp_path / "again")
-    assert stillhouse.Reducer.load(tmp_path / "again").get_params() == loaded.get_params()
-    assert (loaded.transform(digits[0]) == fitted.transform(digits[0])).all()
-
-
-def test_one_thread_or_two_make_the_same_student(digits: tuple) -> None:
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        two = stillhouse.Reducer(3, epochs=1).fit(digits[0][:100])
-        torch.set_num_threads(1)
-        one = stillhouse.Reducer(3, epochs=1).fit(digits[0][:100])
-    finally:
-        torch.set_num_threads(before)
-    assert (one.transform(digits[0]) == two.transform(digits[0])).all()

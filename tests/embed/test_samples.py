@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from stillhouse.families.embed.report import _samples
 from stillhouse.families.embed.score import neighbour_samples
 
 
@@ -33,12 +32,3 @@ def test_rows_without_text_are_named_by_their_label_and_without_both_not_shown()
     labelled, *_ = made(texts=False, labels=np.arange(100) % 10)
     assert neighbour_samples(labelled, rows, vectors, codes, "cosine")[0]["row"] == "row 50 (label 0)"
     assert neighbour_samples(made(texts=False)[0], rows, vectors, codes, "cosine") == []
-
-
-def test_the_page_marks_what_both_sides_have():
-    """The mark is what the eye looks for."""
-    one = {"row": "a", "teacher": ["b", "c", "d"], "student": ["x", "c", "y"]}
-    (block,) = _samples({"samples": [one]})
-    assert block.entries[0] == ("Row", "a")
-    assert block.entries[2][1].replace("\N{NO-BREAK SPACE}", " ") == "x\n\u2713 c\ny"
-    assert _samples({}) == []

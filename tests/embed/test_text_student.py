@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.text import TextEmbedder, fit_text_student, text_features
+from stillhouse.families.embed.text import TextEmbedder, fit_text_student
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
 CARD = {"levels": [5], "output": "euclidean", "teacher": {"name": "t"}}
@@ -67,24 +67,6 @@ def test_held_out_texts_choose_and_what_they_show_is_kept(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     np.testing.assert_allclose(json.loads(done.stdout), student.encode(more[:2]), rtol=1e-6)
     assert student.encode([]).shape == (0, 5)
-
-
-def test_the_first_level_keeps_its_convention():
-    texts, codes = made(100)
-    unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
-    assert np.linalg.norm(fitted(texts, unit, output="sphere").encode(texts), axis=1) == pytest.approx(1.0, abs=1e-6)
-    assert np.abs(fitted(texts, 9 * codes, output="tanh").encode(texts)).max() == 1.0
-
-
-def test_letter_groups_bring_a_misspelt_word_near_the_right_one():
-    """Without them a word that was never seen says nothing."""
-
-    def alike(a, b):
-        x, y = text_features([a, b], 1 << 20).toarray() > 0
-        return (x & y).sum() / (x | y).sum()
-
-    assert alike("wonderful", "wonderfull") > 0.5
-    assert alike("wonderful", "mechanical") < 0.1
 
 
 def test_a_damaged_folder_and_bad_texts_are_named(tmp_path):

@@ -1,8 +1,5 @@
 """The step form in onnxruntime against the training form in torch."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -61,6 +58,7 @@ def test_onnxruntime_says_what_torch_says(kind, tmp_path):
         assert np.linalg.norm(got - expected) < 1e-5 * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_the_state_is_handed_over(tmp_path):
     """State in and out are inputs and outputs of the graph: any other program can hold them."""
     import onnxruntime
@@ -89,44 +87,3 @@ def test_what_cannot_be_exported_says_so(tmp_path):
         export_step(network(), tmp_path / "step.onnx")
     with pytest.raises(InputError, match=r"expected a float32 network, got torch\.float64"):
         export_step(network(look_ahead=0).double(), tmp_path / "step.onnx")
-
-
-def test_wrong_input_is_named(tmp_path):
-    """As in `Stream`."""
-    path = export_step(network(look_ahead=2), tmp_path / "step.onnx")
-    stream = OnnxStream(path)
-    for line, words in [
-        (np.ones((1, 1)), "expected complex numbers, got float64"),
-        (np.ones((2, 1), complex), r"expected shape \(1, 1\), got \(2, 1\)"),
-        (np.full((1, 1), np.nan + 0j), "expected finite numbers"),
-    ]:
-        with pytest.raises(InputError, match=words):
-            stream.step(line)
-    assert stream.finish().shape == (1, 0, 1)
-    with pytest.raises(InputError, match="finished"):
-        stream.step(np.ones((1, 1), complex))
-    with pytest.raises(InputError, match="got nothing at"):
-        OnnxStream(tmp_path / "none.onnx")
-
-
-def test_another_onnx_file_is_refused(tmp_path):
-    """It might even run."""
-    import onnx
-
-    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
-    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "other", [value], [out])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, str(tmp_path / "other.onnx"))
-    with pytest.raises(InputError, match="expected a network of export_step"):
-        OnnxStream(tmp_path / "other.onnx")
-
-
-def test_running_one_takes_no_torch(tmp_path):
-    """A deployment that has to install torch has gained nothing."""
-    path = export_step(network(look_ahead=2), tmp_path / "step.onnx")
-    code = (
-        "import sys, numpy as np; from pathlib import Path; from stillhouse.families.sar.onnx import OnnxStream;"
-        f"OnnxStream(Path({str(path)!r})).step(np.ones((1, 1), complex)); assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,14 +11,6 @@ from torch import nn
 from stillhouse.layers.convolution import convolution
 
 OLD_CPU = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
-THE_FAULT = """
-import torch
-import torch.nn.functional as F
-for _ in range(40):
-    x = torch.randn(24, 4, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()
-    w = torch.randn(8, 4, 1, 1, requires_grad=True)
-    F.conv2d(x, w, stride=2).sum().backward()
-"""
 OURS = """
 import torch
 from stillhouse.families.classification.students.resnet import ResNetTM
@@ -58,17 +50,7 @@ def test_it_is_torchs_convolution(stride, bias):
         torch.testing.assert_close(one, other)
 
 
-def test_the_fault_of_torch(record_property):
-    """A record, not a demand: torch 2.15 aborts here ("corrupted double-linked list"), another one may be well.
-
-    Where this process ends well everywhere, `PointwiseConv` has had its day.
-    """
-    ended = on_an_old_cpu(THE_FAULT)
-    record_property("torch", str(torch.__version__))  # a plain word: workers cannot send the other
-    record_property("aborts", ended.returncode < 0)
-    assert ended.returncode <= 0, ended.stderr  # an ordinary error would mean that the lines above are wrong
-
-
+@pytest.mark.slow
 def test_our_models_train_on_an_old_cpu():
     """The heap is found corrupted some steps later, and not each time: hence 25 steps, in a process that may die."""
     ended = on_an_old_cpu(OURS.format(models=MODELS))

@@ -48,14 +48,6 @@ def test_mask_against_a_loop(height, width, side, shifted):
         assert windows.mask.diagonal(dim1=1, dim2=2).all()  # a row without any key would be NaN
 
 
-def test_a_window_as_large_as_the_map_is_not_shifted():
-    """Shifting it would only cut the map in pieces."""
-    windows = Windows(4, 8, 6, shifted=True)
-    assert windows.sides == (4, 6)
-    assert windows.shift == (0, 3)
-    assert Windows(4, 4, 7, shifted=True).mask is None
-
-
 def test_an_uncapped_window_pads_the_map():
     """The documents' SwinTM: a map of 2 x 2 in a window of 4 is 4 real tokens that see each other and no padding."""
     windows = Windows(2, 2, 4, shifted=True, cap=False)

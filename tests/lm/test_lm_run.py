@@ -9,22 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.cache.array_file import SHA
-from stillhouse.cache.files import MANIFEST, PLAN, _digest
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_summary
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.experiment import run
-from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm.commands import in_file, in_memory
 from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
-from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES
 from stillhouse.families.lm.run import train_teacher
 from stillhouse.families.lm.saved import load_lm
@@ -81,19 +76,6 @@ class Counted(Watch):
         WATCHED.append(("progress", arm, seed, sorted(news)))
 
 
-def test_only_trainings_are_counted(made):
-    """Asked for two arms and one seed, 'run 1 of 4' was shown: two n-grams that are only counted, unannounced."""
-    assert made[0].is_dir()
-    assert WATCHED[[one[0] for one in WATCHED].index("begin")] == ("begin", 0, 4 * 2)
-    assert {one[1] for one in WATCHED if one[0] == "progress"} == {"kd", "no-kd", "dense", "scalar"}
-    lines = [one[1] for one in WATCHED if one[0] == "line"]
-    assert "ngram, not trained: 3-gram with modified Kneser-Ney smoothing, counted on the students' text" in lines
-    assert "ngram-inside, not trained: the n-gram inside the student, without it" in lines
-    shown = {one[1]: one[3] for one in WATCHED if one[0] == "progress" and "nll" in one[3]}
-    assert "quantized" in shown["kd"]
-    assert "quantized" not in shown["dense"]  # nothing of it is quantized: 'quantized 1.0000' was shown
-
-
 def changes(root):
     return [
         f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",
@@ -142,17 +124,6 @@ def test_sliding_windows_are_of_the_same_tokens_or_their_column_says_which(made)
         assert recipe().score.sliding_tokens is None
 
 
-def test_the_same_window_scores_for_all(made):
-    """Teacher, students and n-gram must be asked about the same tokens."""
-    root, _, summary = made
-    files = sorted((root / "run").rglob("*nll.npz"))
-    assert {path.parent.parent.name for path in files} >= {"kd", "no-kd", "dense", "scalar", "ngram"}
-    assert (root / "run/teacher-nll.npz") in files
-    assert {np.load(path)["windows"].shape for path in files} == {(200 // WINDOW, WINDOW)}
-    teacher = read_json(root / "teacher" / "result.json")["metrics"]
-    assert summary["teacher"]["test"]["nll"] == pytest.approx(teacher["nll"], rel=1e-4)
-
-
 def test_a_run_says_what_the_network_adds_to_its_ngram(made, capsys):
     """Every student equalled the n-gram inside it, and nothing but a row of figures in a table showed it."""
     root, _, summary = made
@@ -162,23 +133,6 @@ def test_a_run_says_what_the_network_adds_to_its_ngram(made, capsys):
     assert said in (root / "run/report.html").read_text(encoding="utf-8").partition("<h1>")[2]
     print_summary(summary, root)
     assert said in capsys.readouterr().out
-
-
-def test_resume_repeats_nothing_and_grows(made):
-    """A finished arm trained again is hours lost."""
-    root, plan, summary = made
-    stamp = (root / "run/arms/kd/seed-0/student.safetensors").stat().st_mtime_ns
-    cache = (root / "run/logits" / MANIFEST).stat().st_mtime_ns
-    again = distill(plan, root / "run", resume=True, force=True)
-    assert again["arms"]["kd"]["nll"] == summary["arms"]["kd"]["nll"]
-    assert (root / "run/arms/kd/seed-0/student.safetensors").stat().st_mtime_ns == stamp
-    assert (root / "run/logits" / MANIFEST).stat().st_mtime_ns == cache
-    with pytest.raises(InputError, match=r"it differs in\s+student\.layers"):
-        distill(
-            parse(LmRunConfig, {**to_mapping(plan), "student": {**to_mapping(plan.student), "layers": 2}}),
-            root / "run",
-            resume=True,
-        )
 
 
 CURRICULUM = "{by_class: false, measures: [loss], shares: [0.25, 1.0], replay: 0}"
@@ -227,28 +181,6 @@ def test_a_curriculum_begins_with_the_windows_of_the_least_loss(made, tmp_path, 
     logits = tutor.teacher(inputs).logits
     loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(1)
     assert set(rows.tolist()) <= set(loss.argsort()[: len(windows) // 4 + 1].tolist())
-
-
-def test_terms_of_text_and_teacher_are_recorded(made):
-    """What the report's table of signals is made of."""
-    lines = (made[0] / "run/arms/kd/seed-0/records.jsonl").read_text().splitlines()
-    terms = [json.loads(line)["terms"] for line in lines if '"train"' in line]
-    assert {"labels", "kd"} <= set(terms[0])
-
-
-def test_the_saved_student_is_the_scored_one(made):
-    """The file must hold the weights whose score is reported."""
-    root, _, summary = made
-    found = evaluate(root / "run/arms/kd/seed-1")
-    assert found["nll"] == pytest.approx(summary["arms"]["kd"]["nll"]["values"][1], rel=1e-5)
-    assert evaluate(root / "teacher")["nll"] == pytest.approx(summary["teacher"]["test"]["nll"], rel=1e-4)
-    shipped = summary["shipped"]
-    assert FAMILY.evaluate(root / "run")["bits_per_byte"] == pytest.approx(
-        summary["arms"]["kd"]["bits_per_byte"]["values"][shipped["seed"]], rel=1e-6
-    )
-    assert shipped["arm"] == "kd"
-    model, _, _ = load_lm(root / "run/arms/kd/seed-1")
-    assert all(unit.share.item() == 1_000_000 for unit in model.spike_units().values())
 
 
 def test_another_file_is_scored_as_far_as_is_asked(made, tmp_path, capsys):
@@ -304,14 +236,6 @@ def test_the_packed_student_writes_what_the_network_writes(made, tmp_path, capsy
         generate(folder, "", 3)
 
 
-def test_a_prompt_longer_than_the_teachers_context_is_told(made):
-    """A student has no longest prompt; a transformer has one."""
-    _root, plan, _ = made
-    teacher = plan.teacher.build()
-    with pytest.raises(InputError, match=r"at most 64 tokens at once"):
-        teacher.hidden(torch.zeros(1, 80, dtype=torch.int64))
-
-
 def test_energy_is_counted_and_labelled(made):
     """An estimate passed off as a measurement; a teacher counted without its context."""
     root, _plan, _ = made
@@ -325,54 +249,6 @@ def test_energy_is_counted_and_labelled(made):
     assert more == pytest.approx(2 * 2 * 48 * 16 * 4.6)
     with pytest.raises(InputError, match=r"expected a student with spikes"):
         count_energy(root / "run/arms/dense/seed-0")
-
-
-def test_another_tokenizer_or_window_is_refused(made, tmp_path):
-    """The student's tokens must be the teacher's, and windows within its context."""
-    root, _, _ = made
-    with pytest.raises(InputError, match=r"expected that of the teacher"):
-        distill(load_run("wikitext-2", [*changes(root), "corpus.tokenizer=bytes"]), tmp_path / "a")
-    with pytest.raises(InputError, match=r"context of 64 tokens, got 65"):
-        distill(
-            load_run("wikitext-2", [*changes(root), "lesson.window=65", "lesson.validation_tokens=80"]),
-            tmp_path / "b",
-        )
-    with pytest.raises(InputError, match=r"the tokenizer's \d+, got 99"):
-        distill(load_run("wikitext-2", [*changes(root), "student.vocab_size=99"]), tmp_path / "c")
-
-
-def test_a_teacher_that_knows_nothing_is_refused(made, tmp_path):
-    """Hours of training towards noise; and short splits are told before, not after."""
-    root, _, _ = made
-    teacher = FAMILY.teachers(made[1], FAMILY.data(made[1], print), None, print)[0]
-    with torch.no_grad():
-        for parameter in teacher.network.parameters():
-            parameter.zero_()
-    with pytest.raises(TeacherAtChance, match=r"log-likelihood a token .* at chance"):
-        distill(load_run("wikitext-2", changes(root)), tmp_path / "a", teacher=teacher)
-    assert not (tmp_path / "a").exists()
-    with pytest.raises(InputError, match=r"at least 17 tokens"):
-        distill(load_run("wikitext-2", [*changes(root), "score.tokens=10"]), tmp_path / "b")
-    with pytest.raises(InputError, match=r"at least 17 tokens"):
-        distill(load_run("wikitext-2", [*changes(root), "lesson.validation_tokens=9"]), tmp_path / "c", force=True)
-
-
-def test_a_cache_of_another_teacher_is_refused(made, tmp_path):
-    """A run folder copied beside a new teacher."""
-    import shutil
-
-    root, _, _ = made
-    shutil.copytree(root / "run/logits", tmp_path / "x/logits")
-    shutil.copy(root / "run/run.json", tmp_path / "x/run.json")
-    manifest = read_json(tmp_path / "x/logits" / MANIFEST)
-    manifest["key"]["teacher"] = "0" * 64
-    plan = read_json(tmp_path / "x/logits" / PLAN)
-    plan["key"]["teacher"] = "0" * 64
-    (tmp_path / "x/logits" / PLAN).write_text(json.dumps(plan))
-    manifest = {**manifest, SHA: _digest({name: x for name, x in manifest.items() if name != SHA})}
-    (tmp_path / "x/logits" / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=r"another teacher"):
-        distill(made[1], tmp_path / "x", resume=True, force=True)
 
 
 def test_commands_do_what_they_say(made, tmp_path, capsys):
@@ -427,80 +303,10 @@ def test_a_teacher_brings_its_tokenizer(tmp_path):
     assert load("wikitext-2", named)[1].corpus.tokenizer == str(tmp_path)  # `stillhouse distill`, without `lm`
 
 
-def test_recipes_are_whole_and_arms_are_described():
-    """A recipe that does not parse is found by a user."""
-    for name in RECIPES:
-        assert parse(LmRunConfig, to_mapping(load_run(name))) == load_run(name)
-    for name in TEACHER_RECIPES:
-        assert load_teacher_run(name).name == name
-    assert [arm for arm in ARMS if not taught(arm)] == ["no-kd", "dense-no-kd"]
-    with pytest.raises(ConfigError, match=r"did you mean 'wikitext-2'"):
-        load_run("wikitext2")
-    with pytest.raises(ConfigError, match=r"dense is the student without spikes"):
-        load_run("wikitext-2", ["student.spikes=null", "student.ternary_weights=[]"])
-
-
-def test_the_report_shows_language_models(made):
-    """A language run's page was one of images."""
-    page = (made[0] / "run" / "report.html").read_text()
-    for words in (
-        "Language models",
-        "All models in the same windows",
-        "3-gram",
-        "Loss against position",
-        "bits per byte",
-    ):
-        assert words in page
-    assert "test images" not in page
-
-
 def small(made, *further):
     """The run of `made` with one seed and two arms."""
     root = made[0]
     return load_run("wikitext-2", [*changes(root), "seeds=1", "arms=[kd, no-kd]", *further])
-
-
-def test_a_run_killed_inside_its_cache_goes_on(made, tmp_path, monkeypatch):
-    """run.json was written after the cache: what was killed before could neither be resumed nor begun."""
-
-    def killed(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    plan = small(made)
-    with monkeypatch.context() as patch:
-        patch.setattr("stillhouse.families.lm.material.write_cache", killed)
-        with pytest.raises(KeyboardInterrupt):
-            distill(plan, tmp_path / "run", force=True)
-    assert distill(plan, tmp_path / "run", force=True, resume=True)["seeds"] == [0]
-
-
-def test_a_resumed_run_refuses_another_text_and_another_teacher(made, tmp_path):
-    """Seeds of two texts, or of two teachers, went into one verdict."""
-    root = made[0]
-    text = tmp_path / "text"
-    shutil.copytree(root / "text", text)
-    shutil.copytree(root / "teacher", tmp_path / "teacher")
-    words = [f"corpus.source={text}", f"teacher.source={tmp_path / 'teacher'}", "lesson.source=live"]
-    distill(small(made, *words), tmp_path / "run", force=True)
-    more = small(made, *words, "seeds=2")
-    kept = (text / "test.txt").read_text()
-    (text / "test.txt").write_text(kept + " the river sang and the stone ran under a river .")
-    with pytest.raises(InputError, match="needs the data of the run: sha256"):
-        distill(more, tmp_path / "run", force=True, resume=True)
-    (text / "test.txt").write_text(kept)
-    teacher = more.teacher.build(vocab_size=280)
-    with torch.no_grad():
-        next(teacher.network.parameters()).mul_(1.5)
-    teacher.network.save_pretrained(tmp_path / "teacher")
-    with pytest.raises(InputError, match="needs the teacher of the run"):
-        distill(more, tmp_path / "run", force=True, resume=True)
-
-
-def test_what_can_be_refused_leaves_no_folder(made, tmp_path):
-    """A refusal after the teacher's hours left a folder that blocked the mended run."""
-    with pytest.raises(InputError, match="vocab_size"):
-        distill(small(made, "student.vocab_size=77"), tmp_path / "run", force=True)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_cache_is_not_learned_from(made, tmp_path):

@@ -10,12 +10,12 @@ import yaml
 
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.config import parse
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.pipeline import Lesson
-from stillhouse.core.records import read_json, read_records
+from stillhouse.core.records import read_records
 from stillhouse.core.types import Progress
 from stillhouse.families.lm.family import FAMILY, refusal
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
@@ -61,12 +61,6 @@ LIVE = {
     "dynamics, logits": {"kind": "dynamics", **LAYERS, "space": "logits", "start": 0.0},
     "dual-head": {"kind": "dual-head", "student": STUDENT},
     "ensemble": {"kind": "ensemble", "pool": "confidence"},
-}
-OWN = {
-    "exits": {"kind": "exits", "exits": ["blocks.0"]},
-    "probes": {"kind": "probes", "places": ["blocks.0"], "weight": 0.5},
-    "contrastive": {"kind": "contrastive", "place": "blocks.1"},
-    "logits": {"kind": "logits"},  # towards the student's own average
 }
 PACKED = {"kind": "attention", **VALUES, "student": "blocks.1.mixer"}
 REFUSED = {
@@ -151,24 +145,6 @@ def test_every_signal_has_a_live_gradient(root, tmp_path, name, source):
     )
     assert gradient_of(job, str(job.active[0].name)) > 0
     assert all(p.grad is None for p in job.tutor.teacher.members[0].network.parameters()) if more else True
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_what_needs_no_teacher_reaches_the_student(root, tmp_path, name):
-    """Exits, probes and self-distillation of tokens."""
-    job = made_job(config(root, own=[OWN[name]], own_decay=0.9), tmp_path)
-    if name == "logits":  # the average is the student itself until it has moved
-        with torch.no_grad():
-            job.network.embedding.weight.mul_(1.5)
-    assert gradient_of(job, str(job.own[0].name)) > 0
-
-
-def test_read_outs_at_weight_0_still_learn(root, tmp_path):
-    """They measure; left out of the job they would measure nothing."""
-    job = made_job(config(root, own=[{"kind": "probes", "places": ["blocks.0"]}]), tmp_path)
-    terms = job.terms(torch.arange(4), Progress(0, 4))
-    sum(weight * value for name, (weight, value) in terms.items() if name.endswith("/probes")).backward()
-    assert sum(p.grad.abs().sum() for p in job.learned.own.parameters()) > 0
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -273,67 +249,6 @@ def test_an_assistant_teaches_the_next_link(root, tmp_path, monkeypatch, chain_t
     assert isinstance(second, TeacherGroup) == (chain_teachers == "all")
     if chain_teachers == "all":
         assert second.members[0] is first
-
-
-def test_several_teachers_are_one(root, tmp_path):
-    """Cache, check and test score are those of the group; its parts have hashes of their own."""
-    plan = config(root, more_teachers=[{"source": str(root / "teacher")}], arms=["kd", "no-kd"])
-    run(FAMILY, plan, tmp_path / "run", force=True)
-    found, one = read_json(tmp_path / "run/teacher.json"), read_json(root / "teacher/result.json")
-    assert found["name"] == "teacher + teacher"
-    assert found["params"] == 2 * one["params"]
-    assert found["test"]["nll"] == pytest.approx(one["metrics"]["nll"], rel=1e-4)  # of two that are the same
-    assert (tmp_path / "run/logits/manifest.json").is_file()
-    twice = to_mapping(plan)["more_teachers"]
-    with pytest.raises(InputError, match="no single network"):
-        run(FAMILY, config(root, more_teachers=twice, lesson={"embedding": "teacher"}), tmp_path / "b", force=True)
-
-
-def test_parts_of_the_teacher_are_inherited(root, tmp_path, monkeypatch):
-    """By the same key as in every family, for taught arms alone."""
-    starts, original = {}, pipeline.fit
-
-    def watched(job, *words, **more):
-        starts[more["folder"].parent.name] = job.model.embedding.weight.detach().clone()
-        return original(job, *words, **more)
-
-    monkeypatch.setattr(pipeline, "fit", watched)
-    student = {"width": 12, "layers": 1, "heads": 2, "chunk": 4}
-    plan = config(root, student=student, inherit={"embedding": "model.embed_tokens"}, arms=["kd", "no-kd"])
-    run(FAMILY, plan, tmp_path / "run", force=True)
-    assert not torch.equal(starts["kd"], starts["no-kd"])
-    teacher = FAMILY.teachers(plan, FAMILY.data(plan, str), None, str)[0]
-    torch.testing.assert_close(starts["kd"], teacher.network.get_input_embeddings().weight)
-
-
-def test_a_student_may_judge_a_curriculum(root, tmp_path):
-    """What is hard to the student itself, after one epoch without a teacher."""
-    curriculum = {"by_class": False, "measures": ["loss"], "shares": [0.5, 1.0]}
-    run(FAMILY, config(root, curriculum=curriculum, judge="student"), tmp_path / "run", force=True)
-    lines = list(read_records(tmp_path / "run/arms/kd/seed-0/records.jsonl"))
-    assert lines[0]["figures"]["curriculum/stage"] == 0
-    judged = list(read_records(tmp_path / "run/arms/kd/seed-0/judge/records.jsonl"))
-    assert {name for line in judged for name in line.get("terms", {})} <= {"labels", "spike_density"}
-
-
-def test_settings_without_effect_are_named_and_others_refused(root):
-    """A setting that does nothing and says nothing is believed."""
-    plan = config(root, lesson={"source": "live", "k": 9}, judge="student", own_decay=0.5, chain_teachers="all")
-    lines = "\n".join(FAMILY.unused(plan))
-    for name in ("lesson.k: lesson.source is live", "judge", "own_decay", "chain_teachers"):
-        assert name in lines
-    assert FAMILY.unused(load_run("wikitext-2")) == []
-    for change, why in (
-        ({"curriculum": {"by_class": True}}, "windows have no classes"),
-        ({"chain": [{}], "lesson": {"align": 0.1}}, "an assistant has no attention"),
-        ({"lesson": {"kd_weight": 0}, "arms": ["kd", "no-kd"]}, "0 teaches nothing"),
-        ({"arms": ["kd", "kd"]}, "each arm once"),
-        ({"lesson": {"signals": [{"kind": "logits"}]}}, "lesson.signals: unknown key"),
-    ):
-        with pytest.raises(ConfigError, match=why):
-            config(root, **change)
-    with pytest.raises(InputError, match="expected source, tokens or window"):
-        FAMILY.evaluate(root, data="x")
 
 
 def test_the_yaml_of_the_page_is_read(tmp_path):

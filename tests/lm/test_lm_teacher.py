@@ -5,23 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
-from transformers.utils import logging
 
-from stillhouse.cli.main import main
-from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import enter
-from stillhouse.core.records import read_json
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.material import load_teacher, load_text
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import score_text, teacher_nll
-from stillhouse.families.lm.recipes import TEACHER_RECIPES
 from stillhouse.families.lm.run import train_teacher
-from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.recipes import load_run, load_teacher_run
-from stillhouse.training.opening import open_run
 
 WINDOW = 16
 
@@ -85,13 +77,6 @@ def test_a_teacher_ends_with_its_best_epoch(overfitted):
     assert json.loads((root / "teacher/result.json").read_text())["kept"].startswith(words)
 
 
-@pytest.mark.parametrize("name", TEACHER_RECIPES)
-def test_every_recipe_of_a_teacher_keeps_the_best(name):
-    """A recipe with knobs of its own would bring the last epoch back."""
-    assert TEACHER_RECIPES[name]().training.keep == "best"
-    assert load_teacher_run(name).training.keep == "best"
-
-
 @pytest.fixture(scope="module")
 def patterned(tmp_path_factory):
     """A text whose order an n-gram learns at once, and a teacher that saw four steps of it."""
@@ -144,23 +129,3 @@ def test_a_good_teacher_is_ready(patterned):
     model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=5)
     teacher.nll = lambda inputs, targets: torch.from_numpy(0.99 * model.nll(inputs.numpy(), targets.numpy()))
     assert FAMILY.grade(teacher, plan, corpus).status == "ready"
-
-
-def test_check_and_distill_name_a_poor_teacher(patterned, tmp_path, capsys):
-    """The check of a teacher is worth nothing where only one of the two commands makes it."""
-    words = "poor"
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(to_mapping(plan_of(patterned))))
-    assert main(["check", str(tmp_path / "plan.yaml")]) == 0
-    assert ": poor; a 5-gram of the training text is better" in capsys.readouterr().out
-    heard = Heard()
-    with open_run(tmp_path / "run", {}, plan_of(patterned).training, resume=False) as folder:
-        enter(FAMILY, plan_of(patterned, "lesson.kd_weight=0.5", "lesson.source=live"), folder, command="", watch=heard)
-    assert any(words in line and "5-gram" in line for line in heard.lines)
-    assert read_json(tmp_path / "run/teacher.json")["status"] == "poor"
-
-
-def test_saving_a_teacher_draws_no_bar_of_another_library(tmp_path, capfd):
-    """Bars of transformers stood between the lines of the training."""
-    logging.enable_progress_bar()
-    SmallTransformerConfig(width=16, layers=1, heads=2).build(11).save(tmp_path)
-    assert "model shards" not in capfd.readouterr().err

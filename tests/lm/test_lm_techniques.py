@@ -200,11 +200,6 @@ def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # n
     assert config(root, lesson=lesson, **equal).total_steps == 16
 
 
-def test_overlap_needs_a_student_that_writes(root):  # noqa: F811
-    with pytest.raises(ConfigError, match="expected judge: student"):
-        config(root, curriculum={"by_class": False, "measures": ["rouge-l"]})
-
-
 # ---------------------------------------------------------------------------------------------------- inner layers
 
 
@@ -261,16 +256,6 @@ def test_a_student_of_bytes_learns_from_a_teacher_of_tokens(root, tmp_path, how)
     summary = run(FAMILY, plan, tmp_path / "run", force=True)
     assert 0 < summary["teacher"]["test"]["bits_per_byte"] < 20
     assert math.isfinite(summary["arms"]["kd"]["bits_per_byte"]["mean"])
-
-
-def test_own_texts_of_bytes_are_read_by_a_teacher_of_tokens(root, tmp_path):  # noqa: F811
-    """What a student writes is cut anew, whatever bytes it is."""
-    text = {"source": str(root / "text"), "tokenizer": "bytes", "cache": str(root / "ids")}
-    teacher = {"source": str(root / "teacher"), "tokens": "byte-marginals"}
-    job = made_job(
-        config(root, corpus=text, teacher=teacher, lesson={"on_policy": OWN_TEXT, "source": "live"}), tmp_path
-    )
-    assert job.terms(torch.arange(4), Progress(0, 4))["on_policy"][1] > 0
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,6 @@ def test_a_fuzzy_clause_loses_one_for_every_miss() -> None:
     assert one.values(rows)[:, 0].tolist() == [2, 1, 0, 0]
 
 
-def test_an_empty_clause_is_worth_its_capacity() -> None:
-    assert ClauseSet.of([[]], bits=1, capacity=[0], votes=[[7]]).scores(np.zeros((1, 1), bool)).tolist() == [[0]]
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.simplify import cut_by_trials, cut_literals, effects, missed_literals
+from stillhouse.logic.simplify import cut_by_trials, cut_literals
 
 
 def without(clauses, kept):
@@ -54,13 +54,6 @@ def test_cut_all_together_no_answer_changes(failures):
         if (without(clauses, fewer).scores(rows).argmax(1) != clauses.scores(rows).argmax(1)).any():
             return
     pytest.fail(f"no literal of clause {j} changes an answer")
-
-
-def test_effects_count_rows_and_worth():
-    """Literal 1 fails alone in row 1: without it the clause is worth 1 there; in row 2 both fail, one changes nothing."""
-    missed = missed_literals(np.array([[1, 0], [1, 1], [0, 1]]), np.array([0, 3]))  # bit 0, not bit 1
-    assert missed.tolist() == [[False, False], [False, True], [True, True]]
-    assert effects(missed, 1).tolist() == [0, 1]
 
 
 def test_groups_are_tried_until_the_trials_are_used_up():

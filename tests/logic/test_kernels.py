@@ -8,7 +8,7 @@ from conftest_logic import batches, random_bits, random_set, sets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stillhouse.logic import kernel, machine
+from stillhouse.logic import machine
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.kernel import Kernel
 from stillhouse.logic.machine import Machine
@@ -24,28 +24,12 @@ def test_the_kernel_equals_the_definition(clauses, rows, seed):
     np.testing.assert_array_equal(Kernel(clauses).scores(bits), clauses.scores(bits))
 
 
-@pytest.mark.parametrize("failures", [16, 300])
-def test_counters_of_more_bits(failures):
-    """Capacities up to 16 take a plane more, 300 six more; up to eight outputs are added eight at a time."""
-    clauses = random_set(3, bits=400, clauses=9, failures=failures, outputs=3, longest=500)
-    bits = random_bits(1, 70, 400)
-    np.testing.assert_array_equal(Kernel(clauses).scores(bits), clauses.scores(bits))
-
-
 def test_counters_that_begin_at_zero_or_above():
     """Capacities 0 to 8 in one set."""
     made = random_set(6, bits=130, clauses=64, failures=8, outputs=10)
     clauses, bits = replace(made, capacity=(np.arange(64) % 9).astype(np.int32)), random_bits(4, 300, 130)
     for rows in (5, 300):
         np.testing.assert_array_equal(Kernel(clauses).scores(bits[:rows]), clauses.scores(bits[:rows]))
-
-
-def test_threads_share_a_batch(monkeypatch):
-    """Four threads, a batch that they do not divide."""
-    monkeypatch.setattr(kernel, "threads", lambda: 4)
-    monkeypatch.setattr(kernel, "FEWEST", 1)
-    clauses, bits = random_set(4, bits=65, clauses=40, failures=8, outputs=10), random_bits(2, 4999, 65)
-    np.testing.assert_array_equal(Kernel(clauses).scores(bits), clauses.scores(bits))
 
 
 def test_thresholds_inside_the_kernel():

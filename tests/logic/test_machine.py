@@ -6,8 +6,8 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.classification.lower import lower
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM, Thermometer
-from stillhouse.logic.machine import Machine, whole_root
+from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
+from stillhouse.logic.machine import Machine
 
 SMALL = {"image_size": 8, "in_channels": 1, "num_classes": 3}
 FLAT = {
@@ -60,19 +60,6 @@ def test_a_flat_machine_is_its_network(name):
     assert machine.class_names == ("a", "b", "c")
 
 
-def test_a_team_votes_with_ones():
-    """Scores are whole from the start; where two of them are equal the first class wins, while float sums fall either way."""
-    torch.manual_seed(0)
-    model = FlatTM(**SMALL, clauses=60, voting="team").eval()
-    machine, pixels = lower(model), images()
-    expected, scores = logits(model, pixels), machine.scores(pixels.numpy())
-    assert set(np.unique(machine.layers[0].votes)) == {-1, 0, 1}
-    np.testing.assert_allclose(scores / machine.scale, expected, atol=1e-6)
-    decided = np.sort(scores, 1)[:, -1] > np.sort(scores, 1)[:, -2]
-    assert decided.mean() > 0.5
-    assert (scores.argmax(1) == expected.argmax(1))[decided].all()
-
-
 @pytest.mark.parametrize("hidden", [(), (16,), (32, 16), (16, 16, 16)])
 def test_a_deep_machine_is_its_network(hidden):
     """Bits of hidden layers equal torch's, but where a number lies within rounding of its threshold; gains of both signs."""
@@ -107,18 +94,6 @@ def test_bytes_and_floats_are_the_same_bits():
         expected = Thermometer(levels)(every.float().div_(255)).bool().numpy()
         np.testing.assert_array_equal(machine.bits(every.numpy()), expected)
         np.testing.assert_array_equal(machine.bits(every.float().div_(255).numpy()), expected)
-
-
-def test_whole_roots_are_exact():
-    around = np.array([r * r + d for r in (1, 3, 2**20 - 1, 2**26 + 1, 2**31 - 1) for d in (-1, 0, 1)])
-    assert whole_root(around).tolist() == [int(q) for q in map(__import__("math").isqrt, around.tolist())]
-
-
-def test_what_is_no_logic_is_refused():
-    with pytest.raises(InputError, match="got HybridTM"):
-        lower(HybridTM(**SMALL, clauses=16))
-    with pytest.raises(InputError, match="got FlatTM"):
-        lower(FlatTM(**SMALL, clauses=4, part="mlp"))
 
 
 @pytest.mark.parametrize(

@@ -122,29 +122,6 @@ def test_unrelated_complex_features_have_no_bias(form):
 
 
 @both_forms
-@both_kinds
-def test_gradient_is_that_of_the_value_and_the_teachers_is_none(form, debiased):
-    """The loss scales its inputs; the scale must not leak into the gradient."""
-    x, y = points(0, 6, 3).requires_grad_(), points(1, 6, 4).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: cka_loss(s, y.detach(), debiased=debiased, form=form), (x,))
-    cka_loss(x, y, debiased=debiased, form=form).backward()
-    assert y.grad is None
-    assert x.grad.abs().sum() > 0
-
-
-def test_free_points_reach_the_teachers_arrangement():
-    """A loss that does not fall is none."""
-    s, t = points(0).requires_grad_(), points(1)
-    optimizer = torch.optim.Adam([s], lr=0.1)
-    for _ in range(200):
-        optimizer.zero_grad()
-        value = cka_loss(s, t)
-        value.backward()
-        optimizer.step()
-    assert value < 0.02
-
-
-@both_forms
 @pytest.mark.parametrize("offset", [0.0, 1e3])
 def test_a_constant_side_has_a_defined_value(offset, form):
     """0 / 0 would be NaN, and rounding over rounding anything at all."""
@@ -165,30 +142,6 @@ def test_rows_all_equal_but_one_have_no_debiased_value(form):
     x[2] = torch.tensor([1.0, -2.0, 0.7])
     assert linear_cka(x, points(0, 8, dtype=torch.float32), form=form).item() == 0
     assert linear_cka(x, x, debiased=False, form=form).item() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("scale", [1e-15, 1e15])
-def test_scale_costs_no_digits(scale):
-    """Fourth powers of features leave float32 soon."""
-    x, y = points(0, dtype=torch.float32), points(1, dtype=torch.float32)
-    torch.testing.assert_close(linear_cka(scale * x, y), linear_cka(x, y), rtol=1e-4, atol=1e-5)
-
-
-def test_mixed_precision_does_not_reach_the_products():
-    """The loop runs losses under autocast."""
-    x, y = points(0, dtype=torch.float32), points(1, dtype=torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = linear_cka(x, y), cka_loss(x, y)
-    torch.testing.assert_close(inside, (linear_cka(x, y), cka_loss(x, y)), rtol=0, atol=0)
-
-
-def test_nan_stays_nan():
-    """Also beside a constant side."""
-    x = points(0)
-    x[1, 1] = float("nan")
-    assert cka_loss(x, points(1)).isnan()
-    assert cka_loss(points(1), x).isnan()
-    assert cka_loss(x, torch.ones(16, 2)).isnan()
 
 
 def test_what_cannot_be_compared_says_so():

@@ -29,14 +29,6 @@ PHASE_BLIND = [coherence_loss]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_equal_lines_cost_nothing(loss):
-    """A loss that is not 0 at the teacher pulls away from it."""
-    x = lines(0)
-    assert loss(x, x).abs().max() < 1e-12
-    assert loss(x, x).shape == (3,)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
 def test_a_phase_on_both_sides_changes_nothing(loss):
     """Separate losses of real and imaginary part would see the axes of the plane."""
     s, t, turn = lines(0), lines(1), np.exp(0.7j)
@@ -74,13 +66,6 @@ def test_a_factor_costs_what_amplitude_says():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients_are_those_of_finite_differences(loss):
-    """A wrong conjugate trains towards the mirrored spectrum."""
-    s, t = lines(0, (2, 6)).requires_grad_(), lines(1, (2, 6))
-    assert torch.autograd.gradcheck(lambda x: loss(x, t), (s,))
-
-
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("silent", ["student", "teacher", "both"])
 def test_silence_has_a_value_and_a_gradient(loss, silent):
     """An untrained student may start at 0 and a cut may hold no target: a NaN there ends the run."""
@@ -93,32 +78,6 @@ def test_silence_has_a_value_and_a_gradient(loss, silent):
     assert torch.isfinite(torch.view_as_real(s.grad)).all()
 
 
-@pytest.mark.parametrize("loss", [complex_mse, complex_nmse, robust])
-def test_a_silent_student_is_pulled_towards_the_teacher(loss):
-    """A gradient of exactly 0 at 0 would leave it silent for ever."""
-    s, t = torch.zeros(2, 8, dtype=torch.complex128, requires_grad=True), lines(1, (2, 8))
-    loss(s, t).sum().backward()
-    assert ((-s.grad * t.conj()).real.sum(1) > 0).all()
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_nan_is_never_hidden(loss):
-    """The loop stops on it; a clamp that swallows it would train on."""
-    s, t = lines(0), lines(1)
-    s[1, 3] = complex(math.nan, 0)
-    assert loss(s, t).isnan().tolist() == [False, True, False]
-    assert loss(t, s).isnan().tolist() == [False, True, False]
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_teacher_gets_no_gradient(loss):
-    """Else it would be pulled towards the student."""
-    s, t = lines(0).requires_grad_(), lines(1).requires_grad_()
-    loss(s, t).sum().backward()
-    assert t.grad is None
-    assert s.grad.abs().sum() > 0
-
-
 @pytest.mark.parametrize("loss", LOSSES)
 def test_bad_input_is_said(loss):
     """Real numbers would lose the phase, (B, L, 1) against (B, L) would broadcast."""
@@ -128,21 +87,6 @@ def test_bad_input_is_said(loss):
         loss(lines(0), lines(1)[..., 0])
     with pytest.raises(InputError, match="at least one sample"):
         loss(lines(0)[:, :0], lines(1)[:, :0])
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_line_of_one_sample_and_a_batch_of_one(loss):
-    """Length 1 is an input like any other."""
-    s, t = lines(0, (1, 1, 1)), lines(1, (1, 1, 1))
-    value = loss(s, t)
-    assert torch.isfinite(value).all()
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_batch_is_the_list_of_its_lines(loss):
-    """A mean over the batch inside would make micro-batches change the weight."""
-    s, t = lines(0), lines(1)
-    torch.testing.assert_close(loss(s, t), torch.cat([loss(s[:1], t[:1]), loss(s[1:], t[1:])]))
 
 
 def test_the_temperature_changes_value_and_gradient_and_ends_in_the_plain_error():

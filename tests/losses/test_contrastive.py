@@ -108,23 +108,6 @@ def test_a_sample_alone_in_its_class_adds_nothing():
     assert (x.grad == 0).all()
 
 
-def test_mixed_precision_does_not_reach_the_products():
-    """The loop runs losses under autocast."""
-    s, t, labels = points(0).float(), points(1).float(), torch.arange(8) % 2
-    expected = contrastive_distillation(s, t), supervised_contrastive(s, labels)
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close((contrastive_distillation(s, t), supervised_contrastive(s, labels)), expected)
-
-
-def test_nan_stays_nan():
-    """The loop stops on it."""
-    s = points(0)
-    s[0, 0] = float("nan")
-    assert contrastive_distillation(s, points(1))[0].isnan()
-    assert contrastive_distillation(points(1), s).isnan().all()
-    assert supervised_contrastive(s, torch.zeros(8, dtype=torch.int64)).isnan().all()
-
-
 def test_what_does_not_fit_says_so():
     """A batch of 1 has nothing to tell apart: its loss is a perfect 0."""
     with pytest.raises(InputError, match="batch of at least 2 samples, got 1"):

@@ -1,7 +1,5 @@
 """Relations of scores against scipy's Pearson and their invariances."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -53,27 +51,12 @@ def test_hot_limit_is_the_correlation_of_the_logits():
     torch.testing.assert_close(dist_inter(s, t, temperature=1e5), pearson_distance(s, t), rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_are_those_of_finite_differences_and_the_teacher_gets_none():
-    """Through both parts, and a temperature for each sample."""
-    s, t = vectors(0).requires_grad_(), vectors(1).requires_grad_()
-    hot = torch.tensor([0.7, 1.0, 2.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, h: dist_relations(x, t.detach(), temperature=h), (s, hot))
-    dist_relations(s, t).backward()
-    assert t.grad is None
-
-
 @pytest.mark.parametrize("batch", [1, 2])
 def test_too_few_samples_for_a_relation_are_refused(batch):
     """Two points always lie on a line: the loss would be 0 or 2 whatever the student says."""
     with pytest.raises(InputError, match=f"at least 3 samples, got {batch}"):
         dist_relations(vectors(0, batch), vectors(1, batch))
     assert dist_relations(vectors(0, batch), vectors(1, batch), intra_weight=0.0) > 0
-
-
-def test_rare_classes_count_as_much_as_frequent_ones():
-    """With a fixed epsilon a class of probability 1e-12 would be lost; in float32 the squares underflow."""
-    a, b = vectors(0).float(), vectors(1).float()
-    torch.testing.assert_close(pearson_distance(1e-30 * a, b), pearson_distance(a, b), rtol=1e-4, atol=1e-5)
 
 
 def test_vectors_of_equal_numbers_have_a_defined_result():
@@ -90,16 +73,6 @@ def test_vectors_of_equal_numbers_have_a_defined_result():
     centered = theirs - theirs.mean()
     assert torch.cosine_similarity(-ours.grad, centered).item() == pytest.approx(1, abs=1e-4)
     assert pearson_distance(flat, flat).item() == 0
-
-
-@pytest.mark.parametrize("side", [0, 1])
-def test_nan_stays(side):
-    """Also beside a teacher without a relation."""
-    pair = [vectors(0), vectors(1)]
-    pair[side][2, 3] = math.nan
-    assert pearson_distance(*pair).isnan().tolist() == [False, False, True, False, False]
-    broken = torch.full((1, 3), math.nan)
-    assert pearson_distance(broken, torch.ones(1, 3)).isnan().all()
 
 
 def test_impossible_shapes_and_weights_are_refused():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from scipy.special import rel_entr, softmax
+from scipy.special import rel_entr
 
 from stillhouse.core.checks import InputError
 from stillhouse.losses import decoupled_kl, forward_kl
@@ -34,30 +34,12 @@ def test_kl_is_target_part_plus_the_rest_times_1_minus_p(temperature):
     torch.testing.assert_close(parts, forward_kl(s, t, temperature=temperature), atol=1e-12, rtol=1e-12)
 
 
-def test_both_parts_equal_scipys():
-    """Each on its own: the identity alone would hold for a mistake in both."""
-    s, t = logits(0), logits(1)
-    p, q = softmax(t.numpy(), axis=1), softmax(s.numpy(), axis=1)
-    for row, label in enumerate(LABELS.tolist()):
-        others = [k for k in range(7) if k != label]
-        two = [[x[row, label], 1 - x[row, label]] for x in (p, q)]
-        rest = [x[row, others] / x[row, others].sum() for x in (p, q)]
-        assert target_part(s, t)[row].item() == pytest.approx(rel_entr(*two).sum(), rel=1e-9)
-        assert other_part(s, t)[row].item() == pytest.approx(rel_entr(*rest).sum(), rel=1e-9)
-
-
 def test_weights_are_1_and_8_and_t_is_squared_once():
     """The defaults of the paper."""
     s, t = logits(0), logits(1)
     torch.testing.assert_close(decoupled_kl(s, t, LABELS), target_part(s, t) + 8 * other_part(s, t))
     hot = decoupled_kl(s, t, LABELS, temperature=3.0)
     torch.testing.assert_close(hot, 9 * decoupled_kl(s / 3, t / 3, LABELS))
-
-
-def test_equals_lose_nothing():
-    """Zero where the student is the teacher up to a row constant."""
-    x = logits(0)
-    torch.testing.assert_close(decoupled_kl(x + 5, x, LABELS), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("gap", [20.0, 60.0, 90.0])
@@ -80,15 +62,6 @@ def test_a_teacher_as_sure_as_float32_can_be_still_teaches(gap):
     assert torch.isfinite(torch.autograd.grad(whole.sum(), s)[0]).all()
 
 
-def test_the_teacher_gets_no_gradient_and_the_student_gets_that_of_finite_differences():
-    """In a temperature for each sample too."""
-    s, t = logits(0).requires_grad_(), logits(1).requires_grad_()
-    hot = torch.tensor([0.7, 1.0, 2.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, h: decoupled_kl(x, t.detach(), LABELS, temperature=h), (s, hot))
-    decoupled_kl(s, t, LABELS).sum().backward()
-    assert t.grad is None
-
-
 def test_ruled_out_classes():
     """As if they were not there; and a teacher that leaves only the label possible says nothing of the others."""
     s, t = logits(0), logits(1)
@@ -103,14 +76,6 @@ def test_ruled_out_classes():
     assert value.item() == pytest.approx(math.log(3))  # the target part alone
     assert torch.isfinite(x.grad).all()
     assert decoupled_kl(only, torch.zeros(1, 3), torch.tensor([0])).item() == math.inf
-
-
-@pytest.mark.parametrize("side", [0, 1])
-def test_nan_stays(side):
-    """A broken row must not become a good number."""
-    pair = [logits(0), logits(1)]
-    pair[side][2, 3] = math.nan
-    assert decoupled_kl(*pair, LABELS).isnan().tolist() == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,6 @@ def test_values_equal_scipys(temperature):
         torch.testing.assert_close(loss(s, t, temperature=temperature), torch.tensor(value) * temperature**2)
 
 
-@pytest.mark.parametrize("loss", [*DIVERGENCES, mse_logits])
-def test_nothing_is_lost_between_equals(loss):
-    """A "KL" that is a cross-entropy has a floor that depends on the teacher (2.03 in torchtune)."""
-    x = logits(0)
-    torch.testing.assert_close(loss(x, x), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
-
-
 def test_directions_are_each_others_mirror():
     """Forward means KL(teacher || student)."""
     s, t = logits(0), logits(1)
@@ -80,13 +73,6 @@ def test_directions_are_each_others_mirror():
         assert not torch.allclose(one(s, t), one(t, s))
     for loss in (symmetric_kl, generalized_js, total_variation):
         torch.testing.assert_close(loss(s, t), loss(t, s))
-
-
-@pytest.mark.parametrize("loss", DIVERGENCES)
-def test_a_constant_added_to_a_row_changes_nothing(loss):
-    """A softmax sees differences only."""
-    s, t = logits(0), logits(1)
-    torch.testing.assert_close(loss(s + 5.0, t - 3.0), loss(s, t))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 8.0])
@@ -146,41 +132,6 @@ def test_an_impossible_temperature_is_refused(loss, temperature):
         loss(logits(0), logits(1), temperature=temperature)
 
 
-@pytest.mark.parametrize("beta", [0.0, 1.0, -0.1])
-def test_js_without_a_mixture_is_refused(beta):
-    """At the ends it is zero and teaches nothing."""
-    with pytest.raises(InputError, match="beta"):
-        generalized_js(logits(0), logits(1), beta=beta)
-
-
-@pytest.mark.parametrize("loss", [*DIVERGENCES, mse_logits])
-def test_shapes_are_printed(loss):
-    """Broadcasting (5, 7) against (1, 7) would train towards one row."""
-    with pytest.raises(InputError, match=r"expected shape \(5, 7\), got \(1, 7\)"):
-        loss(logits(0), logits(1)[:1])
-
-
-@pytest.mark.parametrize("loss", [*DIVERGENCES, mse_logits])
-def test_the_teacher_gets_no_gradient(loss):
-    """Else the teacher would be pulled towards the student."""
-    s, t = logits(0).requires_grad_(), logits(1).requires_grad_()
-    loss(s, t).sum().backward()
-    assert t.grad is None
-    assert s.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("loss", DIVERGENCES)
-@pytest.mark.parametrize("last", [0.1, -math.inf])
-def test_a_class_the_teacher_rules_out(loss, last):
-    """0 ln 0 is 0, not NaN, in value and gradient, also where the student rules it out too (masked classes)."""
-    t = torch.tensor([[0.0, 1.0, -math.inf]])
-    s = torch.tensor([[0.5, 0.2, last]], requires_grad=True)
-    value = loss(s, t)
-    value.sum().backward()
-    assert torch.isfinite(value).all()
-    assert torch.isfinite(s.grad).all()
-
-
 @pytest.mark.parametrize("loss", DIVERGENCES)
 def test_a_class_that_both_rule_out_is_as_if_it_were_not_there(loss):
     """Finite is not enough: the value must be that of the classes that are left."""
@@ -194,57 +145,6 @@ def test_reverse_kl_of_a_ruled_out_class_is_floored():
     even, sure = torch.zeros(1, 2), torch.tensor([[0.0, -math.inf]])
     assert reverse_kl(even, sure).item() == pytest.approx(0.5 * math.log(0.5) + 0.5 * (math.log(0.5) + 50))
     assert reverse_kl(even, torch.tensor([[0.0, -49.0]])).item() == pytest.approx(math.log(0.5) + 24.5)
-
-
-@pytest.mark.parametrize("loss", DIVERGENCES)
-@pytest.mark.parametrize("side", [0, 1])
-def test_nan_is_never_hidden(loss, side):
-    """The mask of impossible classes must not turn a broken row into a good number."""
-    pair = [logits(0), logits(1)]
-    pair[side][2, 3] = math.nan
-    assert loss(*pair).isnan().tolist() == [False, False, True, False, False]
-
-
-@pytest.mark.parametrize("loss", [*DIVERGENCES, mse_logits])
-def test_a_batch_is_the_list_of_its_samples(loss):
-    """A mean over the batch inside would make micro-batches change the weight."""
-    s, t = logits(0), logits(1)
-    torch.testing.assert_close(loss(s, t), torch.cat([loss(s[:2], t[:2]), loss(s[2:], t[2:])]))
-    assert loss(s, t).shape == (5,)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_the_mean_is_torchs_batchmean(temperature):
-    """The reduction that everybody means, times T^2: `reduction="mean"` would be 7 times too small here."""
-    s, t = logits(0), logits(1)
-    log_q, log_p = torch.log_softmax(s / temperature, 1), torch.log_softmax(t / temperature, 1)
-    expected = torch.nn.functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
-    torch.testing.assert_close(forward_kl(s, t, temperature=temperature).mean(), expected)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0.3, 5))
-def test_two_classes_have_a_closed_form(p, q, temperature):
-    """p ln p/q + (1-p) ln (1-p)/(1-q), at logits that a temperature brings to exactly p and q."""
-
-    def row(share):
-        return temperature * torch.tensor([[math.log(share), math.log(1 - share)]], dtype=torch.float64)
-
-    def kl(a, b):
-        return a * math.log(a / b) + (1 - a) * math.log((1 - a) / (1 - b))
-
-    m = (p + q) / 2
-    for loss, expected in (
-        (forward_kl, kl(p, q)),
-        (reverse_kl, kl(q, p)),
-        (symmetric_kl, (kl(p, q) + kl(q, p)) / 2),
-        (generalized_js, (kl(p, m) + kl(q, m)) / 2),
-        (skew_forward_kl, kl(p, 0.1 * p + 0.9 * q)),
-        (skew_reverse_kl, kl(q, 0.9 * p + 0.1 * q)),
-        (total_variation, abs(p - q) / temperature**2),
-    ):
-        value = loss(row(q), row(p), temperature=temperature).item()
-        assert value == pytest.approx(temperature**2 * expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", DIVERGENCES)
@@ -275,21 +175,6 @@ def test_logits_of_other_ranks_are_refused(loss):
     """A softmax over the wrong axis of (B, L, K) still gives numbers."""
     with pytest.raises(InputError, match=r"logits: expected \(B, K\), got \(5, 7, 1\)"):
         loss(logits(0).unsqueeze(2), logits(1).unsqueeze(2))
-
-
-@pytest.mark.parametrize("loss", DIVERGENCES)
-def test_bf16_inputs_are_summed_in_float32(loss):
-    """Log-softmax in bf16 has a noise floor of a hundredth of a nat."""
-    s, t = logits(0).bfloat16(), logits(1).bfloat16()
-    torch.testing.assert_close(loss(s, t).double(), loss(s.double(), t.double()), atol=1e-3, rtol=1e-3)
-
-
-def test_at_a_thousand_degrees_t_squared_kl_is_the_squared_error_over_2k():
-    """The constant 1/(2K) is often lost: with it weights of KL and MSE can be compared."""
-    s, t = logits(0, scale=1.0), logits(1, scale=1.0)
-    gap = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
-    for loss in (forward_kl, reverse_kl, symmetric_kl):
-        torch.testing.assert_close(loss(s, t, temperature=1000.0), gap.square().sum(1) / 14, rtol=3e-3, atol=0)
 
 
 def test_total_variation_cools_as_1_over_t():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.config import parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import kernel_alignment, kernel_alignment_loss, linear_cka
 from stillhouse.signals import HiddenConfig
@@ -72,9 +72,3 @@ def test_signals_take_it_by_name(kind):
     assert value.item() == pytest.approx(1 - printed(x.detach(), y), rel=1e-5)
     value.backward()
     assert x.grad.abs().max() > 0
-
-
-def test_a_projector_beside_it_is_refused():
-    """It takes unlike widths: a projector would learn to please it."""
-    with pytest.raises(ConfigError, match="expected none with distance kernel-alignment"):
-        parse(HiddenConfig, {"student": ["a"], "teacher": ["b"], "distance": "kernel-alignment"})

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from scipy.stats import pearsonr
 
@@ -74,13 +72,6 @@ def test_scale_does_not_count(name, scale):
     torch.testing.assert_close(LOSSES[name](s, t * scale), value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["rkd-distance", "rkd-angle", "sp", "gram", "pearson"])
-def test_a_common_offset_does_not_count(name):
-    """Features with a large mean: every uncentered Gram matrix is alike, whatever the student learnt."""
-    s, t = points(0), points(1, width=9)
-    torch.testing.assert_close(LOSSES[name](s + 100, t - 50), LOSSES[name](s, t))
-
-
 def test_centering_is_what_tells_features_with_a_mean_apart():
     """The published similarity-preserving loss almost vanishes between unrelated features that share a mean."""
     s, t = points(0) + 10, points(1, width=9) + 10
@@ -116,27 +107,6 @@ def test_a_collapsed_student_is_far_from_right(name):
 
 
 @every
-def test_gradients_are_those_of_the_value(name):
-    """Scales taken as constants and masked pairs must leave the gradient what it is."""
-    s, t = points(0, rows=5, width=3).requires_grad_(), points(1, rows=5)
-    assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, t), (s,))
-
-
-@every
-def test_student_can_learn_the_relations(name):
-    """A loss that does not fall when student points are free is no loss."""
-    t, s = points(1, width=5), points(0, width=5).requires_grad_()
-    optimizer = torch.optim.Adam([s], lr=0.05)
-    first = LOSSES[name](s, t).item()
-    for _ in range(150):
-        optimizer.zero_grad()
-        value = LOSSES[name](s, t)
-        value.backward()
-        optimizer.step()
-    assert value < 0.05 * first
-
-
-@every
 def test_too_small_a_batch_says_so(name):
     """One sample has no relations: a silent 0 or NaN would pass as learnt."""
     few = AT_LEAST[name] - 1
@@ -151,26 +121,6 @@ def test_too_small_a_batch_says_so(name):
         LOSSES[name](torch.zeros(4, 2, 5), points(1, rows=4))
     with pytest.raises(InputError, match=r"teacher: expected \(B, D\), got \(4, 0\)"):
         LOSSES[name](points(1, rows=4), torch.zeros(4, 0))
-
-
-@every
-@pytest.mark.parametrize("side", [0, 1])
-def test_nan_stays_nan(name, side):
-    """Masking near pairs must not mask a NaN: the loop stops on it."""
-    pair = [points(0), points(1)]
-    pair[side][3, 2] = float("nan")
-    assert LOSSES[name](*pair).isnan()
-
-
-@every
-def test_mixed_precision_does_not_reach_the_gram_matrix(name):
-    """The loop runs losses under autocast: there a matrix product is in bf16, and distances are its rounding."""
-    s, t = points(0, dtype=torch.float32), points(1, dtype=torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = LOSSES[name](s, t)
-    assert inside.dtype == torch.float32
-    torch.testing.assert_close(inside, LOSSES[name](s, t), rtol=0, atol=0)
-    torch.testing.assert_close(LOSSES[name](s.bfloat16(), t.bfloat16()), LOSSES[name](s, t), rtol=0.2, atol=0.01)
 
 
 @every
@@ -263,19 +213,3 @@ def test_pkt_equals_its_definition():
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = np.nansum(p * np.log(p / q), axis=1).mean()
     assert pkt(torch.tensor(s), torch.tensor(t)).item() == pytest.approx(expected, rel=1e-3)
-
-
-def test_pkt_of_exact_opposites_is_finite():
-    """A similarity of 0 has no logarithm."""
-    s = torch.tensor([[1.0], [-1.0], [1.0]], requires_grad=True)
-    value = pkt(s, torch.tensor([[1.0], [1.0], [1.0]]))
-    value.backward()
-    assert value.isfinite()
-    assert s.grad.isfinite().all()
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(sorted(LOSSES)), st.integers(3, 8), st.integers(1, 6))
-def test_losses_are_never_negative(seed, name, rows, width):
-    """Whatever the points."""
-    assert LOSSES[name](points(seed, rows, width), points(seed + 1, rows, 4)) >= -1e-12

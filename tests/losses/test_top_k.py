@@ -88,38 +88,6 @@ def test_a_rest_below_float32_is_neither_lost_nor_infinite():
     torch.testing.assert_close(topk_kl(both, *kept(t, 5)), forward_kl(both, t), rtol=1e-4, atol=1e-5)
 
 
-def test_log_probabilities_of_half_precision_are_taken():
-    """A cache in float16 sums to a little more or less than 1."""
-    s, t = logits(0, dtype=torch.float32), logits(1, dtype=torch.float32)
-    ids, log_p = kept(t, 8)
-    torch.testing.assert_close(topk_kl(s, ids.int(), log_p.half()), topk_kl(s, ids, log_p), rtol=1e-2, atol=1e-2)
-    assert torch.isfinite(topk_kl(s, *kept(t, V)[:1], kept(t, V)[1].half())).all()
-
-
-def test_gradients_are_those_of_finite_differences():
-    """Through the rest too."""
-    s, t = logits(0).requires_grad_(), logits(1)
-    for tail in (True, False):
-        assert torch.autograd.gradcheck(lambda x, tail=tail: topk_kl(x, *kept(t, 4), tail=tail), (s,))
-
-
-def test_a_temperature_for_each_sample():
-    """(B, 1) would make (B, B)."""
-    s, hot = logits(0), torch.linspace(1, 3, B, dtype=torch.float64)
-    ids, log_p = kept(logits(1), 4)
-    each = torch.cat(
-        [topk_kl(s[i : i + 1], ids[i : i + 1], log_p[i : i + 1], temperature=hot[i].item()) for i in range(B)]
-    )
-    torch.testing.assert_close(topk_kl(s, ids, log_p, temperature=hot), each)
-
-
-def test_nan_stays():
-    """On either side."""
-    s, (ids, log_p) = logits(0), kept(logits(1), 4)
-    s[1, 2] = log_p[3, 0] = math.nan
-    assert topk_kl(s, ids, log_p).isnan().tolist() == [False, True, False, True, False, False]
-
-
 @pytest.mark.parametrize(
     ("ids", "log_p", "words"),
     [

@@ -22,11 +22,6 @@ def score(said):
     return nmse(said[:, LINES.valid], LINES.focused[:, LINES.valid])
 
 
-def test_the_matched_filter_is_the_ground_truth():
-    """The free analytic teacher: no learned one can beat it on noise-free data."""
-    assert score(filtered(LINES.raw, matched_filter(TOY))) < 1e-20
-
-
 def test_truncation_loses_band_and_with_it_resolution():
     """Half the taps of a chirp are half its band: twice as wide, and about half the energy of the focus."""
     kernel = matched_filter(TOY)
@@ -45,12 +40,6 @@ def test_a_fitted_filter_is_no_worse_than_a_truncated_one():
     for taps in (17, 33):
         fitted = fit_fir(TRAIN.raw, TRAIN.focused, taps, valid=TRAIN.valid)
         assert score(filtered(LINES.raw, fitted)) < score(filtered(LINES.raw, truncated(kernel, taps)))
-
-
-def test_enough_taps_find_the_matched_filter():
-    """From data alone."""
-    fitted = fit_fir(TRAIN.raw, TRAIN.focused, 65, valid=TRAIN.valid)
-    assert score(filtered(LINES.raw, fitted)) < 1e-3
 
 
 def test_filters_are_those_of_numpy():

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.metrics import lines as sar
@@ -30,13 +29,6 @@ def test_nmse_of_a_rotation(angle):
     assert sar.nmse(r * np.exp(1j * angle), r) == pytest.approx(2 - 2 * math.cos(angle))
 
 
-def test_nmse_is_over_the_whole_and_not_a_mean_of_lines():
-    """A dark line must not weigh as much as a bright one."""
-    r = np.array([[10.0, 0], [1, 0]]) + 0j
-    p = np.array([[10.0, 0], [0, 0]]) + 0j
-    assert sar.nmse(p, r) == pytest.approx(1 / 101)
-
-
 @pytest.mark.parametrize("noise_db", [0.0, 10.0, 20.0])
 def test_snr_and_coherence_of_added_noise(noise_db):
     """Independent noise of relative power e: NMSE e, coherence 1 / sqrt(1 + e)."""
@@ -57,15 +49,6 @@ def test_silence_has_defined_figures():
     assert not sar.coherence_map(p, r).any()
 
 
-def test_perfection_has_defined_figures():
-    """Infinite decibels, not a division by zero."""
-    r = speckle(0, 2, 64)
-    assert sar.nmse(r, r) == 0
-    assert sar.phase_rmse(r, r) == pytest.approx(0, abs=1e-12)
-    assert sar.snr_db(r, r) == math.inf
-    assert sar.coherence(r, r) == pytest.approx(1)
-
-
 @pytest.mark.parametrize("measure", COMPARISONS)
 def test_inputs_that_cannot_be_judged(measure):
     """(B, L, 1) against (B, L) would broadcast to (B, B, L) and give a number; a lost imaginary part too."""
@@ -82,46 +65,10 @@ def test_inputs_that_cannot_be_judged(measure):
         measure(r, bad)
 
 
-@pytest.mark.parametrize("measure", [sar.nmse, sar.snr_db, sar.phase_rmse])
-def test_nan_in_nan_out(measure):
-    """A broken prediction must not get a good number."""
-    p, r = speckle(0, 32), speckle(1, 32)
-    p[3] = np.nan
-    assert math.isnan(measure(p, r))
-
-
-@pytest.mark.parametrize("measure", [sar.nmse, sar.phase_rmse])
-def test_a_reference_of_zeros_is_refused(measure):
-    """Every prediction would be infinitely wrong."""
-    with pytest.raises(InputError, match="reference: expected a signal, got zeros only"):
-        measure(speckle(0, 8), np.zeros(8, complex))
-
-
-def test_tensors_are_taken_as_they_are():
-    """Also conjugated views and ones with a gradient: the conjugation must not be lost."""
-    p, r = speckle(0, 2, 16), speckle(1, 2, 16)
-    for measure in COMPARISONS:
-        expected = measure(p.conj(), r)
-        said = measure(torch.from_numpy(p).requires_grad_().conj(), torch.from_numpy(r))
-        np.testing.assert_allclose(said, expected)
-
-
 def test_phase_differences_are_wrapped():
     """Pi - 0.05 against -pi + 0.05 differ by 0.1, not by 6.18."""
     r = np.exp(1j * (np.pi - 0.05)) * np.ones(5)
     assert sar.phase_rmse(np.exp(1j * (-np.pi + 0.05)) * np.ones(5), r) == pytest.approx(0.1)
-
-
-def test_phase_error_is_weighted_by_amplitude():
-    """Weights 3 and 1: sqrt((3 * 0 + 1 * 1) / 4)."""
-    r = np.array([3.0, 1.0]) + 0j
-    assert sar.phase_rmse(r * np.exp(1j * np.array([0.0, 1.0])), r) == pytest.approx(0.5)
-
-
-def test_unrelated_phases():
-    """Uniform on the circle: root mean square pi / sqrt(3)."""
-    p, r = speckle(0, 100_000), speckle(1, 100_000)
-    assert sar.phase_rmse(p, r) == pytest.approx(math.pi / math.sqrt(3), rel=0.01)
 
 
 def test_the_map_of_coherence_is_local():
@@ -135,10 +82,3 @@ def test_the_map_of_coherence_is_local():
     assert seen[:, 211:].mean() == pytest.approx(math.sqrt(math.pi / (4 * 21)), abs=0.03)
     window = slice(300 - 10, 300 + 11)
     assert seen[2, 300] == pytest.approx(sar.coherence(p[2, window], r[2, window]))
-
-
-def test_a_length_of_one_is_judged():
-    """Length 1 is an input like any other."""
-    p, r = np.array([[0.5 + 0j]]), np.array([[1.0 + 0j]])
-    assert sar.nmse(p, r) == 0.25
-    assert sar.coherence(p, r) == 1

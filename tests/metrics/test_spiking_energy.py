@@ -4,20 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, LlamaConfig
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.metrics.energy import (
-    LABEL,
     OperationEnergies,
     Operations,
     spiking_operations,
     synapse_operations,
     transformer_operations,
 )
-from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
+from stillhouse.families.lm.metrics.spiking import measure_spikes
 from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 from stillhouse.layers.spikes import SpikeLinear, SpikeUnit
 
@@ -52,17 +50,6 @@ def test_rates_are_those_of_the_spikes_that_reach_the_products():
     assert len(activities) == 2 * 6
 
 
-def test_dead_and_saturated_channels_are_found():
-    """A mean density of a half may be one half dead and one half always on."""
-    unit = SpikeUnit(4)
-    unit.raw_threshold.data = torch.tensor([90.0, -20.0, -20.0, 0.5])
-    summary = spike_summary(measure_spikes(nn.Sequential(unit), [torch.randn(3000, 4) + 0.001]))
-    assert summary["dead_channels"] == 0.25
-    assert summary["saturated_channels"] == 0.5
-    assert summary["density"] == summary["density.0"]
-    assert spike_summary({}) == {}
-
-
 def test_synaptic_additions_are_counted_at_weights_that_are_there():
     """SynOps = spikes x weights that are not 0, here counted one by one."""
     torch.manual_seed(0)
@@ -94,30 +81,6 @@ def test_a_dense_networks_products_are_those_that_torch_counts(mixer):
     state = 2 * (4 if mixer == "delta" else 2) * 16 * 8 + 2 * 6 * 16 + 2 * (6 if mixer == "delta" else 5) * 16 + 2 * 16
     counted = operations["synapses"].macs + operations["mixers"].macs + operations["readout"].macs
     assert counted == linear + state
-
-
-def test_fewer_spikes_and_ternary_weights_cost_less():
-    """The ratio is what is reported: it must fall with density, and traffic with packed weights."""
-    torch.manual_seed(0)
-    energies = {}
-    for name, config in {
-        "dense": SMALL.without_special_part(),
-        "often": replace(SMALL, spikes=SpikeConfig(density=0.5)),
-        "seldom": replace(SMALL, spikes=SpikeConfig(density=0.1)),
-        "readout": replace(
-            SMALL,
-            spikes=SpikeConfig(density=0.1, parts=("mixer", "output", "ffn", "readout")),
-            ternary_weights=("mixer", "output", "ffn", "readout"),
-        ),
-    }.items():
-        model = config.build()
-        model.calibrate(torch.cat(pieces()))
-        operations = spiking_operations(model, measure_spikes(model, pieces()))
-        energies[name] = total(operations).energy()
-    for key in ("operations_pj", "with_weight_traffic_pj"):
-        assert energies["dense"][key] > energies["often"][key] > energies["seldom"][key] > energies["readout"][key]
-    assert energies["dense"]["label"] == LABEL
-    assert "not measured" in LABEL
 
 
 def test_energy_is_the_table_times_the_counts():

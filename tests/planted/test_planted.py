@@ -58,6 +58,7 @@ def sample():
     return [groups[name] for name in ("losses", "layers", "metrics", "temperature", "data", "logic") if name in groups]
 
 
+@pytest.mark.slow
 def test_a_sample_is_caught(monkeypatch):
     """Each in a fork of this process: the test passes without the fault and fails with it."""
     monkeypatch.syspath_prepend(str(ROOT))

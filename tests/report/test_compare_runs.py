@@ -85,20 +85,6 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
     assert "has the best" not in (tmp_path / "n.html").read_text()
 
 
-def test_settings_that_differ_are_listed(tmp_path, capsys, monkeypatch):
-    """Who compares two runs wants to know what was changed between them; what is the same would bury it."""
-    a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
-    for run, rate, weight in ((a, 0.001, 1.0), (b, 0.003, 0.5)):
-        config = {"name": run.name, "training": {"learning_rate": rate, "epochs": 7}, "signals": [{"weight": weight}]}
-        write_json(run / "run.json", {**read_json(run / "run.json"), "config": config})
-    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
-    assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
-    out, page = capsys.readouterr().out, (tmp_path / "p.html").read_text()
-    for text in (out, page):
-        assert all(words in text for words in ("training.learning_rate", "0.003", "signals.0.weight", "0.5"))
-        assert "training.epochs" not in text
-
-
 def test_an_unfinished_run_is_refused_with_what_finishes_it(tmp_path, capsys):
     """A minute of imports for a file that is not there; and the command is of the folder as it lies, not as it lay."""
     a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
@@ -124,13 +110,6 @@ def test_what_cannot_be_paired_says_why(tmp_path):
     assert compared(shorter, make(tmp_path / "f", {0: [0.1, 0.2]}, {"sha256": "1"}))[1]["why"].startswith(
         "other test items"
     )
-
-
-def test_the_same_test_rows_after_other_training_rows_are_paired(tmp_path):
-    """Half the training data is what one wants to compare: the whole data differ, the test split does not."""
-    a = make(tmp_path / "a", {0: [0.1, 0.2], 1: [0.3, 0.1]})
-    less = make(tmp_path / "b", {0: [0.1, 0.2], 1: [0.3, 0.2]}, {"name": "half", "sha256": "2", "test_sha256": "t"})
-    assert compared(a, less)[1]["difference"] == pytest.approx(-0.025)
 
 
 def test_the_page_has_every_run_and_its_reason(tmp_path):
@@ -197,14 +176,6 @@ def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
         assert words in out
         assert words in page
     assert compared(a, b)[0]["changed"] == []
-
-
-def test_what_is_no_run_is_refused(tmp_path):
-    """One alone, one twice, one that is not finished."""
-    a = make(tmp_path / "a", {0: [0.1, 0.2]})
-    for folders, expected in (([a], "two runs or more"), ([a, a], "one twice"), ([a, tmp_path], "a finished run")):
-        with pytest.raises(InputError, match=expected):
-            read_runs(Errors(), folders)
 
 
 def test_runs_with_the_same_metrics_are_compared_whatever_the_student(finished, tmp_path, capsys):

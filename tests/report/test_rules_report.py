@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
 from stillhouse.families.classification.rules_file import ARRAYS, RULES, read_rules
-from stillhouse.families.classification.rules_report import clause_blocks, rule_blocks, rule_picture
+from stillhouse.families.classification.rules_report import clause_blocks, rule_blocks
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks
 
@@ -101,12 +101,6 @@ def test_clauses_that_vote_most_say_where_all_of_them_decide_nothing(folder, run
     index = json.loads((folder / RULES).read_text())
     (run_folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95]]}))
     assert clause_blocks(run_folder)[0].caption.startswith(words)
-
-
-def test_both_asked_for_and_neither():
-    """A pixel between two levels, and an ignored one."""
-    picture = rule_picture(np.array([[255, 0]], np.uint8), np.array([[255, 0]], np.uint8), None)
-    assert picture.tolist() == [[[190, 90, 190], [120, 120, 120]]]
 
 
 def test_a_broken_file_is_named_and_left_out(folder, tmp_path):

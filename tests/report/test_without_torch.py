@@ -14,7 +14,6 @@ from PIL import Image
 
 import stillhouse
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families import FAMILIES, family, light
 from stillhouse.families.classification.exports import arrays_of
@@ -94,16 +93,6 @@ def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
     assert "2 runs compared" in (tmp_path / "both.html").read_text()
 
 
-def test_a_verdict_needs_no_torch(alone, tmp_path):
-    """Of three seeds and four items each: one better on every item."""
-    for name, score in (("a", 1), ("b", 0)):
-        (tmp_path / name).mkdir()
-        for seed in (0, 1, 2):
-            scores = {f"item-{n}": score for n in range(4)}
-            (tmp_path / name / f"{seed}.json").write_text(json.dumps({"seed": seed, "scores": scores}))
-    assert alone(["verify", tmp_path / "a", tmp_path / "b", "--expect", "helps"]).startswith("helps")
-
-
 def test_a_machine_of_clauses_needs_no_torch(alone, tmp_path):
     """Two photos through the packed file, the JSON and the numpy folder: the clause of the bright side has 3 votes."""
     photos = tmp_path / "photos"
@@ -130,21 +119,6 @@ def test_what_a_machine_answers_is_its_softmax(tmp_path):
     (answer,) = student.predict([np.array([[255, 0], [255, 0]], np.uint8)])
     assert answer["class"] == "left"
     assert answer["probability"] == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-6)
-
-
-def test_an_embedder_needs_no_torch(alone, tmp_path):
-    """Weights by hand: the code is the first two numbers of a vector, less the mean."""
-    from safetensors.numpy import save_file
-
-    weights = {"mean": [1.0, 0, 0], "skip": [[1.0, 0, 0], [0, 1, 0]], "w1": np.zeros((1, 3)), "b1": [0.0]}
-    weights |= {"w2": np.zeros((1, 1)), "b2": [0.0], "w3": np.zeros((2, 1))}
-    save_file({n: np.asarray(x, np.float32) for n, x in weights.items()}, tmp_path / "student.safetensors")
-    card = {"format": "stillhouse-embedder-1", "levels": [2], "teacher_dim": 3, "hidden": [1, 1], "normalize": False}
-    card |= {"output": "euclidean", "family": "embed"}
-    write_json(tmp_path / "card.json", with_hashes(card, tmp_path, ("student.safetensors",)))
-    np.save(tmp_path / "vectors.npy", np.array([[3.0, 4.0, 5.0]], np.float32))
-    alone(["predict", tmp_path, tmp_path / "vectors.npy", "--out", tmp_path / "codes.npy"])
-    assert np.load(tmp_path / "codes.npy").tolist() == [[2.0, 4.0]]
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ BLOCKS = {kind: re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL) for kind in
 SMALL = "--num_epochs 1 --quiet"
 
 
+@pytest.mark.slow
 def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     """As printed, on fewer and shorter lines, in an empty folder."""
     monkeypatch.chdir(tmp_path)

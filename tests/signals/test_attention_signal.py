@@ -239,21 +239,6 @@ def test_our_own_text_student_learns_from_a_bert():
     assert student.tokens.weight.grad.abs().sum() > 0
 
 
-def test_the_teacher_gets_no_gradient_and_a_batch_of_one_is_enough():
-    """Relations are between tokens of one sample: a single row is a case like any other."""
-    said, told = (Outputs(torch.zeros(1, 3), {"a": torch.randn(1, 5, 24).requires_grad_()}) for _ in range(2))
-    spec = OutputSpec(3, {"a": (5, 24)})
-    value = AttentionConfig(student="a", teacher="a", relation_heads=2).build(spec, spec)(said, told, batch(), NOW)
-    assert value.shape == (1,)
-    value.sum().backward()
-    assert told.features["a"].grad is None
-    assert said.features["a"].grad.abs().sum() > 0
-    with pytest.raises(InputError, match=r"padding: expected token ids \(B, L\) as inputs"):
-        AttentionConfig(student="a", teacher="a", relation_heads=2, padding=0).build(spec, spec)(
-            said, told, batch(torch.rand(1, 3, 4, 4)), NOW
-        )
-
-
 def test_what_does_not_fit_says_so():
     """Before any training."""
     spec = OutputSpec(3, {"blocks.0.qkv": (5, 24), "map": (8, 4, 4), "odd": (5, 25), "long": (6, 8), "short": (5, 8)})

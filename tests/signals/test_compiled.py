@@ -1,6 +1,5 @@
 """Under `torch.compile` every loss of a signal has the gradients of eager mode, in one graph; so has a learned temperature."""
 
-import math
 from functools import partial
 from typing import get_args
 
@@ -9,21 +8,18 @@ import torch
 
 from stillhouse import losses
 from stillhouse.core.checks import InputError
-from stillhouse.core.schedules import Constant, Linear
-from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.core.schedules import Linear
+from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses.attention import attention_scores
 from stillhouse.losses.softened import checked_temperature
-from stillhouse.signals import LogitsConfig
 from stillhouse.signals.dual_head import binary_kl
 from stillhouse.signals.dynamics import delta_loss
 from stillhouse.signals.features import DISTANCES
-from stillhouse.signals.logits import AnyLogitLoss
-from stillhouse.signals.relations import AnyRelation, RelationsConfig
+from stillhouse.signals.relations import AnyRelation
 from stillhouse.temperature import LearnedTemperature
 
 B, K, D, L = 6, 5, 4, 3
 LABELS = torch.tensor([0, 4, 2, 1, 1, 3])
-BATCH = Batch(torch.zeros(B), LABELS, torch.arange(B))
 MASK = torch.ones(B, L, dtype=torch.bool).index_put((torch.tensor(0), torch.tensor(2)), torch.tensor(False))
 
 
@@ -82,19 +78,6 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("kind", get_args(AnyLogitLoss), ids=lambda kind: kind.__name__)
-def test_losses_of_class_scores(kind):
-    """With a temperature of each sample that has a gradient, and a class that the teacher rules out."""
-    s, t = draw(0, B, K).requires_grad_(), draw(1, B, K)
-    t[0, 1] = -math.inf
-    loss = kind()
-    if not hasattr(loss, "temperature"):
-        check_compiled(lambda s: loss(s, t, LABELS, 1.0), s)
-        return
-    hot = torch.linspace(1.0, 3.0, B).requires_grad_()
-    check_compiled(lambda s, hot: loss(s, t, LABELS, hot), s, hot)
-
-
 @pytest.mark.parametrize(
     ("loss", "shape"),
     [pytest.param(loss, (B, D), id=name) for name, loss in ROWS.items()]
@@ -119,18 +102,7 @@ def test_the_chunked_divergences(divergence):
     check_compiled(step, h, w)
 
 
-def test_a_relation_that_draws_its_triples():
-    """A random generator cuts the graph: the parts must add up to the same."""
-    s, t = draw(0, B, D).requires_grad_(), draw(1, B, D)
-    spec = OutputSpec(K, {"x": (D,)})
-    signal = RelationsConfig(student="x", teacher="x", triples=20).build(spec, spec)
-
-    def step(s):
-        return signal(Outputs(t, {"x": s}), Outputs(t, {"x": t}), BATCH, Progress(3, 10))
-
-    check_compiled(step, s, one_graph=False)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("per_sample", "reversal", "broken"),
     [(False, True, False), (False, True, True), (False, False, True), (True, True, True), (True, False, True)],
@@ -165,19 +137,6 @@ def test_a_learned_temperature_keeps_its_sign_and_its_strength(per_sample, rever
             last.add_(move)
             losses_at.append(losses.forward_kl(s, t, temperature=temperature(s, t, now).detach()).mean())
     torch.testing.assert_close(slope.sum(), (1, -1)[reversal] * (losses_at[0] - losses_at[1]) / 2e-2, rtol=1e-2, atol=0)
-
-
-def test_a_whole_signal_with_its_anchor():
-    """The anchor is read from what the forward pass left behind."""
-    config = LogitsConfig(temperature=LearnedTemperature(strength=Constant(value=0.5), anchor=4.0), standardize=True)
-    signal = config.build(OutputSpec(K), OutputSpec(K))
-    s, t = draw(0, B, K).requires_grad_(), draw(1, B, K)
-
-    def step(s, weight):
-        value = signal(Outputs(s), Outputs(t), BATCH, Progress(3, 10)).mean()
-        return value + sum(factor * term for factor, term in signal.regularizers().values())
-
-    check_compiled(step, s, signal.temperature.weight)
 
 
 def test_eager_mode_still_looks_at_the_numbers():

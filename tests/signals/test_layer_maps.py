@@ -8,7 +8,6 @@ from stillhouse.signals.layer_maps import (
     last_map,
     last_only_map,
     layer_blocks,
-    layer_map,
     layer_paths,
     skip_map,
     uniform_map,
@@ -48,13 +47,6 @@ def test_a_uniform_map_rises_and_ends_at_the_top(teacher):
     assert uniform_map(teacher, teacher) == tuple((j, j) for j in range(1, teacher + 1))
 
 
-@pytest.mark.parametrize("name", ["uniform", "skip", "last", "learned"])
-def test_a_student_deeper_than_its_teacher_is_refused(name):
-    """Two layers of the student would get one teacher layer unasked."""
-    with pytest.raises(InputError, match=r"at most as many as the teacher's 3, got 4.*explicit or last-only"):
-        layer_map(name, 4, 3)
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -74,9 +66,3 @@ def test_what_is_not_there_is_named(call, words):
     """Layer 0 of a list from 1 would be the last by Python's indexing."""
     with pytest.raises(InputError, match=words):
         call()
-
-
-def test_paths_of_a_pattern_count_from_zero():
-    """As `nn.ModuleList` does; a dot in a pattern is a dot."""
-    assert layer_paths("enc.{}.out", 3) == ("enc.0.out", "enc.1.out", "enc.2.out")
-    assert layer_paths("norm") == ("norm",)

@@ -49,17 +49,6 @@ def test_attention_of_unlike_heads_is_compared_by_its_mean(causal):
     assert gradient[:, :, 2 * D :].abs().sum() == 0  # values mix nothing
 
 
-def test_padding_is_neither_looked_at_nor_asked():
-    """Whatever stands there."""
-    x, spec = draw(0, B, L, 3 * D), OutputSpec(2, {"x": (L, 3 * D)})
-    signal = MixingConfig(student="x", teacher="x", student_heads=2, teacher_heads=4, padding=0).build(spec, spec)
-    other = x.clone()
-    other[0, 3:] = 9.0
-    first, second = (signal(Outputs(x, {"x": y}), Outputs(x, {"x": x}), BATCH, NOW) for y in (x, other))
-    torch.testing.assert_close(first, second)
-    assert first.min() > 1e-4
-
-
 def test_the_matrix_of_a_recurrent_mixer_gives_its_answers(monkeypatch):
     """M v is what the definition, a token at a time, answers for the values v."""
     torch.manual_seed(0)

@@ -7,7 +7,6 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
-from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.losses.contrastive import supervised_contrastive
@@ -92,21 +91,6 @@ def test_contrast_reads_mixed_labels():
     assert not torch.allclose(mixed, plain)
     plain.sum().backward()
     assert told.features["a"].grad.abs().sum() > 0
-
-
-def test_contrast_of_tokens_and_of_one():
-    """The first token where it is asked for; a last batch of one has nobody beside it."""
-    mean, first = (ContrastiveConfig(place="b", pool=pool).build(SPEC) for pool in ("mean", "first"))
-    told = said()
-    torch.testing.assert_close(
-        first(told, None, batch(), NOW), supervised_contrastive(told.features["b"][:, 0], torch.arange(8) % 3)
-    )
-    assert not torch.allclose(first(told, None, batch(), NOW), mean(told, None, batch(), NOW))
-    one = Outputs(told.logits[:1], {"b": told.features["b"][:1]})
-    alone = Batch(torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), torch.zeros(1).long())
-    assert mean(one, None, alone, NOW).tolist() == [0.0]
-    with pytest.raises(InputError, match="first token"):
-        ContrastiveConfig(place="a", pool="first").build(SPEC)
 
 
 def test_own_signals_are_learnt_in_every_arm_and_need_no_teacher():

@@ -1,13 +1,10 @@
 """Projectors: each does what its name says, before and after training, through a checkpoint."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from stillhouse.core.checks import InputError
 from stillhouse.signals.projectors import LeastSquaresLinear, build_projector, project
 
 
@@ -84,31 +81,3 @@ def test_least_squares_survive_few_rows_and_a_checkpoint():
     bad.fit_once(torch.full((3, 8), float("nan")), torch.randn(3, 5))
     assert bad.weight.isfinite().all()
     assert not bad.fitted
-
-
-def test_an_orthogonal_start_is_one_and_moves_freely():
-    """Unlike the orthogonal kind, it is only a start."""
-    torch.manual_seed(0)
-    w = build_projector("linear", 4, 7, initialize="orthogonal").weight
-    torch.testing.assert_close(w.T @ w, torch.eye(4), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("kind", ["linear", "mlp", "orthogonal"])
-def test_a_projector_is_the_same_after_a_checkpoint(kind):
-    """A parametrized weight that is not saved whole would jump at resume."""
-    torch.manual_seed(0)
-    made, other, x = build_projector(kind, 4, 7), build_projector(kind, 4, 7), torch.randn(3, 4)
-    assert not torch.equal(made(x), other(x))
-    other.load_state_dict(made.state_dict())
-    torch.testing.assert_close(made(x), other(x))
-    torch.testing.assert_close(copy.deepcopy(made)(x), made(x))
-
-
-def test_none_is_the_identity_and_wants_equal_widths():
-    """Broadcast widths would compare one channel with all."""
-    x = torch.randn(2, 4)
-    assert build_projector("none", 4, 4)(x) is x
-    with pytest.raises(InputError, match="widths 4 and 5 differ; take projector: linear"):
-        build_projector("none", 4, 5)
-    with pytest.raises(InputError, match="expected default with projector mlp, got least-squares"):
-        build_projector("mlp", 4, 5, initialize="least-squares")

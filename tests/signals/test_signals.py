@@ -7,7 +7,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.classification.plan import ClassificationRunConfig
-from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals, student_features, teacher_features
+from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -83,28 +83,6 @@ def test_tokens_in_a_grid_that_is_not_square_keep_their_places():
     assert signal(said, Outputs(torch.zeros(1, 3), {"c": grid}), NO_BATCH, NOW).item() == 0
 
 
-@pytest.mark.parametrize("count", [2, 5, 10, 17])
-def test_every_position_counts_in_a_mean(count):
-    """Ten tokens are nine and one, but not always a class token: a mean must not lose the first of them."""
-    config = FeaturesConfig(student="a", teacher="c", projector="none", normalize=False)
-    said = Outputs(torch.zeros(1, 3), {"a": torch.arange(float(count)).reshape(1, count, 1)})
-    told = Outputs(torch.zeros(1, 3), {"c": torch.zeros(1, 1)})
-    value = config.build(spec(a=(count, 1)), spec(c=(1,)))(said, told, NO_BATCH, NOW)
-    assert value.item() == pytest.approx(((count - 1) / 2) ** 2)
-
-
-def test_a_class_token_has_no_place_in_a_map():
-    """Joined one by one with it, every patch would be compared with its neighbour."""
-    grid = torch.randn(1, 3, 4, 4)
-    tokens = torch.cat([torch.full((1, 1, 3), 9.0), grid.flatten(2).transpose(1, 2)], dim=1)
-    config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
-    signal = config.build(spec(a=(17, 3)), spec(c=(3, 4, 4)))
-    assert (
-        signal(Outputs(torch.zeros(1, 3), {"a": tokens}), Outputs(torch.zeros(1, 3), {"c": grid}), NO_BATCH, NOW).item()
-        == 0
-    )
-
-
 def test_a_larger_grid_is_averaged_down():
     """Four by four to two by two: means of quarters, by hand."""
     fine = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -115,28 +93,6 @@ def test_a_larger_grid_is_averaged_down():
         signal(Outputs(torch.zeros(1, 3), {"a": fine}), Outputs(torch.zeros(1, 3), {"c": coarse}), NO_BATCH, NOW).item()
         == 0
     )
-
-
-@pytest.mark.parametrize("pool", ["mean", "none"])
-def test_teacher_features_get_no_gradient_through_the_signal(pool):
-    """A teacher that moves towards the student makes its task easier, and its checkpoint another one."""
-    student, teacher = spec(a=(16, 6)), spec(c=(8, 3, 3))
-    said, told = outputs(student, 0), outputs(teacher, 1)
-    features = told.features["c"].requires_grad_()
-    FeaturesConfig(student="a", teacher="c", pool=pool).build(student, teacher)(
-        said, told, NO_BATCH, NOW
-    ).sum().backward()
-    assert features.grad is None
-
-
-def test_normalized_features_do_not_let_the_teachers_scale_set_the_weight():
-    """A teacher a hundred times louder would drown the labels."""
-    student, teacher = spec(a=(6,)), spec(c=(6,))
-    said, told = outputs(student, 0), outputs(teacher, 1)
-    loud = Outputs(told.logits, {"c": 100 * told.features["c"]})
-    for normalize, equal in ((True, True), (False, False)):
-        signal = FeaturesConfig(student="a", teacher="c", projector="none", normalize=normalize).build(student, teacher)
-        assert torch.allclose(signal(said, told, NO_BATCH, NOW), signal(said, loud, NO_BATCH, NOW), rtol=1e-3) is equal
 
 
 @pytest.mark.parametrize(
@@ -199,17 +155,3 @@ def test_a_setting_without_effect_is_refused(change):
     """Rather than believed."""
     with pytest.raises(ConfigError, match="does nothing"):
         parse(ClassificationRunConfig, {"signals": [{"kind": "logits", **change}]})
-
-
-def test_names_are_those_of_the_record():
-    """The record of terms and the report are keyed by them."""
-    configs = (LogitsConfig(weight=0.5), FeaturesConfig(student="b.1", teacher="l3", weight=2.0))
-    signals = build_signals(configs, spec(b_1=(4,)), spec(l3=(6,)))
-    assert [(s.name, s.weight) for s in signals] == [("logits", 0.5), ("features:b.1->l3", 2.0)]
-
-
-def test_names_to_tap_are_collected_once():
-    """Each sub-module is hooked once."""
-    configs = (LogitsConfig(), FeaturesConfig(student="a", teacher="c"), FeaturesConfig(student="a", teacher="d"))
-    assert student_features(configs) == ("a",)
-    assert teacher_features(configs) == ("c", "d")

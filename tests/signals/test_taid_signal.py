@@ -5,8 +5,6 @@ import math
 import pytest
 import torch
 
-from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.signals.taid import TaidConfig
 
@@ -85,18 +83,3 @@ def test_gradient_is_the_students_softmax_less_the_interpolated_one(temperature)
     between = ((0.75 * s + 0.25 * t) / temperature).softmax(1)
     torch.testing.assert_close(s.grad, temperature * ((s / temperature).softmax(1) - between).detach())
     assert t.grad is None
-
-
-def test_at_the_end_it_is_the_teacher():
-    """And settings without effect are refused."""
-    s, t = scores(1), scores(0)
-    signal = TaidConfig().build(SPEC, SPEC)
-    found = signal(Outputs(s), Outputs(t), BATCH, Progress(STEPS, STEPS))
-    expected = (t.softmax(1) * (t.log_softmax(1) - s.log_softmax(1))).sum(1)
-    torch.testing.assert_close(found, expected)
-    with pytest.raises(InputError, match="equal class counts"):
-        TaidConfig().build(SPEC, OutputSpec(3))
-    with pytest.raises(ConfigError, match="expected below end"):
-        parse(TaidConfig, {"start": 0.9, "end": 0.5})
-    with pytest.raises(ConfigError, match="take adaptive: false"):
-        parse(TaidConfig, {"rate": 0.0})

@@ -5,7 +5,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import forward_kl, label_cross_entropy
+from stillhouse.losses import forward_kl
 from stillhouse.signals.time_steps import TimeStepsConfig
 
 NOW, B, T, K = Progress(0, 1), 4, 3, 5
@@ -40,18 +40,6 @@ def test_it_bounds_the_divergence_of_the_mean_scores():
     assert (loss(x, teacher) > forward_kl(x.mean(1), teacher, temperature=2.0)).all()
     same = x[:, :1].expand(-1, T, -1)
     torch.testing.assert_close(loss(same, teacher), forward_kl(same[:, 0], teacher, temperature=2.0))
-
-
-def test_labels_and_the_own_mean_are_added():
-    """The own mean is held fixed: a step goes to it, not it to the step."""
-    x, teacher = draw(0, B, T, K).requires_grad_(), draw(1, B, K)
-    plain = loss(x, teacher)
-    labels = torch.stack([label_cross_entropy(x[:, t], LABELS) for t in range(T)]).mean(0)
-    torch.testing.assert_close(loss(x, teacher, label_weight=0.5), plain + 0.5 * labels)
-    own = torch.stack([forward_kl(x[:, t], x.detach().mean(1), temperature=2.0) for t in range(T)]).mean(0)
-    found = loss(x, teacher, own_weight=2.0)
-    torch.testing.assert_close(found, plain + 2 * own)
-    torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (found, plain + 2 * own)))
 
 
 def test_features_are_read_by_one_learned_map_for_all_steps():

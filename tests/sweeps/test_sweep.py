@@ -413,6 +413,7 @@ def test_the_path_of_a_user(tmp_path, capsys):
     assert main([*map(str, words), "--resume"]) == 0  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_trials(tmp_path, capfd, monkeypatch):
     """Each prints its own trials, none is trained twice, and what came of it is said once."""
     words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3,3e-3"]
@@ -433,6 +434,7 @@ def test_two_workers_share_the_trials(tmp_path, capfd, monkeypatch):
     assert "best: trial" not in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_workers_without_a_trial_are_an_error(tmp_path, capfd):
     """Two that end early are no sweep that ended well."""
     words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3"]

@@ -31,33 +31,6 @@ def test_softened_teachers_have_the_target_entropy(share, scale):
     assert not hot.requires_grad
 
 
-def test_two_classes_have_a_closed_form():
-    """Distribution (a, 1 - a) is reached where z / T = ln(a / (1 - a))."""
-    z = torch.tensor([[3.0, 0.0], [0.0, 11.0]], dtype=torch.float64)
-    for a in (0.6, 0.9):
-        target = -a * math.log(a) - (1 - a) * math.log(1 - a)
-        hot = temperature_of_entropy(z, target=target, low=0.01, high=1000.0)
-        expected = torch.tensor([3.0, 11.0], dtype=torch.float64) / math.log(a / (1 - a))
-        torch.testing.assert_close(hot, expected, rtol=1e-6, atol=0)
-
-
-def test_bounds_stop_it():
-    """A teacher that is unsure already needs less than `low`, a one-hot one more than `high`."""
-    z = torch.stack([torch.linspace(0, 0.01, 10), 1e4 * torch.eye(10)[0], torch.zeros(10)])
-    matching = EntropyTemperature(share=0.5, low=1.0, high=8.0).build(OutputSpec(10), OutputSpec(10))
-    assert matching(z, z, NOW).tolist() == pytest.approx([1.0, 8.0, 1.0])
-    assert matching.figures()["temperature-at-bound"] == 1.0
-
-
-def test_sure_teachers_are_softened_more():
-    """The logits twice as large need twice the temperature: the entropy sees only their ratio."""
-    z = logits(1)
-    settings = {"target": 1.0, "low": 1e-3, "high": 1e3}
-    torch.testing.assert_close(
-        temperature_of_entropy(2 * z, **settings), 2 * temperature_of_entropy(z, **settings), rtol=1e-4, atol=0
-    )
-
-
 def test_ruled_out_classes_and_broken_rows_give_finite_temperatures():
     """-inf counts as a class of probability 0; NaN is left to the loss."""
     z = logits(2, rows=3)

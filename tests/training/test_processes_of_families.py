@@ -19,6 +19,7 @@ from stillhouse.core.manifest import files_of
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 from cases import CASES
 
+pytestmark = pytest.mark.slow
 KINDS = ("embed", "lm", "sar")
 TAUGHT = {"embed": "student", "lm": "kd", "sar": "kd"}
 FORM = {"embed": "numpy", "lm": "packed", "sar": "onnx"}

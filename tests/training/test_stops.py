@@ -149,6 +149,7 @@ def test_a_stop_after_any_step_equals_no_stop(tmp_path, stop, name):
         assert ends(folder, *train(folder, config, resume=True)) == whole, cut
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_every_step_equals_no_stop(tmp_path, stop):
     """Each step in a process of its own."""
     whole = ends(tmp_path / "whole", *train(tmp_path / "whole", BASE))
@@ -167,6 +168,7 @@ def test_a_stop_during_a_validation_is_heard(tmp_path, stop, number):
     assert ends(tmp_path / "cut", *train(tmp_path / "cut", BASE, resume=True)) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["three-epochs", "doctor"])
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_a_kill_anywhere_equals_no_kill(tmp_path, name, seconds):
