@@ -1,7 +1,7 @@
 """Bad input, damage, kills, payloads: one clear line, or the same answer; nothing half-written, nothing carried out.
 
     python -m benchmarks.attacks                           every case of every task, about 40 minutes on two cores
-    python -m benchmarks.attacks --families embed --sample 1   one of each kind: what the tests run
+    python -m benchmarks.attacks --tasks embed --sample 1   one of each kind: what the tests run
 
 Commands run in forked children of one warm process: hundreds of them take minutes. A command may end with status 0, or with 2 (3:
 a teacher at chance) and a few lines that say why; a traceback, a signal, no end within `LIMIT` and a silent refusal are failures.
@@ -262,7 +262,7 @@ class Tally:
 
 
 class Attack:
-    """The tiny run of one family, and all that is done to it."""
+    """The tiny run of one task, and all that is done to it."""
 
     def __init__(self, kind: str, work: Path, tally: Tally, draw: random.Random, sample: int | None) -> None:
         from cases import CASES
@@ -374,8 +374,13 @@ class Attack:
             self.distill(out, kill_after=moment)
             done = self.distill(out, "--resume")
             got = ends(out) if not done.status else {}
-            unlike = sorted(name for name in expected if got.get(name) != expected[name])
-            self.judge("kills", f"after {moment:.2f} s", done, f"differs in {unlike[:4]}" if unlike else None)
+            incomparable_reason = sorted(name for name in expected if got.get(name) != expected[name])
+            self.judge(
+                "kills",
+                f"after {moment:.2f} s",
+                done,
+                f"differs in {incomparable_reason[:4]}" if incomparable_reason else None,
+            )
         shutil.rmtree(out, ignore_errors=True)
 
 
@@ -420,16 +425,16 @@ def warm() -> None:
 def main() -> int:
     """Attack, count, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--tasks", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--sample", type=int, help="so many of each kind, drawn [all]")
-    parser.add_argument("--kills", type=int, default=8, help="a family [8]")
+    parser.add_argument("--kills", type=int, default=8, help="a task [8]")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     chosen = parser.parse_args()
     warm()
     tally, draw = Tally(), random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as work:
         os.environ["STILLHOUSE_CACHE"] = f"{work}/cache"
-        for kind in chosen.families:
+        for kind in chosen.tasks:
             attack = Attack(kind, Path(work).resolve(), tally, draw, chosen.sample)
             for act in (attack.commands, attack.files, attack.settings, attack.damage, attack.pages):
                 act()

@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stillhouse.families.embed.documented import create_curriculum_schedule, distill_loss
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import gram_mse, pearson_of_distances, rkd_angle, rkd_distance
+from stillhouse.tasks.embed.documented import create_curriculum_schedule, distill_loss
 
 ROWS, FEW, MANY = 64, 5, 1536
 Loss = Callable[[Tensor, Tensor], Tensor]

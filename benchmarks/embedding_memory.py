@@ -89,7 +89,7 @@ def write(path: Path, rows: int, width: int, seed: int) -> None:
 
 def read(path: Path, batch: int, batches: int, seed: int) -> dict[str, float]:
     """In the measured process: peak memory in MB and seconds, step by step."""
-    from stillhouse.families.embed.data.vectors import open_vectors
+    from stillhouse.tasks.embed.data.vectors import open_vectors
 
     said = {"imported_mb": peak_mb()}
     start = time.perf_counter()
@@ -106,15 +106,15 @@ def distill(path: Path, threads: int) -> dict[str, float]:
     import tempfile
 
     from stillhouse.core.experiment import run
-    from stillhouse.families.embed.family import FAMILY
-    from stillhouse.families.embed.recipes import load_embedding
+    from stillhouse.tasks.embed.recipes import load_embedding
+    from stillhouse.tasks.embed.task import TASK
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         config = load_embedding(
             str(path), ["anchors=[pca]", f"training.threads={threads}", "training.device=cpu"], recipe="embedding-fast"
         )
-        arms = run(FAMILY, config, Path(folder) / "run")["arms"]
+        arms = run(TASK, config, Path(folder) / "run")["arms"]
     said = {"distilled_mb": peak_mb(), "distill_seconds": time.perf_counter() - start}
     for arm in ("student", "pca"):
         said |= {f"{arm} {name}": arms[arm][name]["mean"] for name in ("knn_overlap@10", "spearman")}

@@ -24,13 +24,13 @@ from sklearn.datasets import load_digits
 
 from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
-from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.material import Material, open_material
-from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import figures_of
-from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.recipes import load_embedding
+from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.tasks.embed.material import EmbeddingData, open_material
+from stillhouse.tasks.embed.metrics.anchors import fit_anchor
+from stillhouse.tasks.embed.metrics.neighbourhood import figures_of
+from stillhouse.tasks.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.recipes import load_embedding
+from stillhouse.tasks.embed.task import TASK
 
 WIDTH, BYTES = 5, 20
 PACMAPS = {"pacmap": "PaCMAP", "localmap": "LocalMAP"}
@@ -100,7 +100,7 @@ def configuration(seed: int, place: Path, options: argparse.Namespace) -> EmbedR
 
 def some_rows(source: Path, rows: int, place: Path) -> Path:
     """So many rows of a file or capture as a file of its own, with labels where there are any."""
-    from stillhouse.families.embed.data.vectors import VectorsConfig
+    from stillhouse.tasks.embed.data.vectors import VectorsConfig
 
     path = place / "rows.npz"
     if not path.is_file():
@@ -116,11 +116,11 @@ def some_rows(source: Path, rows: int, place: Path) -> Path:
 
 def student(config: EmbedRunConfig, folder: Path) -> Transform:
     """The shipped student of a run."""
-    run(FAMILY, config, folder, resume=(folder / "run.json").is_file())
+    run(TASK, config, folder, resume=(folder / "run.json").is_file())
     return NumpyEmbedder.load(folder / "student").encode
 
 
-def fitted(arm: str, material: Material, seed: int) -> Transform:
+def fitted(arm: str, material: EmbeddingData, seed: int) -> Transform:
     """A control, fitted on training and validation rows, which it has no other use for."""
     data = material.data
     rows = data.store.read(np.sort(np.concatenate([data.train, data.validation])))

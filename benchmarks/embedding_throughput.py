@@ -62,9 +62,9 @@ def main() -> None:
 
 def vector_tasks(args: argparse.Namespace, scratch: Path) -> list[Task]:
     """Encoding of the same random vectors by every runtime."""
-    from stillhouse.families.embed.export.embedding import export_embedder
-    from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-    from stillhouse.families.embed.students.network import load_embedder
+    from stillhouse.tasks.embed.export.embedding import export_embedder
+    from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder
+    from stillhouse.tasks.embed.students.network import load_embedder
 
     folder = args.student or random_student(scratch / "vector", args.width, tuple(args.hidden))
     embedder, network = NumpyEmbedder.load(folder), load_embedder(folder)
@@ -94,8 +94,8 @@ def text_tasks(args: argparse.Namespace, scratch: Path) -> list[Task]:
     """The text student, the teacher, and the teacher with the vector student behind it, on the same texts."""
     from sentence_transformers import SentenceTransformer
 
-    from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-    from stillhouse.families.embed.text import TextEmbedder
+    from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder
+    from stillhouse.tasks.embed.text import TextEmbedder
 
     teacher = SentenceTransformer(args.teacher, device="cpu")
     texts = read(args.texts, args.student_limit)
@@ -137,8 +137,8 @@ def batches(work: Callable[[np.ndarray], Any], x: np.ndarray, size: int) -> None
 
 def random_student(folder: Path, width: int, hidden: tuple[int, int]) -> Path:
     """A vector student that learned nothing."""
-    from stillhouse.families.embed.students import EmbeddingStudentConfig
-    from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
+    from stillhouse.tasks.embed.students import EmbeddingStudentConfig
+    from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
 
     x = np.random.default_rng(1).standard_normal((2 * width, width), dtype=np.float32)
     save_embedder(folder, EmbeddingStudent.from_vectors(EmbeddingStudentConfig(hidden=hidden), x))
@@ -147,7 +147,7 @@ def random_student(folder: Path, width: int, hidden: tuple[int, int]) -> Path:
 
 def brief_student(folder: Path, texts: list[str]) -> Path:
     """A text student of the usual size, fitted to random codes."""
-    from stillhouse.families.embed.text import fit_text_student
+    from stillhouse.tasks.embed.text import fit_text_student
 
     codes = np.random.default_rng(2).standard_normal((len(texts), 5), dtype=np.float32)
     card = {"levels": [5], "output": "euclidean"}

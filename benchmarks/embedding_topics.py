@@ -26,7 +26,7 @@ from sklearn.preprocessing import normalize
 
 import stillhouse
 from stillhouse.core.records import write_json
-from stillhouse.families.embed.data.vectors import VectorsConfig
+from stillhouse.tasks.embed.data.vectors import VectorsConfig
 
 AXES, WIDTH, WORDS = 100, 5, 10
 SINGLE = 20  # rows that are transformed one at a time

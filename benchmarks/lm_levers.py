@@ -21,20 +21,20 @@ import numpy as np
 import torch
 from scipy import stats
 
-from stillhouse.families.lm.data.corpus import Corpus, Windows
-from stillhouse.families.lm.export.packed_ternary import pack_student
-from stillhouse.families.lm.job import Course, LanguageJob
-from stillhouse.families.lm.material import cache_of, load_teacher
-from stillhouse.families.lm.metrics.nll import bits_per_byte, model_nll, score_text
-from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig
-from stillhouse.families.lm.recipes import RECIPES
-from stillhouse.families.lm.saved import save_lm
-from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
-from stillhouse.families.lm.students.network import SpikingLM
-from stillhouse.families.lm.students.prior import held_out_priors
-from stillhouse.families.lm.students.trie import count_trie
-from stillhouse.families.lm.teachers import LanguageTeacherConfig
-from stillhouse.families.lm.teachers.cache import LanguageTutor
+from stillhouse.tasks.lm.data.corpus import Corpus, Windows
+from stillhouse.tasks.lm.export.packed_ternary import pack_student
+from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
+from stillhouse.tasks.lm.material import cache_of, load_teacher
+from stillhouse.tasks.lm.metrics.nll import bits_per_byte, model_nll, score_text
+from stillhouse.tasks.lm.plan import LanguageTrainingConfig, LmRunConfig
+from stillhouse.tasks.lm.recipes import RECIPES
+from stillhouse.tasks.lm.saved import save_lm
+from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.network import SpikingLM
+from stillhouse.tasks.lm.students.prior import held_out_priors
+from stillhouse.tasks.lm.students.trie import count_trie
+from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
+from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
 from stillhouse.training.loop import fit
 
 EPOCHS, SCORED, WINDOW = 5, 16_384, 128
@@ -45,8 +45,8 @@ def student(**change: Any) -> Change:
     return lambda config: replace(config, student=replace(config.student, **change))
 
 
-def lesson(**change: Any) -> Change:
-    return lambda config: replace(config, lesson=replace(config.lesson, **change))
+def stage_context(**change: Any) -> Change:
+    return lambda config: replace(config, stage_context=replace(config.loss, **change))
 
 
 def training(**change: Any) -> Change:
@@ -75,9 +75,17 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         "two layers of it, 250,000 sequences: the recipe's size and another layer",
         student(layers=2, ngram=NGramConfig(entries=250_000)),
     ),
-    "taught": ("deep", "the same, taught by --teacher on the whole text", lesson(kd_weight=1.0)),
-    "late": ("wide", "dense for the first 30 % of the steps", lesson(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6))),
-    "early": ("wide", "quantized by 20 % of the steps", lesson(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2))),
+    "taught": ("deep", "the same, taught by --teacher on the whole text", stage_context(kd_weight=1.0)),
+    "late": (
+        "wide",
+        "dense for the first 30 % of the steps",
+        stage_context(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6)),
+    ),
+    "early": (
+        "wide",
+        "quantized by 20 % of the steps",
+        stage_context(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2)),
+    ),
     "dense": ("wide", "neither spikes nor ternary weights", student(spikes=None, ternary_weights=())),
     "spikes": ("wide", "ternary weights, no spikes", student(spikes=None)),
     "counts": (
@@ -96,7 +104,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         student(width=256, layers=2, heads=8, embedding_width=128),
     ),
     "alone": ("wide", "the text of the row kd (--taught-bytes), from the labels alone", lambda config: config),
-    "kd": ("alone", "taught by --teacher, from a cache of its 32 largest logits", lesson(kd_weight=1.0)),
+    "kd": ("alone", "taught by --teacher, from a cache of its 32 largest logits", stage_context(kd_weight=1.0)),
 }
 
 
@@ -106,9 +114,9 @@ def config_of(row: str, text: str) -> LmRunConfig:
         return change(config_of(base, text))
     start = RECIPES["wikitext-2"]()
     corpus = replace(start.corpus, source=text, tokenizer="bpe:2048", most_bytes=None)
-    plain = replace(start.lesson, kd_weight=0.0, label_weight=1.0, weights_ramp=(0.1, 0.4), spikes_ramp=(0.2, 0.5))
+    plain = replace(start.loss, kd_weight=0.0, label_weight=1.0, weights_ramp=(0.1, 0.4), spikes_ramp=(0.2, 0.5))
     adamw = replace(start.training, epochs=EPOCHS, optimizer="adamw", weight_decay=0.1)
-    return replace(start, corpus=corpus, student=OLD, lesson=plain, training=adamw, arms=("kd",))
+    return replace(start, corpus=corpus, student=OLD, stage_context=plain, training=adamw, arms=("kd",))
 
 
 def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int = 0) -> SpikingLM:
@@ -126,7 +134,7 @@ def train(
     model: SpikingLM,
     config: LmRunConfig,
     corpus: Corpus,
-    tutor: Any,
+    stage_teacher: Any,
     steps: int,
     folder: Path,
     priors: Any,
@@ -134,10 +142,10 @@ def train(
 ) -> float:
     """CPU seconds."""
     epochs = EPOCHS
-    plan = replace(config.lesson, epoch_steps=steps // epochs, validation_tokens=4096)
+    plan = replace(config.loss, epoch_steps=steps // epochs, validation_tokens=4096)
     how: LanguageTrainingConfig = replace(config.training, epochs=epochs)
-    course = Course(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=seed)
-    job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, tutor=tutor, priors=priors)
+    course = TrainSchedule(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=seed)
+    job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, stage_teacher=stage_teacher, priors=priors)
     started = time.process_time()
     folder.mkdir(parents=True, exist_ok=True)
     fit(job, how, seed=seed, folder=folder, resume=True)
@@ -160,7 +168,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     file = place.with_name(f"{place.name}.json")
     if file.is_file() or (row in TAUGHT and options.teacher is None):
         return
-    config, tutor = config_of(row, options.text), None
+    config, stage_teacher = config_of(row, options.text), None
     if row in (*TAUGHT, "alone") and options.teacher is not None:
         # the teacher's tokens: a BPE of fewer bytes of the text has others, by which the teacher knows nothing
         config = replace(config, corpus=replace(config.corpus, tokenizer=str(options.teacher)))
@@ -171,7 +179,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
         source = LanguageTeacherConfig(source=str(options.teacher))
         teacher = load_teacher(source, corpus)  # refused where it has other tokens
         config = replace(config, teacher=source)
-        tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
+        stage_teacher = LanguageStageTeacher(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
     steps = options.steps
     model = build(config, corpus, tries, seed)
     ngram, priors = config.student.ngram, ()
@@ -181,7 +189,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
             rows = len(Windows(corpus.train.ids, WINDOW))
             tries[key] = held_out_priors(corpus.train.ids, corpus.tokenizer.vocab_size, ngram, rows, WINDOW)
         priors = tries[key]
-    seconds = train(model, config, corpus, tutor, steps, place, priors, seed)
+    seconds = train(model, config, corpus, stage_teacher, steps, place, priors, seed)
     model.quantize(1.0)
     found = {"steps": steps, "cpu_seconds": seconds, "bits_per_byte": bits(model, corpus)}
     if options.test:
@@ -190,7 +198,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     if options.save:
         save_lm(place, model, corpus.tokenizer, window=WINDOW)
     model.config = replace(model.config, floats="compact")
-    model.settle()
+    model.round_weights()
     found |= {"compact_bytes": pack_student(model).bytes}
     if row in COMPACT:
         found |= {"compact_bits_per_byte": bits(model, corpus)}

@@ -14,10 +14,10 @@ import torch
 from benchmarks.lm_levers import SCORED, WINDOW, config_of
 from torch import Tensor
 
-from stillhouse.families.lm.metrics.nll import bits_per_byte, score_text
-from stillhouse.families.lm.students import NGramConfig
-from stillhouse.families.lm.students.prior import NGramPrior
-from stillhouse.families.lm.students.trie import count_trie, pack_trie
+from stillhouse.tasks.lm.metrics.nll import bits_per_byte, score_text
+from stillhouse.tasks.lm.students import NGramConfig
+from stillhouse.tasks.lm.students.prior import NGramPrior
+from stillhouse.tasks.lm.students.trie import count_trie, pack_trie
 
 
 def main() -> None:

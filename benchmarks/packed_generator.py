@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.families.lm.export.packed_ternary import PackedStudent, load_packed, pack_student
-from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
+from stillhouse.tasks.lm.export.packed_ternary import PackedStudent, load_packed, pack_student
+from stillhouse.tasks.lm.export.spiking_generator import SpikingGenerator
 
 
 def random_student(vocabulary: int) -> PackedStudent:
     """The default network at its start."""
-    from stillhouse.families.lm.students import SpikingLMConfig
+    from stillhouse.tasks.lm.students import SpikingLMConfig
 
     return pack_student(SpikingLMConfig(vocab_size=vocabulary).build())
 

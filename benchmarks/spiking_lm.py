@@ -73,9 +73,9 @@ def speed(runs: Path) -> dict[str, float]:
     """Tokens a second of the packed student and of its teacher's `generate`, on this machine, in turn."""
     import torch
 
-    from stillhouse.families.lm.saved import load_lm
-    from stillhouse.families.lm.teachers import LanguageTeacherConfig
-    from stillhouse.families.lm.use import generate
+    from stillhouse.tasks.lm.saved import load_lm
+    from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
+    from stillhouse.tasks.lm.use import generate
 
     student = runs / RUN / "arms" / "kd" / "seed-0"
     _, tokenizer, _ = load_lm(student)

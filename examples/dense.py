@@ -65,16 +65,16 @@ def main(arguments=None):
         {"kind": "logits", "loss": "forward-kl"},
         {"kind": "features", "student": "body", "teacher": "body", "pool": "auto"},
     ]
-    lesson = attach(student, teacher, signals, example=draw(2)[0], ignore_index=IGNORED)
-    optimizer = torch.optim.AdamW([*student.parameters(), *lesson.parameters()], 3e-3)
+    distillation = attach(student, teacher, signals, example=draw(2)[0], ignore_index=IGNORED)
+    optimizer = torch.optim.AdamW([*student.parameters(), *distillation.parameters()], 3e-3)
     for _ in range(options.steps):
         images, labels = draw(8)
         loss = cross_entropy(whole(student, images), labels, ignore_index=IGNORED)
-        loss = loss + lesson(images, labels[:, ::2, ::2])  # labels at the size of the student's scores
+        loss = loss + distillation(images, labels[:, ::2, ::2])  # labels at the size of the student's scores
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    lesson.close()
+    distillation.close()
     images, labels = draw(32)
     with torch.no_grad():
         guess = whole(student, images).argmax(1)
@@ -84,8 +84,8 @@ def main(arguments=None):
         for k in range(3)
     ]
     print("intersection over union:", " ".join(f"{float(x):.2f}" for x in shares))
-    print({name: round(float(value), 4) for name, value in lesson.terms.items()})
-    return shares, lesson
+    print({name: round(float(value), 4) for name, value in distillation.terms.items()})
+    return shares, distillation
 
 
 if __name__ == "__main__":

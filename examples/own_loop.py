@@ -20,13 +20,13 @@ def network(width):
     )
 
 
-def train(model, loader, optimizer, epochs, lesson=None):
+def train(model, loader, optimizer, epochs, distillation=None):
     for _ in range(epochs):
         for images, labels in loader:
             with torch.autocast(images.device.type, torch.bfloat16):
                 loss = cross_entropy(model(images), labels)
-                if lesson is not None:
-                    loss = loss + lesson(images, labels)  # 5
+                if distillation is not None:
+                    loss = loss + distillation(images, labels)  # 5
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -47,11 +47,11 @@ def main(arguments=None):
     train(teacher, loader, torch.optim.AdamW(teacher.parameters(), 3e-3), options.epochs)
 
     signals = [{"kind": "logits", "temperature": 4.0}, {"kind": "features", "student": "3", "teacher": "3"}]  # 2
-    lesson = attach(student, teacher, signals, example=images[:2])  # 3
-    optimizer = torch.optim.AdamW([*student.parameters(), *lesson.parameters()], 3e-3)  # 4
+    distillation = attach(student, teacher, signals, example=images[:2])  # 3
+    optimizer = torch.optim.AdamW([*student.parameters(), *distillation.parameters()], 3e-3)  # 4
     model = torch.compile(student, backend=options.compile) if options.compile else student
-    train(model, loader, optimizer, options.epochs, lesson)
-    lesson.close()  # 6
+    train(model, loader, optimizer, options.epochs, distillation)
+    distillation.close()  # 6
 
     student.eval()
     found = {
@@ -59,8 +59,8 @@ def main(arguments=None):
         for name, net in (("teacher", teacher), ("student", student))
     }
     print(" ".join(f"{name} {100 * value:.1f} %" for name, value in found.items()))
-    print({name: round(float(value), 4) for name, value in lesson.terms.items()})
-    return found, lesson
+    print({name: round(float(value), 4) for name, value in distillation.terms.items()})
+    return found, distillation
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ def main(arguments=None):
         {"kind": "logits", "loss": "forward-kl", "temperature": 2.0},
         {"kind": "features", "student": middle, "teacher": "layer3", "pool": "auto", "weight": 0.5},
     ]
-    lesson = attach(student, teacher, signals, example=batch(2)[0])
+    distillation = attach(student, teacher, signals, example=batch(2)[0])
     both = nn.ModuleList(
-        [student, lesson]
+        [student, distillation]
     )  # timm's factory reads a module; projectors decay as the student's matrices do
     optimizer = create_optimizer_v2(both, opt="adamw", lr=1e-3, weight_decay=0.05)
     schedule, _ = create_scheduler_v2(optimizer, sched="cosine", num_epochs=options.steps)
@@ -53,17 +53,17 @@ def main(arguments=None):
     average = ModelEmaV3(student, decay=0.99, use_warmup=True)
     for step in range(options.steps):
         images, targets = mixup(*batch())  # the teacher sees the mixed pictures too
-        loss = criterion(student(images), targets) + lesson(images)
+        loss = criterion(student(images), targets) + distillation(images)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         average.update(student, step=step)
         schedule.step(step + 1)
-    lesson.close()
+    distillation.close()
     images, labels = batch(64)
     right = (average.module.eval()(images).argmax(1) == labels).float().mean().item()
-    print(f"student {100 * right:.1f} %", {name: round(float(value), 4) for name, value in lesson.terms.items()})
-    return lesson
+    print(f"student {100 * right:.1f} %", {name: round(float(value), 4) for name, value in distillation.terms.items()})
+    return distillation
 
 
 if __name__ == "__main__":

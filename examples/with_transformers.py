@@ -13,19 +13,19 @@ from stillhouse import attach
 
 
 class DistillationTrainer(Trainer):
-    def __init__(self, *arguments, lesson, **settings):
+    def __init__(self, *arguments, distillation, **settings):
         super().__init__(*arguments, **settings)
-        self.lesson = lesson
+        self.distillation = distillation
 
     def compute_loss(self, model, inputs, return_outputs=False, **settings):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **settings)
         if model.training:
-            loss = loss + self.lesson(inputs, inputs.get("labels"))
+            loss = loss + self.distillation(inputs, inputs.get("labels"))
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, *arguments):  # what the signals learn goes along
         optimizer = super().create_optimizer(*arguments)
-        learned = list(self.lesson.parameters())
+        learned = list(self.distillation.parameters())
         if learned and len(optimizer.param_groups) < 3:
             optimizer.add_param_group({"params": learned})
         return optimizer
@@ -51,18 +51,20 @@ def main(arguments=None):
         {"kind": "logits", "temperature": 2.0},
         {"kind": "features", "student": "bert.encoder.layer.0", "teacher": "bert.encoder.layer.2", "pool": "auto"},
     ]
-    lesson = attach(student, teacher, signals, example={"input_ids": texts[:2]})
+    distillation = attach(student, teacher, signals, example={"input_ids": texts[:2]})
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
             folder, max_steps=options.steps, per_device_train_batch_size=16, learning_rate=1e-3, report_to=[], use_cpu=True,
             save_strategy="no", disable_tqdm=True, logging_steps=10,
         )  # fmt: skip
-        trainer = DistillationTrainer(student, settings, train_dataset=data, eval_dataset=data[:32], lesson=lesson)
+        trainer = DistillationTrainer(
+            student, settings, train_dataset=data, eval_dataset=data[:32], distillation=distillation
+        )
         trainer.train()
         print(trainer.evaluate())
-    lesson.close()
-    print({name: round(float(value), 4) for name, value in lesson.terms.items()})
-    return lesson, trainer
+    distillation.close()
+    print({name: round(float(value), 4) for name, value in distillation.terms.items()})
+    return distillation, trainer
 
 
 if __name__ == "__main__":

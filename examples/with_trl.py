@@ -20,7 +20,7 @@ WORDS = ["<pad>", "<eos>", *["the", "a", "cat", "dog", "ape", "sees", "likes", "
 
 
 class DistillationTrainer(SFTTrainer):
-    lesson = None
+    distillation = None
 
     def compute_loss(self, model, inputs, return_outputs=False, **settings):
         if not model.training:
@@ -29,13 +29,13 @@ class DistillationTrainer(SFTTrainer):
         loss, outputs = Trainer.compute_loss(self, model, inputs, return_outputs=True, **settings)
         coming = pad(inputs["labels"][:, 1:], (0, 1), value=-100)  # the score at a position is of the token after it
         seen = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
-        loss = loss + self.lesson(seen, coming)
+        loss = loss + self.distillation(seen, coming)
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, *arguments):
         optimizer = super().create_optimizer(*arguments)
         if len(optimizer.param_groups) < 3:
-            optimizer.add_param_group({"params": list(self.lesson.parameters())})
+            optimizer.add_param_group({"params": list(self.distillation.parameters())})
         return optimizer
 
 
@@ -61,7 +61,7 @@ def main(arguments=None):
         {"kind": "logits", "temperature": 1.0},
         {"kind": "features", "student": "model.layers.0", "teacher": "model.layers.2", "pool": "none", "weight": 0.5},
     ]
-    lesson = attach(student, teacher, signals, example={"input_ids": torch.tensor([[2, 4, 7], [3, 5, 8]])})
+    distillation = attach(student, teacher, signals, example={"input_ids": torch.tensor([[2, 4, 7], [3, 5, 8]])})
     with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(
             folder, max_steps=options.steps, per_device_train_batch_size=4, learning_rate=1e-3, report_to=[], use_cpu=True,
@@ -70,11 +70,11 @@ def main(arguments=None):
         )  # fmt: skip
         data = Dataset.from_dict({"text": texts})
         trainer = DistillationTrainer(student, args=settings, train_dataset=data, processing_class=tokenizer)
-        trainer.lesson = lesson
+        trainer.distillation = distillation
         trainer.train()
-    lesson.close()
-    print({name: round(float(value), 4) for name, value in lesson.terms.items()})
-    return lesson, trainer
+    distillation.close()
+    print({name: round(float(value), 4) for name, value in distillation.terms.items()})
+    return distillation, trainer
 
 
 if __name__ == "__main__":

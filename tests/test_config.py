@@ -8,10 +8,10 @@ import yaml
 
 from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, parse, place, to_mapping
 from stillhouse.core.yaml_text import read_yaml
-from stillhouse.families import family_of
-from stillhouse.families.classification.plan import ClassificationRunConfig
-from stillhouse.families.classification.recipes import RECIPES
-from stillhouse.recipes import known_teachers, load, load_run, load_teacher_run, teacher_family
+from stillhouse.recipes import known_teachers, load, load_run, load_teacher_run, teacher_task
+from stillhouse.tasks import task_of
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.recipes import RECIPES
 
 STARTER = """data: {name: mnist}
 teacher: {source: "timm:resnet18"}
@@ -45,12 +45,12 @@ def test_recipes_survive_a_round_trip(name):
         ("recipe: digits-timm", "classification"),
     ],
 )
-def test_a_file_finds_its_family(tmp_path, text, kind):
-    """One command for every family: the student decides, clauses where none is named."""
+def test_a_file_finds_its_task(tmp_path, text, kind):
+    """One command for every task: the student decides, clauses where none is named."""
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    family, config = load(str(path))
-    assert (family.kind, family_of(config).kind) == (kind, kind)
+    task, config = load(str(path))
+    assert (task.kind, task_of(config).kind) == (kind, kind)
 
 
 def test_a_setting_of_another_kind_of_student_is_refused(tmp_path):
@@ -65,20 +65,20 @@ def test_a_setting_of_another_kind_of_student_is_refused(tmp_path):
 
 
 def test_every_recipe_has_a_name_of_its_own():
-    """Two families with one name: the second would never be run."""
+    """Two tasks with one name: the second would never be run."""
     from importlib import import_module
 
-    from stillhouse.families import FAMILIES
     from stillhouse.recipes import known
+    from stillhouse.tasks import TASKS
 
-    modules = [import_module(f"stillhouse.families.{kind}.recipes") for kind in FAMILIES]
+    modules = [import_module(f"stillhouse.tasks.{kind}.recipes") for kind in TASKS]
     for name, found in (("RECIPES", known()), ("TEACHER_RECIPES", known_teachers())):
         assert sum(len(getattr(module, name, {})) for module in modules) == len(found)
 
 
 @pytest.mark.parametrize("name", known_teachers())
 def test_teacher_recipes_survive_a_round_trip(name):
-    """The same for teachers, of every family."""
+    """The same for teachers, of every task."""
     config = known_teachers()[name]()
     assert parse(type(config), to_mapping(config)) == config
     assert load_teacher_run(name) == config
@@ -86,24 +86,24 @@ def test_teacher_recipes_survive_a_round_trip(name):
 
 TEACHERS = {
     "classes.yaml": ("teacher: {source: 'timm:resnet18'}\ndata: {name: digits}\n", "classification.plan"),
-    "text.yaml": ("recipe: wikitext-2-teacher\nwindow: 64\n", "families.lm.plan"),
-    "own_text.yaml": ("corpus: {source: mine.txt}\n", "families.lm.plan"),
+    "text.yaml": ("recipe: wikitext-2-teacher\nwindow: 64\n", "tasks.lm.plan"),
+    "own_text.yaml": ("corpus: {source: mine.txt}\n", "tasks.lm.plan"),
     "radar.yaml": (
         "data: {preset: toy-64}\nmodel: {name: s4_ssm, model_dim: 8}\ntraining: {lr: 1.0e-2}\n",
-        "families.sar.plan",
+        "tasks.sar.plan",
     ),
-    "ours.yaml": ("model: {kind: state-space, model_dim: 8}\ntraining: {learning_rate: 0.01}\n", "families.sar.plan"),
+    "ours.yaml": ("model: {kind: state-space, model_dim: 8}\ntraining: {learning_rate: 0.01}\n", "tasks.sar.plan"),
 }
 
 
 @pytest.mark.parametrize("name", TEACHERS)
-def test_a_teachers_file_finds_its_family(name, tmp_path):
+def test_a_teachers_file_finds_its_task(name, tmp_path):
     """`train-teacher` knew those of classes alone, and said of a text's that its recipe is not known."""
     path = tmp_path / name
     path.write_text(TEACHERS[name][0])
     config = load_teacher_run(str(path), ["training.epochs=3"])
     assert type(config).__module__ == f"stillhouse.{TEACHERS[name][1]}"
-    assert type(config) is teacher_family(config).TeacherRun
+    assert type(config) is teacher_task(config).TeacherRun
     assert (config.training.epochs, config.name) == (3, path.stem)
     if name in ("radar.yaml", "ours.yaml"):
         assert (config.model.model_dim, config.training.learning_rate) == (8, 0.01)
@@ -116,7 +116,7 @@ def test_a_teachers_file_finds_its_family(name, tmp_path):
             "data: {name: digits}\nstudent: {kind: tsetlin-vit}\narms: [kd]\n",
             r"whole run \(student, arms\).*holds name, data",
         ),
-        ("corpus: {source: a.txt}\nlesson: {window: 64}\n", r"whole run \(lesson\).*holds name, corpus"),
+        ("corpus: {source: a.txt}\nloss: {window: 64}\n", r"whole run \(loss\).*holds name, corpus"),
         ("data: {path: vectors.npy}\n", "stillhouse embed capture"),
     ],
 )

@@ -12,11 +12,11 @@ from torch import nn
 
 from stillhouse.cli.main import COMMANDS, main
 from stillhouse.core.types import Batch, Outputs, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.recipes import load, load_run
 from stillhouse.signals import build_signals, student_features, teacher_features
 from stillhouse.teachers import EnsembleTeacher
-from stillhouse.training.inherit import inherit_layers
+from stillhouse.training.init_from_teacher import init_layers_from_teacher
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,8 +25,8 @@ README = (ROOT / "README.md").read_text()
 def test_every_command_of_the_readme_exists():
     """`stillhouse X` in the text must be a command."""
     used = set(re.findall(r"^    stillhouse ([a-z-]+)", README, re.MULTILINE))
-    families = {"embed", "lm", "sar", "vision"}  # have pages of their own
-    assert used - families == set(COMMANDS) - {"demo"} - families
+    tasks = {"embed", "lm", "sar", "vision"}  # have pages of their own
+    assert used - tasks == set(COMMANDS) - {"demo"} - tasks
 
 
 def test_the_yaml_of_the_readme_is_read(tmp_path):
@@ -108,8 +108,8 @@ def test_every_room_is_on_the_page_of_the_house():
     page = (ROOT / "docs/architecture.md").read_text()
     named = set(re.findall(r"`([\w/]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
     source = ROOT / "src/stillhouse"
-    rooms = {x.parent.name for x in source.glob("*/__init__.py")} - {"families"}
-    assert named == rooms | {f"families/{x.parent.name}" for x in source.glob("families/*/__init__.py")}
+    rooms = {x.parent.name for x in source.glob("*/__init__.py")} - {"tasks"}
+    assert named == rooms | {f"tasks/{x.parent.name}" for x in source.glob("tasks/*/__init__.py")}
     assert len(page.split()) <= 700
 
 
@@ -133,24 +133,24 @@ def test_every_technique_of_the_page_has_a_live_gradient(block, tmp_path):
     """Built for its own teacher and student, with random weights; a path, a width or a setting that does not fit shows here."""
     (tmp_path / "mine.yaml").write_text("recipe: digits\n" + block)
     _, config = load(str(tmp_path / "mine.yaml"), [] if "arms" in block else ["arms=[kd]"])
-    task = config.data.build().task
+    task = config.data.build().input_spec
     labels = torch.arange(4) % task.num_classes
     batch = Batch(task.example(4), labels, torch.arange(4))
     for stage in config.stages_of(True):
         torch.manual_seed(0)
         student = config.student.build(task)
-        if config.inherit:
-            inherit_layers(student, build(stage.teacher, task, ()).module, config.inherit)
-        signals = (*stage.signals, *config.own)
-        tapped, features = Tapped(student, student_features(signals)), teacher_features(signals)
+        if config.init_from_teacher:
+            init_layers_from_teacher(student, build(stage.teacher, task, ()).module, config.init_from_teacher)
+        signals = (*stage.signals, *config.auxiliary_losses)
+        extractor, features = FeatureExtractor(student, student_features(signals)), teacher_features(signals)
         sources = [source for source in (stage.teacher, *config.more_teachers) if source and not source.is_student]
         teachers = [build(source, task, of_member(features, n, len(sources))) for n, source in enumerate(sources)]
         teacher = EnsembleTeacher(teachers) if len(teachers) > 1 else next(iter(teachers), None)
-        spec = tapped.spec(batch.inputs)
+        spec = extractor.spec(batch.inputs)
         built = build_signals(signals, spec, spec if teacher is None else teacher.spec)
         for signal in built:
             student.zero_grad()
-            student_out = tapped(batch.inputs)
+            student_out = extractor(batch.inputs)
             teacher_out = teacher(batch) if teacher else Outputs(student_out.logits.detach().roll(1, 0))
             signal(student_out, teacher_out, batch, Progress(0, 10)).mean().backward()
             size = sum(float(p.grad.square().sum()) for p in student.parameters() if p.grad is not None)

@@ -84,7 +84,7 @@ STILL = ("training.learning_rate=1e-6", "training.final_learning_rate=1e-7")
 
 def test_a_student_at_chance_says_nothing_of_its_teacher(tmp_path):
     """Six steps read "no difference shown", and a user blamed his teacher."""
-    family, config = load(
+    task, config = load(
         "digits",
         [
             "training.epochs=1",
@@ -94,7 +94,7 @@ def test_a_student_at_chance_says_nothing_of_its_teacher(tmp_path):
             "training.final_learning_rate=1e-7",
         ],
     )
-    summary = run(family, config, tmp_path / "run")
+    summary = run(task, config, tmp_path / "run")
     (line,) = summary["hints"]
     assert "not shown to be better than chance after " in line
     assert line[1:] in (tmp_path / "run" / "report.html").read_text()
@@ -102,8 +102,8 @@ def test_a_student_at_chance_says_nothing_of_its_teacher(tmp_path):
 
 def test_a_run_says_it_on_its_page_and_keeps_it(tmp_path):
     """The line is of the arm that ships, from what its folders hold."""
-    family, config = load("digits", ["training.epochs=3", "seeds=1", "arms=[kd]", "training.learning_rate=3e-3"])
-    summary = run(family, config, tmp_path / "run")
+    task, config = load("digits", ["training.epochs=3", "seeds=1", "arms=[kd]", "training.learning_rate=3e-3"])
+    summary = run(task, config, tmp_path / "run")
     curve = read_json(tmp_path / "run" / "arms" / "kd" / "seed-0" / "result.json")["validations"]
     assert len(curve) == 3
     assert curve[2] > curve[1] + 0.05 > curve[0]  # three epochs are too few here

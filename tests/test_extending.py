@@ -82,7 +82,7 @@ def test_the_loss_of_the_page_is_chosen_by_its_name(written):
 
 
 def test_the_signal_of_the_page_teaches_in_a_run(written, tmp_path):
-    """In the example family, whose configuration takes one signal more: its term is in the taught arm alone."""
+    """In the example task, whose configuration takes one signal more: its term is in the taught arm alone."""
     import json
     from importlib.util import module_from_spec, spec_from_file_location
 
@@ -90,7 +90,7 @@ def test_the_signal_of_the_page_teaches_in_a_run(written, tmp_path):
     from stillhouse.core.experiment import run
     from stillhouse.signals import SignalConfig
 
-    spec = spec_from_file_location("tabular_family", Path(__file__).parents[1] / "examples" / "tabular_family.py")
+    spec = spec_from_file_location("tabular_task", Path(__file__).parents[1] / "examples" / "tabular_task.py")
     tabular = module_from_spec(spec)
     spec.loader.exec_module(tabular)
 
@@ -102,7 +102,7 @@ def test_the_signal_of_the_page_teaches_in_a_run(written, tmp_path):
 
     training = {"epochs": 2, "batch_size": 32, "threads": 1, "device": "cpu", "log_every": 1}
     config = parse(Wider, {"data": "wine", "seeds": 1, "signals": [{"kind": "margin"}], "training": training})
-    run(tabular.FAMILY, config, tmp_path / "run")
+    run(tabular.TASK, config, tmp_path / "run")
     for arm, taught in (("kd", True), ("no-kd", False)):
         lines = (tmp_path / "run" / "arms" / arm / "seed-0" / "records.jsonl").read_text().splitlines()
         terms = [json.loads(line)["terms"] for line in lines if '"terms"' in line]
@@ -125,7 +125,7 @@ def test_the_student_and_the_teacher_of_the_page_work_together(written):
         RandomForestClassifier(20, random_state=0).fit(rows, batch.labels), rows[:9]
     )
     torch.manual_seed(0)
-    student = written["convolutional"].ConvolutionalStudentConfig().build(data.task)
+    student = written["convolutional"].ConvolutionalStudentConfig().build(data.input_spec)
     optimizer = torch.optim.Adam(student.parameters(), 0.01)
     losses = []
     for _ in range(20):

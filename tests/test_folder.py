@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Scores
 from stillhouse.core.folder import RunFolder, check_test_data
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.manifest import changed_files, check_file, files_of, list_files
 from stillhouse.core.records import RUN, SUMMARY, write_json
+from stillhouse.core.task import Scores
 
 
 def test_the_seed_that_was_best_on_the_validation_split_is_shipped(tmp_path):
@@ -64,8 +64,8 @@ def test_a_changed_file_of_a_finished_training_is_named(tmp_path, name):
     assert words in "\n".join(changed_files(tmp_path))
     with pytest.raises(InputError, match=re.escape(words)):
         check_file(place / name)
-    refusal = f"{re.escape(words)}.*delete .*seed-0, and --resume trains it again"
-    with pytest.raises(InputError, match=refusal), RunFolder.open(tmp_path, {}, resume=True):
+    unsupported_reason = f"{re.escape(words)}.*delete .*seed-0, and --resume trains it again"
+    with pytest.raises(InputError, match=unsupported_reason), RunFolder.open(tmp_path, {}, resume=True):
         pass
     (place / name).unlink()
     if name != "result.json":  # without it the training is not finished

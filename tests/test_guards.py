@@ -18,9 +18,9 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import RunFolder, settings_of
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
-from stillhouse.families.classification.data.boolean_features import with_boolean_features
-from stillhouse.families.classification.data.boolean_features_config import FeaturesMode
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
+from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.size import check_size
 
@@ -78,9 +78,9 @@ def test_arguments_that_open_files_are_none_of_an_architecture(key, tmp_path):
     """A card named `checkpoint_path`, and `evaluate` opened that file."""
     data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
     with pytest.raises(InputError, match=f"arguments of the architecture itself, got {key}"):
-        TimmStudentConfig(architecture="test_resnet", arguments={key: str(tmp_path / "x.pt")}).build(data.task)
+        TimmStudentConfig(architecture="test_resnet", arguments={key: str(tmp_path / "x.pt")}).build(data.input_spec)
     with pytest.raises(InputError, match=f"arguments of the architecture itself, got {key}"):
-        TeacherConfig(source="timm:test_resnet", pretrained=False, architecture={key: "x"}).build(data.task)
+        TeacherConfig(source="timm:test_resnet", pretrained=False, architecture={key: "x"}).build(data.input_spec)
 
 
 def test_a_checkpoint_that_is_none_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
@@ -92,12 +92,12 @@ def test_a_checkpoint_that_is_none_is_named_before_anything_is_fetched(tmp_path,
     (tmp_path / "notes.safetensors").write_text("a text")
     config = TeacherConfig(source="timm:resnet18", checkpoint=str(tmp_path / "notes.safetensors"))
     with pytest.raises(InputError, match=r"notes\.safetensors is truncated or not a checkpoint"):
-        config.build(data.task)
+        config.build(data.input_spec)
 
 
 def test_a_file_that_is_there_is_never_asked_of_the_hub(tmp_path, monkeypatch):
     """As the model of a capture."""
-    from stillhouse.families.embed import capture
+    from stillhouse.tasks.embed import capture
 
     monkeypatch.setattr(capture, "_from_hub", lambda name: pytest.fail("the hub was asked"))
     monkeypatch.chdir(tmp_path)
@@ -108,8 +108,8 @@ def test_a_file_that_is_there_is_never_asked_of_the_hub(tmp_path, monkeypatch):
 
 def test_a_pickle_of_weights_is_refused_without_a_traceback(tmp_path):
     """transformers refused it after a page of its own."""
-    from stillhouse.families.lm.teachers import LanguageTeacherConfig
-    from stillhouse.families.lm.teachers.teacher import load_language_teacher
+    from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
+    from stillhouse.tasks.lm.teachers.teacher import load_language_teacher
 
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cposix\nsystem\n.")
@@ -188,7 +188,7 @@ def test_a_teacher_of_ours_is_hashed(tmp_path):
     from stillhouse.teachers.from_checkpoint import load_own, save_teacher
 
     data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
-    teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.task)
+    teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.input_spec)
     path = tmp_path / "teacher.safetensors"
     save_teacher(path, teacher, data_name="x", data_sha256="y", score=None)
     load_own(path)

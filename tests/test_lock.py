@@ -60,10 +60,10 @@ def test_the_second_of_two_processes_is_refused_and_reads_who_holds_it(tmp_path,
     out = tmp_path / "runs" / "x"
     first, line = hold(out)
     assert line == "held"
-    second, refusal = hold(out)
+    second, unsupported_reason = hold(out)
     assert second.wait(20) == 2
     since = json.loads((out / LOCK).read_text())["since"]
-    assert refusal == (
+    assert unsupported_reason == (
         f"{out} is in use by process {first.pid} on {socket.gethostname()} since {since}; "
         "wait for it, or choose another --out"
     )

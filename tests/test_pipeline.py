@@ -9,15 +9,15 @@ import torch
 from stillhouse.classification.plan import StageConfig
 from stillhouse.classification.students import TimmStudentConfig
 from stillhouse.core import experiment, records
+from stillhouse.core.callback import Callback
 from stillhouse.core.checks import StillhouseError
 from stillhouse.core.config import ConfigError, parse, to_mapping
-from stillhouse.core.watch import Watch
 from stillhouse.curricula import CurriculumConfig
-from stillhouse.families import family_of
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig, RunTrainingConfig
 from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
+from stillhouse.tasks import task_of
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig, save_teacher
 from stillhouse.temperature import LearnedTemperature
 from stillhouse.training.checkpoint import load_checkpoint
@@ -27,7 +27,7 @@ STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end
 FEATURES = FeaturesConfig(student="blocks.0", teacher="layer2", weight=1.0)
 
 
-class Calls(Watch):
+class Calls(Callback):
     """Calls a function at every step."""
 
     def __init__(self, call):
@@ -35,8 +35,8 @@ class Calls(Watch):
 
 
 def run(config, out, *, on_progress=None, **choices):
-    watch = Watch() if on_progress is None else Calls(on_progress)
-    return experiment.run(family_of(config), config, out, watch=watch, **choices)
+    callback = Callback() if on_progress is None else Calls(on_progress)
+    return experiment.run(task_of(config), config, out, callback=callback, **choices)
 
 
 def small(**changes):
@@ -46,7 +46,7 @@ def small(**changes):
 
 
 def weights(folder):
-    return {name: x.clone() for name, x in FAMILY.load(folder).state_dict().items()}
+    return {name: x.clone() for name, x in TASK.load(folder).state_dict().items()}
 
 
 def lines(folder):
@@ -100,12 +100,12 @@ def test_only_the_named_parts_learn_in_a_stage(tmp_path):
     config = small(stages=(StageConfig(name="head", train_only=("head",)),))
     run(config, tmp_path / "run")
     torch.manual_seed(0)
-    from stillhouse.core.types import ImageTask
+    from stillhouse.core.types import ImageSpec
 
     card = json.loads((tmp_path / "run/arms/kd/seed-0" / records.CARD).read_text())
-    task = ImageTask(**{name: tuple(value) for name, value in card["task"].items()})
+    input_spec = ImageSpec(**{name: tuple(value) for name, value in card["input_spec"].items()})
     torch.manual_seed(0)
-    start = config.student.build(task).state_dict()
+    start = config.student.build(input_spec).state_dict()
     end = weights(tmp_path / "run/arms/kd/seed-0")
     moved = {name for name in start if not torch.equal(start[name], end[name])}
     assert moved == {"head.weight", "head.bias"}
@@ -146,7 +146,7 @@ def test_an_untaught_pipeline_has_as_many_steps(tmp_path):
 def test_the_assistant_teaches_the_student(tmp_path):
     """A chain whose student still listens to the first teacher has an assistant for show."""
     assistant = TimmStudentConfig(architecture="test_resnet")
-    config = small(chain=(assistant,), arms=("kd", "direct"))
+    config = small(teacher_assistants=(assistant,), arms=("kd", "direct"))
     summary = run(config, tmp_path / "run")
     folder = tmp_path / "run" / "arms"
     assert (folder / "kd/seed-0/assistant-0" / records.STUDENT).is_file()
@@ -155,7 +155,7 @@ def test_the_assistant_teaches_the_student(tmp_path):
     assert direct["terms"]["labels"] == chained["terms"]["labels"]
     assert direct["terms"]["logits"] != chained["terms"]["logits"]
     assert [c["name"] for c in summary["comparisons"]] == ["teacher", "chain", "linear", "majority"]
-    everyone = run(replace(config, chain_teachers="all", arms=("kd",)), tmp_path / "all")
+    everyone = run(replace(config, assistant_teachers="all", arms=("kd",)), tmp_path / "all")
     assert everyone["arms"]["kd"]
     together = lines(tmp_path / "all/arms/kd/seed-0")[0]["terms"]["logits"]
     assert together not in (direct["terms"]["logits"], chained["terms"]["logits"])
@@ -179,13 +179,13 @@ def test_the_students_average_teaches_it(tmp_path):
     ("change", "words"),
     [
         ({"stages": [{"name": "a"}, {"name": "a"}]}, "different names"),
-        ({"stages": [{"name": "a", "carry": ["optimizer"]}]}, "no stage before"),
+        ({"stages": [{"name": "a", "restore_from_previous": ["optimizer"]}]}, "no stage before"),
         ({"arms": ["kd", "direct"]}, "there is none"),
         ({"signals": [{"kind": "logits", "temperature": STAGED}]}, "take over: steps"),
         ({"curriculum": {"measures": ["rouge-l"]}}, "generated texts"),
         ({"curriculum": {}, "arms": ["no-kd"]}, "no arm is 'kd'"),
-        ({"curriculum": {}, "teacher": {"source": "self:average"}}, "judge: student"),
-        ({"inherit": {"a": "b"}, "arms": ["no-kd"]}, "copies from the teacher"),
+        ({"curriculum": {}, "teacher": {"source": "self:average"}}, "difficulty_model: student"),
+        ({"init_from_teacher": {"a": "b"}, "arms": ["no-kd"]}, "copies from the teacher"),
         ({"stages": [{"name": "a", "epoch": 3}]}, "did you mean 'epochs'"),
         ({"teacher": {"source": "self:avg"}}, "self:average"),
         ({"teacher": {"source": "builtin:digits", "decay": 0.9}}, "decay: does nothing"),
@@ -222,7 +222,7 @@ def test_a_curriculum_orders_the_rows_and_survives_a_kill(tmp_path):
     run(config, tmp_path / "cut", resume=True)
     a, b = weights(folder), weights(tmp_path / "cut/arms/kd/seed-0")
     assert all(torch.equal(a[name], b[name]) for name in a)
-    run(replace(config, judge="student"), tmp_path / "student")
+    run(replace(config, difficulty_model="student"), tmp_path / "student")
     assert (tmp_path / "student/arms/kd/seed-0/judge" / records.CHECKPOINT).is_file()
 
 
@@ -246,14 +246,14 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
 
     torch.manual_seed(3)
     data = DataConfig(name="digits", train_limit=64, test_limit=60).build()
-    body = TimmStudentConfig(architecture="test_resnet").build(data.task)
-    teacher = Teacher.from_module(body, data.task)
+    body = TimmStudentConfig(architecture="test_resnet").build(data.input_spec)
+    teacher = Teacher.from_module(body, data.input_spec)
     config = ClassificationRunConfig(
         data=small().data,
         student=TimmStudentConfig(architecture="test_resnet"),
         training=RunTrainingConfig(epochs=2, batch_size=32, device="cpu"),
         seeds=1,
-        inherit={"network.layer1": "network.layer1"},
+        init_from_teacher={"network.layer1": "network.layer1"},
         arms=("kd", "no-kd"),
         stages=(StageConfig(name="head", train_only=("network.fc",)),),
     )
@@ -325,8 +325,11 @@ def test_nothing_to_learn_is_refused(change):
 
 def test_an_assistant_without_the_tapped_features_is_refused_before_it_is_trained(tmp_path):
     """It was found out when the assistant was to teach, after its whole training."""
-    with pytest.raises(StillhouseError, match=r"chain.0: signals tap 'layer2'"):
-        run(small(signals=(FEATURES,), chain=(TimmStudentConfig(architecture="test_efficientnet"),)), tmp_path)
+    with pytest.raises(StillhouseError, match=r"teacher_assistants.0: signals tap 'layer2'"):
+        run(
+            small(signals=(FEATURES,), teacher_assistants=(TimmStudentConfig(architecture="test_efficientnet"),)),
+            tmp_path,
+        )
     assert not list(tmp_path.rglob(records.RECORDS))
 
 
@@ -351,7 +354,7 @@ def test_a_control_has_the_order_of_a_student_but_never_of_the_teacher(tmp_path)
     """Ordered by the teacher, the control would hear it by a side door; ordered by a student, both see the same rows."""
     curriculum = CurriculumConfig(shares=(0.5, 1.0), replay=0.0, signal_weights=(0.5, 1.0), label_weights=(0.0, 1.0))
     for judge in ("teacher", "student"):
-        config = small(curriculum=curriculum, judge=judge, arms=("kd", "no-kd"))
+        config = small(curriculum=curriculum, difficulty_model=judge, arms=("kd", "no-kd"))
         run(replace(config, training=replace(config.training, log_every=1)), tmp_path / judge)
     control = [line.get("figures", {}) for line in lines(tmp_path / "teacher/arms/no-kd/seed-0")]
     assert not any("curriculum/stage" in figures for figures in control)
@@ -372,7 +375,7 @@ def test_a_changed_teacher_of_an_early_stage_is_refused(tmp_path):
 
     def early(scale):
         torch.manual_seed(0)
-        teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.task)
+        teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.input_spec)
         for parameter in teacher.module.parameters():
             parameter.data *= scale
         save_teacher(path, teacher, data_name="digits", data_sha256="0", score=None)

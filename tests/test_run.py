@@ -13,10 +13,10 @@ from stillhouse.classification.card import read_card
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.recipes import RECIPES
-from stillhouse.families.classification.students.kinds import StudentConfig
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification.recipes import RECIPES
+from stillhouse.tasks.classification.students.kinds import StudentConfig
+from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import Teacher, TeacherAtChance, TeacherConfig
 
 FAST = ["training.epochs=1", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
@@ -27,7 +27,7 @@ SMALL = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "train
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "digits"
     config = load_run("digits", [*FAST, *SMALL, "arms=[kd,no-kd,clauses-off,mlp]"])
-    return out, config, run(FAMILY, config, out, command="stillhouse distill digits")
+    return out, config, run(TASK, config, out, command="stillhouse distill digits")
 
 
 def test_the_summary_has_what_it_promises(finished):
@@ -58,9 +58,9 @@ def test_a_comparison_shows_the_time_of_the_report(finished, monkeypatch):
     out, _, summary = finished
     monkeypatch.setattr("stillhouse.metrics.cost.fastest_ms", lambda module, inputs: 77.0)
     for seed in (0, 1):
-        assert FAMILY.cost(out / "arms" / "kd" / f"seed-{seed}")["ms"] == summary["costs"]["kd"]["ms_batch_1"]
+        assert TASK.cost(out / "arms" / "kd" / f"seed-{seed}")["ms"] == summary["costs"]["kd"]["ms_batch_1"]
     monkeypatch.setattr("stillhouse.core.summary.machine", lambda: {"cpu": "another", "system": "Linux x86_64"})
-    assert FAMILY.cost(out / "arms" / "kd" / "seed-0")["ms"] == 77.0
+    assert TASK.cost(out / "arms" / "kd" / "seed-0")["ms"] == 77.0
 
 
 def test_differences_are_those_of_the_saved_predictions(finished):
@@ -93,7 +93,7 @@ def test_a_saved_student_repeats_its_predictions(finished):
     """The card and the weights are enough."""
     out, config, _ = finished
     folder = out / "arms" / "kd" / "seed-0"
-    student = FAMILY.load(folder)
+    student = TASK.load(folder)
     data = config.data.build()
     saved = np.load(folder / records.PREDICTIONS)["probabilities"]
     with torch.no_grad():
@@ -108,19 +108,19 @@ def test_a_damaged_student_is_said_plainly(finished, tmp_path):
     weights = tmp_path / "a" / records.STUDENT
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(InputError, match="truncated"):
-        FAMILY.load(tmp_path / "a")
+        TASK.load(tmp_path / "a")
     shutil.copy(out / "arms" / "mlp" / "seed-0" / records.STUDENT, weights)
     with pytest.raises(InputError, match="another model"):
-        FAMILY.load(tmp_path / "a")
+        TASK.load(tmp_path / "a")
 
 
 def test_a_finished_run_is_not_overwritten_and_resume_keeps_it(finished):
     """A second run into the folder would mix two runs; with --resume nothing is trained again."""
     out, config, summary = finished
     with pytest.raises(InputError, match="--resume"):
-        run(FAMILY, config, out)
+        run(TASK, config, out)
     before = (out / "arms" / "kd" / "seed-1" / records.STUDENT).stat().st_mtime_ns
-    again = run(FAMILY, config, out, resume=True, command="stillhouse distill digits")
+    again = run(TASK, config, out, resume=True, command="stillhouse distill digits")
     assert again["comparisons"] == summary["comparisons"]
     assert (out / "arms" / "kd" / "seed-1" / records.STUDENT).stat().st_mtime_ns == before
 
@@ -130,7 +130,7 @@ def test_resume_with_another_configuration_is_refused(finished):
     out, _, _ = finished
     changed = load_run("digits", [*FAST, *SMALL, "arms=[kd,no-kd,clauses-off,mlp]", "training.learning_rate=0.1"])
     with pytest.raises(InputError, match=r"training.learning_rate: was 0.006, is 0.1"):
-        run(FAMILY, changed, out, resume=True)
+        run(TASK, changed, out, resume=True)
 
 
 def test_a_teacher_at_chance_is_refused_unless_forced(tmp_path):
@@ -145,8 +145,8 @@ def test_a_teacher_at_chance_is_refused_unless_forced(tmp_path):
     ]
     config = load_run("digits", [*changes, "arms=[kd]"])
     with pytest.raises(TeacherAtChance, match="--force"):
-        run(FAMILY, config, tmp_path / "a")
-    assert run(FAMILY, config, tmp_path / "b", force=True)["teacher"]["status"] == "at chance"
+        run(TASK, config, tmp_path / "a")
+    assert run(TASK, config, tmp_path / "b", force=True)["teacher"]["status"] == "at chance"
 
 
 def test_a_module_of_your_own_can_teach_with_features(tmp_path):
@@ -164,8 +164,8 @@ def test_a_module_of_your_own_can_teach_with_features(tmp_path):
     config = load_run(
         "digits", [*FAST, *SMALL, "arms=[kd]", "seeds=1", f"signals=[{{kind: logits}}, {json.dumps(features)}]"]
     )
-    teacher = Teacher.from_module(network, data.task, features=("1",))
-    run(FAMILY, config, tmp_path / "run", teacher=teacher)
+    teacher = Teacher.from_module(network, data.input_spec, features=("1",))
+    run(TASK, config, tmp_path / "run", teacher=teacher)
     record = next(records.read_records(tmp_path / "run" / "arms" / "kd" / "seed-0" / records.RECORDS))
     assert set(record["terms"]) == {"labels", "logits", "features:blocks.0->1"}
 
@@ -180,8 +180,8 @@ def test_the_teacher_helps_where_it_alone_knows(tmp_path):
     labels = true.train.labels[torch.randperm(len(true.train), generator=torch.Generator().manual_seed(0))]
     noisy = replace(true, train=replace(true.train, labels=labels))
 
-    teacher = TeacherConfig().build(true.task)  # never saw the noise
-    summary = run(FAMILY, config, tmp_path / "run", data=noisy, teacher=teacher)
+    teacher = TeacherConfig().build(true.input_spec)  # never saw the noise
+    summary = run(TASK, config, tmp_path / "run", data=noisy, teacher=teacher)
     assert summary["verdict"] == "helps"
     assert summary["comparisons"][0]["difference"] > 0.2
 
@@ -193,16 +193,16 @@ def test_shipped_offline_recipes_run(name, tmp_path):
     config = load_run(
         name, ["training.epochs=1", "seeds=1", "data.train_limit=32", "data.test_limit=30", "training.device=cpu"]
     )
-    assert run(FAMILY, config, tmp_path / "run")["verdict"] == "not tested (1 seed; a verdict needs 3)"
+    assert run(TASK, config, tmp_path / "run")["verdict"] == "not tested (1 seed; a verdict needs 3)"
     assert (tmp_path / "run" / records.REPORT).stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith(("digits", "sst2"))])
 def test_other_recipes_build_their_student(name):
     """On a task of their data's shape, without the data."""
-    from stillhouse.core.types import ImageTask
+    from stillhouse.core.types import ImageSpec
 
     channels, side = (3, 32) if name.startswith("cifar") else (1, 28)
-    task = ImageTask(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.25,) * channels)
-    student = RECIPES[name]().student.build(task)
+    input_spec = ImageSpec(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.25,) * channels)
+    student = RECIPES[name]().student.build(input_spec)
     assert student(torch.rand(2, channels, side, side)).shape == (2, 10)

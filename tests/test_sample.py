@@ -12,15 +12,15 @@ from stillhouse.classification import teachers
 from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.classification.data.labelled_texts import TextSplit
 from stillhouse.core.sample import sample_rows
-from stillhouse.families.classification.data.boolean_features import CopiedSplit, PackedSplit
-from stillhouse.families.classification.specialize import clause_usage
-from stillhouse.families.classification.students import rules
-from stillhouse.families.classification.students.flat import FlatTM
-from stillhouse.families.classification.students.interpret import strongest_clauses
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
-from stillhouse.families.classification.vision.overlays import OVERLAYS, write_overlays
-from stillhouse.families.lm.data.corpus import Windows
-from stillhouse.families.sar.data.sequences import SarSplit
+from stillhouse.tasks.classification.data.boolean_features import CopiedSplit, PackedSplit
+from stillhouse.tasks.classification.specialize import clause_usage
+from stillhouse.tasks.classification.students import rules
+from stillhouse.tasks.classification.students.flat import FlatTM
+from stillhouse.tasks.classification.students.interpret import strongest_clauses
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.vision.overlays import OVERLAYS, write_overlays
+from stillhouse.tasks.lm.data.corpus import Windows
+from stillhouse.tasks.sar.data.sequences import SarSplit
 from stillhouse.teachers import Teacher
 
 SORTED = torch.arange(4).repeat_interleave(60)  # as a folder of class folders is read
@@ -101,7 +101,7 @@ def vit():
 
 def data_of(split):
     task = ImageData.from_arrays(split.images.numpy(), SORTED.numpy(), config=DataConfig(test_fraction=0.2)).task
-    parts = SimpleNamespace(train=split, validation=split, test=split, task=task, for_teachers=None)
+    parts = SimpleNamespace(train=split, validation=split, test=split, input_spec=task, for_teachers=None)
     parts.for_teachers = parts
     return parts
 
@@ -117,7 +117,7 @@ def usage(split, vit, tmp_path, monkeypatch):
 
 
 def plain(split, vit, tmp_path, monkeypatch):
-    assert 0 <= teachers.plain_score(data_of(split), rows=40) <= 1  # of one class there is no classifier
+    assert 0 <= teachers.baseline_score(data_of(split), rows=40) <= 1  # of one class there is no classifier
 
 
 def head(split, vit, tmp_path, monkeypatch):
@@ -170,15 +170,15 @@ def test_rules_are_chosen_cut_and_judged_on_every_class(split, monkeypatch):
 
 def test_lines_of_an_export_are_from_the_whole_test_split(monkeypatch):
     """Lines lie product by product: the first sixteen of 400 are of one."""
-    from stillhouse.families.sar import family
+    from stillhouse.tasks.sar import task
 
     numbers = torch.arange(400).to(torch.complex64)[:, None, None].expand(400, 3, 1)
     scale = SimpleNamespace(input_rms=1.0)
     data = SimpleNamespace(test=SarSplit(numbers, numbers), sha256="", scale=scale)
-    monkeypatch.setattr(family, "load_data_config", lambda folder: SimpleNamespace(build=lambda: data))
-    monkeypatch.setattr(family, "check_test_data", lambda *args: None)
+    monkeypatch.setattr(task, "load_data_config", lambda folder: SimpleNamespace(build=lambda: data))
+    monkeypatch.setattr(task, "check_test_data", lambda *args: None)
     model = SimpleNamespace(config=SimpleNamespace(signal_channels=1))
-    lines, what = family._checked_lines(None, model, scale)
+    lines, what = task._checked_lines(None, model, scale)
     assert what == "16 test lines of the run"
     rows = lines[:, 0, 0].real
     assert rows.max() - rows.min() > 200

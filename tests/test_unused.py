@@ -2,15 +2,15 @@
 
 import pytest
 
+from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_json
-from stillhouse.core.watch import Watch
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig
-from stillhouse.families.classification.recipes import RECIPES
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.recipes import RECIPES
+from stillhouse.tasks.classification.task import TASK
 
 STAGE = {"name": "a", "epochs": 1, "signals": [{"kind": "logits"}]}
 
@@ -35,14 +35,17 @@ STAGE = {"name": "a", "epochs": 1, "signals": [{"kind": "logits"}]}
         ({"training": {"gradients": "cosine-gate", "label_weight": 0.0}, "arms": ["kd"]}, "'cosine-gate' holds"),
         ({"arms": ["no-kd"]}, "no arm is taught"),
         ({"more_teachers": [{"source": "timm:resnet18"}]}, "no signal of kind 'ensemble'"),
-        ({"judge": "student"}, "without a curriculum"),
+        ({"difficulty_model": "student"}, "without a curriculum"),
         ({"signals": [{"kind": "exits", "exits": ["blocks.0"]}]}, "no signal with a weight listens"),
         ({"training": {"optimizer": "dot"}, "arms": ["no-kd"]}, "one of them is missing"),
         ({"training": {"gradients": "pcgrad", "label_weight": 0.0}, "arms": ["kd"]}, "'pcgrad' needs two terms"),
         ({"stages": [STAGE], "signals": [{"kind": "logits", "weight": 7.0}]}, "every stage has signals of its own"),
         ({"stages": [STAGE], "training": {"epochs": 9}}, "training.epochs: 9 does nothing"),
         ({"curriculum": {}, "training": {"epochs": 3}}, "4 stages in 3 epochs"),
-        ({"chain": [{"kind": "timm", "architecture": "test_resnet"}], "arms": ["no-kd"]}, "no assistant is trained"),
+        (
+            {"teacher_assistants": [{"kind": "timm", "architecture": "test_resnet"}], "arms": ["no-kd"]},
+            "no assistant is trained",
+        ),
         ({"teacher": {"source": "self:average"}, "student": {"dropout": 0.0}}, "puts out nearly the same"),
         ({"student": {"feed_forward": "mlp"}, "arms": ["kd", "mlp"]}, "is the student itself"),
     ],
@@ -50,14 +53,14 @@ STAGE = {"name": "a", "epochs": 1, "signals": [{"kind": "logits"}]}
 def test_a_setting_without_effect_is_listed(change, words):
     """A flag that does nothing is worse than none: it is reported as tried."""
     base = to_mapping(load_run("digits"))
-    found = FAMILY.unused(parse(ClassificationRunConfig, merge(base, change)))
+    found = TASK.unused(parse(ClassificationRunConfig, merge(base, change)))
     assert any(words in line for line in found), found
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(RECIPES) if not RECIPES[name]().stages])
 def test_recipes_have_no_unused_setting(name):
     """A warning that is always there is not read."""
-    assert list(FAMILY.unused(load_run(name))) == []
+    assert list(TASK.unused(load_run(name))) == []
 
 
 def test_a_run_logs_it_and_writes_it_down(tmp_path):
@@ -65,9 +68,9 @@ def test_a_run_logs_it_and_writes_it_down(tmp_path):
     fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "student.depth=1"]
     config = load_run("digits", [*fast, "arms=[no-kd]", "training.device=cpu"])
     lines = []
-    watch = Watch()
-    watch.log = lines.append
-    run(FAMILY, config, tmp_path / "run", watch=watch)
+    callback = Callback()
+    callback.log = lines.append
+    run(TASK, config, tmp_path / "run", callback=callback)
     assert any(line.startswith("unused: teacher: no arm is taught") for line in lines)
     assert any("no arm is taught" in line for line in read_json(tmp_path / "run" / "run.json")["unused"])
 
@@ -77,5 +80,5 @@ def test_an_ensemble_signal_with_one_teacher_is_refused_before_training(tmp_path
     fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "arms=[kd]"]
     config = load_run("digits", [*fast, "signals=[{kind: ensemble}]"])
     with pytest.raises(InputError, match="more_teachers"):
-        run(FAMILY, config, tmp_path / "run")
+        run(TASK, config, tmp_path / "run")
     assert not (tmp_path / "run" / "arms").exists()

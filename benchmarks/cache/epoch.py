@@ -25,7 +25,7 @@ from stillhouse.core import records
 from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
 from stillhouse.core.machine import machine
-from stillhouse.families import family
+from stillhouse.tasks import task
 
 MODES = ("labels alone", "teacher, new changes", "teacher, fixed views", "cache, fixed views")
 
@@ -117,7 +117,7 @@ def trained(out: Path, mapping: dict[str, Any], seeds: int) -> tuple[float, floa
     arm = mapping["arms"][0]
     kept = records.arm_folder(out, arm, seeds - 1) / records.RESULT
     if not kept.is_file():
-        kind = family("classification")
+        kind = task("classification")
         run(kind, parse(kind.Config, {**mapping, "seeds": seeds}), out, resume=out.is_dir(), force=True)
     result = records.read_json(kept)
     return result["seconds"] / result["epochs"], 100 * result["metrics"]["accuracy"]

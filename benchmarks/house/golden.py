@@ -1,4 +1,4 @@
-"""Losses of fixed seeds before and after a change, per family: equal to the bit, or where they first differ.
+"""Losses of fixed seeds before and after a change, per task: equal to the bit, or where they first differ.
 
     python benchmarks/house/golden.py write golden.json              at the state before
     python benchmarks/house/golden.py compare golden.json            at the state after, on the same machine
@@ -33,7 +33,7 @@ SET = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 os.environ.update(SET, HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")  # read when torch is imported
 
 import yaml  # noqa: E402
-from golden_cases import FAMILIES, Case, write_material  # noqa: E402
+from golden_cases import TASKS, Case, write_material  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
 WARM = (  # imported once, before the forks: most of what a tiny run would wait for
@@ -79,22 +79,22 @@ def run_case(case: Case, out: str, folder: Path) -> str:
 
 
 def run_all(only: list[str]) -> dict[str, Found]:
-    """Every case asked for, with those it needs; a family in one folder."""
+    """Every case asked for, with those it needs; a task in one folder."""
     found: dict[str, Found] = {}
     with tempfile.TemporaryDirectory() as root:
-        for family, cases in FAMILIES.items():
-            folder = Path(root) / family
+        for task, cases in TASKS.items():
+            folder = Path(root) / task
             write_material(folder)
             os.environ["STILLHOUSE_CACHE"] = str(folder / "cache")
-            wanted = {c for c in cases if not only or family in only or f"{family}/{c}" in only}
+            wanted = {c for c in cases if not only or task in only or f"{task}/{c}" in only}
             wanted |= {needed for case in wanted for needed in cases[case].needs}
             for name in [name for name in cases if name in wanted]:
                 started = time.perf_counter()
                 error = run_case(cases[name], name, folder)
                 seconds = round(time.perf_counter() - started, 1)
                 held = {"error": error} if error else collect(folder / name)
-                found[f"{family}/{name}"] = {"seconds": seconds, **held}
-                print(f"{family}/{name}: {seconds} s {error}", file=sys.stderr, flush=True)
+                found[f"{task}/{name}"] = {"seconds": seconds, **held}
+                print(f"{task}/{name}: {seconds} s {error}", file=sys.stderr, flush=True)
     return found
 
 

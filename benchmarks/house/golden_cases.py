@@ -1,4 +1,4 @@
-"""The runs of `golden.py`: every family at a size of seconds, as commands and YAML files. No part of the library is imported."""
+"""The runs of `golden.py`: every task at a size of seconds, as commands and YAML files. No part of the library is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOP = {"device": "cpu", "threads": 1, "log_every": 1}
 
 @dataclass(frozen=True)
 class Case:
-    """One command in the folder of its family; its run folder bears the name of the case."""
+    """One command in the folder of its task; its run folder bears the name of the case."""
 
     command: str
     files: Mapping = field(default_factory=dict)
@@ -79,7 +79,9 @@ IMAGE_CASES = {
         signals=[{"kind": "logits", "temperature": 2.0}],
         stages=[FOUR, {"name": "task", "epochs": 1}, {"name": "head", "epochs": 1, "train_only": ["head"]}],
     ),
-    "carry": images(signals=[FEATURES], stages=[{"name": "a"}, {"name": "b", "carry": ["optimizer", "extras"]}]),
+    "restore_from_previous": images(
+        signals=[FEATURES], stages=[{"name": "a"}, {"name": "b", "restore_from_previous": ["optimizer", "extras"]}]
+    ),
     "curriculum": images(
         arms=["kd", "no-kd"],
         curriculum=CURRICULUM,
@@ -88,10 +90,12 @@ IMAGE_CASES = {
     ),
     "curriculum-of-student": images(
         curriculum={"order": "hard-first", "shares": [0.5, 1.0], "transition": {"kind": "plateau", "metric": "nll"}},
-        judge="student",
+        difficulty_model="student",
     ),
     "chain": images(
-        chain=[{"kind": "timm", "architecture": "test_resnet"}], chain_teachers="all", arms=["kd", "direct"]
+        teacher_assistants=[{"kind": "timm", "architecture": "test_resnet"}],
+        assistant_teachers="all",
+        arms=["kd", "direct"],
     ),
     "several-teachers": images(
         "teacher",
@@ -138,7 +142,7 @@ IMAGE_CASES = {
         "teacher",
         teacher=CKPT,
         student={"kind": "timm", "architecture": "test_resnet"},
-        inherit={"network.layer1": "layer1"},
+        init_from_teacher={"network.layer1": "layer1"},
         arms=["kd", "no-kd"],
         flags="--force",
     ),
@@ -148,8 +152,12 @@ IMAGE_CASES = {
     "own": images(
         teacher=None,
         signals=[{"kind": "exits", "exits": ["blocks.0"], "weight": 0.3}],
-        own=[{"kind": "logits"}, {"kind": "probes", "places": ["blocks.0"]}, {"kind": "contrastive", "place": "norm"}],
-        own_decay=0.9,
+        auxiliary_losses=[
+            {"kind": "logits"},
+            {"kind": "probes", "places": ["blocks.0"]},
+            {"kind": "contrastive", "place": "norm"},
+        ],
+        auxiliary_decay=0.9,
         arms=["kd", "no-kd"],
     ),
     "average": images(teacher={"source": "self:average", "decay": 0.5}, student={"dropout": 0.1}, prior="symmetric"),
@@ -224,9 +232,9 @@ SAR_STUDENT = {
 STEPS = {"outputs_from": 0.2, "features_from": 0.4, "ramp": 0.2}
 
 
-def sar(**lesson: Any) -> Case:
+def sar(**stage_context: Any) -> Case:
     """A run of `stillhouse sar distill`."""
-    files = {"teacher.yaml": SAR_TEACHER, "run.yaml": merged(SAR_STUDENT, {"distillation": lesson})}
+    files = {"teacher.yaml": SAR_TEACHER, "run.yaml": merged(SAR_STUDENT, {"distillation": stage_context})}
     words = "sar distill --teacher_config teacher.yaml --teacher_checkpoint teacher --student_config run.yaml"
     return Case(words + " --save_dir {out} --quiet", files, ("teacher",))
 
@@ -258,7 +266,7 @@ LM = {
     "teacher": {"source": "teacher"},
     # as the recipe was when the losses were written
     "student": {"width": 16, "layers": 2, "heads": 2, "chunk": 8, "ngram": None, **PLAIN},
-    "lesson": {"window": 16, "epoch_steps": 4, "k": 8, "validation_tokens": 64},
+    "loss": {"window": 16, "epoch_steps": 4, "k": 8, "validation_tokens": 64},
     **{"training": {**LM_LOOP, "optimizer": "adamw", "weight_decay": 0.1}, "score": SCORE, "arms": ["kd"], "seeds": 1},
 }
 LIVE = {"source": "live", "align": 0.3, "embedding": "teacher"}
@@ -277,10 +285,10 @@ LM_CASES = {
     "cached": lm(arms=["kd", "no-kd", "dense", "scalar"]),
     "live": lm(
         arms=["kd", "no-kd"],
-        lesson={**LIVE, "temperature": {"kind": "learned"}},
+        stage_context={**LIVE, "temperature": {"kind": "learned"}},
         signals=[{"kind": "hidden", **PATHS}],
     ),
-    "dynamics": lm(lesson={**LIVE, "divergence": "js"}, signals=[{"kind": "dynamics", **PATHS}]),
+    "dynamics": lm(stage_context={**LIVE, "divergence": "js"}, signals=[{"kind": "dynamics", **PATHS}]),
     "curriculum": lm(arms=["kd", "no-kd"], curriculum=EASY),
 }
 
@@ -289,7 +297,7 @@ LM_CASES = {
 EMBED = {
     "data": {"path": "vectors.npz", "texts_key": "texts", "labels_key": "labels"},
     "student": {"hidden": [16, 8], "levels": [3], "normalize": True},
-    "lesson": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
+    "loss": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
     "training": {**LOOP, "epochs": 3, "batch_size": 64, "warmup_epochs": 1.0},
     "anchors": ["pca"],
     "seeds": 1,
@@ -305,16 +313,16 @@ def embed(**change: Any) -> Case:
 
 EMBED_CASES = {
     "levels": embed(student={"levels": [3, 6]}, anchors=CONTROLS, frontier=[0.3], seeds=2),
-    "tau": embed(student={"output": "sphere"}, lesson={"tau": [4.0, 2.0, 0.5], "reconstruction_weight": 0.3}),
+    "tau": embed(student={"output": "sphere"}, stage_context={"tau": [4.0, 2.0, 0.5], "reconstruction_weight": 0.3}),
     "losses": embed(
         anchors=["autoencoder"],
-        lesson={"noise": 0.1, "spread_weight": 0.1, "decorrelation_weight": 0.1},
+        stage_context={"noise": 0.1, "spread_weight": 0.1, "decorrelation_weight": 0.1},
     ),
     "poles": embed(student={"axes": [["size", "small", "large"], *AXES]}, poles_file="poles.csv"),
     "hashed-text": embed(text={"features": 4096}),
 }
 
-FAMILIES = {"images": IMAGE_CASES, "vision": VISION_CASES, "sar": SAR_CASES, "lm": LM_CASES, "embed": EMBED_CASES}
+TASKS = {"images": IMAGE_CASES, "vision": VISION_CASES, "sar": SAR_CASES, "lm": LM_CASES, "embed": EMBED_CASES}
 
 
 def write_material(folder: Path) -> None:

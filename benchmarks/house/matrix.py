@@ -1,9 +1,9 @@
-"""Any signal, any student: which family can learn by which signal, and why not where it cannot.
+"""Any signal, any student: which task can learn by which signal, and why not where it cannot.
 
     python -m benchmarks.house.matrix            prints docs/matrix.md
-    python -m benchmarks.house.matrix --check    exit status 1 where the page is not what the families say
+    python -m benchmarks.house.matrix --check    exit status 1 where the page is not what the tasks say
 
-Nothing is trained: signals are put to `Family.refusal`, everything else to the configuration of a run. That each cell does what it
+Nothing is trained: signals are put to `Task.unsupported_reason`, all else to the configuration. That each cell does what it
 says is tested by training, in `tests/conformance/test_matrix.py`.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families import family
 from stillhouse.signals import SignalConfig
+from stillhouse.tasks import task
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "matrix.md"
 BETWEEN = {"student": "a", "teacher": "b"}
@@ -27,7 +27,7 @@ LEARNED = {"kind": "learned"}
 SCHEDULED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0}}
 HEADS = {"student_heads": 2, "teacher_heads": 2}
 
-# paths stand for any: families answer by kind and by what is compared
+# paths stand for any: tasks answer by kind and by what is compared
 SIGNALS: dict[str, dict[str, Any]] = {
     "logits": {"kind": "logits"},
     "logits, learned temperature": {"kind": "logits", "temperature": LEARNED},
@@ -71,10 +71,10 @@ TEACHERS: dict[str, dict[str, Any]] = {"lm": {"source": "other"}}
 
 DIMENSIONS: dict[str, dict[str, Any]] = {
     "curriculum": {"curriculum": {"by_class": False, "measures": ["loss"]}},
-    "stages": {"stages": [{"name": "first"}, {"name": "second", "carry": ["optimizer"]}]},
-    "chain of assistants": {"chain": [...]},
+    "stages": {"stages": [{"name": "first"}, {"name": "second", "restore_from_previous": ["optimizer"]}]},
+    "chain of assistants": {"teacher_assistants": [...]},
     "several teachers": {"more_teachers": [...]},
-    "self-distillation (own_decay)": {"own": [{"kind": "logits"}], "own_decay": 0.9},
+    "self-distillation (auxiliary_decay)": {"auxiliary_losses": [{"kind": "logits"}], "auxiliary_decay": 0.9},
     "doctor": {"training": {"doctor": {"every": 1}}},
     "optimizer dot": {"training": {"optimizer": "dot"}},
     "gradients pcgrad": {"training": {"gradients": "pcgrad"}},
@@ -88,39 +88,39 @@ A path must name a sub-module that the networks at hand have: `attention` in `im
 attention on both sides, and a convolutional one has none. In `embed` the teacher's only tensor is `vector`, so that `hidden`
 and `dynamics` compare layers of the student with that one.
 
-Printed by `python -m benchmarks.house.matrix` from what the families answer. `tests/conformance/test_matrix.py` trains every
+Printed by `python -m benchmarks.house.matrix` from what the tasks answer. `tests/conformance/test_matrix.py` trains every
 cell: a live gradient at the student's weights, or the refusal.
 """
 
 
 def refusal_of_signal(kind: str, name: str) -> str | None:
-    """What a family says to a signal of the table."""
+    """What a task says to a signal of the table."""
     config: Any = TypeAdapter(SignalConfig).validate_python(SIGNALS[name])
     if COLUMNS[kind] == "classification":
-        from stillhouse.families.classification.family import FAMILY
+        from stillhouse.tasks.classification.task import TASK
 
-        return FAMILY.refusal(config, FAMILY.Config(**PLANS[kind]).student)
-    return family(kind).refusal(config)
+        return TASK.unsupported_reason(config, TASK.Config(**PLANS[kind]).student)
+    return task(kind).unsupported_reason(config)
 
 
 def refusal_of_dimension(kind: str, name: str) -> str | None:
-    """What the configuration of a family's run says to a setting of the table."""
+    """What the configuration of a task's run says to a setting of the table."""
     change = dict(DIMENSIONS[name])
     for key, given in (
-        ("chain", ASSISTANTS[kind]),
+        ("teacher_assistants", ASSISTANTS[kind]),
         ("more_teachers", TEACHERS.get(kind, {"source": "builtin:digits"})),
     ):
         if key in change:
             change[key] = [given]
     try:
-        parse(family(COLUMNS[kind]).Config, {**PLANS[kind], **change})
+        parse(task(COLUMNS[kind]).Config, {**PLANS[kind], **change})
     except ConfigError as error:
         return str(error)
     return None
 
 
 def table() -> dict[str, dict[str, str | None]]:
-    """Row -> family -> why not; None: it works."""
+    """Row -> task -> why not; None: it works."""
     signals = {name: {kind: refusal_of_signal(kind, name) for kind in COLUMNS} for name in SIGNALS}
     return signals | {name: {kind: refusal_of_dimension(kind, name) for kind in COLUMNS} for name in DIMENSIONS}
 
@@ -140,7 +140,7 @@ def page() -> str:
 def main() -> int:
     """Print the page, or compare it with the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare docs/matrix.md with what the families say")
+    parser.add_argument("--check", action="store_true", help="compare docs/matrix.md with what the tasks say")
     if not parser.parse_args().check:
         print(page(), end="")
         return 0

@@ -19,12 +19,12 @@ import torch
 from stillhouse.core.machine import cpu_capabilities
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.kernel import threads
-from stillhouse.logic.machine import Machine
+from stillhouse.logic.machine import PackedModel
 
 CLASSES, BITS, CLAUSES, LITERALS = 10, 784, 2000, 32
 
 
-def make(failures: int) -> Machine:
+def make(failures: int) -> PackedModel:
     """Random clauses over 28 x 28 pixels."""
     generator = np.random.default_rng(0)
     made = ClauseSet.of(
@@ -33,7 +33,7 @@ def make(failures: int) -> Machine:
         capacity=np.full(CLAUSES, failures),
         votes=generator.integers(-1000, 1000, (CLAUSES, CLASSES)),
     )
-    return Machine((1, 28, 28), np.array([0.5], np.float32), (made,), (), tuple(map(str, range(CLASSES))))
+    return PackedModel((1, 28, 28), np.array([0.5], np.float32), (made,), (), tuple(map(str, range(CLASSES))))
 
 
 def best(call: Callable[[], object], rounds: int = 30, seconds: float = 4.0) -> float:
@@ -49,7 +49,7 @@ def best(call: Callable[[], object], rounds: int = 30, seconds: float = 4.0) -> 
     return found
 
 
-def dense(machine: Machine, images: np.ndarray) -> Callable[[], object]:
+def dense(machine: PackedModel, images: np.ndarray) -> Callable[[], object]:
     """The same scores by two products of torch."""
     clauses = machine.layers[0]
     wanted, unwanted = (torch.from_numpy(side.astype(np.float32)) for side in clauses.dense())

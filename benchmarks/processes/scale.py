@@ -25,7 +25,7 @@ GIB, HOUR = 2**30, 3600.0
 
 
 @dataclass(frozen=True)
-class Machine:
+class PackedModel:
     """What is assumed of the hardware: published figures of an H100 node, and how much of its peak a training reaches."""
 
     flops: float = 989e12  # bf16, dense
@@ -38,7 +38,7 @@ class Machine:
     store: float = 100e12  # bytes that one has
 
 
-MACHINE = Machine()
+MACHINE = PackedModel()
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def measure() -> Parts:
     """The parts, from a transformer of 4 layers and files of a few MB."""
     width, layers, length, rows, vocabulary = 256, 4, 128, 4, 4096
     torch.manual_seed(0)
-    from stillhouse.families.lm.teachers import SmallTransformerConfig
+    from stillhouse.tasks.lm.teachers import SmallTransformerConfig
 
     model = SmallTransformerConfig(width=width, layers=layers, heads=4, context=length).build(vocabulary)
     tokens = torch.randint(0, vocabulary, (rows, length))

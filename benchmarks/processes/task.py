@@ -11,10 +11,10 @@ from torch import nn
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.training import ClassificationTrainingConfig
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import LogitsConfig, RelationsConfig, build_signals
 from stillhouse.teachers import Teacher
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 
 SIDE, CLASSES, ROWS = 32, 10, 4096
 
@@ -29,16 +29,16 @@ class Task:
     config: ClassificationTrainingConfig
 
     def job(self, relations: bool = False) -> ClassificationJob:
-        teacher = Teacher.from_module(self.teacher, self.data.task, features=("norm",))
-        tapped = Tapped(self.student, ("norm",))
-        spec = tapped.spec(self.data.task.example(2))
-        tapped.close()
+        teacher = Teacher.from_module(self.teacher, self.data.input_spec, features=("norm",))
+        extractor = FeatureExtractor(self.student, ("norm",))
+        spec = extractor.spec(self.data.input_spec.example(2))
+        extractor.close()
         chosen = [LogitsConfig(temperature=2.0)]  # type: ignore[call-arg]
         if relations:
             chosen.append(RelationsConfig(student="norm", teacher="norm", relation="rkd", weight=0.1))
         signals = build_signals(chosen, spec, teacher.spec)
-        listening = Listening(teacher, signals, ("norm",) if relations else ())
-        return ClassificationJob(self.student, self.data, self.config, seed=0, listening=listening)
+        signal_set = SignalSet(teacher, signals, ("norm",) if relations else ())
+        return ClassificationJob(self.student, self.data, self.config, seed=0, signal_set=signal_set)
 
 
 def make(batch: int, steps: int, *, width: int = 96, depth: int = 4, seed: int = 0, **settings: object) -> Task:

@@ -1,1 +1,1 @@
-"""Evidence for the focusing family."""
+"""Evidence for the focusing task."""

@@ -17,12 +17,12 @@ from scipy.linalg import hankel, svdvals
 
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.records import read_json
-from stillhouse.families.sar.data import preset
-from stillhouse.families.sar.data.matched_filter import impulse_response
-from stillhouse.families.sar.data.parameters import SarParameters
-from stillhouse.families.sar.documented import read_teacher
-from stillhouse.families.sar.plan import SarTrainConfig
-from stillhouse.families.sar.run import train
+from stillhouse.tasks.sar.data import preset
+from stillhouse.tasks.sar.data.matched_filter import impulse_response
+from stillhouse.tasks.sar.data.parameters import SarParameters
+from stillhouse.tasks.sar.documented import read_teacher
+from stillhouse.tasks.sar.plan import SarTrainConfig
+from stillhouse.tasks.sar.run import train
 
 HERE = Path(__file__).parent
 ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # name: (of the network, of the bar)

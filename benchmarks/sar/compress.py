@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from stillhouse.families.sar.data.sequences import SarData
-from stillhouse.families.sar.saved import load_data_config, load_model
-from stillhouse.families.sar.score import focus, judge
-from stillhouse.families.sar.students.compression import prune, quantize
-from stillhouse.families.sar.students.network import SarSSM
-from stillhouse.families.sar.students.truncation import truncate
+from stillhouse.tasks.sar.data.sequences import SarData
+from stillhouse.tasks.sar.saved import load_data_config, load_model
+from stillhouse.tasks.sar.score import focus, judge
+from stillhouse.tasks.sar.students.compression import prune, quantize
+from stillhouse.tasks.sar.students.network import SarSSM
+from stillhouse.tasks.sar.students.truncation import truncate
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 

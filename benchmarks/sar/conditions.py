@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from stillhouse.families.sar.saved import load_data_config, load_model
-from stillhouse.families.sar.score import baselines, judge
-from stillhouse.families.sar.teacher import focused, in_units
+from stillhouse.tasks.sar.saved import load_data_config, load_model
+from stillhouse.tasks.sar.score import baselines, judge
+from stillhouse.tasks.sar.teacher import focused, in_units
 
 
 def main() -> None:

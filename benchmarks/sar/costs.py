@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from benchmarks.sar.train import STUDENTS
 
-from stillhouse.families.sar.compare import CLAIMS
-from stillhouse.families.sar.documented import read_student, read_teacher
-from stillhouse.families.sar.score import network_cost
-from stillhouse.families.sar.students.documented import documented_parameters
+from stillhouse.tasks.sar.compare import CLAIMS
+from stillhouse.tasks.sar.documented import read_student, read_teacher
+from stillhouse.tasks.sar.score import network_cost
+from stillhouse.tasks.sar.students.documented import documented_parameters
 
 HERE = Path(__file__).parent
 

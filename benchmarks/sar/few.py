@@ -23,15 +23,15 @@ import torch
 from stillhouse.core.experiment import run as distill
 from stillhouse.core.records import RESULT, read_json
 from stillhouse.core.verdict import Comparison, compare
-from stillhouse.families.sar.data import SarConfig, preset
-from stillhouse.families.sar.data.sequences import SarData
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.objective import SarObjective
-from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig, SarTraining
-from stillhouse.families.sar.run import train
-from stillhouse.families.sar.saved import load_model
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.teacher import in_units
+from stillhouse.tasks.sar.data import SarConfig, preset
+from stillhouse.tasks.sar.data.sequences import SarData
+from stillhouse.tasks.sar.objective import SarObjective
+from stillhouse.tasks.sar.plan import SarDistillConfig, SarTrainConfig, SarTraining
+from stillhouse.tasks.sar.run import train
+from stillhouse.tasks.sar.saved import load_model
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.teacher import in_units
 
 DATA = SarConfig(preset="toy-64", train=512, validation=32, test=64)
 TEACHER = StateSpaceConfig(model_dim=12, state_dim=64, num_layers=2, doppler_band=0.8, memory=32)
@@ -101,7 +101,7 @@ def measured(out: Path, seeds: int, epochs: int) -> dict[str, Row]:
         if not (folder / "report.html").is_file():
             some = lines_of(source.build(), lines, noisy, 8 if missing else None)
             network = in_units(*load_model(teacher), some)
-            distill(FAMILY, config, folder, resume=(folder / "run.json").is_file(), data=some, teacher=network)
+            distill(TASK, config, folder, resume=(folder / "run.json").is_file(), data=some, teacher=network)
         control = out / CONTROL.replace(" ", "-") if missing else folder
         taught, untaught = quality(folder, "kd", seeds), quality(control, "no-kd", seeds)
         rows[name] = Row(taught, untaught, compare(taught, untaught))

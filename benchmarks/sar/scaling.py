@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from stillhouse.core.machine import machine
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.streaming import Stream
 from stillhouse.layers.state_space import S4D
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students.streaming import Stream
 
 CHANNELS, MODES, REPEATS = 16, 32, 5
 LENGTHS = tuple(2**n for n in range(8, 16))

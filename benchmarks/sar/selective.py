@@ -19,9 +19,9 @@ import torch
 from stillhouse.core.folder import SCORES, read_arrays
 from stillhouse.core.records import RESULT, read_json
 from stillhouse.core.verdict import compare
-from stillhouse.families.sar.documented import read_teacher
-from stillhouse.families.sar.recipes import recipe_path
-from stillhouse.families.sar.run import train
+from stillhouse.tasks.sar.documented import read_teacher
+from stillhouse.tasks.sar.recipes import recipe_path
+from stillhouse.tasks.sar.run import train
 
 SMALL = {
     "data": {"train": 256, "validation": 32, "test": 64},

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from scipy import fft
 
-from stillhouse.families.sar.data.matched_filter import matched_filter
-from stillhouse.families.sar.data.parameters import preset
-from stillhouse.families.sar.data.sequences import rate_at
-from stillhouse.families.sar.stream import stream
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.streaming import Stream
+from stillhouse.tasks.sar.data.matched_filter import matched_filter
+from stillhouse.tasks.sar.data.parameters import preset
+from stillhouse.tasks.sar.data.sequences import rate_at
+from stillhouse.tasks.sar.stream import stream
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students.streaming import Stream
 
 SPREAD = 0.3
 WARM_UP, ROWS = 80, 120

@@ -120,7 +120,7 @@ def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
         },
         "DOT": {"signals": [KD], "training": {"optimizer": "dot", "learning_rate": 0.1, "weight_decay": 5e-4}},
         "balanced by gradients": {"signals": [KD], "training": {"doctor": {"every": 20, "balance": True}}},
-        "born again (one generation)": {"signals": [KD], "chain": [dict(student)]},
+        "born again (one generation)": {"signals": [KD], "teacher_assistants": [dict(student)]},
         "self: own exits": {"signals": [{"kind": "exits", "exits": list(paths.student[:-1]), "weight": 0.3}]},
         "self: own average": {"signals": [KD], "teacher": {"source": "self:average", "decay": 0.99}},
     }

@@ -25,9 +25,9 @@ from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
 from stillhouse.core.records import arm_folder, read_json
 from stillhouse.core.verdict import Comparison, compare, mean_interval
-from stillhouse.families.lm.family import FAMILY
-from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
-from stillhouse.families.lm.run import train_teacher
+from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
+from stillhouse.tasks.lm.run import train_teacher
+from stillhouse.tasks.lm.task import TASK
 
 RESULT = Path(__file__).parents[1] / "results" / "techniques.md"
 TOKENIZERS = {"bytes": "bytes", "tokens": "bpe:1024"}
@@ -45,7 +45,7 @@ QKV = {
     "causal": True,
 }
 POCL = {
-    "judge": "student",
+    "difficulty_model": "student",
     "curriculum": {
         "by_class": False,
         "measures": ["loss", "rouge-l"],
@@ -53,7 +53,7 @@ POCL = {
         "label_weights": [0.3, 0.2, 0.1, 0.0],
         "signal_weights": [0.7, 0.8, 0.9, 1.0],
     },
-    "lesson": {
+    "loss": {
         "label_weight": 1.0,
         "temperature": {
             "kind": "scheduled",
@@ -67,7 +67,7 @@ NO_KD = {"arms": ["no-kd"]}
 
 def own_texts(**settings: Any) -> dict[str, Any]:
     """Half of the steps on texts of the student's own, from a third of the run on."""
-    return {"lesson": {"on_policy": {"prompt": 32, "ramp": [0.2, 0.4], **settings}}}
+    return {"loss": {"on_policy": {"prompt": 32, "ramp": [0.2, 0.4], **settings}}}
 
 
 def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
@@ -76,12 +76,12 @@ def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
     return {
         "no-kd": NO_KD,
         "kd": {},
-        "kd, JS": {"lesson": {"divergence": "js"}},
-        "kd, reverse KL": {"lesson": {"divergence": "reverse-kl"}},
+        "kd, JS": {"loss": {"divergence": "js"}},
+        "kd, reverse KL": {"loss": {"divergence": "reverse-kl"}},
         "on-policy (GKD): JS": own_texts(),
         "on-policy: reverse KL": own_texts(divergence="reverse-kl"),
         "teacher of 1024 tokens: byte marginals": {
-            "teacher": {**other, "tokens": "byte-marginals"}, "lesson": {"source": "cache", "k": 64}
+            "teacher": {**other, "tokens": "byte-marginals"}, "loss": {"source": "cache", "k": 64}
         },
         "teacher of 1024 tokens: ULD": {"teacher": {**other, "tokens": "uld"}},
         "POCL, equal steps": POCL,
@@ -103,7 +103,7 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
         "corpus": {"source": options.text, "tokenizer": "bytes", "most_bytes": 1_000_000, "most_test_bytes": 100_000},
         "teacher": {"source": str(options.out / "language-teachers" / "bytes")},
         "student": {"width": 64, "layers": 2, "heads": 4},
-        "lesson": {"window": 96, "epoch_steps": EPOCH, "source": "live", "validation_tokens": 4096},
+        "loss": {"window": 96, "epoch_steps": EPOCH, "source": "live", "validation_tokens": 4096},
         "training": {"epochs": STEPS // EPOCH, "batch_size": 8, "learning_rate": 5e-3, "final_learning_rate": 5e-4, "threads": 1},
         "score": {"tokens": 24_576, "sliding_tokens": 1024, "long_window": 96, "position_windows": 8, "ngram": 0},
         "arms": ["kd"],
@@ -147,7 +147,7 @@ def main() -> None:
                 continue
             started = time.perf_counter()
             config = parse(LmRunConfig, merge({**plain(options), "name": slug(name)}, change))
-            run(FAMILY, config, place, resume=(place / records.RUN).is_file(), command="benchmarks.techniques.language")
+            run(TASK, config, place, resume=(place / records.RUN).is_file(), command="benchmarks.techniques.language")
             print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     text = section(options.out / "language", list(changes), options.out / "language-teachers")
     replace_section(RESULT, "## Language", text)

@@ -33,9 +33,9 @@ from stillhouse.core.machine import machine, versions
 from stillhouse.core.records import arm_folder, read_json, write_atomically, write_json
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import compare, mean_interval
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.signals import teacher_features
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import Teacher, TeacherConfig
 
 
@@ -73,7 +73,7 @@ class Task:
     teacher: Callable[[tuple[str, ...]], Any]
     paths: Paths
     more: Mapping[str, Mapping[str, Any]]
-    family: Any = FAMILY
+    task: Any = TASK
     config: Any = ClassificationRunConfig
     order: Sequence[str] = ()  # of these rows alone, where the others do not fit the student
     control: str = "kd"  # whom the others are held against, beside no KD
@@ -112,7 +112,7 @@ def fashion(options: argparse.Namespace) -> Task:
     middle = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [16, 32, 48, 64]}}
     more = {
         **views,
-        "teacher assistant": {"signals": [{"kind": "logits", "temperature": 4.0}], "chain": [middle]},
+        "teacher assistant": {"signals": [{"kind": "logits", "temperature": 4.0}], "teacher_assistants": [middle]},
     }
     return Task(base, data, lambda features: source.build(data.task, features=features), paths, more)
 
@@ -203,7 +203,7 @@ def digits_clauses(options: argparse.Namespace) -> Task:
     base = parse(ClassificationRunConfig, {**DIGITS, "student": student, "training": training})
     more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}}
     order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", *more)
-    return _digits(options, base, Paths(("core",), ("layer2",)), more, FAMILY, ClassificationRunConfig, order)
+    return _digits(options, base, Paths(("core",), ("layer2",)), more, TASK, ClassificationRunConfig, order)
 
 
 def digits_targets(options: argparse.Namespace) -> Task:
@@ -221,7 +221,7 @@ def digits_targets(options: argparse.Namespace) -> Task:
     }
     order = ("no-kd", "kd", "kd, T 1", *more)
     options.rows = options.rows or 1000
-    return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, FAMILY, ClassificationRunConfig, order)
+    return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, TASK, ClassificationRunConfig, order)
 
 
 def _digits(
@@ -229,14 +229,14 @@ def _digits(
     base: Any,
     paths: Paths,
     more: Mapping[str, Any],
-    family: Any = FAMILY,
+    task: Any = TASK,
     config: Any = ClassificationRunConfig,
     order: Sequence[str] = (),
 ) -> Task:
     changes = {"data": {"train_limit": options.rows or 300}, "training": {"epochs": options.epochs or 30}}
     base = parse(config, merge(to_mapping(base), changes))
     data, source = base.data.build(), TeacherConfig(source="builtin:digits")
-    return Task(base, data, lambda f: source.build(data.task, features=f), paths, more, family, config, order)
+    return Task(base, data, lambda f: source.build(data.task, features=f), paths, more, task, config, order)
 
 
 def sentiment(options: argparse.Namespace) -> Task:
@@ -403,7 +403,7 @@ def train(config: Any, task: Task, out: Path, whole: Any, kept: dict[Any, Output
     else:
         teacher = task.teacher(wanted)  # augmented inputs never come again
     resume = (out / records.RUN).is_file()
-    run(task.family, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
+    run(task.task, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
 
 
 def slug(name: str) -> str:

@@ -23,8 +23,8 @@ from stillhouse.classification.predict import predict
 from stillhouse.classification.students import TextTransformerConfig
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import configclass
-from stillhouse.core.types import TextTask
-from stillhouse.families.classification.plan import ClassificationRunConfig
+from stillhouse.core.types import TextSpec
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.teachers import Teacher
 
 LENGTH = 40
@@ -55,7 +55,7 @@ class HalfEncoderConfig(TextTransformerConfig):
     encoder: str
     weights: str
 
-    def build(self, task: TextTask) -> SentenceClassifier:  # type: ignore[override]
+    def build(self, task: TextSpec) -> SentenceClassifier:  # type: ignore[override]
         """Embeddings, blocks 0, 2 and 4, and the head of the teacher."""
         network = SentenceClassifier(Path(self.encoder))
         network.load_state_dict(load_file(self.weights))
@@ -129,7 +129,7 @@ def print_costs(data: TextData, encoder: Path, weights: Path) -> None:
     for size in (1, 32):
         first, second = np.median(np.array([[each[size] for each in turn] for turn in rounds]), axis=0)
         print(
-            f"{size} texts of {data.task.length} tokens: {first:.1f} and {second:.1f} ms, {first / second:.2f} times as fast"
+            f"{size} texts of {data.input_spec.length} tokens: {first:.1f} and {second:.1f} ms, {first / second:.2f} times as fast"
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
-from stillhouse.families.classification.vision.run import run_models
+from stillhouse.tasks.classification.vision.run import run_models
 from stillhouse.teachers import Teacher, TeacherConfig
 
 
@@ -23,7 +23,7 @@ def data_of(root: Path, config: DataConfig) -> ImageData:
 
 
 def teacher_of(weights: Path, data: ImageData) -> Teacher:
-    return TeacherConfig(source=f"ckpt:{weights}").build(data.task)
+    return TeacherConfig(source=f"ckpt:{weights}").build(data.input_spec)
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     data = data_of(options.data, config.data)
     teacher = teacher_of(options.teacher, data)
     found = run_models(
-        config, options.out, resume=options.resume, data=data, teacher=teacher, watch=RunDisplay(0, quiet=True)
+        config, options.out, resume=options.resume, data=data, teacher=teacher, callback=RunDisplay(0, quiet=True)
     )
     print({arm: accuracy["mean"] for arm, accuracy in found["models"]["transformer"]["arms"].items()})
 

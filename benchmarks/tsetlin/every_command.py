@@ -22,7 +22,7 @@ from benchmarks.tsetlin.cifar10 import data_of, teacher_of
 from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
 from stillhouse.core.records import write_json
-from stillhouse.families.classification.vision.run import run_models
+from stillhouse.tasks.classification.vision.run import run_models
 from stillhouse.teachers import TeacherConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
@@ -56,9 +56,9 @@ def carry_out(words: list[str], options: argparse.Namespace, out: Path) -> float
     teacher = None
     if config.teacher is not None:
         own = TeacherConfig(source=f"ckpt:{options.mnist_teacher}")
-        teacher = teacher_of(options.cifar_teacher, data) if cifar else own.build(data.task)
+        teacher = teacher_of(options.cifar_teacher, data) if cifar else own.build(data.input_spec)
     started = time.monotonic()
-    found = run_models(config, out, data=data, teacher=teacher, watch=RunDisplay(0, quiet=True))
+    found = run_models(config, out, data=data, teacher=teacher, callback=RunDisplay(0, quiet=True))
     assert set(found["models"]) == set(config.models)
     return time.monotonic() - started
 

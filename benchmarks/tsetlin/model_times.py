@@ -19,8 +19,8 @@ import torch
 
 from stillhouse.core.config import parse
 from stillhouse.core.machine import machine, versions
-from stillhouse.families.classification.students.config import UnifiedTMConfig
-from stillhouse.families.classification.students.model_configs import (
+from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.students.model_configs import (
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
@@ -112,7 +112,7 @@ def _model(config: Any) -> torch.nn.Module:
 
 
 def _transformer(config: UnifiedTMConfig) -> Any:
-    from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+    from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
     return UnifiedTMTransformer.from_config(config)
 

@@ -16,15 +16,15 @@ from typing import Any
 from stillhouse.classification.data import DataConfig
 from stillhouse.cli.cache import main as cache
 from stillhouse.core.config import dump_yaml, to_mapping
-from stillhouse.core.experiment import enter, make, todo
+from stillhouse.core.experiment import pending, setup, train_and_evaluate
 from stillhouse.core.machine import command_line, machine
 from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig, RunTrainingConfig
-from stillhouse.families.classification.students.model_configs import FlatTMConfig
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.logits import ForwardKL
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
+from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.opening import open_run
 
@@ -66,15 +66,15 @@ def trained(options: argparse.Namespace, config: ClassificationRunConfig) -> dic
     """The summary of a run without its rules and its page, which take longer than these trainings."""
     out: Path = options.runs / config.name
     resume = (out / RUN).is_file()
-    grown: Any = {"may_grow": FAMILY.may_grow}
+    grown: Any = {"may_grow": TASK.may_grow}
     with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
-        arms = FAMILY.arms(config)
-        left = todo(arms, folder, resume)
+        arms = TASK.arms(config)
+        left = pending(arms, folder, resume)
         if left:
-            lab = enter(FAMILY, config, folder, resume=resume, command=command_line())
+            context = setup(TASK, config, folder, resume=resume, command=command_line())
             for arm, seed in left:
-                make(FAMILY, arm, seed, lab)
-        return summarize(FAMILY, config, arms, folder, {"arm": "kd", "seed": 0})
+                train_and_evaluate(TASK, arm, seed, context)
+        return summarize(TASK, config, arms, folder, {"arm": "kd", "seed": 0})
 
 
 def measured(options: argparse.Namespace, name: str, clauses: int) -> dict[str, Any]:

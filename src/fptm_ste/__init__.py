@@ -1,5 +1,5 @@
 """The import path of documents 000 and 001; all work is done by stillhouse."""
 
-from stillhouse.families.classification.students.flat import FlatTM as FuzzyPatternTM
+from stillhouse.tasks.classification.students.flat import FlatTM as FuzzyPatternTM
 
 __all__ = ["FuzzyPatternTM"]

@@ -19,14 +19,14 @@ from typing import Any
 import torch
 
 from stillhouse.core.machine import machine, versions
-from stillhouse.families.classification.students.flat import FlatTM
-from stillhouse.families.classification.students.pyramid import PyramidTM
-from stillhouse.families.classification.students.resnet import ResNetTM
-from stillhouse.families.classification.students.swin import SwinTM
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.metrics.cost import flop_counter
 from stillhouse.metrics.energy import OperationEnergies
 from stillhouse.metrics.memory import forward_memory
+from stillhouse.tasks.classification.students.flat import FlatTM
+from stillhouse.tasks.classification.students.pyramid import PyramidTM
+from stillhouse.tasks.classification.students.resnet import ResNetTM
+from stillhouse.tasks.classification.students.swin import SwinTM
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 COMMON: dict[str, Any] = {"image_size": 32, "in_channels": 3, "num_classes": 10}
 VIT = {"embed_dim": 96, "depths": 4, "num_heads": 3, "patch_size": 4}  # the width whose parameters the document prints

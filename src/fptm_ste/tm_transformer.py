@@ -1,7 +1,7 @@
 """`from fptm_ste.tm_transformer import UnifiedTMTransformer`, as document 000 reloads a student."""
 
-from stillhouse.families.classification.specialize import clause_usage, specialize
-from stillhouse.families.classification.students.transformer import (
+from stillhouse.tasks.classification.specialize import clause_usage, specialize
+from stillhouse.tasks.classification.students.transformer import (
     UnifiedTMTransformer,
     load_transformer,
     save_transformer,

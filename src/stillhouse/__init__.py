@@ -21,7 +21,7 @@ if "torchvision" not in sys.modules:
 
 
 def load(path: str | Path) -> Predictor:
-    """A saved student of any family, ready to be used: `predict`, `transform`, `classes` (see `stillhouse.use.load`)."""
+    """A saved student of any task, ready to be used: `predict`, `transform`, `classes` (see `stillhouse.use.load`)."""
     from stillhouse.use import load as opened  # not to be waited for by whoever only imports the package
 
     return opened(path)
@@ -30,7 +30,7 @@ def load(path: str | Path) -> Predictor:
 def __getattr__(name: str) -> Any:
     """What is opened only when it is asked for: `import stillhouse` stays light."""
     if name == "Reducer":
-        from stillhouse.families.embed.reducer import Reducer
+        from stillhouse.tasks.embed.reducer import Reducer
 
         return Reducer
     if name == "attach":

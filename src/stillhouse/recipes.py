@@ -1,7 +1,7 @@
 """Runs by name or from a YAML file, with changes on top: the one way in for every command. No torch of its own.
 
-A recipe is a function in `families/NAME/recipes.py` that returns a whole configuration; a YAML file may start from one
-(`recipe: digits`) and change what it names. A file finds its family by itself (`Family.owns`).
+A recipe is a function in `tasks/NAME/recipes.py` that returns a whole configuration; a YAML file may start from one
+(`recipe: digits`) and change what it names. A file finds its task by itself (`Task.owns`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, override, parse, settings, to_mapping
-from stillhouse.families import FAMILIES, family
+from stillhouse.tasks import TASKS, task
 
-if TYPE_CHECKING:  # commands look at their words before families are imported
-    from stillhouse.core.family import Family
+if TYPE_CHECKING:  # commands look at their words before tasks are imported
+    from stillhouse.core.task import Task
 
 Known = Mapping[str, Callable[[], Any]]
 DEFAULT = "classification"
-RUN_ONLY = ("student", "signals", "arms", "seeds", "lesson", "objective")  # keys of a run that no teacher's file has
+RUN_ONLY = ("student", "signals", "arms", "seeds", "loss", "objective")  # keys of a run that no teacher's file has
 
 
 def known() -> dict[str, Callable[[], Any]]:
@@ -29,14 +29,14 @@ def known() -> dict[str, Callable[[], Any]]:
 
 
 def known_teachers() -> dict[str, Callable[[], Any]]:
-    """Every recipe that trains a teacher, of any family."""
+    """Every recipe that trains a teacher, of any task."""
     return _all("TEACHER_RECIPES")
 
 
 def load(
     recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None
-) -> tuple[Family[Any, Any], Any]:
-    """The family and the configuration of a recipe name or YAML file, with `a.b=c` assignments carried out.
+) -> tuple[Task[Any, Any], Any]:
+    """The task and the configuration of a recipe name or YAML file, with `a.b=c` assignments carried out.
 
     Args:
         recipe: a name or a file.
@@ -44,8 +44,8 @@ def load(
         values: after them, dotted keys with ready values.
 
     Example:
-        >>> family, config = load("digits", ["training.epochs=2"])
-        >>> family.kind, config.training.epochs
+        >>> task, config = load("digits", ["training.epochs=2"])
+        >>> task.kind, config.training.epochs
         ('classification', 2)
 
     Raises:
@@ -58,7 +58,7 @@ def load(
         mapping = found.rebased(base, mapping)
     named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
     try:
-        return found, found.completed(parse(found.Config, mapping), named)
+        return found, found.resolve_config(parse(found.Config, mapping), named)
     except ConfigError as error:
         raise ConfigError(f"{error}{_of_others(mapping, found)}") from None
 
@@ -74,7 +74,7 @@ def load_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, 
 
 
 def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Any:
-    """The configuration of a recipe or file that trains a teacher, of any family.
+    """The configuration of a recipe or file that trains a teacher, of any task.
 
     Example:
         >>> load_teacher_run("digits-teacher").name, load_teacher_run("wikitext-2-teacher", ["window=64"]).window
@@ -84,7 +84,7 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
         ConfigError: as `load`; a file that describes a whole run.
     """
     base, mapping = _mapping(recipe, known_teachers())
-    found = teacher_family(base) if base is not None else _teacher_owner(mapping)
+    found = teacher_task(base) if base is not None else _teacher_owner(mapping)
     kind: Any = found.TeacherRun
     if kind is None:
         raise ConfigError(f"{recipe}: {found.untrained}")
@@ -99,20 +99,20 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
     return parse(kind, mapping)
 
 
-def teacher_family(config: Any) -> Family[Any, Any]:
-    """The family that trains the teacher which a configuration describes."""
-    return next(family(kind) for kind in FAMILIES if family(kind).TeacherRun is type(config))
+def teacher_task(config: Any) -> Task[Any, Any]:
+    """The task that trains the teacher which a configuration describes."""
+    return next(task(kind) for kind in TASKS if task(kind).TeacherRun is type(config))
 
 
-def _teacher_owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
-    """The family of a teacher's file; one for classes where no other wants it."""
-    return next((family(kind) for kind in FAMILIES if family(kind).owns_teacher(mapping)), family(DEFAULT))
+def _teacher_owner(mapping: Mapping[str, Any]) -> Task[Any, Any]:
+    """The task of a teacher's file; one for classes where no other wants it."""
+    return next((task(kind) for kind in TASKS if task(kind).owns_teacher(mapping)), task(DEFAULT))
 
 
 def _all(name: str) -> dict[str, Callable[[], Any]]:
     found: dict[str, Callable[[], Any]] = {}
-    for kind in FAMILIES:
-        found |= getattr(import_module(f"stillhouse.families.{kind}.recipes"), name, {})
+    for kind in TASKS:
+        found |= getattr(import_module(f"stillhouse.tasks.{kind}.recipes"), name, {})
     return found
 
 
@@ -136,26 +136,26 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
     return base, merge(to_mapping(base), mapping)
 
 
-def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
-    """The family of a run as plain data; classes where nothing names another."""
-    for kind in FAMILIES:
-        if family(kind).owns(mapping):
-            return family(kind)
+def _owner(mapping: Mapping[str, Any]) -> Task[Any, Any]:
+    """The task of a run as plain data; classes where nothing names another."""
+    for kind in TASKS:
+        if task(kind).owns(mapping):
+            return task(kind)
     student = mapping.get("student")
     if isinstance(student, Mapping) and "kind" in student:
-        known_kinds = kinds(settings(family(DEFAULT).Config)["student"].annotation)
+        known_kinds = kinds(settings(task(DEFAULT).Config)["student"].annotation)
         raise ConfigError(
             f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
         )
-    return family(DEFAULT)
+    return task(DEFAULT)
 
 
-def _of_others(mapping: Mapping[str, Any], found: Family[Any, Any]) -> str:
-    """A line that names the family which a refused file was read as, and those that its unknown keys belong to."""
+def _of_others(mapping: Mapping[str, Any], found: Task[Any, Any]) -> str:
+    """A line that names the task which a refused file was read as, and those that its unknown keys belong to."""
     unknown = [key for key in mapping if key not in settings(found.Config)]
     lines = []
     for key in unknown:
-        owners = [kind for kind in FAMILIES if key in settings(family(kind).Config)]
+        owners = [kind for kind in TASKS if key in settings(task(kind).Config)]
         if owners:
             lines.append(f"{key} belongs to {' and '.join(owners)}")
-    return f"\nread as a run of the family {found.kind}; {', '.join(lines)}" if lines else ""
+    return f"\nread as a run of the task {found.kind}; {', '.join(lines)}" if lines else ""

@@ -1,4 +1,4 @@
-"""`stillhouse.load(path)`: a saved student of any family, ready to be used."""
+"""`stillhouse.load(path)`: a saved student of any task, ready to be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Predictor
-from stillhouse.families import FAMILIES, family_at, light
+from stillhouse.tasks import TASKS, light, task_at
 
 
 def load(path: str | Path) -> Predictor:
@@ -24,8 +24,8 @@ def load(path: str | Path) -> Predictor:
         student.predict(["photo.png"])       # [{"class": "7", "probability": 0.98, "probabilities": {...}}]
     """
     place = Path(path).expanduser()
-    for kind in FAMILIES:
-        if (found := light(kind).opened(place)) is not None:
+    for kind in TASKS:
+        if (found := light(kind).load_exported(place)) is not None:
             return found
     if place.suffix == ".pt2" and place.is_file():
         raise InputError(
@@ -34,4 +34,4 @@ def load(path: str | Path) -> Predictor:
         )
     if place.is_file():
         raise InputError(f"{place}: expected a run, a student, or an export of one (packed, numpy, json, onnx)")
-    return family_at(place).predictor(place)
+    return task_at(place).predictor(place)

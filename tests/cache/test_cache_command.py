@@ -52,7 +52,7 @@ def test_shares_are_merged_and_shown(recipe, tmp_path, capsys):
         assert words in printed
     stored = StoredTeacher(tmp_path / "both")
     assert (stored.spec.kept, list(stored.spec.features)) == (2, ["layer1"])
-    assert set(stored.plan.about["grade"]) >= {"score", "low", "chance"}
+    assert set(stored.plan.about["teacher_check"]) >= {"score", "low", "chance"}
 
 
 def test_estimates_and_refusals(recipe, tmp_path, capsys):

@@ -11,14 +11,14 @@ from torch import nn
 from stillhouse.cache.array_file import SHA
 from stillhouse.cache.content import Content, same, seen
 from stillhouse.cache.files import MANIFEST, _digest
-from stillhouse.cache.questions import write_cache
+from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.classification.data import ImageData
 from stillhouse.classification.data.config import DataConfig
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.classification.students import TimmStudentConfig
-from stillhouse.classification.teachers import _check_stored, flops_of, hire, questions_of
+from stillhouse.classification.teachers import _check_stored, build_teachers, flops_of, teacher_queries_of
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
@@ -41,12 +41,12 @@ def images(seed=0, labels=0, **config):
     )
 
 
-def network(task, seed=0, **wants):
+def network(input_spec, seed=0, **wants):
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, K))
     with torch.no_grad():
         module[-1].weight.mul_(6)
-    return Teacher.from_module(module, task, name="net", features=("1",), **wants)
+    return Teacher.from_module(module, input_spec, name="net", features=("1",), **wants)
 
 
 def config(**changes):
@@ -57,10 +57,10 @@ def config(**changes):
 
 def written(folder, data=None, content=None, told=None, plan=None):
     data = images() if data is None else data
-    told = network(data.task) if told is None else told
-    questions = questions_of(plan or config(), data, told)
-    assert write_cache(questions, folder, content or questions.content, shard_bytes=1000)
-    return questions, data, told
+    told = network(data.input_spec) if told is None else told
+    teacher_queries = teacher_queries_of(plan or config(), data, told)
+    assert write_cache(teacher_queries, folder, content or teacher_queries.content, shard_bytes=1000)
+    return teacher_queries, data, told
 
 
 def rows_of(data, *rows):
@@ -122,25 +122,25 @@ def forged(folder, name, change):
 def test_reversed_rows_with_good_hashes_are_found_by_the_live_teacher(tmp_path, content):
     """It said "within 0.0001 nats of the live teacher" over rows that were turned round."""
     data = images()
-    told = Teacher.from_module(network(data.task).module, data.task, name="net")
-    questions, _, _ = written(tmp_path / "c", data, content, told)
+    told = Teacher.from_module(network(data.input_spec).module, data.input_spec, name="net")
+    teacher_queries, _, _ = written(tmp_path / "c", data, content, told)
     stored = StoredTeacher(tmp_path / "c")
-    assert "rows (drawn by seed 7)" in spot_check(stored, questions, seed=7)
+    assert "rows (drawn by seed 7)" in spot_check(stored, teacher_queries, seed=7)
     array = "logits" if content.scores else "scores"
     forged(tmp_path / "c", f"train-00000.{array}.npy", lambda x: x[::-1])
     with pytest.raises(InputError, match=r"its answers of train differ from the live teacher's"):
-        spot_check(StoredTeacher(tmp_path / "c"), questions, rows=100)
+        spot_check(StoredTeacher(tmp_path / "c"), teacher_queries, rows=100)
     forged(tmp_path / "c", f"train-00000.{array}.npy", lambda x: x[::-1])
     forged(tmp_path / "c", "train-00000.seen.npy", lambda x: x[::-1])
     with pytest.raises(InputError, match=r"row 0 of train is of other inputs"):
-        spot_check(StoredTeacher(tmp_path / "c"), questions, rows=100)
+        spot_check(StoredTeacher(tmp_path / "c"), teacher_queries, rows=100)
 
 
 def test_the_rows_of_a_check_are_drawn_anew(tmp_path):
     """Four rows at fixed places are easily good ones."""
-    questions, _, _ = written(tmp_path / "c")
+    teacher_queries, _, _ = written(tmp_path / "c")
     stored = StoredTeacher(tmp_path / "c")
-    lines = {spot_check(stored, questions).partition("seed")[2] for _ in range(3)}
+    lines = {spot_check(stored, teacher_queries).partition("seed")[2] for _ in range(3)}
     assert len(lines) == 3
 
 
@@ -150,17 +150,17 @@ def test_another_teacher_preprocessing_labels_or_data_are_refused_by_name(tmp_pa
     written(tmp_path / "c", data)
     wanted = config(teacher_cache=str(tmp_path / "c"))
     cases = {
-        "teacher": (data, network(data.task, seed=1)),
-        "preprocessing": (data, network(data.task, mean=(0.2,))),
-        "labels": (images(labels=1), network(data.task)),
-        "data": (images(seed=1), network(data.task)),
+        "teacher": (data, network(data.input_spec, seed=1)),
+        "preprocessing": (data, network(data.input_spec, mean=(0.2,))),
+        "labels": (images(labels=1), network(data.input_spec)),
+        "data": (images(seed=1), network(data.input_spec)),
     }
     for name, (here, told) in cases.items():
         words = "other rows or labels .*" if name == "labels" else f"another {name}"
         with pytest.raises(InputError, match=f"it is of {words}: expected"):
-            hire(wanted, here, told, None)
+            build_teachers(wanted, here, told, None)
     lines = []
-    found = hire(wanted, data, network(data.task), None, lines.append)
+    found = build_teachers(wanted, data, network(data.input_spec), None, lines.append)
     assert isinstance(found[0], StoredTeacher)
     assert found[0].module is not None
     assert "of the live teacher" in lines[0]
@@ -187,7 +187,9 @@ def test_the_students_batch_is_the_cached_view(tmp_path):
     _, _, told = written(tmp_path / "c", data, plan=plan)
     stored = StoredTeacher(tmp_path / "c")
     training = ClassificationTrainingConfig(batch_size=10)
-    job = ClassificationJob(TimmStudentConfig(architecture="test_resnet").build(data.task), data, training, seed=3)
+    job = ClassificationJob(
+        TimmStudentConfig(architecture="test_resnet").build(data.input_spec), data, training, seed=3
+    )
     steps = -(-len(data.train) // 10)
     seen_views = []
     for epoch in range(3):
@@ -212,18 +214,20 @@ def test_what_no_cache_can_hold_is_refused_before_it_is_asked_for():
     """Images that are new at every step."""
     data = images(augment="affine")
     with pytest.raises(InputError, match=r"draws new images at every step; expected data\.views=N"):
-        questions_of(config(), data, network(data.task))
+        teacher_queries_of(config(), data, network(data.input_spec))
     mixed = config(training={"mixing": {"mixup_alpha": 0.4}})
     with pytest.raises(InputError, match="mixed images are new at every step"):
-        questions_of(mixed, images(), network(data.task))
+        teacher_queries_of(mixed, images(), network(data.input_spec))
     with pytest.raises(InputError, match="teacher_view 'independent'"):
-        questions_of(
-            config(training={"teacher_view": "independent"}), images(augment="affine", views=2), network(data.task)
+        teacher_queries_of(
+            config(training={"teacher_view": "independent"}),
+            images(augment="affine", views=2),
+            network(data.input_spec),
         )
-    clean = questions_of(config(training={"teacher_view": "clean"}), data, network(data.task))
+    clean = teacher_queries_of(config(training={"teacher_view": "clean"}), data, network(data.input_spec))
     assert list(clean.parts) == ["train", "validation", "test"]
     with pytest.raises(InputError, match="expected a run with one teacher, got several"):
-        questions_of(config(), images(), EnsembleTeacher([network(data.task), network(data.task, 1)]))
+        teacher_queries_of(config(), images(), EnsembleTeacher([network(data.input_spec), network(data.input_spec, 1)]))
 
 
 # ------------------------------------------------------------------------------------------------------------ largest scores
@@ -236,7 +240,7 @@ def loss_of(told, batch, student, **more):
 
 
 def plain(data):
-    return Teacher.from_module(network(data.task).module, data.task, name="net")
+    return Teacher.from_module(network(data.input_spec).module, data.input_spec, name="net")
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
@@ -327,13 +331,13 @@ def test_few_rows_keep_all_scores(tmp_path):
 def test_answers_that_are_not_numbers_are_refused(tmp_path):
     """Before they are on disk."""
     data = images()
-    told = network(data.task)
+    told = network(data.input_spec)
     with torch.no_grad():
         told.module[-1].bias[0] = float("nan")
     with pytest.raises(InputError, match=r"rows of its logits are NaN or infinite"):
         written(tmp_path / "c", data, told=told)
     with pytest.raises(InputError, match="feature 'x'"):
-        questions_of(config(), data, network(data.task), ("x",))
+        teacher_queries_of(config(), data, network(data.input_spec), ("x",))
 
 
 @pytest.mark.parametrize("inputs", ["tokens", "complex"])

@@ -58,7 +58,7 @@ def test_every_command_has_help(command, capsys):
     """With a line on what it does."""
     try:
         status = main([command, "--help"])
-    except SystemExit as stop:  # argparse leaves, families of commands return
+    except SystemExit as stop:  # argparse leaves, tasks of commands return
         status = stop.code
     assert status == 0
     assert f"stillhouse {command}" in capsys.readouterr().out

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.families.embed.data.texts import gather
-from stillhouse.families.embed.recipes import RECIPES, load_embedding
+from stillhouse.tasks.embed.data.texts import gather
+from stillhouse.tasks.embed.recipes import RECIPES, load_embedding
 
 TINY = ["--epochs", "1", "--batch-size", "48", "--seeds", "1", "--device", "cpu", "--threads", "1", "--quiet"]
-TINY += ["lesson.epoch_steps=4", "lesson.perplexity=5", "lesson.anchors=8", "student.hidden=[8, 8]"]
+TINY += ["loss.epoch_steps=4", "loss.perplexity=5", "loss.anchors=8", "student.hidden=[8, 8]"]
 TINY += ["student.levels=[5, 25]", "anchors=[pca]"]
 TEXT = ["--student", "text", "text.features=4096", "data.texts_key=texts"]
 
@@ -79,8 +79,8 @@ def test_documented_names_mean_ours(capsys):
     ]
     found = printed(capsys, *words, "--curriculum", "--curriculum_stages", "3", "--curriculum_tau_schedule", "4.0,0.5")
     assert (found["data"]["path"], found["teacher_dim"], found["student"]["levels"]) == ("t.npy", 1536, [4])
-    assert (found["lesson"]["neighbor_weight"], found["lesson"]["reconstruction_weight"]) == (0.7, 0.3)
-    assert (found["lesson"]["tau"], found["student"]["output"]) == ([4.0, 2.25, 0.5], "sphere")
+    assert (found["loss"]["neighbor_weight"], found["loss"]["reconstruction_weight"]) == (0.7, 0.3)
+    assert (found["loss"]["tau"], found["student"]["output"]) == ([4.0, 2.25, 0.5], "sphere")
     training = found["training"]
     assert (training["epochs"], training["patience"], training["batch_size"]) == (9, 3, 32)
     assert (training["learning_rate"], found["data"]["validation_fraction"]) == (1e-4, 0.2)
@@ -91,22 +91,22 @@ def test_documented_names_mean_ours(capsys):
 
 def test_a_file_of_documented_settings_is_read(tmp_path, capsys):
     """As `DistillationConfig.to_dict` writes it."""
-    from stillhouse.families.embed.documented import CURRICULUM_CONFIG
+    from stillhouse.tasks.embed.documented import CURRICULUM_CONFIG
 
     path = tmp_path / "documented.json"
     settings = CURRICULUM_CONFIG.replace(teacher_checkpoint="t.npy").to_dict()
     path.write_text(json.dumps(settings))
     found = printed(capsys, path)
-    assert found["lesson"]["tau"] == [4.0, 3.125, 2.25, 1.375, 0.5]
+    assert found["loss"]["tau"] == [4.0, 3.125, 2.25, 1.375, 0.5]
     assert (found["training"]["epochs"], found["teacher_dim"]) == (100, 1536)
 
 
 def test_a_file_starts_from_a_recipe_and_flags_come_after_it(tmp_path, capsys):
     """File, then KEY=VALUE, then flags."""
     (tmp_path / "mine.yaml").write_text("recipe: embedding-tree\nname: mine\ndata: {path: x.npy}\nseeds: 5\n")
-    found = printed(capsys, tmp_path / "mine.yaml", "lesson.noise=0.2", "--seeds", "4")
+    found = printed(capsys, tmp_path / "mine.yaml", "loss.noise=0.2", "--seeds", "4")
     assert (found["name"], found["student"]["levels"], found["seeds"]) == ("mine", [5, 25, 125], 4)
-    assert found["lesson"]["noise"] == 0.2
+    assert found["loss"]["noise"] == 0.2
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -121,7 +121,7 @@ def test_every_recipe_is_a_run(name):
     ("words", "message"),
     [
         (["distill"], "which vectors?"),
-        (["distill", "x.npy", "lesson.perplexty=3"], "did you mean 'perplexity'"),
+        (["distill", "x.npy", "loss.perplexty=3"], "did you mean 'perplexity'"),
         (["distill", "x.npy", "--alhpa", "3"], "did you mean '--alpha'"),
         (["distill", "x.npy", "--recipe", "embeding"], "did you mean 'embedding'"),
         (["distill", "x.npy", "--alpha", "1.5"], "alpha must be in [0, 1], got 1.5"),

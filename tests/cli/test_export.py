@@ -20,9 +20,9 @@ from stillhouse.cli.main import main
 from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
-from stillhouse.families import FAMILIES, family
-from stillhouse.families.classification.numpy_machine import ClauseMachine
-from stillhouse.families.classification.students.model_configs import DeepTMConfig, FlatTMConfig
+from stillhouse.tasks import TASKS, task
+from stillhouse.tasks.classification.numpy_machine import ClauseMachine
+from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")
 
@@ -31,9 +31,9 @@ def save(folder, choice, kind="classification", seed=0):
     """A student of the digits with random weights, as a run leaves it."""
     data = DataConfig(name="digits").build()
     torch.manual_seed(seed)
-    model = choice.build(data.task).eval()
+    model = choice.build(data.input_spec).eval()
     folder.mkdir(parents=True)
-    save_student(folder, model, choice, data.task, family=kind)
+    save_student(folder, model, choice, data.input_spec, task=kind)
     return model, data
 
 
@@ -58,7 +58,7 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
     code = f"{forbid}import runpy; runpy.run_path({str(out / 'predict.py')!r}, run_name='__main__')"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     with torch.no_grad():
-        assert said == [data.task.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
+        assert said == [data.input_spec.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
     wrong = batch.inputs.numpy().copy()
     for value, words in ((np.nan, "or NaN"), (1.5, "floats in \\[0, 1\\]")):
         wrong[3, 0, 2, 2] = value  # it would count as dark, or as bright
@@ -76,7 +76,7 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
 
 def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
     """A run keeps them in a file of the same name: without its run.json it was taken for an export, with a traceback."""
-    from stillhouse.families.classification.machine_use import open_machine
+    from stillhouse.tasks.classification.machine_use import open_machine
 
     (tmp_path / "run").mkdir()
     records.write_arrays(tmp_path / "run" / "clauses.npz", images=np.zeros((2, 8, 8)))
@@ -91,7 +91,7 @@ def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys, monkeypatch):
     """The page asks for nothing from outside; the JSON has what the text says."""
     # of random weights, whose clauses decide nothing, no rule is drawn
-    monkeypatch.setattr("stillhouse.families.classification.rules_report.decides", lambda index: True)
+    monkeypatch.setattr("stillhouse.tasks.classification.rules_report.decides", lambda index: True)
     out = tmp_path / "rules"
     assert main(["export", str(flat[0] / "card.json"), "--to", "rules", "--out", str(out), *DIGITS]) == 0
     assert "Clauses decide" in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_answers_are_compared_row_by_row():
 
 
 def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
-    """A form that the family lacks, a choice that means nothing, a network that is only partly clauses, a folder in use."""
+    """A form that the task lacks, a choice that means nothing, a network that is only partly clauses, a folder in use."""
     words = ["export", str(flat[0]), "--to"]
     assert main([*words, "torch", "--license", "mit", *DIGITS]) == 2
     assert "--license: means nothing to torch" in capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
     (tmp_path / "full" / "x").write_text("mine")
     assert main([*words, "rules", "--out", str(tmp_path / "full"), *DIGITS]) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
-    from stillhouse.families.classification.students.model_configs import HybridTMConfig
+    from stillhouse.tasks.classification.students.model_configs import HybridTMConfig
 
     save(tmp_path / "hybrid", HybridTMConfig(clauses=8))
     assert main(["export", str(tmp_path / "hybrid"), "--to", "numpy", *DIGITS]) == 2
@@ -210,11 +210,11 @@ def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
     assert not (tmp_path / "hybrid" / "export").exists() or not list((tmp_path / "hybrid" / "export").iterdir())
 
 
-def test_every_family_names_its_forms():
+def test_every_task_names_its_forms():
     """Each target is one that the command knows; nothing heavy is imported for the names."""
     from stillhouse.cli.export import TARGETS
 
-    found = {kind: set(family(kind).exports()) for kind in FAMILIES}
+    found = {kind: set(task(kind).exports()) for kind in TASKS}
     assert all(names and names <= set(TARGETS) for names in found.values())
     assert {"rules", "numpy", "onnx", "torch"} <= found["classification"]
     assert found["lm"] == {"packed", "torch"}

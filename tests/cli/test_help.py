@@ -109,11 +109,11 @@ def test_every_example_is_a_line_that_the_verb_takes(words, tmp_path, monkeypatc
 def test_what_is_listed_is_what_there_is():
     """Read from the sources, so that `list` needs no torch: a name that the reading misses could not be found."""
     from stillhouse.classification.students import OrdinaryStudentConfig
-    from stillhouse.families.classification.students.kinds import StudentConfig
     from stillhouse.signals import SignalConfig
+    from stillhouse.tasks.classification.students.kinds import StudentConfig
     from stillhouse.temperature import TemperatureConfig
 
-    students = {**described("families/classification/students"), **described("classification")}
+    students = {**described("tasks/classification/students"), **described("classification")}
     for found, real in (
         (described("signals"), kinds(SignalConfig)),
         (described("temperature", ""), kinds(TemperatureConfig)),
@@ -223,7 +223,7 @@ FAULTS = {
     "compare none none2": "none is not a run folder",
     "embed distill nope.npy": "expected a file of vectors or a capture folder, got nothing there",
     "embed distill taken --recipe embeding": "did you mean 'embedding'",
-    "embed distill taken lesson.perplexit=3": "did you mean 'perplexity'",
+    "embed distill taken loss.perplexit=3": "did you mean 'perplexity'",
     "lm distill wikitext-2 corpus.source=nope": "cannot read the text nope",
     "lm distill wikitxt": "did you mean 'wikitext-2'",
     "lm train-teacher wikitext-2-teacher windw=3": "did you mean 'window'",
@@ -259,7 +259,7 @@ def test_faults_of_names_and_places_are_one_clear_line(line, place, capsys):
     ],
 )
 def test_a_recipe_takes_another_student_by_one_word(words, kind, arms, capsys):
-    """It took three tries: settings of the old kind, then of the old family, then its arms."""
+    """It took three tries: settings of the old kind, then of the old task, then its arms."""
     assert main(["distill", "digits", *words, "--print-config"]) == 0
     found = yaml.safe_load(capsys.readouterr().out)
     assert (found["student"]["kind"], found["arms"]) == (kind, arms)
@@ -274,16 +274,16 @@ def test_arms_that_were_asked_for_are_not_left_out(capsys):
 
 
 @pytest.mark.parametrize(
-    ("family_name", "kind", "form", "has"),
+    ("task_name", "kind", "form", "has"),
     [
         ("classification", "tsetlin-vit", "numpy", "rules, onnx, torch, hub"),
         ("classification", "timm", "packed", "onnx, torch, hub"),
         ("embed", None, "packed", "numpy, onnx, torch, hub"),
     ],
 )
-def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, family_name, kind, form, has, capsys):
+def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, task_name, kind, form, has, capsys):
     """Eighteen seconds of imports and loading for what the card says."""
-    (tmp_path / "card.json").write_text(f'{{"family": "{family_name}", "student": {{"kind": "{kind}"}}}}')
+    (tmp_path / "card.json").write_text(f'{{"task": "{task_name}", "student": {{"kind": "{kind}"}}}}')
     assert main(["export", str(tmp_path), "--to", form]) == 2
     assert f"has no such form; it has {has}" in capsys.readouterr().err
 
@@ -291,8 +291,8 @@ def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, family
 @pytest.mark.parametrize("name", ["classification", "sar", "lm", "embed"])
 def test_forms_of_the_card_are_those_of_the_command(name):
     """A form that is added to a task and forgotten here would be refused."""
-    from stillhouse.families import family, light
+    from stillhouse.tasks import light, task
 
     cards = ["flat-tm", "tsetlin-vit"] if name == "classification" else [None]
     said = {form for kind in cards for form in light(name).forms({"student": {"kind": kind}})}
-    assert said == set(family(name).exports())
+    assert said == set(task(name).exports())

@@ -9,15 +9,15 @@ import torch
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import CARD, STUDENT, read_json, write_json
-from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.tokenizer import byte_tokenizer, load_tokenizer
-from stillhouse.families.lm.saved import load_lm, save_lm
-from stillhouse.families.lm.students import SpikingLMConfig
-from stillhouse.families.lm.teachers import LanguageTeacherConfig
+from stillhouse.tasks.lm.data import CorpusConfig
+from stillhouse.tasks.lm.data.tokenizer import byte_tokenizer, load_tokenizer
+from stillhouse.tasks.lm.saved import load_lm, save_lm
+from stillhouse.tasks.lm.students import SpikingLMConfig
+from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
 
 pytest.importorskip("numba")
-from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
-from stillhouse.families.lm.export.spiking_generator import SpikingGenerator, _draw
+from stillhouse.tasks.lm.export.packed_ternary import load_packed, pack_student
+from stillhouse.tasks.lm.export.spiking_generator import SpikingGenerator, _draw
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,8 @@ def test_changed_files_are_named(student, tmp_path, name):
         load_lm(folder)
     (folder / name).write_bytes(content)
     card = read_json(folder / CARD)
-    assert (card["format"], card["family"]) == ("stillhouse-lm-1", "lm")
-    write_json(folder / CARD, {key: value for key, value in card.items() if key not in ("sha256", "family")})
+    assert (card["format"], card["task"]) == ("stillhouse-lm-1", "lm")
+    write_json(folder / CARD, {key: value for key, value in card.items() if key not in ("sha256", "task")})
     assert load_lm(folder)[2]["window"] == 16
 
 
@@ -201,8 +201,8 @@ def test_exports_name_that_extra_too(monkeypatch):
     import importlib
     import sys
 
-    monkeypatch.delitem(sys.modules, "stillhouse.families.lm.export.spiking_generator")
-    monkeypatch.delattr("stillhouse.families.lm.export.spiking_kernels")
-    monkeypatch.setitem(sys.modules, "stillhouse.families.lm.export.spiking_kernels", None)
+    monkeypatch.delitem(sys.modules, "stillhouse.tasks.lm.export.spiking_generator")
+    monkeypatch.delattr("stillhouse.tasks.lm.export.spiking_kernels")
+    monkeypatch.setitem(sys.modules, "stillhouse.tasks.lm.export.spiking_kernels", None)
     with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
-        importlib.import_module("stillhouse.families.lm.export.spiking_generator")
+        importlib.import_module("stillhouse.tasks.lm.export.spiking_generator")

@@ -7,7 +7,7 @@ import pytest
 from stillhouse.classification.card import read_card
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.students.kinds import StudentConfig
+from stillhouse.tasks.classification.students.kinds import StudentConfig
 
 TEXT = " ".join(f"word {n % 37} of {n % 11}." for n in range(4000))
 SMALL = "--epochs 1 --seeds 1 data.train_limit=40 data.test_limit=30 student.depth=1 student.embed_dim=16"
@@ -24,7 +24,7 @@ def place(tmp_path, monkeypatch):
     "line",
     [
         "distill digits student.clauses=1000000000000",
-        "distill digits --set signals.0.kind=logits --set inherit.nowhere=nothing",
+        "distill digits --set signals.0.kind=logits --set init_from_teacher.nowhere=nothing",
         "vision --dataset digits --models tm --epochs 1 model.tm.clauses=1000000000000 --epochs 1",
         "train-teacher tiny-shakespeare-teacher corpus.source=text.txt corpus.tokenizer=bpe:300 model.width=4194304",
         "train-teacher digits-teacher --learning-rate 1e30 training.final_learning_rate=1e30",
@@ -50,10 +50,13 @@ def test_the_next_try_begins_in_the_same_folder(place, capsys):
     card = json.loads((place / "o" / "student" / "card.json").read_text())
     del card["sha256"]
     for broken, words in (
-        ({**card, "task": None}, "expected the entries 'student' and 'task'"),
-        ({key: value for key, value in card.items() if key != "task"}, "expected the entries 'student' and 'task'"),
-        ({**card, "task": {"class_names": ["a"]}}, "its entry 'task' lacks shape, pixel_mean, pixel_std"),
-        ({**card, "task": {**card["task"], "depth": 1}}, "its entry 'task' has also depth"),
+        ({**card, "input_spec": None}, "expected the entries 'student' and 'input_spec'"),
+        (
+            {key: value for key, value in card.items() if key != "input_spec"},
+            "expected the entries 'student' and 'input_spec'",
+        ),
+        ({**card, "input_spec": {"class_names": ["a"]}}, "its entry 'input_spec' lacks shape, pixel_mean, pixel_std"),
+        ({**card, "input_spec": {**card["input_spec"], "depth": 1}}, "its entry 'input_spec' has also depth"),
     ):
         (place / "card.json").write_text(json.dumps(broken))
         with pytest.raises(InputError, match=words):  # a KeyError was raised before the check

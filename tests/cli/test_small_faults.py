@@ -24,10 +24,10 @@ def refused(tmp_path, text):
     return str(error.value)
 
 
-def test_a_file_of_two_families_names_both(tmp_path):
+def test_a_file_of_two_tasks_names_both(tmp_path):
     """Unknown keys alone left the reader to guess as what the file was read."""
     words = refused(tmp_path, "student: {kind: tsetlin-vit}\ncorpus: {source: text}\n")
-    assert "read as a run of the family classification; corpus belongs to lm" in words
+    assert "read as a run of the task classification; corpus belongs to lm" in words
 
 
 def test_wrong_shapes_are_named_in_words_of_yaml(tmp_path):
@@ -145,10 +145,10 @@ def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
 
 def test_digits_lie_nowhere_else(tmp_path):
     """`evaluate RUN --data-root X` scored the bundled digits, without a word on X."""
-    from stillhouse.families import family
+    from stillhouse.tasks import task
 
     with pytest.raises(InputError, match="--data-root: digits are in the package"):
-        family("classification")._data_of(tmp_path, "digits", "elsewhere")
+        task("classification")._data_of(tmp_path, "digits", "elsewhere")
 
 
 def test_a_model_that_is_none_is_one_error(capsys):
@@ -159,9 +159,9 @@ def test_a_model_that_is_none_is_one_error(capsys):
 
 
 @pytest.mark.parametrize("kind", ["images", "clauses"])
-def test_a_run_of_an_earlier_family_names_its_version(kind):
-    """They are one family now; `not known` left its owner to guess."""
-    from stillhouse.families import light
+def test_a_run_of_an_earlier_task_names_its_version(kind):
+    """They are one task now; `not known` left its owner to guess."""
+    from stillhouse.tasks import light
 
     with pytest.raises(InputError, match=f"'{kind}' is of stillhouse before 2026-11-23"):
         light(kind)

@@ -6,7 +6,7 @@ from stillhouse.cli import show
 from stillhouse.cli.check import untaught
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Metric
+from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
 from stillhouse.report.verdicts import sentence, spread_words
 from stillhouse.report.words import GAP, MINUS
@@ -25,7 +25,7 @@ def watched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(lines):
         patched.setattr(show, "LEAST_SECONDS", 0.0)
         # after two epochs clauses decide nothing, and rules are not drawn
-        patched.setattr("stillhouse.families.classification.rules_report.decides", lambda index: True)
+        patched.setattr("stillhouse.tasks.classification.rules_report.decides", lambda index: True)
         main(["distill", "digits", "--out", str(out), *(f"--set={one}" for one in SMALL + TINY)])
     return out, lines.getvalue()
 

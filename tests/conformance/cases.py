@@ -1,4 +1,4 @@
-"""One tiny run of every family, and how to spoil its data and its teacher: what the conformance suite runs on.
+"""One tiny run of every task, and how to spoil its data and its teacher: what the conformance suite runs on.
 
 A case makes everything that it needs in a folder and hands back a configuration; `words` is the same run on the command line.
 """
@@ -16,27 +16,27 @@ import yaml
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.hashes import sealed, with_hashes
-from stillhouse.families import family
+from stillhouse.tasks import task
 
 
-def family_of_case(kind: str) -> str:
-    """The kind of a case's runs: two cases are students of one family."""
+def task_of_case(kind: str) -> str:
+    """The kind of a case's runs: two cases are students of one task."""
     return "classification" if kind in ("images", "clauses") else kind
 
 
 class Case(ABC):
-    """A family's tiny run."""
+    """A task's tiny run."""
 
     kind: ClassVar[str]
-    unknown: ClassVar[str]  # a setting of another family, which this one must refuse
+    unknown: ClassVar[str]  # a setting of another task, which this one must refuse
     has_teacher: ClassVar[bool] = True
     taught: ClassVar[str] = "kd"
     control: ClassVar[str | None] = "no-kd"
 
     @property
-    def family(self) -> str:
+    def task(self) -> str:
         """The kind of its runs: images and clauses are students of one."""
-        return family_of_case(self.kind)
+        return task_of_case(self.kind)
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -69,7 +69,7 @@ class Case(ABC):
 
     def config(self, **changes: Any) -> Any:
         """The run's configuration, changed."""
-        return parse(family(self.family).Config, merge(self.mapping(), changes))
+        return parse(task(self.task).Config, merge(self.mapping(), changes))
 
     def file(self, **changes: Any) -> Path:
         """The run as a YAML file."""
@@ -179,7 +179,7 @@ class Embed(Case):
             "name": "case",
             "data": {"path": str(self.root / "x.npy")},
             "student": {"hidden": [16, 8], "levels": [3]},
-            "lesson": {"epoch_steps": 4, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
+            "loss": {"epoch_steps": 4, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
             "training": {**TRAINING, "batch_size": 64},
             "anchors": ["pca"],
             "seeds": 1,
@@ -220,9 +220,9 @@ class Sar(Case):
 
     def make(self) -> None:
         self.data_file()
-        from stillhouse.families.sar.data.config import SarConfig
-        from stillhouse.families.sar.plan import SarTrainConfig
-        from stillhouse.families.sar.run import train
+        from stillhouse.tasks.sar.data.config import SarConfig
+        from stillhouse.tasks.sar.plan import SarTrainConfig
+        from stillhouse.tasks.sar.run import train
 
         training = {**TRAINING, "epochs": 25, "batch_size": 4, "learning_rate": 0.02, "warmup_epochs": 0}
         plan = {"name": "teacher", "data": self.lines_now, "model": self.wide, "training": training}
@@ -248,7 +248,7 @@ class Sar(Case):
         }
 
     def change_data(self) -> None:
-        raise NotImplementedError  # simulated data have no path; see the family's own test with a file
+        raise NotImplementedError  # simulated data have no path; see the task's own test with a file
 
     def change_teacher(self) -> None:
         for path in (self.root / "teacher").glob("*.safetensors"):
@@ -268,8 +268,8 @@ class Lm(Case):
     words: ClassVar[tuple[str, ...]] = ("the", "a", "river", "stone", "sang", "ran", "over", "under", "and", ".")
 
     def make(self) -> None:
-        from stillhouse.families.lm.run import train_teacher
         from stillhouse.recipes import load_teacher_run
+        from stillhouse.tasks.lm.run import train_teacher
 
         self.text(0)
         chosen = [
@@ -298,9 +298,9 @@ class Lm(Case):
         chosen = [
             f"corpus.source={self.root / 'text'}", f"corpus.tokenizer={self.root / 'teacher'}",
             f"corpus.cache={self.root / 'ids'}", "corpus.most_bytes=null", f"teacher.source={self.root / 'teacher'}",
-            "student.width=16", "student.layers=1", "student.heads=2", "student.chunk=8", "lesson.window=16",
+            "student.width=16", "student.layers=1", "student.heads=2", "student.chunk=8", "loss.window=16",
             "student.embedding_width=8", "student.ngram.entries=300",
-            "lesson.epoch_steps=3", "lesson.k=8", "lesson.validation_tokens=64", "training.epochs=2", "training.batch_size=4",
+            "loss.epoch_steps=3", "loss.k=8", "loss.validation_tokens=64", "training.epochs=2", "training.batch_size=4",
             "score.tokens=200", "score.sliding_tokens=100", "score.long_window=16", "score.position_windows=4",
             "score.ngram=3", "arms=[no-kd, kd]", "seeds=1", "training.threads=1", "training.log_every=1",
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A finished run of every family, made once and copied for each test that changes something."""
+"""A finished run of every task, made once and copied for each test that changes something."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cases import CASES, Case
 
 from stillhouse.core.experiment import run
-from stillhouse.families import family
+from stillhouse.tasks import task
 
 
 @dataclass
@@ -27,24 +27,24 @@ class Made:
 
 @pytest.fixture(scope="session")
 def case_of(tmp_path_factory: Any) -> Callable[[str], Case]:
-    """The case of a family, its data and teacher made once."""
+    """The case of a task, its data and teacher made once."""
     return cache(lambda kind: CASES[kind](tmp_path_factory.mktemp(kind) / "case"))
 
 
 @pytest.fixture(scope="session")
 def run_of(case_of: Callable[[str], Case]) -> Callable[[str], Made]:
-    """The run of a family, made once for all files."""
+    """The run of a task, made once for all files."""
 
-    def make(kind: str) -> Made:
+    def train_and_evaluate(kind: str) -> Made:
         case = case_of(kind)
         out = case.root / "run"
-        return Made(case, out, run(family(case.family), case.config(), out, command="stillhouse distill case.yaml"))
+        return Made(case, out, run(task(case.task), case.config(), out, command="stillhouse distill case.yaml"))
 
-    return cache(make)
+    return cache(train_and_evaluate)
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
-    """A question is asked of the families that it is for: the others are not skipped, they are not asked."""
+    """A question is asked of the tasks that it is for: the others are not skipped, they are not asked."""
     if "made" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("kinds")
         metafunc.parametrize("made", only.args if only else sorted(CASES), indirect=True, scope="session")

@@ -1,4 +1,4 @@
-"""One cache for every family: a student learns from it what it learns from the teacher, and from nothing else."""
+"""One cache for every task: a student learns from it what it learns from the teacher, and from nothing else."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from cases import CASES
-from test_every_family import again, same_weights, weights_of
+from test_every_task import again, same_weights, weights_of
 
 from stillhouse.cli.main import main
 from stillhouse.core import pipeline, records
+from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.watch import Watch
 
 KEPT = sorted(set(CASES) - {"embed"})  # the vectors of an embedding are captured from texts: tests/teachers
 
@@ -64,7 +64,7 @@ def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tm
     """A cache that was made of the right teacher and holds something else: hashes and key agree, the answers do not."""
     lines: list[str] = []
 
-    class Listener(Watch):
+    class Listener(Callback):
         def log(self, line):
             lines.append(line)
 
@@ -74,7 +74,7 @@ def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tm
     monkeypatch.setattr(pipeline, "fit", trained)
     config = made.case.config(teacher_cache=str(cache_of(made.case)), arms=[made.case.taught])
     with pytest.raises(Trained):
-        again(made, tmp_path / "run", config=config, watch=Listener())
+        again(made, tmp_path / "run", config=config, callback=Listener())
     assert any("of the live teacher on" in line and "drawn by seed" in line for line in lines)
 
 

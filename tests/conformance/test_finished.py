@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from cases import CASES, family_of_case
+from cases import CASES, task_of_case
 
 from stillhouse.classification import teachers
 from stillhouse.core import experiment, records
+from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.watch import Watch
-from stillhouse.families import family
+from stillhouse.tasks import task
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def no_network():
         handle.remove()
 
 
-class Lines(Watch):
+class Lines(Callback):
     """Keeps what is said."""
 
     def __init__(self):
@@ -42,23 +42,30 @@ class Lines(Watch):
 
 
 def again(made, out, **choices):
-    return experiment.run(
-        family(made.case.family), choices.pop("config", made.case.config()), out, resume=True, **choices
-    )
+    return experiment.run(task(made.case.task), choices.pop("config", made.case.config()), out, resume=True, **choices)
 
 
 def test_nobody_is_asked(copied, monkeypatch):
     """A finished sweep run again paid nine minutes of fitting teachers for nothing."""
-    kind = type(family(copied.case.family))
-    for name in ("grade", "plain_score", "prepare", "tutors", "score", "score_teacher", "job", "finish"):
+    kind = type(task(copied.case.task))
+    for name in (
+        "teacher_check",
+        "baseline_score",
+        "prepare",
+        "stage_teachers",
+        "score",
+        "score_teacher",
+        "job",
+        "on_run_end",
+    ):
         monkeypatch.setattr(kind, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
     stamps = {path: path.stat().st_mtime_ns for path in copied.out.rglob("*.*")}
-    watch = Lines()
+    callback = Lines()
     with no_network():
-        summary = again(copied, copied.out, watch=watch)
+        summary = again(copied, copied.out, callback=callback)
     assert summary == records.read_json(copied.out / records.SUMMARY)
     assert summary["arms"] == copied.summary["arms"]
-    assert any("finished before" in line for line in watch.lines)
+    assert any("finished before" in line for line in callback.lines)
     assert stamps == {path: path.stat().st_mtime_ns for path in copied.out.rglob("*.*")}
 
 
@@ -97,26 +104,26 @@ def test_no_head_is_fitted_again(kind, tmp_path, monkeypatch):
     fits = []
     original = teachers.fit_head
     monkeypatch.setattr(teachers, "fit_head", lambda *a, **k: fits.append(a) or original(*a, **k))
-    run(family(family_of_case(kind)), config, out, force=True)
+    run(task(task_of_case(kind)), config, out, force=True)
     assert len(fits) == 1
-    run(family(family_of_case(kind)), config, out, force=True, resume=True)
+    run(task(task_of_case(kind)), config, out, force=True, resume=True)
     assert len(fits) == 1
     shutil.rmtree(out / "arms" / "kd")  # what is left to do needs the teacher
-    run(family(family_of_case(kind)), config, out, force=True, resume=True)
+    run(task(task_of_case(kind)), config, out, force=True, resume=True)
     assert len(fits) == 2
 
 
 def test_no_cache_is_compared_again(run_of, tmp_path, monkeypatch):
     """A cache beside its teacher is compared on rows drawn anew: that asks the teacher."""
     from stillhouse.cli.main import main
-    from stillhouse.families.sar import family as radar
+    from stillhouse.tasks.sar import task as radar
 
     made = run_of("sar")
     assert main(["cache", str(made.case.file()), "--out", str(tmp_path / "cache")]) == 0
     config, out = made.case.config(teacher_cache=str(tmp_path / "cache")), tmp_path / "run"
-    experiment.run(family("sar"), config, out)
+    experiment.run(task("sar"), config, out)
     monkeypatch.setattr(radar, "spot_check", lambda *a, **k: pytest.fail("the teacher was asked"))
-    experiment.run(family("sar"), config, out, resume=True)
+    experiment.run(task("sar"), config, out, resume=True)
 
 
 def test_other_data_and_teachers_are_still_refused(spoiled, tmp_path):

@@ -1,4 +1,4 @@
-"""A student of every family as the folder of a model hub: read by the hub's own library, opened anew, without a network."""
+"""A student of every task as the folder of a model hub: read by the hub's own library, opened anew, without a network."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import stillhouse
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError
 from stillhouse.core.model_card import findings
-from stillhouse.families import family, light
+from stillhouse.tasks import light, task
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_the_hubs_own_library_reads_licence_and_score(made, hub):
     card = hugging.ModelCard.load(hub / "README.md")
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "stillhouse"
-    assert made.case.family in card.data.tags
-    first = family(made.case.family).metrics[0].name
+    assert made.case.task in card.data.tags
+    first = task(made.case.task).metrics[0].name
     result = json.loads((made.out / "arms" / made.case.taught / "seed-0" / "result.json").read_text())
     found = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert found[first] == pytest.approx(result["metrics"][first])
@@ -74,7 +74,7 @@ def test_a_finished_run_has_it_in_its_own_card(made):
     assert card["license"] == "other"
     assert card["data"]["sha256"] == json.loads((made.out / "run.json").read_text())["data"]["sha256"]
     assert card["verdict"]["comparisons"][0]["items"] > 0
-    assert family(made.case.family).load(made.out / "student") is not None
+    assert task(made.case.task).load(made.out / "student") is not None
 
 
 @pytest.mark.kinds("clauses", "images", "lm", "sar")
@@ -85,7 +85,7 @@ def test_an_arm_of_the_run_has_its_own_score(made, tmp_path):
     front = yaml.safe_load((tmp_path / "hub" / "README.md").read_text().split("---")[1])
     (score, *_) = front["model-index"][0]["results"][0]["metrics"]
     assert score["value"] == pytest.approx(
-        json.loads((folder / "result.json").read_text())["metrics"][family(made.case.family).metrics[0].name]
+        json.loads((folder / "result.json").read_text())["metrics"][task(made.case.task).metrics[0].name]
     )
     assert front["license"] == "other"
 

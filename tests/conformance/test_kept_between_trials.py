@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 
 import pytest
-from cases import CASES, family_of_case
+from cases import CASES, task_of_case
 
 from stillhouse.core import records
-from stillhouse.families import family
 from stillhouse.sweeps.trial import train_trial
 from stillhouse.sweeps.work import keeping
+from stillhouse.tasks import task
 
 
 def counted(plain, calls):
-    """A family that notes what is built."""
+    """A task that notes what is built."""
     found = copy.copy(plain)
     for name in ("data", "teachers"):
         build = getattr(plain, name)
@@ -37,14 +37,14 @@ def test_a_trial_with_what_is_left_of_another_is_the_trial_alone(kind, case_of, 
     case, calls = case_of(kind), []
     kept = {}
     trial(
-        keeping(counted(family(family_of_case(kind)), calls), kept),
+        keeping(counted(task(task_of_case(kind)), calls), kept),
         case,
         tmp_path / "before",
         learning_rate=0.003,
         epochs=1,
     )
     second = trial(
-        keeping(counted(family(family_of_case(kind)), calls), kept), case, tmp_path / "after", learning_rate=0.006
+        keeping(counted(task(task_of_case(kind)), calls), kept), case, tmp_path / "after", learning_rate=0.006
     )
     assert calls == ["data", "teachers"]
-    assert second == trial(family(family_of_case(kind)), case, tmp_path / "alone", learning_rate=0.006)
+    assert second == trial(task(task_of_case(kind)), case, tmp_path / "alone", learning_rate=0.006)

@@ -1,15 +1,15 @@
-"""What is learned along and not kept (projectors, gates, temperatures, read-outs) moves in a run of every family."""
+"""What is learned along and not kept (projectors, gates, temperatures, read-outs) moves in a run of every task."""
 
 import pytest
 import torch
-from cases import family_of_case
+from cases import task_of_case
 from safetensors.torch import load_file
 from test_matrix import LEARNED, TINY, another, lab_of, run_of, signal_of
 
 from stillhouse.core import pipeline
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import STUDENT
-from stillhouse.families import family
+from stillhouse.tasks import task
 
 LAYERS, READ_OUTS = ("features", "hidden", "dynamics (projector)"), ("exits", "dual-head", "ofa", "probes")
 CLASSES = (*LAYERS, "relations", "logits", *READ_OUTS)
@@ -23,13 +23,13 @@ RUNS = {  # signals with parameters of their own; and how many tensors learn alo
     "clauses, two teachers": (("features", "ensemble"), 5),
     "lm, two teachers": (("features", "ensemble"), 5),
 }
-BESIDE = {  # what a family learns along besides
+BESIDE = {  # what a task learns along besides
     "sar": {"objective": {"alpha": 0.5, "beta": 0.3, "gamma": 0.2, "freeze_teacher": False}},
     "lm": {  # maps of the alignment are for unlike widths
         "student": {"width": 24, "ngram": None},
-        "lesson": {"epoch_steps": 4, "source": "live", "temperature": LEARNED, "align": 0.25},
+        "loss": {"epoch_steps": 4, "source": "live", "temperature": LEARNED, "align": 0.25},
     },
-    "embed": {"lesson": {"epoch_steps": 2, "reconstruction_weight": 0.5}, "student": {"output": "tanh"}},
+    "embed": {"loss": {"epoch_steps": 2, "reconstruction_weight": 0.5}, "student": {"output": "tanh"}},
 }
 
 
@@ -58,9 +58,9 @@ def changes_of(case, parts, folder):
 def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
     """Left out of the optimizer, a projector stays the random map that it began as, and the loss falls all the same."""
     kind, parts, count = name.partition(",")[0], *RUNS[name]
-    case, made, ends = case_of(kind), family(family_of_case(kind)), []
+    case, made, ends = case_of(kind), task(task_of_case(kind)), []
     config = case.config(seeds=1, **changes_of(case, parts, tmp_path))
-    lab = lab_of(case, config, tmp_path)
+    context = lab_of(case, config, tmp_path)
     plain = pipeline.fit
 
     def fit(job, *args, **choices):
@@ -74,14 +74,14 @@ def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "fit", fit)
     arm = made.shipped(made.arms(config))
-    student, _ = train_arm(made, arm, 0, lab)
+    student, _ = train_arm(made, arm, 0, context)
     (without_weight, teachers, moved), (still, _, all_of_them) = ends
     assert without_weight == teachers == 0
     assert moved == all_of_them - still == count
     assert still == 2
-    untrained = made.student(arm, arm.student, 0, lab)
+    untrained = made.student(arm, arm.student, 0, context)
     for name, network in {"trained": student, "untrained": untrained}.items():
-        made.save(tmp_path / name, network, arm.student, lab)
+        made.save(tmp_path / name, network, arm.student, context)
     trained, fresh = (load_file(tmp_path / name / STUDENT) for name in ("trained", "untrained"))
     assert {key: x.shape for key, x in trained.items()} == {
         key: x.shape for key, x in fresh.items()

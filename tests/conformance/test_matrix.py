@@ -12,13 +12,13 @@ from cases import rewrite
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
+from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.lab import Lab
-from stillhouse.core.pipeline import Lesson, train_arm
+from stillhouse.core.pipeline import StageContext, train_arm
 from stillhouse.core.records import CARD, CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Progress
-from stillhouse.families import family
 from stillhouse.signals import SignalConfig
+from stillhouse.tasks import task
 from stillhouse.training import loop
 from stillhouse.training.dot import DOT
 
@@ -62,7 +62,7 @@ SCORES = {"images": ("network.head", "head"), "clauses": ("head", "head")}
 
 
 def signal_of(kind, row):
-    """The signal of a row between real sub-modules of a family's tiny networks."""
+    """The signal of a row between real sub-modules of a task's tiny networks."""
     first, last, below, above = ANYWHERE[kind]
     between = {"student": last, "teacher": above}
     layers = {"student": [first, last], "teacher": [below, above]}
@@ -105,30 +105,32 @@ def run_of(kind, signals):
         return {"teacher": VIT, "more_teachers": [VIT] * several, "signals": signals}
     if kind == "lm":
         # with an n-gram inside, the way to the readout begins at zero, and inner layers get no gradient through it
-        return {"signals": signals, "lesson": {"source": "live"}, "student": {"ngram": None}}
+        return {"signals": signals, "loss": {"source": "live"}, "student": {"ngram": None}}
     if kind == "sar":
         return {"signals": signals, "objective": {"alpha": 1.0, "beta": 0.0, "gamma": 0.0}}
     return {"signals": signals}
 
 
 def lab_of(case, config, folder):
-    """All that an arm needs, by the family's own methods."""
-    made = family(case.family)
+    """All that an arm needs, by the task's own methods."""
+    made = task(case.task)
     data = made.data(config, str)
     made.check(config, data)
-    lab = Lab(config, data, RunFolder(folder), made.teachers(config, data, None, str))
-    made.prepare(lab)
-    lab.tutors = made.tutors(lab)
-    return lab
+    context = RunContext(config, data, RunFolder(folder), made.teachers(config, data, None, str))
+    made.prepare(context)
+    context.stage_teachers = made.stage_teachers(context)
+    return context
 
 
 def job_of(case, config, folder):
     """The job of the taught arm's first stage."""
-    made, lab = family(case.family), lab_of(case, config, folder)
+    made, context = task(case.task), lab_of(case, config, folder)
     arm = made.shipped(made.arms(config))
     torch.manual_seed(0)
-    student = made.student(arm, arm.student, 0, lab)
-    return made.job(Lesson(student, config.stages_of(True)[0], arm, 0, 0, lab.tutors[0], None, lab))
+    student = made.student(arm, arm.student, 0, context)
+    return made.job(
+        StageContext(student, config.stages_of(True)[0], arm, 0, 0, context.stage_teachers[0], None, context)
+    )
 
 
 def gradient_of(job, term, parameters):
@@ -147,7 +149,7 @@ def test_no_kind_of_signal_is_forgotten():
 @pytest.mark.parametrize("kind", matrix.COLUMNS)
 @pytest.mark.parametrize("row", matrix.SIGNALS)
 def test_a_signal_reaches_the_student_or_is_refused(kind, row, case_of, tmp_path):
-    """By the family's own path: a term of the configured weight with a finite gradient; without its weight, no term."""
+    """By the task's own path: a term of the configured weight with a finite gradient; without its weight, no term."""
     case, signal, why = case_of(kind), signal_of(kind, row), matrix.refusal_of_signal(kind, row)
     if why is not None:
         assert "\n" not in why
@@ -195,24 +197,24 @@ TINY = {
     "images": {},
     "clauses": {},
     "sar": {},
-    "lm": {"lesson": {"epoch_steps": 2, "source": "live"}},
-    "embed": {"lesson": {"epoch_steps": 2}},
+    "lm": {"loss": {"epoch_steps": 2, "source": "live"}},
+    "embed": {"loss": {"epoch_steps": 2}},
 }
 BATCH = {"images": 128, "clauses": 128, "sar": 4, "lm": 4, "embed": 64}
 
 
 def trained(case, folder, monkeypatch, **changes):
-    """The taught arm, trained as a run trains it; every training with its lesson, weights before and after and what it carried."""
-    made, seen = family(case.family), []
+    """The taught arm, trained as a run trains it; every training with its stage, weights before and after and what it carried."""
+    made, seen = task(case.task), []
     config = case.config(**TINY[case.kind], seeds=1, **changes)
-    lab = lab_of(case, config, folder)
+    context = lab_of(case, config, folder)
     plain_job, plain_fit = made.job, pipeline.fit
 
-    def job(lesson):
-        found = plain_job(lesson)
+    def job(stage_context):
+        found = plain_job(stage_context)
         if len(seen) == 0 or seen[-1].after is not None:
             seen.append(SimpleNamespace(after=None))
-        seen[-1].lesson = lesson
+        seen[-1].loss = stage_context
         return found
 
     def fit(job, *args, **choices):
@@ -229,9 +231,9 @@ def trained(case, folder, monkeypatch, **changes):
     with monkeypatch.context() as patched:
         patched.setattr(made, "job", job)
         patched.setattr(pipeline, "fit", fit)
-        train_arm(made, arm, 0, lab)
+        train_arm(made, arm, 0, context)
     assert all(any(not torch.equal(x, one.after[name]) for name, x in one.before.items()) for one in seen)
-    return lab, arm, seen
+    return context, arm, seen
 
 
 def steps(one):
@@ -245,8 +247,8 @@ def changes_of(kind, row, case):
     change["training"] = training
     if kind == "embed":
         change["signals"] = [{"kind": "relations", "student": "code", "teacher": "vector"}]
-    if "chain" in change:
-        change["chain"] = [case.mapping()["student"]]
+    if "teacher_assistants" in change:
+        change["teacher_assistants"] = [case.mapping()["student"]]
     if "more_teachers" in change:
         change["more_teachers"] = [{"source": "another"}]
     return change
@@ -272,35 +274,35 @@ def test_a_dimension_is_seen_in_a_run_or_is_refused(kind, row, case_of, tmp_path
 
 def see_curriculum(case, changes, folder, monkeypatch):
     """Half of the rows in the first stage, all in the second; the easier half by the teacher's judgement."""
-    lab, _, (one,) = trained(case, folder, monkeypatch, **changes)
+    context, _, (one,) = trained(case, folder, monkeypatch, **changes)
     figures = [line["figures"] for line in steps(one)]
     assert [figures[0]["curriculum/stage"], figures[-1]["curriculum/stage"]] == [0.0, 1.0]
-    difficulty = family(case.family).difficulty(lab.tutors[0], lab)
+    difficulty = task(case.task).difficulty(context.stage_teachers[0], context)
     half, whole = figures[0]["curriculum/subset-rows"], figures[-1]["curriculum/subset-rows"]
     assert half == pytest.approx(len(difficulty) / 2, abs=1)
     assert whole == len(difficulty)
     easy = set(difficulty.argsort()[: int(half)])
-    first = set(one.lesson.curriculum.subsets[0].tolist())
+    first = set(one.loss.curriculum.subsets[0].tolist())
     assert len(easy & first) >= 0.9 * half
 
 
 def see_stages(case, changes, folder, monkeypatch):
     """Two trainings, the second from the weights and moments of the first, which stands in a folder of its own."""
-    lab, arm, (first, second) = trained(case, folder, monkeypatch, **changes)
-    place = lab.place(arm.name, 0) / "stages" / "first"
+    context, arm, (first, second) = trained(case, folder, monkeypatch, **changes)
+    place = context.place(arm.name, 0) / "stages" / "first"
     assert first.folder == place
-    assert second.folder == lab.place(arm.name, 0)
+    assert second.folder == context.place(arm.name, 0)
     assert all(torch.equal(x, second.before[name]) for name, x in first.after.items())
     assert second.carry == (place / CHECKPOINT, ("optimizer",))
 
 
 def see_chain(case, changes, folder, monkeypatch):
     """An assistant is trained by the teacher and saved; the student listens to it."""
-    lab, arm, (assistant, student) = trained(case, folder, monkeypatch, **changes)
-    assert (lab.place(arm.name, 0) / "assistant-0" / CARD).is_file()
-    assert assistant.lesson.tutor is lab.tutors[0]
-    assert student.lesson.tutor is not lab.tutors[0]
-    taught_by = family(case.family).module_of(student.lesson.tutor)
+    context, arm, (assistant, student) = trained(case, folder, monkeypatch, **changes)
+    assert (context.place(arm.name, 0) / "assistant-0" / CARD).is_file()
+    assert assistant.loss.stage_teacher is context.stage_teachers[0]
+    assert student.loss.stage_teacher is not context.stage_teachers[0]
+    taught_by = task(case.task).module_of(student.loss.stage_teacher)
     assert taught_by is not None
     weights = [x for x in taught_by.state_dict().values() if x.is_floating_point() and x.ndim]
     shapes = [x for x in assistant.after.values() if x.is_floating_point() and x.ndim]
@@ -311,10 +313,10 @@ def see_chain(case, changes, folder, monkeypatch):
 def see_several(case, changes, folder, monkeypatch):
     """Each is a teacher of the run, they teach together, and what is learned is not what the first one alone teaches."""
     changes["more_teachers"] = [VIT if case.kind != "lm" else {"source": str(another(case, folder))}]
-    lab, _, (both,) = trained(case, folder / "both", monkeypatch, **changes)
-    assert len(lab.teachers) == 3
-    assert len(lab.teacher.members) == 2
-    assert both.lesson.tutor.teacher is lab.teacher
+    context, _, (both,) = trained(case, folder / "both", monkeypatch, **changes)
+    assert len(context.teachers) == 3
+    assert len(context.teacher.members) == 2
+    assert both.loss.stage_teacher.teacher is context.teacher
     _, _, (alone,) = trained(case, folder / "alone", monkeypatch, **{**changes, "more_teachers": []})
     assert all(torch.equal(x, alone.before[name]) for name, x in both.before.items())
     assert any(not torch.equal(x, alone.after[name]) for name, x in both.after.items())
@@ -329,10 +331,10 @@ def another(case, folder):
 
 def see_own_decay(case, changes, folder, monkeypatch):
     """The student's own average teaches every arm; once they differ, it pulls at the student."""
-    changes["own"] = [{**changes["own"][0], "name": "self"}]
+    changes["auxiliary_losses"] = [{**changes["auxiliary_losses"][0], "name": "self"}]
     changes["training"] |= {"learning_rate": 0.05, "warmup_epochs": 0, "doctor": {"every": 1}}
     _, _, (one,) = trained(case, folder, monkeypatch, **changes)
-    average = one.job.listening.average.module.state_dict()
+    average = one.job.signal_set.average.module.state_dict()
     assert any(not torch.equal(x, average[name]) for name, x in one.after.items())
     assert all("self" in line["terms"] for line in steps(one))
     pulls = [line["readings"]["self"]["norm"] for line in one.records if line["split"] == "doctor"]
@@ -389,13 +391,13 @@ WITNESS = {
     "stages": see_stages,
     "chain of assistants": see_chain,
     "several teachers": see_several,
-    "self-distillation (own_decay)": see_own_decay,
+    "self-distillation (auxiliary_decay)": see_own_decay,
     "doctor": see_doctor,
     "optimizer dot": see_dot,
     "gradients pcgrad": see_pcgrad,
 }
 
 
-def test_the_page_is_what_the_families_say():
+def test_the_page_is_what_the_tasks_say():
     """`python -m benchmarks.house.matrix > docs/matrix.md` makes it anew."""
     assert matrix.PAGE.read_text() == matrix.page()

@@ -1,4 +1,4 @@
-"""`train-teacher` of every family that trains one: what was trained is graded as a run would, and said to be usable if it is."""
+"""`train-teacher` of every task that trains one: what was trained is graded as a run would, and said to be usable if it is."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_poor_one_is_said_to_be_poor(case_of, tmp_path, capsys, monkeypatch):
     """Better than guessing, and behind a model that nobody taught."""
     from stillhouse.classification import teachers
 
-    monkeypatch.setattr(teachers, "plain_score", lambda data: 1.01)
+    monkeypatch.setattr(teachers, "baseline_score", lambda data: 1.01)
     assert main(teacher_words(case_of("images"), tmp_path)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("a poor teacher (validation accuracy")

@@ -1,4 +1,4 @@
-"""Every family's students in use: `stillhouse.load` answers what the run itself recorded, and says what is wrong with an input."""
+"""Every task's students in use: `stillhouse.load` answers what the run itself recorded, and says what is wrong with an input."""
 
 import io
 import json
@@ -12,7 +12,7 @@ import torch
 import stillhouse
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.families import family
+from stillhouse.tasks import task
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def recorded(made):
 
 def test_answers_are_those_of_the_run(made, student, recorded):
     """On test rows, by another way in than the run's own: files and arrays of a user, in the user's units."""
-    data = family(made.case.family).data(made.case.config(), lambda line: None)
+    data = task(made.case.task).data(made.case.config(), lambda line: None)
     if made.case.kind in ("images", "clauses"):
         answers = student.predict(list(data.test.images.numpy()))
         expected = recorded("predictions.npz")["probabilities"]
@@ -86,7 +86,7 @@ def test_a_bad_input_is_refused(made, student):
 def test_what_a_student_costs_is_counted(made):
     """Parameters by another count, and no cost that is not above 0."""
     folder = made.out / "arms" / made.case.taught / "seed-0"
-    found = family(made.case.family).cost(folder)
+    found = task(made.case.task).cost(folder)
     result = json.loads((folder / "result.json").read_text())
     assert found["params"] == result["params"]
     assert found["bytes"] == (folder / "student.safetensors").stat().st_size

@@ -1,21 +1,21 @@
-"""What a training asks, in every family: its teacher as one is used, and of the data never the test split."""
+"""What a training asks, in every task: its teacher as one is used, and of the data never the test split."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from cases import CASES, family_of_case
+from cases import CASES, task_of_case
 from test_matrix import TINY, lab_of
 
-from stillhouse.core.pipeline import Lesson, train_arm
-from stillhouse.families import family
+from stillhouse.core.pipeline import StageContext, train_arm
+from stillhouse.tasks import task
 from stillhouse.training.distillation import networks_of
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CASES if kind != "embed"])  # there the teacher is an array
 def test_teachers_are_asked_in_evaluation_mode(kind, case_of, tmp_path, monkeypatch):
     """Dropout in a teacher is noise in every target, and nothing in the records shows it."""
-    case, made, modes = case_of(kind), family(family_of_case(kind)), []
+    case, made, modes = case_of(kind), task(task_of_case(kind)), []
     plain = made.teachers
 
     def teachers(*given):
@@ -34,30 +34,32 @@ def test_teachers_are_asked_in_evaluation_mode(kind, case_of, tmp_path, monkeypa
 @pytest.mark.parametrize("kind", CASES)
 def test_the_test_split_is_not_there_while_training(kind, case_of, tmp_path):
     """The epoch that is best on the test split has a score that no other images give."""
-    case, made = case_of(kind), family(family_of_case(kind))
+    case, made = case_of(kind), task(task_of_case(kind))
     config = case.config(**TINY[kind], seeds=1)
-    lab = lab_of(case, config, tmp_path)
-    lab.data = replace(lab.data, test=None)
-    train_arm(made, made.shipped(made.arms(config)), 0, lab)
+    context = lab_of(case, config, tmp_path)
+    context.data = replace(context.data, test=None)
+    train_arm(made, made.shipped(made.arms(config)), 0, context)
 
 
 CHANGED = {  # what changes training rows alone
     "images": {"data": {"augment": "shift", "randaugment": True}, "training": {"mixing": {"mixup_alpha": 1.0}}},
     "clauses": {"data": {"augment": "shift", "randaugment": True}, "training": {"mixing": {"mixup_alpha": 1.0}}},
-    "embed": {"lesson": {"epoch_steps": 2, "noise": 0.5, "mix": 0.5}},
+    "embed": {"loss": {"epoch_steps": 2, "noise": 0.5, "mix": 0.5}},
 }
 
 
 @pytest.mark.parametrize("kind", CHANGED)
 def test_what_changes_training_rows_changes_no_score(kind, case_of, tmp_path):
     """Equal weights, equal scores: a validation of shifted or noisy rows would be of other data than the test."""
-    case, made, found = case_of(kind), family(family_of_case(kind)), []
+    case, made, found = case_of(kind), task(task_of_case(kind)), []
     for changes in ({}, CHANGED[kind]):
         config = case.config(**{**TINY[kind], **changes}, seeds=1)
-        lab, arm = lab_of(case, config, tmp_path), made.shipped(made.arms(config))
+        context, arm = lab_of(case, config, tmp_path), made.shipped(made.arms(config))
         torch.manual_seed(0)
-        student = made.student(arm, arm.student, 0, lab).eval()
-        job = made.job(Lesson(student, config.stages_of(True)[0], arm, 0, 0, lab.tutors[0], None, lab))
+        student = made.student(arm, arm.student, 0, context).eval()
+        job = made.job(
+            StageContext(student, config.stages_of(True)[0], arm, 0, 0, context.stage_teachers[0], None, context)
+        )
         with torch.no_grad():
             found.append(job.validate(student))
         job.close()

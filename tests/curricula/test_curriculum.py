@@ -28,7 +28,7 @@ def play(curriculum, epochs, start=0, total=12):
         stages.append(curriculum.stage)
         orders.append(curriculum.order(epoch))
         step = 10 * (epoch + 1)
-        curriculum.observe({"nll": 1.0, "accuracy": 0.5}, step=step, fraction=step / (10 * total))
+        curriculum.on_validation_end({"nll": 1.0, "accuracy": 0.5}, step=step, fraction=step / (10 * total))
     return torch.stack(orders), stages
 
 
@@ -73,7 +73,7 @@ def test_an_epoch_keeps_its_rows_when_the_stage_changes_inside_it():
     """A resume between two validations of one epoch would otherwise go on in another order, and count it twice."""
     curriculum = make()
     rows = curriculum.order(2)
-    curriculum.observe({}, step=30, fraction=0.25)
+    curriculum.on_validation_end({}, step=30, fraction=0.25)
     assert curriculum.stage == 1
     again = make()
     again.load_state_dict(curriculum.state_dict())
@@ -99,7 +99,7 @@ def test_a_resume_knows_when_its_stage_began():
     stages = []
     for step in range(10, 110, 10):
         for curriculum in (whole, before) if step <= 60 else (whole, after):
-            curriculum.observe({"accuracy": 0.5}, step=step, fraction=0.0)
+            curriculum.on_validation_end({"accuracy": 0.5}, step=step, fraction=0.0)
         if step == 60:
             after.load_state_dict(before.state_dict())
             assert after.stage == 1
@@ -113,7 +113,7 @@ def test_weights_and_temperature_follow_the_stages_as_released():
     curriculum = make(label_weights=(0.3, 0.2, 0.1, 0.0), signal_weights=(0.7, 0.8, 0.9, 1.0))
     rising, seen = Linear(start=1.0, end=2.0, over="stages"), []
     for fraction in (0.0, 0.25, 0.5, 0.75):
-        curriculum.observe({}, step=1, fraction=fraction)
+        curriculum.on_validation_end({}, step=1, fraction=fraction)
         weights = curriculum.weights()
         temperature = rising(Progress(0, 1, stage=curriculum.stage, stages=curriculum.stages))
         seen.append((weights["labels"], weights["signals"], round(temperature, 2)))

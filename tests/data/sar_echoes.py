@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.families.sar.data.matched_filter import ONE_WAY_EDGE, Complex, filtered, matched_filter
-from stillhouse.families.sar.data.parameters import SarParameters
-from stillhouse.families.sar.data.range_doppler import range_spacing
+from stillhouse.tasks.sar.data.matched_filter import ONE_WAY_EDGE, Complex, filtered, matched_filter
+from stillhouse.tasks.sar.data.parameters import SarParameters
+from stillhouse.tasks.sar.data.range_doppler import range_spacing
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def migration(parameters: SarParameters, seconds: ArrayLike) -> NDArray[np.float
     Example:
         Sentinel-1 over half an aperture: 1.7 range cells of 1.5 m.
 
-        >>> from stillhouse.families.sar.data.parameters import preset
+        >>> from stillhouse.tasks.sar.data.parameters import preset
         >>> s1 = preset("sentinel-1")
         >>> round(float(migration(s1, s1.aperture_seconds / 2)), 2)
         2.58

@@ -24,15 +24,15 @@ def test_pixel_statistics_are_those_of_the_training_split(kind):
     images[:, 1] //= 3
     data = ImageData.from_arrays(images if kind == "uint8" else (images / 255).astype(np.float32), labels)
     pixels = data.train.images.double().numpy() / (255 if kind == "uint8" else 1)
-    assert data.task.pixel_mean == pytest.approx(pixels.mean((0, 2, 3)), rel=1e-6)
-    assert data.task.pixel_std == pytest.approx(pixels.std((0, 2, 3)), rel=1e-6)
-    assert data.task.shape == (3, 5, 7)
+    assert data.input_spec.pixel_mean == pytest.approx(pixels.mean((0, 2, 3)), rel=1e-6)
+    assert data.input_spec.pixel_std == pytest.approx(pixels.std((0, 2, 3)), rel=1e-6)
+    assert data.input_spec.shape == (3, 5, 7)
 
 
 def test_a_constant_channel_gets_deviation_one():
     """Zero would make every normalized pixel NaN."""
     data = ImageData.from_arrays(np.full((40, 4, 4), 7, np.uint8), np.arange(40) % 2)
-    assert data.task.pixel_std == (1.0,)
+    assert data.input_spec.pixel_std == (1.0,)
 
 
 def test_the_fingerprint_is_stable_and_sees_one_pixel_one_label_and_the_split():
@@ -58,7 +58,7 @@ def test_all_layouts_of_one_data_set_are_one_data_set():
     first = rng.integers(0, 256, (40, 3, 6, 5), dtype=np.uint8)
     labels = np.arange(40) % 2
     base = ImageData.from_arrays(first, labels)
-    assert base.task.shape == (3, 6, 5)
+    assert base.input_spec.shape == (3, 6, 5)
     for same in (first.transpose(0, 2, 3, 1), torch.from_numpy(first), torch.from_numpy(first).permute(0, 2, 3, 1)):
         assert ImageData.from_arrays(same, labels.astype(np.uint8)).sha256 == base.sha256
     gray = first[:, 0]
@@ -70,7 +70,7 @@ def test_resizing_cuts_the_middle_out():
     images = np.full((40, 8, 12), 255, np.uint8)
     images[:, :, 2:10] = 100
     data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(image_size=4))
-    assert data.task.shape == (1, 4, 4)
+    assert data.input_spec.shape == (1, 4, 4)
     assert set(data.train.images.flatten().tolist()) == {100}
 
 
@@ -83,5 +83,5 @@ def test_channels_are_mixed_as_pillow_mixes_them_and_repeated():
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
     assert np.abs(gray.test.images[:, 0].numpy().astype(int) - expected).max() <= 1
     colour = ImageData.from_arrays(images[..., 0], labels, config=DataConfig(channels=3))
-    assert colour.task.shape == (3, 6, 6)
+    assert colour.input_spec.shape == (3, 6, 6)
     assert torch.equal(colour.train.images[:, 0], colour.train.images[:, 2])

@@ -37,7 +37,7 @@ def build(root, **settings):
 
 def test_classes_are_folders_in_alphabetical_order(root):
     data = build(root)
-    assert (data.name, data.task.class_names, data.task.shape) == ("pets", ("cat", "dog"), (3, 10, 10))
+    assert (data.name, data.input_spec.class_names, data.input_spec.shape) == ("pets", ("cat", "dog"), (3, 10, 10))
     assert data.sizes == {"train": 21, "validation": 3, "test": 16}
     for split in (data.train, data.validation, data.test):
         assert torch.equal(split.images[:, 0, 0, 0].long(), 40 * split.labels)
@@ -89,7 +89,7 @@ def test_colours_are_never_dropped_unasked(tmp_path):
         InputError, match=r"expected gray images like the first .*got colours in .*red.png \(1 such files\)"
     ):
         build(root)
-    assert build(root, channels=1).task.shape == (1, 10, 10)
+    assert build(root, channels=1).input_spec.shape == (1, 10, 10)
 
 
 def test_16_bit_images_keep_their_gray_levels(tmp_path):

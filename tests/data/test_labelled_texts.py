@@ -15,8 +15,8 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.records import read_json
-from stillhouse.core.types import TextTask
-from stillhouse.families import family_at
+from stillhouse.core.types import TextSpec
+from stillhouse.tasks import task_at
 
 WORDS = {"good": ("fine", "lovely", "glad"), "bad": ("awful", "dull", "sour")}
 
@@ -47,7 +47,7 @@ def test_the_format_makes_no_difference(tmp_path):
     found = [TextDataConfig(root=str(write(tmp_path, kind, rows()))).build() for kind in ("csv", "tsv", "jsonl")]
     assert len({data.sha256 for data in found}) == 1
     data = found[0]
-    assert data.task.class_names == ("bad", "good")
+    assert data.input_spec.class_names == ("bad", "good")
     assert sum(data.sizes.values()) == 240
     assert data.sizes["test"] == 48
     fine = hashed_words(4096)("fine")[0]
@@ -96,9 +96,9 @@ def test_a_text_transformer_runs_by_yaml_and_teaches_a_smaller_one(tmp_path, cap
     assert main(["distill", str(tmp_path / "small.yaml"), "--out", str(tmp_path / "small"), "--quiet"]) == 0
     summary = read_json(tmp_path / "small" / "summary.json")
     assert summary["teacher"]["test_score"] == 1.0  # a word decides the class
-    family = family_at(tmp_path / "small")
-    assert family.kind == "classification"
-    student = family.load(tmp_path / "small" / "student")
+    task = task_at(tmp_path / "small")
+    assert task.kind == "classification"
+    student = task.load(tmp_path / "small" / "student")
     assert student(torch.zeros(1, 12, dtype=torch.int64)).shape == (1, 2)
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "small")]) == 0
@@ -116,7 +116,7 @@ def test_a_student_of_a_tokenizer_takes_it_along(tmp_path):
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.save(str(tmp_path / "words.json"))
     texts = TextDataConfig(root="gone.csv", tokenizer=str(tmp_path / "words.json"), length=4)
-    config, task = TextTransformerConfig(width=8, depth=1), TextTask(("bad", "good"), 4, 4)
-    save_student(tmp_path / "student", config.build(task), config, task, family="classification", texts=texts)
+    config, input_spec = TextTransformerConfig(width=8, depth=1), TextSpec(("bad", "good"), 4, 4)
+    save_student(tmp_path / "student", config.build(input_spec), config, input_spec, task="classification", texts=texts)
     (tmp_path / "words.json").unlink()
     assert stillhouse.load(tmp_path / "student").transform("was it fine").tolist() == [2, 1, 3, 0]

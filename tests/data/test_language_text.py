@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import MANIFEST, Windows
-from stillhouse.families.lm.data.tokenizer import (
+from stillhouse.tasks.lm.data import CorpusConfig
+from stillhouse.tasks.lm.data.corpus import MANIFEST, Windows
+from stillhouse.tasks.lm.data.tokenizer import (
     TOKENIZER_FILE,
     Tokenizer,
     byte_tokenizer,

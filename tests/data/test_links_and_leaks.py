@@ -12,8 +12,8 @@ from stillhouse.classification.data import DataConfig
 from stillhouse.classification.photos import PhotoClasses
 from stillhouse.core.checks import InputError
 from stillhouse.core.walk import Passed, files_under
-from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.sar.data.products import find_products
+from stillhouse.tasks.lm.data import CorpusConfig
+from stillhouse.tasks.sar.data.products import find_products
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_a_link_back_up_is_not_followed(root, caplog, where, to, stream):
     with caplog.at_level(logging.WARNING):
         data = build(root, stream=stream)
     assert data.sizes == WHOLE
-    assert data.task.class_names == ("a", "b", "c")
+    assert data.input_spec.class_names == ("a", "b", "c")
     if where != "loop":  # beside train and test nothing is read at all
         assert f"links that lead back up are not followed (1, first: {root / where})" in caplog.text
 

@@ -12,10 +12,10 @@ from stillhouse.classification.data.labelled_texts import TextData
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import missing_labels
-from stillhouse.core.types import Batch, ImageTask
-from stillhouse.families.embed.data.texts import read_pairs
-from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
-from stillhouse.families.embed.metrics.neighbourhood import figures_of
+from stillhouse.core.types import Batch, ImageSpec
+from stillhouse.tasks.embed.data.texts import read_pairs
+from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
+from stillhouse.tasks.embed.metrics.neighbourhood import figures_of
 from stillhouse.teachers import Teacher, check_teacher
 
 NO_TRAINING = r"rows without a label cannot be trained on yet: label them, or take them out$"
@@ -195,7 +195,7 @@ def test_a_folder_called_unlabelled_is_no_class(pictures, place, stream):
 def test_without_splits_too_and_an_empty_one_is_none(pictures):
     (pictures / "train" / "unlabelled").mkdir()
     data = DataConfig(name="folder", root=str(pictures / "train")).build()
-    assert data.task.class_names == ("cat", "dog")
+    assert data.input_spec.class_names == ("cat", "dog")
     picture(pictures / "train" / "unlabelled" / "a.png", 100)
     with pytest.raises(InputError, match="no label in 1 of 61 rows"):
         DataConfig(name="folder", root=str(pictures / "train")).build()
@@ -248,8 +248,8 @@ def test_a_score_of_sentence_pairs_is_a_number(tmp_path):
 
 def test_a_teacher_is_not_checked_on_rows_without_a_label():
     """numpy's own words for it: `'list' argument must have no negative elements`."""
-    task = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
-    teacher = Teacher.from_module(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)), task)
+    input_spec = ImageSpec(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+    teacher = Teacher.from_module(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)), input_spec)
     batch = Batch(torch.zeros(4, 1, 4, 4), torch.tensor([0, 1, -1, 1]), torch.arange(4))
     with pytest.raises(InputError, match=r"no label in 1 of 4 rows \(first: row 2\)"):
         check_teacher(teacher, [batch])

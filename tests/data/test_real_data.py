@@ -15,8 +15,8 @@ def test_mnist_and_its_kin_are_whole(real_data, name, mean, std, first_test_labe
     """60,000 and 10,000 images; mean and deviation as everybody quotes them."""
     data = DataConfig(name=name, root=str(real_data), download=False).build()
     assert data.sizes == {"train": 54_000, "validation": 6_000, "test": 10_000}
-    assert data.task.pixel_mean == pytest.approx([mean], abs=1e-3)
-    assert data.task.pixel_std == pytest.approx([std], abs=1e-3)
+    assert data.input_spec.pixel_mean == pytest.approx([mean], abs=1e-3)
+    assert data.input_spec.pixel_std == pytest.approx([std], abs=1e-3)
     assert data.test.labels[:5].tolist() == first_test_labels
 
 
@@ -26,5 +26,5 @@ def test_cifar10_is_whole(real_data):
         pytest.skip("no CIFAR-10 among the assets")
     data = DataConfig(name="cifar10", root=str(real_data), download=False).build()
     assert data.sizes == {"train": 45_000, "validation": 5_000, "test": 10_000}
-    assert data.task.pixel_mean == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-3)
+    assert data.input_spec.pixel_mean == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-3)
     assert data.test.labels[:5].tolist() == [3, 8, 8, 0, 6]

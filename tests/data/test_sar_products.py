@@ -9,8 +9,8 @@ import zarr
 from sar_echoes import Point, azimuth_compressed, range_compressed
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.data import ProductsConfig, SarConfig
-from stillhouse.families.sar.data.products import Product, find_products, write_product
+from stillhouse.tasks.sar.data import ProductsConfig, SarConfig
+from stillhouse.tasks.sar.data.products import Product, find_products, write_product
 
 ROWS, COLUMNS = 96, 24
 
@@ -204,10 +204,10 @@ def test_missing_chunks_are_not_read_as_zeros(tmp_path, zarr_format):
 
 def test_a_simulated_product_is_focused_like_a_simulated_line(tmp_path):
     """The whole chain on disk: rc with migration, rcmc, az; from rcmc the matched filter gives az, from rc it does not."""
-    from stillhouse.families.sar.data.matched_filter import filtered
-    from stillhouse.families.sar.data.parameters import preset
-    from stillhouse.families.sar.data.range_doppler import migration_corrected
-    from stillhouse.families.sar.metrics.lines import coherence
+    from stillhouse.tasks.sar.data.matched_filter import filtered
+    from stillhouse.tasks.sar.data.parameters import preset
+    from stillhouse.tasks.sar.data.range_doppler import migration_corrected
+    from stillhouse.tasks.sar.metrics.lines import coherence
 
     radar = preset("sentinel-1")
     rng = np.random.default_rng(0)

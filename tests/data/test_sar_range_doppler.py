@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sar_echoes import Point, azimuth_compressed, migration, range_compressed
 
-from stillhouse.families.sar.data.parameters import SarParameters, preset
-from stillhouse.families.sar.data.range_doppler import migration_corrected, range_spacing
-from stillhouse.families.sar.data.simulate import point_lines
+from stillhouse.tasks.sar.data.parameters import SarParameters, preset
+from stillhouse.tasks.sar.data.range_doppler import migration_corrected, range_spacing
+from stillhouse.tasks.sar.data.simulate import point_lines
 
 S1 = preset("sentinel-1")
 ROWS, COLUMNS = 1600, 40

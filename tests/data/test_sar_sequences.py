@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families.sar.data import SarConfig, SceneConfig
-from stillhouse.families.sar.data.matched_filter import filtered
-from stillhouse.families.sar.data.sequences import rate_at, rms
+from stillhouse.tasks.sar.data import SarConfig, SceneConfig
+from stillhouse.tasks.sar.data.matched_filter import filtered
+from stillhouse.tasks.sar.data.sequences import rate_at, rms
 
 SMALL = {"train": 12, "validation": 4, "test": 6, "length": 200}
 WHITE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)

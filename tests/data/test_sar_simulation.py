@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families.sar.data.matched_filter import (
+from stillhouse.tasks.sar.data.matched_filter import (
     filtered,
     half_aperture,
     impulse_response,
     matched_filter,
 )
-from stillhouse.families.sar.data.parameters import PRESETS, SarParameters, preset
-from stillhouse.families.sar.data.scene import SceneConfig, gamma_texture, speckle
-from stillhouse.families.sar.data.simulate import Motion, point_lines, simulate_lines
+from stillhouse.tasks.sar.data.parameters import PRESETS, SarParameters, preset
+from stillhouse.tasks.sar.data.scene import SceneConfig, gamma_texture, speckle
+from stillhouse.tasks.sar.data.simulate import Motion, point_lines, simulate_lines
 
 TOY = preset("toy-64")
 SPECKLE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)

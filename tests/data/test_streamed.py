@@ -16,9 +16,9 @@ from stillhouse.classification.job import fit_classifier
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import Lines
-from stillhouse.families.lm.data.tokenizer import Tokenizer
+from stillhouse.tasks.lm.data import CorpusConfig
+from stillhouse.tasks.lm.data.corpus import Lines
+from stillhouse.tasks.lm.data.tokenizer import Tokenizer
 
 FOLDER = DataConfig(name="folder", image_size=8, channels=3, test_fraction=0.2)
 
@@ -50,8 +50,8 @@ def test_streamed_rows_are_those_of_memory(pictures):
     held = replace(FOLDER, root=str(pictures)).build()
     data = replace(FOLDER, root=str(pictures), stream=True).build()
     assert isinstance(data.train.images, Streamed)
-    assert data.task.class_names == held.task.class_names
-    assert data.task.pixel_mean == pytest.approx(held.task.pixel_mean)
+    assert data.input_spec.class_names == held.input_spec.class_names
+    assert data.input_spec.pixel_mean == pytest.approx(held.input_spec.pixel_mean)
     for name in ("train", "validation", "test"):
         for ours, theirs in zip(rows(getattr(data, name)), rows(getattr(held, name)), strict=True):
             assert torch.equal(ours, theirs)
@@ -105,7 +105,7 @@ def test_resized_crops_are_parts_of_the_image():
 
 def test_a_text_is_never_whole_in_memory(tmp_path, monkeypatch):
     """The text, its lines and its ids: 1.6 MB as bytes, 13 MB as the ids that a tokenizer gives, a few lines of them at a time."""
-    monkeypatch.setattr("stillhouse.families.lm.data.corpus.PIECE", 1 << 14)
+    monkeypatch.setattr("stillhouse.tasks.lm.data.corpus.PIECE", 1 << 14)
     monkeypatch.setattr(Tokenizer.encode_lines, "__kwdefaults__", {"batch": 100})
     line = "All work and no play makes Jack a dull boy.\u2028Or so they say.\r\n"
     (tmp_path / "text.txt").write_text(line * 25_000, encoding="utf-8", newline="")
@@ -121,7 +121,7 @@ def test_a_text_is_never_whole_in_memory(tmp_path, monkeypatch):
 
 def test_lines_are_those_of_the_whole_text(tmp_path, monkeypatch):
     """Read in pieces of a few bytes, with line ends of every kind."""
-    monkeypatch.setattr("stillhouse.families.lm.data.corpus.PIECE", 3)
+    monkeypatch.setattr("stillhouse.tasks.lm.data.corpus.PIECE", 3)
     text = "a\nbb\r\nc\u2028dd\x0be\rf\n\n\u00e9\u00e9\u00e9"
     (tmp_path / "x.txt").write_text(text, encoding="utf-8", newline="")
     whole = text.splitlines(keepends=True)

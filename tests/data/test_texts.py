@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.data.texts import read_lines, read_pairs, read_table, read_texts
+from stillhouse.tasks.embed.data.texts import read_lines, read_pairs, read_table, read_texts
 
 ASSETS = Path(os.environ.get("STILLHOUSE_ASSETS", Path(__file__).parents[2].parent / "shared" / "assets")) / "text"
 

@@ -90,7 +90,7 @@ def test_idx_files_are_read(tmp_path, name, folder, first):
     write_mnist(tmp_path, folder)
     data = build(name, tmp_path)
     assert data.sizes == {"train": 180, "validation": 20, "test": 30}
-    assert (data.name, data.task.shape, data.task.class_names[0]) == (name, (1, 28, 28), first)
+    assert (data.name, data.input_spec.shape, data.input_spec.class_names[0]) == (name, (1, 28, 28), first)
     expected = np.frombuffer(mnist_files()["t10k-images-idx3-ubyte"][16:], np.uint8).reshape(30, 1, 28, 28)
     assert np.array_equal(data.test.images.numpy(), expected)
     assert data.test.labels.tolist() == [n % 10 for n in range(30)]
@@ -121,7 +121,7 @@ def test_cifar_files_that_torchvision_does_not_know_are_read_and_said_so(tmp_pat
     assert "data_batch_1" in caplog.text
     assert "not the bytes that torchvision knows" in caplog.text
     assert data.sizes == {"train": 180, "validation": 20, "test": 10}
-    assert data.task.class_names == tuple(f"c{n}" for n in range(10))
+    assert data.input_spec.class_names == tuple(f"c{n}" for n in range(10))
     assert data.test.images[:, :, 9, 4].unique(dim=0).tolist() == [[15, 20, 30]]
     assert data.test.labels.tolist() == list(range(10))
 

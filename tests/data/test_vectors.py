@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
+from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
 
 N, D = 50, 6
 
@@ -335,5 +335,5 @@ def test_configuration_faults_are_told_at_once():
 
 def test_reading_a_configuration_needs_no_torch():
     """`stillhouse --help` must not wait for it."""
-    code = "import sys, stillhouse.families.embed.data.vectors as v; v.VectorsConfig(path='x'); sys.exit('torch' in sys.modules)"
+    code = "import sys, stillhouse.tasks.embed.data.vectors as v; v.VectorsConfig(path='x'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,7 +21,7 @@ SIZES = {
 }
 
 
-def test_there_is_one_for_each_family():
+def test_there_is_one_for_each_task():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(SIZES)
 
 

@@ -187,7 +187,7 @@ def test_the_example_shows_small_losses(folder, imported, capsys):
 
 def test_the_radar_files_are_the_shipped_recipes(folder):
     """A network laid out at another size would not be the document's."""
-    from stillhouse.families.sar.documented import read_student, read_teacher
+    from stillhouse.tasks.sar.documented import read_student, read_teacher
 
     teacher = read_teacher(folder / "training" / "s4_ssm_complex.yaml")
     student = read_student(folder / "training" / "s4_ssm_student.yaml", teacher, "results/s4_ssm_results")
@@ -200,7 +200,7 @@ def test_the_radar_files_are_the_shipped_recipes(folder):
 
 def test_a_student_is_loaded_by_the_words_of_document_002(folder, imported):
     """Left-out keys took other values than the shipped student's: its weights loaded and its answers differed, silently."""
-    from stillhouse.families.sar.documented import read_student, read_teacher
+    from stillhouse.tasks.sar.documented import read_student, read_teacher
 
     made = importlib.import_module("model.model_utils").get_model_from_configs(
         name="s4_ssm", input_dim=2, model_dim=64, state_dim=540, output_dim=1, num_layers=6, use_selectivity=False,

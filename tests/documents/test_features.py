@@ -13,8 +13,8 @@ from benchmarks.documents import SEEDS as HERE
 
 from fptm_ste import imagenet_sweeps
 from stillhouse.compat.vision import DOCUMENTED, FLAGS
-from stillhouse.core.types import Batch, ImageTask, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.core.types import Batch, ImageSpec, Progress
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import build_signals, student_features
 from stillhouse.signals.ensemble import EnsembleConfig
 from stillhouse.signals.hidden import HiddenConfig
@@ -126,7 +126,7 @@ def test_the_sweep_writes_a_summary(tmp_path, monkeypatch):
 
 def test_hints_of_several_layers_of_several_teachers():
     """AMTML-KD: two layers of each of two teachers beside their weighed scores; every hint reaches its student's layer."""
-    task = ImageTask(tuple("abcd"), (1, 8, 8), (0.5,), (0.5,))
+    input_spec = ImageSpec(tuple("abcd"), (1, 8, 8), (0.5,), (0.5,))
 
     def network(width):
         return torch.nn.Sequential(
@@ -137,16 +137,16 @@ def test_hints_of_several_layers_of_several_teachers():
         )
 
     torch.manual_seed(0)
-    members = [Teacher.from_module(network(w), task, name=str(w), features=("0", "1")) for w in (5, 7)]
+    members = [Teacher.from_module(network(w), input_spec, name=str(w), features=("0", "1")) for w in (5, 7)]
     teacher, student = EnsembleTeacher(members), network(3)
     hints = [
         HiddenConfig(name=f"hint{n}", student=("0", "1"), teacher=(f"{n}:0", f"{n}:1"), pool="none") for n in (0, 1)
     ]
     configs = [EnsembleConfig(pool={"kind": "learned", "student": "1"}), *hints]
-    tapped = Tapped(student, student_features(configs))
-    signals = build_signals(configs, tapped.spec(task.example(2)), teacher.spec)
+    extractor = FeatureExtractor(student, student_features(configs))
+    signals = build_signals(configs, extractor.spec(input_spec.example(2)), teacher.spec)
     batch = Batch(torch.rand(6, 1, 8, 8), torch.arange(6) % 4, torch.arange(6))
-    out = tapped(batch.inputs)
+    out = extractor(batch.inputs)
     answers = teacher(batch)
     for signal in list(signals)[1:]:
         value = signal(out, answers, batch, Progress(0, 1)).mean()

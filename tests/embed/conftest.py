@@ -5,8 +5,8 @@ import pytest
 
 from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
-from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.task import TASK
 
 WORDS = (
     "river",
@@ -25,7 +25,7 @@ WORDS = (
 TINY = {
     "name": "tiny",
     "student": {"hidden": [16, 8], "levels": [3, 6]},
-    "lesson": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
+    "loss": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
     "training": {
         **{"epochs": 2, "batch_size": 64, "threads": 1, "device": "cpu", "learning_rate": 5e-3},
         **{"warmup_epochs": 1.0, "weight_decay": 0.0, "checkpoint_seconds": 0.0},
@@ -46,8 +46,8 @@ def write_vectors(path, *, rows=600, width=16, seed=0, **arrays):
 
 
 def distill(config, out, **choices):
-    """A run of the family, as the command line starts it."""
-    return run(FAMILY, config, out, **choices)
+    """A run of the task, as the command line starts it."""
+    return run(TASK, config, out, **choices)
 
 
 def config_of(path, **changes):

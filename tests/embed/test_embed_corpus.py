@@ -7,9 +7,9 @@ import pytest
 
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed import capture as teacher
-from stillhouse.families.embed.data.texts import Source, gather
-from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
+from stillhouse.tasks.embed import capture as teacher
+from stillhouse.tasks.embed.data.texts import Source, gather
+from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
 
 
 class Letters:

@@ -8,15 +8,15 @@ from conftest import HASHED, config_of, distill, write_vectors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.families.embed import family as family_module
-from stillhouse.families.embed.data.vectors import open_vectors
-from stillhouse.families.embed.evaluate import evaluate
-from stillhouse.families.embed.light import FAR, NEAR
-from stillhouse.families.embed.material import open_material
-from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import figures_of
-from stillhouse.families.embed.score import score
-from stillhouse.families.embed.students.network import load_embedder
+from stillhouse.tasks.embed import task as task_module
+from stillhouse.tasks.embed.data.vectors import open_vectors
+from stillhouse.tasks.embed.evaluate import evaluate
+from stillhouse.tasks.embed.light import FAR, NEAR
+from stillhouse.tasks.embed.material import open_material
+from stillhouse.tasks.embed.metrics.anchors import fit_anchor
+from stillhouse.tasks.embed.metrics.neighbourhood import figures_of
+from stillhouse.tasks.embed.score import score
+from stillhouse.tasks.embed.students.network import load_embedder
 
 
 def result(out, arm, seed=0):
@@ -92,7 +92,7 @@ def test_poles_are_read_by_text_and_judged_where_they_were_not_taught(vectors, t
         vectors,
         student={"axes": axes},
         poles_file=str(path),
-        lesson={"epoch_steps": 40, "pole_weight": 5.0},
+        loss={"epoch_steps": 40, "pole_weight": 5.0},
         seeds=1,
         anchors=[],
     )
@@ -126,7 +126,7 @@ def test_poles_are_read_by_text_and_judged_where_they_were_not_taught(vectors, t
             "expected a file of vectors or a capture folder, got nothing",
         ),
         ({"config": {"training": {"device": "cuda"}}}, "expected a device that is here"),
-        ({"config": {"lesson": {"perplexity": 40.0}}}, "perplexity: expected below half of a batch"),
+        ({"config": {"loss": {"perplexity": 40.0}}}, "perplexity: expected below half of a batch"),
         ({"config": {"data": {"texts_key": None}, "text": HASHED}}, "a student that reads texts needs them"),
     ],
 )
@@ -147,7 +147,7 @@ def test_bad_data_is_told_before_it_is_learnt(change, message, tmp_path):
 
 def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatch):
     """Found out at the end, the hours before it would seem lost."""
-    monkeypatch.setattr(family_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(task_module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="'umap' needs a package that is not installed: pip install"):
         distill(config_of(vectors, anchors=["umap"]), tmp_path / "run")
 
@@ -157,9 +157,9 @@ def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatc
     [
         ({"anchors": ["pca", "pca"]}, "expected each once"),
         ({"frontier": [1.0, -1.0]}, "different weights from 0"),
-        ({"frontier": [0.0], "lesson": {"global_weight": 0.0}}, "nothing is left to learn"),
+        ({"frontier": [0.0], "loss": {"global_weight": 0.0}}, "nothing is left to learn"),
         ({"poles_file": "p.csv"}, "expected student.axes with it"),
-        ({"lesson": {"tau": [0.5]}}, "take student.output: sphere"),
+        ({"loss": {"tau": [0.5]}}, "take student.output: sphere"),
         ({"training": {"precision": "bf16-mixed"}}, "expected '32-true'"),
         ({"training": {"label_smoothing": 0.1}}, "label_smoothing"),
     ],

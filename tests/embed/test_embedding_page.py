@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stillhouse.cli.main import main
-from stillhouse.families.embed.recipes import load_embedding
+from stillhouse.tasks.embed.recipes import load_embedding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
 LINES = [re.split(r"\s{2,}", line.strip())[0] for line in re.findall(r"^    (stillhouse .*)$", PAGE, re.MULTILINE)]
@@ -49,7 +49,7 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(8, 12))[rng.integers(8, size=300)] + 0.4 * rng.normal(size=(300, 12))
     np.save("vectors.npy", vectors.astype(np.float32))
-    tiny = '"seeds=1", "training.epochs=1", "training.batch_size=64", "lesson.epoch_steps=3", "lesson.perplexity=5", '
+    tiny = '"seeds=1", "training.epochs=1", "training.batch_size=64", "loss.epoch_steps=3", "loss.perplexity=5", '
     tiny += '"anchors=[pca]", "training.device=cpu", "training.threads=1"'
     scope = {"vectors": vectors.astype(np.float32)}
     exec(PYTHON[0].replace('"seeds=3"', tiny), scope)
@@ -58,7 +58,7 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
 
 def test_the_check_of_the_vectors_is_explained_beside_pca():
     """Two figures of PCA that differ, without a word why."""
-    from stillhouse.families.embed.report import _facts
+    from stillhouse.tasks.embed.report import _facts
 
     teacher = {
         "metric": "share of the 10 nearest that 5 principal axes keep",

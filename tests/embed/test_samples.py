@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from stillhouse.families.embed.score import neighbour_samples
+from stillhouse.tasks.embed.score import neighbour_samples
 
 
 def made(n=40, texts=True, labels=None):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.text import TextEmbedder, fit_text_student
+from stillhouse.tasks.embed.text import TextEmbedder, fit_text_student
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
 CARD = {"levels": [5], "output": "euclidean", "teacher": {"name": "t"}}
@@ -60,7 +60,7 @@ def test_held_out_texts_choose_and_what_they_show_is_kept(tmp_path):
     assert wrong < 0.2
     student.save(tmp_path)
     code = (
-        "import json, sys\nfrom stillhouse.families.embed.text import TextEmbedder\n"
+        "import json, sys\nfrom stillhouse.tasks.embed.text import TextEmbedder\n"
         f"found = TextEmbedder.load({str(tmp_path)!r}).encode({more[:2]!r}).tolist()\n"
         "print(json.dumps(found)); sys.exit('torch' in sys.modules)"
     )

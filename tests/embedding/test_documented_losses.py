@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.documented import (
+from stillhouse.tasks.embed.documented import (
     CURRICULUM_CONFIG,
     DistillationConfig,
     combined_distill_loss,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stillhouse.families.embed.documented import load_teacher_checkpoint
+from stillhouse.tasks.embed.documented import load_teacher_checkpoint
 
 X = torch.arange(12.0).reshape(4, 3)
 

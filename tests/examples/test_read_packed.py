@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.machine import Machine
+from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import save_packed
 
 ROOT = Path(__file__).parents[2]
@@ -28,9 +28,9 @@ def test_numpy_alone_reads_a_packed_machine(tmp_path):
     )
     images = rng.integers(0, 256, (200, 1, 4, 4), dtype=np.uint8)
     shape, edges = (1, 4, 4), np.array([0.25, 0.7], np.float32)
-    plain = Machine(shape, edges, (layer,), (), ("a", "b", "c")).scores(images, definition=True)
+    plain = PackedModel(shape, edges, (layer,), (), ("a", "b", "c")).scores(images, definition=True)
     layer = replace(layer, bias=-plain.mean(0).astype(np.int64))  # so that every class is named
-    machine = Machine(shape, edges, (layer,), (), ("a", "b", "c"))
+    machine = PackedModel(shape, edges, (layer,), (), ("a", "b", "c"))
     path = save_packed(machine, tmp_path / "m.packed.safetensors")
     expected = ["abc"[k] for k in machine.scores(images, definition=True).argmax(1)]
     spec = importlib.util.spec_from_file_location("read_packed", ROOT / "examples" / "read_packed.py")

@@ -16,11 +16,11 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, write_export
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
-from stillhouse.families.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx
-from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder, gelu
-from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
+from stillhouse.tasks.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx
+from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder, gelu
+from stillhouse.tasks.embed.students import EmbeddingStudentConfig
+from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
+from stillhouse.tasks.embed.task import TASK
 
 D = 24
 
@@ -234,10 +234,10 @@ def test_the_readme_of_the_folder_runs(tmp_path):
 
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     """A half-written folder that looks like an export is found by somebody."""
-    from stillhouse.families.embed.export import embedding
+    from stillhouse.tasks.embed.export import embedding
 
     def exported(to, out):
-        targets = FAMILY.exports()
+        targets = TASK.exports()
         return write_export(targets, to, folder, tmp_path / out, ExportChoices(), "embed")[0]
 
     folder = tmp_path / "in"
@@ -263,8 +263,8 @@ def test_a_student_of_this_library_is_the_same_after_its_export(tmp_path, output
     """The files above are made by hand: those that training saves must be read the same."""
     import onnxruntime
 
-    from stillhouse.families.embed.students import EmbeddingStudentConfig
-    from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
+    from stillhouse.tasks.embed.students import EmbeddingStudentConfig
+    from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
 
     torch.manual_seed(0)
     config = EmbeddingStudentConfig(levels=(5, 25), hidden=(16, 8), output=output)

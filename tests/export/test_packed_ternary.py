@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.export.packed_ternary import load_packed, pack, pack_student, unpack
-from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
-from stillhouse.families.lm.students.blocks import quantized_layers
-from stillhouse.families.lm.students.trie import count_trie
+from stillhouse.tasks.lm.export.packed_ternary import load_packed, pack, pack_student, unpack
+from stillhouse.tasks.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.blocks import quantized_layers
+from stillhouse.tasks.lm.students.trie import count_trie
 
 pytest.importorskip("numba")
-from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
+from stillhouse.tasks.lm.export.spiking_generator import SpikingGenerator
 
 SMALL = SpikingLMConfig(vocab_size=23, width=16, layers=2, heads=2, ffn=2.5, chunk=8)
 VARIANTS = {
@@ -46,7 +46,7 @@ def model(config, seed=0):
             parameter.data += 0.3 * torch.randn_like(parameter)
     if made.prior is not None:
         made.prior.fill(count_trie(np.array(tokens(400)), 23, config.ngram))
-    made.float().settle()
+    made.float().round_weights()
     return made.double()
 
 

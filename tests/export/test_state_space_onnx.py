@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students import StateSpaceConfig
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from stillhouse.families.sar.onnx import OnnxStream
-from stillhouse.families.sar.onnx_step import export_step
+from stillhouse.tasks.sar.onnx import OnnxStream
+from stillhouse.tasks.sar.onnx_step import export_step
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {

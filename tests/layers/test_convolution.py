@@ -13,7 +13,7 @@ from stillhouse.layers.convolution import convolution
 OLD_CPU = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
 OURS = """
 import torch
-from stillhouse.families.classification.students.resnet import ResNetTM
+from stillhouse.tasks.classification.students.resnet import ResNetTM
 {models}
 x, labels = torch.rand(24, 1, 8, 8).contiguous(memory_format=torch.channels_last), torch.arange(24) % 3
 for model in models:

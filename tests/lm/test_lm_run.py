@@ -12,26 +12,26 @@ import torch
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_summary
 from stillhouse.core import pipeline
+from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
-from stillhouse.core.watch import Watch
-from stillhouse.families.lm.commands import in_file, in_memory
-from stillhouse.families.lm.family import FAMILY
-from stillhouse.families.lm.metrics.nll import model_nll, score_text
-from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES
-from stillhouse.families.lm.run import train_teacher
-from stillhouse.families.lm.saved import load_lm
-from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.use import count_energy, evaluate, export, generate
 from stillhouse.recipes import load_run, load_teacher_run
+from stillhouse.tasks.lm.commands import in_file, in_memory
+from stillhouse.tasks.lm.metrics.nll import model_nll, score_text
+from stillhouse.tasks.lm.recipes import RECIPES, TEACHER_RECIPES
+from stillhouse.tasks.lm.run import train_teacher
+from stillhouse.tasks.lm.saved import load_lm
+from stillhouse.tasks.lm.score import TestWindows
+from stillhouse.tasks.lm.task import TASK
+from stillhouse.tasks.lm.use import count_energy, evaluate, export, generate
 
 WINDOW = 16
 
 
 def distill(plan, out, **choices):
-    return run(FAMILY, plan, out, **choices)
+    return run(TASK, plan, out, **choices)
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,14 @@ def made(tmp_path_factory):
     train_teacher(teacher, root / "teacher")
     plan = load_run("wikitext-2", changes(root))
     WATCHED.clear()
-    summary = distill(plan, root / "run", force=True, watch=Counted())
+    summary = distill(plan, root / "run", force=True, callback=Counted())
     return root, plan, summary
 
 
 WATCHED = []
 
 
-class Counted(Watch):
+class Counted(Callback):
     """Keeps what a terminal would show."""
 
     def begin(self, done, total):
@@ -81,8 +81,8 @@ def changes(root):
         f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",
         "corpus.most_bytes=null", f"teacher.source={root / 'teacher'}", "student.width=16", "student.layers=1",
         "student.heads=2", "student.chunk=8", "student.embedding_width=8", "student.ngram.entries=300",
-        f"lesson.window={WINDOW}", "lesson.epoch_steps=3", "lesson.k=8",
-        "lesson.validation_tokens=64", "training.epochs=2", "training.batch_size=4", "score.tokens=200",
+        f"loss.window={WINDOW}", "loss.epoch_steps=3", "loss.k=8",
+        "loss.validation_tokens=64", "training.epochs=2", "training.batch_size=4", "score.tokens=200",
         "score.sliding_tokens=100", "score.long_window=32", "score.position_windows=4", "score.ngram=3",
         "arms=[kd, no-kd, dense, scalar]", "seeds=2",
     ]  # fmt: skip
@@ -114,8 +114,8 @@ def test_sliding_windows_are_of_the_same_tokens_or_their_column_says_which(made)
     root, plan, summary = made
     assert (summary["tokens_scored"], summary["tokens_scored_sliding"]) == (200, 100)
     assert "perplexity, sliding windows, of the first 100 tokens alone" in (root / "run/report.html").read_text()
-    corpus = FAMILY.data(plan, print)
-    both = Examination.of(corpus, replace(plan.score, sliding_tokens=None), WINDOW)
+    corpus = TASK.data(plan, print)
+    both = TestWindows.of(corpus, replace(plan.score, sliding_tokens=None), WINDOW)
     assert np.array_equal(both.sliding_ids, both.ids)
     one = both.score(lambda inputs, targets: torch.ones(targets.shape)).metrics  # a nat each, whatever the window
     assert one["sliding_bits_per_byte"] == pytest.approx(200 / np.log(2) / both.size)
@@ -154,9 +154,9 @@ def test_arms_begin_alike_and_the_control_never_hears_the_teacher(made, tmp_path
     for taught_arm, control in (("kd", "no-kd"), ("dense", "dense-no-kd")):
         (kd, a, first), (alone, b, second) = seen[taught_arm, "seed-0"], seen[control, "seed-0"]
         assert all(torch.equal(a[name], b[name]) for name in a)
-        assert kd.tutor is not None
-        assert alone.tutor is None
-        assert alone.listening.teacher is alone.listening.curriculum is None
+        assert kd.stage_teacher is not None
+        assert alone.stage_teacher is None
+        assert alone.signal_set.teacher is alone.signal_set.curriculum is None
         assert first != second
     plain = seen["no-kd", "seed-0"][2]
     distill(small(made, arms), tmp_path / "plain", force=True)
@@ -167,18 +167,18 @@ def test_arms_begin_alike_and_the_control_never_hears_the_teacher(made, tmp_path
 
 
 def test_a_curriculum_begins_with_the_windows_of_the_least_loss(made, tmp_path, monkeypatch):
-    """Turned round on the way from the family to the curriculum, POCL is its own control."""
+    """Turned round on the way from the task to the curriculum, POCL is its own control."""
     found, original = [], pipeline.fit
 
     def watched(job, *words, **more):
-        found.append((job.tutor, job.windows, job.order(0)))
+        found.append((job.stage_teacher, job.windows, job.order(0)))
         return original(job, *words, **more)
 
     monkeypatch.setattr(pipeline, "fit", watched)
     distill(small(made, "arms=[kd]", f"curriculum={CURRICULUM}"), tmp_path / "run", force=True)
-    tutor, windows, rows = found[0]
+    stage_teacher, windows, rows = found[0]
     inputs, targets = windows(np.arange(len(windows)))
-    logits = tutor.teacher(inputs).logits
+    logits = stage_teacher.teacher(inputs).logits
     loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(1)
     assert set(rows.tolist()) <= set(loss.argsort()[: len(windows) // 4 + 1].tolist())
 

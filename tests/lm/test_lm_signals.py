@@ -11,18 +11,18 @@ import yaml
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
+from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.lab import Lab
-from stillhouse.core.pipeline import Lesson
+from stillhouse.core.pipeline import StageContext
 from stillhouse.core.records import read_records
 from stillhouse.core.types import Progress
-from stillhouse.families.lm.family import FAMILY, refusal
-from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
-from stillhouse.families.lm.run import train_teacher
-from stillhouse.families.lm.saved import load_lm
-from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.recipes import load_run
+from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
+from stillhouse.tasks.lm.run import train_teacher
+from stillhouse.tasks.lm.saved import load_lm
+from stillhouse.tasks.lm.task import TASK, unsupported_reason
+from stillhouse.tasks.lm.teachers.group import AssistantTeacher, TeacherGroup
 
 WINDOW = 8
 STUDENT, TEACHER = "blocks.1", "model.layers.1"
@@ -97,7 +97,7 @@ def config(root, **changes):
         "corpus": text,
         "teacher": {"source": str(root / "teacher")},
         "student": {"width": 8, "layers": 2, "heads": 2, "chunk": 4},
-        "lesson": {"window": WINDOW, "epoch_steps": 2, "k": 8, "validation_tokens": 32, **changes.pop("lesson", {})},
+        "loss": {"window": WINDOW, "epoch_steps": 2, "k": 8, "validation_tokens": 32, **changes.pop("loss", {})},
         "training": {
             **{"epochs": 2, "batch_size": 4, "threads": 1, "log_every": 1, "learning_rate": 0.01},
             **changes.pop("training", {}),
@@ -112,15 +112,15 @@ def config(root, **changes):
 
 def made_job(plan, folder):
     """The job of the first arm, as a run makes it."""
-    data = FAMILY.data(plan, str)
-    FAMILY.check(plan, data)
-    lab = Lab(plan, data, RunFolder(folder), FAMILY.teachers(plan, data, None, str))
-    FAMILY.prepare(lab)
-    arm = FAMILY.arms(plan)[0]
+    data = TASK.data(plan, str)
+    TASK.check(plan, data)
+    context = RunContext(plan, data, RunFolder(folder), TASK.teachers(plan, data, None, str))
+    TASK.prepare(context)
+    arm = TASK.arms(plan)[0]
     torch.manual_seed(0)
-    student = FAMILY.student(arm, arm.student, 0, lab)
+    student = TASK.student(arm, arm.student, 0, context)
     stage = plan.stages_of(True)[0]
-    return FAMILY.job(Lesson(student, stage, arm, 0, 0, FAMILY.tutors(lab)[0], None, lab))
+    return TASK.job(StageContext(student, stage, arm, 0, 0, TASK.stage_teachers(context)[0], None, context))
 
 
 def gradient_of(job, name):
@@ -135,16 +135,18 @@ def gradient_of(job, name):
 @pytest.mark.parametrize("name", LIVE)
 @pytest.mark.parametrize("source", ["live", "cache"])
 def test_every_signal_has_a_live_gradient(root, tmp_path, name, source):
-    """The same YAML as in every family; with a cache too, which then serves the divergence of the lesson alone."""
+    """The same YAML as in every task; with a cache too, which then serves the divergence of the loss alone."""
     plan = yaml.safe_load(yaml.safe_dump(LIVE[name]))
     more = [{"source": str(root / "teacher")}] if plan["kind"] == "ensemble" else []
-    job = made_job(config(root, signals=[plan], more_teachers=more, lesson={"source": source}), tmp_path)
+    job = made_job(config(root, signals=[plan], more_teachers=more, loss={"source": source}), tmp_path)
     assert (
-        refusal(job.active[0].config if plan["kind"] == "attention" else config(root, signals=[plan]).signals[0])
+        unsupported_reason(
+            job.active[0].config if plan["kind"] == "attention" else config(root, signals=[plan]).signals[0]
+        )
         is None
     )
     assert gradient_of(job, str(job.active[0].name)) > 0
-    assert all(p.grad is None for p in job.tutor.teacher.members[0].network.parameters()) if more else True
+    assert all(p.grad is None for p in job.stage_teacher.teacher.members[0].network.parameters()) if more else True
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -152,19 +154,19 @@ def test_what_cannot_work_is_refused_with_its_reason(root, tmp_path, name):
     """Before the teacher is loaded."""
     signal, why = REFUSED[name]
     plan = config(root, signals=[signal])
-    assert why in refusal(plan.signals[0])
+    assert why in unsupported_reason(plan.signals[0])
     with pytest.raises(InputError, match=rf"signals\.0 \({signal['kind']}\): .*{why}"):
-        run(FAMILY, plan, tmp_path / "run", force=True)
+        run(TASK, plan, tmp_path / "run", force=True)
     staged = config(root, signals=[], stages=[{"name": "one", "epochs": 1, "signals": [signal]}])
     with pytest.raises(InputError, match=rf"stages \(one\)\.signals\.0 .*{why}"):
-        run(FAMILY, staged, tmp_path / "run", force=True)
+        run(TASK, staged, tmp_path / "run", force=True)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")
 def plain(root):
     """A run at the usual knobs."""
-    run(FAMILY, config(root, signals=[{"kind": "hidden", **LAYERS}]), root / "plain", force=True)
+    run(TASK, config(root, signals=[{"kind": "hidden", **LAYERS}]), root / "plain", force=True)
     return root / "plain"
 
 
@@ -188,7 +190,7 @@ def plain(root):
 def test_knobs_of_the_loop_act(root, plain, tmp_path, training):
     """Refused before; a knob that changes no weight and records nothing would do nothing."""
     signals = [{"kind": "hidden", **LAYERS}]
-    run(FAMILY, config(root, signals=signals, training=training), tmp_path / "run", force=True)
+    run(TASK, config(root, signals=signals, training=training), tmp_path / "run", force=True)
     ends = [load_lm(folder / "student")[0].state_dict() for folder in (plain, tmp_path / "run")]
     assert all(torch.isfinite(x).all() for x in ends[1].values())
     if "doctor" in training:
@@ -211,8 +213,8 @@ def test_stages_go_on_along_the_ramps_of_the_run(root, tmp_path, monkeypatch):
         {"name": "general", "epochs": 1, "signals": [{"kind": "features", **BETWEEN}]},
         {"name": "task", "epochs": 3, "signals": []},
     ]
-    plan = config(root, stages=stages, lesson={"weights_ramp": [0, 0.3], "spikes_ramp": [0.2, 0.5]})
-    run(FAMILY, plan, tmp_path / "run", force=True)
+    plan = config(root, stages=stages, loss={"weights_ramp": [0, 0.3], "spikes_ramp": [0.2, 0.5]})
+    run(TASK, plan, tmp_path / "run", force=True)
     assert [(first, total) for _, first, total in jobs] == [(0, 8), (2, 8)]
     lines = [r for r in read_records(tmp_path / "run/arms/kd/seed-0/records.jsonl") if r["split"] == "train"]
     shares = [r["figures"]["spike_share"] for r in lines]
@@ -225,29 +227,31 @@ def test_stages_go_on_along_the_ramps_of_the_run(root, tmp_path, monkeypatch):
     assert not any(name.startswith("features") for name in lines[0]["terms"])
 
 
-@pytest.mark.parametrize("chain_teachers", ["last", "all"])
-def test_an_assistant_teaches_the_next_link(root, tmp_path, monkeypatch, chain_teachers):
+@pytest.mark.parametrize("assistant_teachers", ["last", "all"])
+def test_an_assistant_teaches_the_next_link(root, tmp_path, monkeypatch, assistant_teachers):
     """An assistant that is trained and never heard costs its time for nothing."""
-    tutors, original = [], pipeline.fit
+    stage_teachers, original = [], pipeline.fit
 
     def watched(job, *words, **more):
-        tutors.append(None if job.tutor is None else (job.tutor.teacher, job.tutor.cache))
+        stage_teachers.append(
+            None if job.stage_teacher is None else (job.stage_teacher.teacher, job.stage_teacher.cache)
+        )
         return original(job, *words, **more)
 
     monkeypatch.setattr(pipeline, "fit", watched)
     assistant = {"width": 12, "layers": 1, "heads": 2, "chunk": 4}
-    plan = config(root, chain=[assistant], chain_teachers=chain_teachers, arms=["kd", "no-kd"])
-    run(FAMILY, plan, tmp_path / "run", force=True)
-    (first, cache), (second, no_cache), alone = tutors
+    plan = config(root, teacher_assistants=[assistant], assistant_teachers=assistant_teachers, arms=["kd", "no-kd"])
+    run(TASK, plan, tmp_path / "run", force=True)
+    (first, cache), (second, no_cache), alone = stage_teachers
     assert cache is not None
     assert no_cache is None
     assert alone is None
     saved = load_lm(tmp_path / "run/arms/kd/seed-0/assistant-0")[0].state_dict()
-    taught_by = second if chain_teachers == "last" else second.members[1]
+    taught_by = second if assistant_teachers == "last" else second.members[1]
     assert isinstance(taught_by, AssistantTeacher)
     assert all(torch.equal(x, saved[name]) for name, x in taught_by.network.state_dict().items())
-    assert isinstance(second, TeacherGroup) == (chain_teachers == "all")
-    if chain_teachers == "all":
+    assert isinstance(second, TeacherGroup) == (assistant_teachers == "all")
+    if assistant_teachers == "all":
         assert second.members[0] is first
 
 
@@ -260,5 +264,5 @@ def test_the_yaml_of_the_page_is_read(tmp_path):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
         plan = load_run(str(file))
-        assert all(refusal(signal) is None for signal in plan.signals)
+        assert all(unsupported_reason(signal) is None for signal in plan.signals)
     assert [signal.kind for signal in plan.signals] == ["dynamics", "attention"]

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.core.watch import Watch
-from stillhouse.families.lm.family import FAMILY
-from stillhouse.families.lm.material import load_teacher, load_text
-from stillhouse.families.lm.metrics.ngram import NGram
-from stillhouse.families.lm.metrics.nll import score_text, teacher_nll
-from stillhouse.families.lm.run import train_teacher
-from stillhouse.families.lm.teachers import LanguageTeacherConfig
+from stillhouse.core.callback import Callback
 from stillhouse.recipes import load_run, load_teacher_run
+from stillhouse.tasks.lm.material import load_teacher, load_text
+from stillhouse.tasks.lm.metrics.ngram import NGram
+from stillhouse.tasks.lm.metrics.nll import score_text, teacher_nll
+from stillhouse.tasks.lm.run import train_teacher
+from stillhouse.tasks.lm.task import TASK
+from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
 
 WINDOW = 16
 
 
-class Heard(Watch):
+class Heard(Callback):
     """Keeps the lines."""
 
     def __init__(self):
@@ -56,7 +56,7 @@ def overfitted(tmp_path_factory):
     root = tmp_path_factory.mktemp("teacher")
     config = teacher_of(text(root / "text"), "training.learning_rate=0.03")
     heard = Heard()
-    result = train_teacher(config, root / "teacher", watch=heard)
+    result = train_teacher(config, root / "teacher", callback=heard)
     return root, config, result, heard.lines
 
 
@@ -98,7 +98,7 @@ def plan_of(root, *more):
         "wikitext-2",
         [
             f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",
-            f"teacher.source={root / 'teacher'}", f"lesson.window={WINDOW}", "lesson.validation_tokens=128", "score.tokens=200",
+            f"teacher.source={root / 'teacher'}", f"loss.window={WINDOW}", "loss.validation_tokens=128", "score.tokens=200",
             "score.sliding_tokens=100", *more,
         ],
     )  # fmt: skip
@@ -110,15 +110,15 @@ def test_a_teacher_is_judged_against_an_ngram(patterned, order):
     plan = plan_of(patterned, f"score.ngram={order}")
     corpus = load_text(plan.corpus, lambda line: None)
     teacher = load_teacher(plan.teacher, corpus)
-    grade = FAMILY.grade(teacher, plan, corpus)
+    teacher_check = TASK.teacher_check(teacher, plan, corpus)
     model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=order or 5)
     ids = np.asarray(corpus.valid.ids[:129])
     expected = -model.nll(ids[:-1].reshape(-1, WINDOW), ids[1:].reshape(-1, WINDOW)).mean()
-    assert grade.plain == pytest.approx(expected, abs=1e-5)
-    assert grade.status == "poor"
-    assert grade.ready  # of frequencies it knows more: it is not refused
-    assert f"a {order or 5}-gram of the training text is better, so a student" in grade.describe()
-    assert grade.to_mapping()["plain_name"] == f"a {order or 5}-gram of the training text"
+    assert teacher_check.plain == pytest.approx(expected, abs=1e-5)
+    assert teacher_check.status == "poor"
+    assert teacher_check.ready  # of frequencies it knows more: it is not refused
+    assert f"a {order or 5}-gram of the training text is better, so a student" in teacher_check.describe()
+    assert teacher_check.to_mapping()["baseline_name"] == f"a {order or 5}-gram of the training text"
 
 
 def test_a_good_teacher_is_ready(patterned):
@@ -128,4 +128,4 @@ def test_a_good_teacher_is_ready(patterned):
     teacher = load_teacher(plan.teacher, corpus)
     model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=5)
     teacher.nll = lambda inputs, targets: torch.from_numpy(0.99 * model.nll(inputs.numpy(), targets.numpy()))
-    assert FAMILY.grade(teacher, plan, corpus).status == "ready"
+    assert TASK.teacher_check(teacher, plan, corpus).status == "ready"

@@ -14,14 +14,14 @@ from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
 from stillhouse.core.types import Progress
 from stillhouse.curricula import rouge_l
-from stillhouse.families.lm.data.corpus import Windows
-from stillhouse.families.lm.family import FAMILY
-from stillhouse.families.lm.job import window_difficulty, written_overlap
-from stillhouse.families.lm.rollouts import continued
-from stillhouse.families.lm.saved import load_lm
-from stillhouse.families.lm.students import SpikingLMConfig
-from stillhouse.families.lm.teachers.group import AssistantTeacher
-from stillhouse.families.lm.through_head import student_head, teacher_head
+from stillhouse.tasks.lm.data.corpus import Windows
+from stillhouse.tasks.lm.job import window_difficulty, written_overlap
+from stillhouse.tasks.lm.rollouts import continued
+from stillhouse.tasks.lm.saved import load_lm
+from stillhouse.tasks.lm.students import SpikingLMConfig
+from stillhouse.tasks.lm.task import TASK
+from stillhouse.tasks.lm.teachers.group import AssistantTeacher
+from stillhouse.tasks.lm.through_head import student_head, teacher_head
 
 OWN_TEXT = {"share": 1.0, "prompt": 3, "beta": 0.2}
 
@@ -63,11 +63,11 @@ def test_draws_follow_the_softmax_at_their_temperature(student):
 
 def test_written_texts_are_scored_where_the_student_wrote(root, tmp_path, monkeypatch):  # noqa: F811
     """Jensen-Shannon with weight 0.2 of the teacher, by its definition, at the positions whose next token was drawn."""
-    from stillhouse.families.lm import job as module
+    from stillhouse.tasks.lm import job as module
 
     texts = []
     monkeypatch.setattr(module, "continued", lambda *a, **b: texts.append(continued(*a, **b)) or texts[-1])
-    job = made_job(config(root, lesson={"on_policy": OWN_TEXT}), tmp_path)
+    job = made_job(config(root, loss={"on_policy": OWN_TEXT}), tmp_path)
     terms = job.terms(torch.arange(4), Progress(0, 4))
     assert set(terms) <= {"on_policy", "spike_density"}
     text = texts[0]
@@ -76,7 +76,7 @@ def test_written_texts_are_scored_where_the_student_wrote(root, tmp_path, monkey
     assert not torch.equal(text, job.windows(np.arange(4))[0])
     with torch.no_grad():
         q = job.network(text).logits[:, 2:].double().log_softmax(-1).exp()
-        p = job.tutor.teacher(text).logits[:, 2:].double().softmax(-1)
+        p = job.stage_teacher.teacher(text).logits[:, 2:].double().softmax(-1)
     m = 0.2 * p + 0.8 * q
     want = (0.2 * p * (p / m).log() + 0.8 * q * (q / m).log()).sum(-1).mean()
     assert terms["on_policy"][1].item() == pytest.approx(want.item(), rel=1e-4)
@@ -94,16 +94,16 @@ def weights(folder):
 
 def test_own_texts_grow_resume_and_never_reach_the_control(root, tmp_path, monkeypatch):  # noqa: F811
     """Steps on own texts come with the ramp; a killed run goes on to the same bits; the control is the control of any other run."""
-    lesson = {"on_policy": {**OWN_TEXT, "ramp": [0.2, 0.6]}, "epoch_steps": 6}
-    plan = config(root, lesson=lesson, arms=["no-kd", "kd"])
-    run(FAMILY, plan, tmp_path / "whole", force=True)
+    loss = {"on_policy": {**OWN_TEXT, "ramp": [0.2, 0.6]}, "epoch_steps": 6}
+    plan = config(root, loss=loss, arms=["no-kd", "kd"])
+    run(TASK, plan, tmp_path / "whole", force=True)
     kinds = ["on_policy" if "on_policy" in line["terms"] else "kd" for line in lines(tmp_path / "whole/arms/kd/seed-0")]
     assert kinds[:3] == ["kd"] * 3
     assert kinds[-3:] == ["on_policy"] * 3
     original, stopped = pipeline.fit, []
 
     def killed(job, *words, **more):
-        if job.tutor is not None and not stopped:
+        if job.stage_teacher is not None and not stopped:
             stopped.append(True)
             begun = job.terms
 
@@ -117,27 +117,27 @@ def test_own_texts_grow_resume_and_never_reach_the_control(root, tmp_path, monke
 
     monkeypatch.setattr(pipeline, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(FAMILY, plan, tmp_path / "killed", force=True)
-    run(FAMILY, plan, tmp_path / "killed", force=True, resume=True)
+        run(TASK, plan, tmp_path / "killed", force=True)
+    run(TASK, plan, tmp_path / "killed", force=True, resume=True)
     ours, theirs = (weights(tmp_path / name / "arms/kd/seed-0") for name in ("whole", "killed"))
     assert stopped
     assert all(torch.equal(x, theirs[name]) for name, x in ours.items())
-    run(FAMILY, config(root, lesson={"epoch_steps": 6}, arms=["no-kd"]), tmp_path / "plain", force=True)
+    run(TASK, config(root, loss={"epoch_steps": 6}, arms=["no-kd"]), tmp_path / "plain", force=True)
     control, plain = (weights(tmp_path / name / "arms/no-kd/seed-0") for name in ("whole", "plain"))
     assert all(torch.equal(x, plain[name]) for name, x in control.items())
 
 
 @pytest.mark.parametrize(
-    ("lesson", "why"),
+    ("loss", "why"),
     [
         ({"on_policy": {"prompt": WINDOW}}, "less than the window"),
         ({"on_policy": {"divergence": "reverse-kl", "beta": 0.1}}, "does nothing under divergence reverse-kl"),
         ({"on_policy": {"ramp": [0.5, 0.2]}}, "expected a start and a later end"),
     ],
 )
-def test_settings_without_sense_are_refused(root, lesson, why):  # noqa: F811
+def test_settings_without_sense_are_refused(root, loss, why):  # noqa: F811
     with pytest.raises(ConfigError, match=why):
-        config(root, lesson=lesson)
+        config(root, loss=loss)
 
 
 # ---------------------------------------------------------------------------------------------------- easy windows first
@@ -169,9 +169,9 @@ def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # n
     pocl = {
         "curriculum": {"by_class": False, "measures": ["loss", "rouge-l"], "replay": 0.0, "budget": "rows",
                        "label_weights": [0.3, 0.2, 0.1, 0.0], "signal_weights": [0.7, 0.8, 0.9, 1.0]},
-        "judge": "student", "arms": ["kd", "no-kd"], "training": {"epochs": 16},
+        "difficulty_model": "student", "arms": ["kd", "no-kd"], "training": {"epochs": 16},
     }  # fmt: skip
-    lesson = {
+    loss = {
         "epoch_steps": 1,
         "temperature": {
             "kind": "scheduled",
@@ -185,7 +185,7 @@ def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # n
         return original(job, *words, **more)
 
     monkeypatch.setattr(pipeline, "fit", watched)
-    run(FAMILY, config(root, lesson=lesson, **pocl), tmp_path / "run", force=True)
+    run(TASK, config(root, loss=loss, **pocl), tmp_path / "run", force=True)
     taught, control = (lines(tmp_path / f"run/arms/{arm}/seed-0") for arm in ("kd", "no-kd"))
     assert [line["figures"]["curriculum/stage"] for line in taught] == [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]
     assert [line["figures"]["curriculum/stage"] for line in control] == [
@@ -193,11 +193,11 @@ def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # n
     ]
     assert taught[-1]["weights"]["kd"] > taught[0]["weights"]["kd"] if "weights" in taught[0] else True
     jobs = [seen[arm, "seed-0"] for arm in ("kd", "no-kd")]
-    assert jobs[1].tutor is None
-    assert jobs[0].listening.curriculum._order_hash == jobs[1].listening.curriculum._order_hash
+    assert jobs[1].stage_teacher is None
+    assert jobs[0].signal_set.curriculum._order_hash == jobs[1].signal_set.curriculum._order_hash
     assert (tmp_path / "run/arms/no-kd/seed-0/judge").is_dir()
     equal = {**pocl, "curriculum": {**pocl["curriculum"], "budget": "steps"}}
-    assert config(root, lesson=lesson, **equal).total_steps == 16
+    assert config(root, loss=loss, **equal).total_steps == 16
 
 
 # ---------------------------------------------------------------------------------------------------- inner layers
@@ -208,11 +208,12 @@ def test_heads_make_of_the_last_layer_what_the_network_says(root, tmp_path):  # 
     signal = {**LAYERS, "kind": "dynamics", "space": "logits", "start": 0.0, "name": "path"}
     job = made_job(config(root, signals=[signal]), tmp_path)
     batch = job.batch(torch.arange(4), Progress(0, 4))
-    ours, theirs = job.outputs(batch), job.tutor(batch)
+    ours, theirs = job.outputs(batch), job.stage_teacher(batch)
     tokens = batch.inputs
     torch.testing.assert_close(student_head(job.network)(ours.features["blocks.1"]), job.network(tokens).logits)
     torch.testing.assert_close(
-        teacher_head(job.tutor.teacher)(theirs.features["model.layers.1"]), job.tutor.teacher(tokens).logits
+        teacher_head(job.stage_teacher.teacher)(theirs.features["model.layers.1"]),
+        job.stage_teacher.teacher(tokens).logits,
     )
     job.network.zero_grad()
     job.terms(torch.arange(4), Progress(0, 4))["path"][1].backward()
@@ -245,15 +246,13 @@ def test_a_student_of_bytes_learns_from_a_teacher_of_tokens(root, tmp_path, how)
     """From the configuration to the score: graded, cached where it can be, asked, and its own bits beside the student's."""
     text = {"source": str(root / "text"), "tokenizer": "bytes", "cache": str(root / "ids")}
     source = "live" if how == "uld" else "cache"
-    plan = config(
-        root, corpus=text, teacher={"source": str(root / "teacher"), "tokens": how}, lesson={"source": source}
-    )
+    plan = config(root, corpus=text, teacher={"source": str(root / "teacher"), "tokens": how}, loss={"source": source})
     job = made_job(plan, tmp_path / "job")
     terms = job.terms(torch.arange(4), Progress(0, 4))
     terms["kd"][1].backward()
     assert terms["kd"][1] > 0
     assert sum(p.grad.abs().sum() for p in job.network.parameters() if p.grad is not None) > 0
-    summary = run(FAMILY, plan, tmp_path / "run", force=True)
+    summary = run(TASK, plan, tmp_path / "run", force=True)
     assert 0 < summary["teacher"]["test"]["bits_per_byte"] < 20
     assert math.isfinite(summary["arms"]["kd"]["bits_per_byte"]["mean"])
 
@@ -261,13 +260,13 @@ def test_a_student_of_bytes_learns_from_a_teacher_of_tokens(root, tmp_path, how)
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"teacher": {"tokens": "uld"}}, "expected lesson.source: live"),
-        ({"teacher": {"tokens": "byte-marginals"}, "lesson": {"align": 0.1}}, "leave both out"),
+        ({"teacher": {"tokens": "uld"}}, "expected loss.source: live"),
+        ({"teacher": {"tokens": "byte-marginals"}, "loss": {"align": 0.1}}, "leave both out"),
         (
-            {"teacher": {"tokens": "uld"}, "lesson": {"source": "live"}, "signals": [{"kind": "logits"}]},
+            {"teacher": {"tokens": "uld"}, "loss": {"source": "live"}, "signals": [{"kind": "logits"}]},
             "expected no signals",
         ),
-        ({"teacher": {"source": "cache:x"}, "lesson": {"on_policy": {"prompt": 2}}}, "name the teacher itself"),
+        ({"teacher": {"source": "cache:x"}, "loss": {"on_policy": {"prompt": 2}}}, "name the teacher itself"),
     ],
 )
 def test_what_other_tokens_cannot_teach_is_refused(root, changes, why):  # noqa: F811

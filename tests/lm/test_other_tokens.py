@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.families.lm.data.tokenizer import byte_tokenizer, cut_bytes, token_bytes, train_bpe
-from stillhouse.families.lm.teachers import SmallTransformerConfig
-from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, Prefixes, SortedTokens
-from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import universal_logit_distance
+from stillhouse.tasks.lm.data.tokenizer import byte_tokenizer, cut_bytes, token_bytes, train_bpe
+from stillhouse.tasks.lm.teachers import SmallTransformerConfig
+from stillhouse.tasks.lm.teachers.other_tokens import ByteMarginals, Prefixes, SortedTokens
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
 
 TEXT = "the river sang over the stone; the river ran under the stone. naïve café\n"
 

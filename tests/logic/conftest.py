@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest_logic import random_set
 
-from stillhouse.logic.machine import Join, Machine
+from stillhouse.logic.machine import IntegerLayerNorm, PackedModel
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def deep_machine():
     second = random_set(2, bits=12, clauses=30, failures=3, outputs=5, longest=5)
     usual = first.scores(generator.random((1000, 18)) < 0.5).mean(0).astype(np.int64)
     first = replace(first, bias=first.bias - usual)  # so that the bits after it are as often 0 as 1
-    join = Join(
+    join = IntegerLayerNorm(
         path=generator.integers(-(2**12), 2**12, (12, 18)).astype(np.int32),
         shift=3,
         gain=generator.integers(-(2**17), 2**17, 12),
@@ -25,6 +25,6 @@ def deep_machine():
         epsilon=12345,
     )
     edges = np.array([0.3, 0.6], np.float32)
-    machine = Machine((1, 3, 3), edges, (first, second), (join,), tuple("abcde"))
+    machine = PackedModel((1, 3, 3), edges, (first, second), (join,), tuple("abcde"))
     machine.check()
     return machine

@@ -11,13 +11,13 @@ from stillhouse.core.hashes import hash_of
 from stillhouse.logic import c
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.json_file import read_json, write_json
-from stillhouse.logic.machine import Machine
+from stillhouse.logic.machine import PackedModel
 
 
 def flat_machine(seed=0, *, clauses=65, failures=9, outputs=10, levels=2, side=8):
     layer = random_set(seed, bits=levels * side * side, clauses=clauses, failures=failures, outputs=outputs)
     edges = np.linspace(0, 0.9, levels, dtype=np.float32)
-    return Machine((1, side, side), edges, (layer,), (), tuple(map(str, range(outputs))))
+    return PackedModel((1, side, side), edges, (layer,), (), tuple(map(str, range(outputs))))
 
 
 def images_of(machine, rows, seed=0):
@@ -62,7 +62,7 @@ def test_c_of_a_deep_machine(tmp_path, deep_machine):
 def test_c_without_clauses_answers_with_the_bias(tmp_path):
     none = ClauseSet.of([], bits=4, capacity=[], votes=np.zeros((0, 3)), bias=[1, 5, 2])
     (tmp_path / "a.c").write_text(
-        c.c_text(Machine((1, 2, 2), np.array([0.5], np.float32), (none,), (), ("a", "b", "c")))
+        c.c_text(PackedModel((1, 2, 2), np.array([0.5], np.float32), (none,), (), ("a", "b", "c")))
     )
     classes, scores = c.answers(tmp_path / "a.c", np.zeros((2, 1, 2, 2), np.uint8))
     assert classes.tolist() == [1, 1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.simplify import cut_by_trials, cut_literals
+from stillhouse.logic.simplify import cut_literals, ddmin
 
 
 def without(clauses, kept):
@@ -64,7 +64,7 @@ def test_groups_are_tried_until_the_trials_are_used_up():
         asked.append(len(gone))
         return 5 not in gone
 
-    assert sorted(cut_by_trials(range(8), unchanged, trials=50)) == [0, 1, 2, 3, 4, 6, 7]
+    assert sorted(ddmin(range(8), unchanged, trials=50)) == [0, 1, 2, 3, 4, 6, 7]
     assert len(asked) < 8
-    assert sorted(cut_by_trials(range(8), unchanged, trials=2)) == [0, 1, 2, 3]
-    assert cut_by_trials(range(8), unchanged, trials=0) == []
+    assert sorted(ddmin(range(8), unchanged, trials=2)) == [0, 1, 2, 3]
+    assert ddmin(range(8), unchanged, trials=0) == []

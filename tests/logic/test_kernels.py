@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stillhouse.logic import machine
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.kernel import Kernel
-from stillhouse.logic.machine import Machine
+from stillhouse.logic.machine import PackedModel
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -56,7 +56,7 @@ def test_a_clause_is_walked_once():
 def test_without_numba_there_is_numpy_and_one_line(monkeypatch):
     """The same scores, said once."""
     layer = ClauseSet.of([[0, 3], [1]], bits=4, capacity=[2, 1], votes=[[3, -1], [2, 5]])
-    made = Machine((1, 2, 2), np.array([0.5], np.float32), (layer,), (), ("a", "b"))
+    made = PackedModel((1, 2, 2), np.array([0.5], np.float32), (layer,), (), ("a", "b"))
     images = np.random.default_rng(0).integers(0, 256, (50, 1, 2, 2), dtype=np.uint8)
     expected = made.scores(images)
     machine.has_numba.cache_clear()

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.lower import lower
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
-from stillhouse.logic.machine import Machine
+from stillhouse.logic.machine import PackedModel
+from stillhouse.tasks.classification.lower import lower
+from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
 
 SMALL = {"image_size": 8, "in_channels": 1, "num_classes": 3}
 FLAT = {
@@ -90,7 +90,7 @@ def test_bytes_and_floats_are_the_same_bits():
     every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     for levels in (1, 2, 3, 7, 50, 255):
         edges = Thermometer(levels).edges.flatten().numpy()
-        machine = Machine((1, 16, 16), edges, (), (), ())
+        machine = PackedModel((1, 16, 16), edges, (), (), ())
         expected = Thermometer(levels)(every.float().div_(255)).bool().numpy()
         np.testing.assert_array_equal(machine.bits(every.numpy()), expected)
         np.testing.assert_array_equal(machine.bits(every.float().div_(255).numpy()), expected)

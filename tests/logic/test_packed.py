@@ -12,9 +12,9 @@ from safetensors.numpy import load, save
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sealed
-from stillhouse.families.classification.lower import lower
-from stillhouse.families.classification.students.flat import DeepTMClassifier
 from stillhouse.logic.packed import load_packed, packed_bytes, save_packed
+from stillhouse.tasks.classification.lower import lower
+from stillhouse.tasks.classification.students.flat import DeepTMClassifier
 
 ALONE = """
 import sys

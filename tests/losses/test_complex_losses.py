@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.metrics import lines as metrics
 from stillhouse.losses.complex import (
     coherence_loss,
     complex_mse,
     complex_nmse,
     robust_nmse,
 )
+from stillhouse.tasks.sar.metrics import lines as metrics
 
 
 def lines(seed, shape=(3, 32, 1)):

@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.metrics import anchors
-from stillhouse.families.embed.metrics.anchors import ANCHORS, fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import figures_of, pair_spearman
+from stillhouse.tasks.embed.metrics import anchors
+from stillhouse.tasks.embed.metrics.anchors import ANCHORS, fit_anchor
+from stillhouse.tasks.embed.metrics.neighbourhood import figures_of, pair_spearman
 
 PACKAGE = {"umap": "umap"}
 QUICK = [name for name in ANCHORS if name not in PACKAGE]

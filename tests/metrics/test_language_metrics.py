@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.metrics.ngram import NGram
-from stillhouse.families.lm.metrics.nll import (
+from stillhouse.tasks.lm.metrics.ngram import NGram
+from stillhouse.tasks.lm.metrics.nll import (
     bits_per_byte,
     loss_by_position,
     model_nll,

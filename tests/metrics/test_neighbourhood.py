@@ -8,8 +8,8 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.metrics import neighbourhood
-from stillhouse.families.embed.metrics.neighbourhood import (
+from stillhouse.tasks.embed.metrics import neighbourhood
+from stillhouse.tasks.embed.metrics.neighbourhood import (
     debiased_cka,
     figures_of,
     kept_neighbors,

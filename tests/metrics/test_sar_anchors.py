@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.data.matched_filter import filtered, matched_filter
-from stillhouse.families.sar.data.parameters import preset
-from stillhouse.families.sar.data.scene import SceneConfig
-from stillhouse.families.sar.data.simulate import point_lines, simulate_lines
-from stillhouse.families.sar.metrics.anchors import fit_fir, truncated
-from stillhouse.families.sar.metrics.lines import nmse
-from stillhouse.families.sar.metrics.point import measure_point
+from stillhouse.tasks.sar.data.matched_filter import filtered, matched_filter
+from stillhouse.tasks.sar.data.parameters import preset
+from stillhouse.tasks.sar.data.scene import SceneConfig
+from stillhouse.tasks.sar.data.simulate import point_lines, simulate_lines
+from stillhouse.tasks.sar.metrics.anchors import fit_fir, truncated
+from stillhouse.tasks.sar.metrics.lines import nmse
+from stillhouse.tasks.sar.metrics.point import measure_point
 
 TOY = preset("toy-64")
 WHITE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)
@@ -71,7 +71,7 @@ def test_impossible_requests_are_refused(call, message):
 @pytest.mark.parametrize(("teacher", "student", "kept"), [(0.8, 0.4, 0.5), (0.8, -0.4, None), (-0.1, 0.4, None)])
 def test_a_share_of_the_teachers_quality_needs_two_that_focus(teacher, student, kept):
     """1 - NMSE below 0 made shares of -300 %."""
-    from stillhouse.families.sar.compare import _related
+    from stillhouse.tasks.sar.compare import _related
 
     rows = [
         {"name": n, "kind": "network", "size": "", "parameters": 9, "quality": q}

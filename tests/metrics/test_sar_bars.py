@@ -5,8 +5,8 @@ import pytest
 from benchmarks.sar.bars import hankel_order, kernel_bar, linear_bar
 from scipy.special import fresnel
 
-from stillhouse.families.sar.data.matched_filter import impulse_response, matched_filter
-from stillhouse.families.sar.data.parameters import SarParameters, preset
+from stillhouse.tasks.sar.data.matched_filter import impulse_response, matched_filter
+from stillhouse.tasks.sar.data.parameters import SarParameters, preset
 
 S1 = matched_filter(preset("sentinel-1"))
 

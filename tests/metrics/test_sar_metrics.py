@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.metrics import lines as sar
+from stillhouse.tasks.sar.metrics import lines as sar
 
 COMPARISONS = [
     sar.nmse,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.data.parameters import preset
-from stillhouse.families.sar.data.simulate import Motion, point_lines
-from stillhouse.families.sar.metrics.point import measure_point, upsampled
+from stillhouse.tasks.sar.data.parameters import preset
+from stillhouse.tasks.sar.data.simulate import Motion, point_lines
+from stillhouse.tasks.sar.metrics.point import measure_point, upsampled
 
 LENGTH = 1024
 

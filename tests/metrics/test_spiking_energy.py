@@ -8,16 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, LlamaConfig
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.metrics.energy import (
+from stillhouse.layers.spikes import SpikeLinear, SpikeUnit
+from stillhouse.tasks.lm.metrics.energy import (
     OperationEnergies,
     Operations,
     spiking_operations,
     synapse_operations,
     transformer_operations,
 )
-from stillhouse.families.lm.metrics.spiking import measure_spikes
-from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
-from stillhouse.layers.spikes import SpikeLinear, SpikeUnit
+from stillhouse.tasks.lm.metrics.spiking import measure_spikes
+from stillhouse.tasks.lm.students import SpikeConfig, SpikingLMConfig
 
 SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0)
 

@@ -11,7 +11,7 @@ from plant import Fault, constant, edited, nothing
 LABELS = "tests/data/test_missing_labels.py::"
 LINKS = "tests/data/test_links_and_leaks.py::"
 WEIGHTS = "tests/teachers/test_published_weights.py::"
-CORPUS = "stillhouse.families.lm.data.corpus:"
+CORPUS = "stillhouse.tasks.lm.data.corpus:"
 TEXTS = "stillhouse.classification.data.labelled_texts:"
 FOLDER = "stillhouse.classification.data.folder:"
 
@@ -35,9 +35,8 @@ FAULTS = (
           f"{LABELS}test_a_test_split_needs_classes"),
     Fault("a missing label of a test split reads as one of training", "stillhouse.core.labels:require_labels",
           edited('if split == "train"', "if split"), f"{LABELS}test_a_test_split_needs_classes"),
-    Fault("the line about the data does not count rows without a label",
-          "stillhouse.classification.family:ClassificationFamily.data", edited('log(f"data: {error.line}")', "pass"),
-          f"{LABELS}test_a_run_says_how_many_and_leaves_nothing"),
+    Fault("the line about the data does not count rows without a label", "stillhouse.classification.task:ClassificationTask.data",
+          edited('log(f"data: {error.line}")', "pass"), f"{LABELS}test_a_run_says_how_many_and_leaves_nothing"),
     Fault("texts are not asked for labels", f"{TEXTS}load_texts", edited("missing_labels(labels)", "missing_labels([0])"),
           f"{LABELS}test_rows_that_lack_the_column_have_no_label"),
     Fault("the columns of a file are those of its first row", f"{TEXTS}load_texts",
@@ -55,14 +54,14 @@ FAULTS = (
     Fault("a folder for unlabelled images beside train is not seen", f"{FOLDER}_list",
           edited('root.iterdir() if split == "train" and place != root else ()', "()"),
           f"{LABELS}test_a_folder_called_unlabelled_is_no_class"),
-    Fault("labels of vectors may be missing", "stillhouse.families.embed.data.vectors:_checked_labels",
+    Fault("labels of vectors may be missing", "stillhouse.tasks.embed.data.vectors:_checked_labels",
           edited("if found.ndim == 1:", "if False:"), f"{LABELS}test_labels_of_vectors_are_never_missing"),
-    Fault("a score of NaN is a score", "stillhouse.families.embed.data.texts:read_pairs",
+    Fault("a score of NaN is a score", "stillhouse.tasks.embed.data.texts:read_pairs",
           edited("if not math.isfinite(float(score)):", "if False:"), f"{LABELS}test_a_score_of_sentence_pairs_is_a_number"),
     Fault("a teacher is checked on rows without a label", "stillhouse.teachers.readiness:check_teacher",
           edited('require_labels(missing_labels(y), f"teacher {teacher.name}: the rows to check it on", "validation")', "pass",),
           f"{LABELS}test_a_teacher_is_not_checked_on_rows_without_a_label"),
-    Fault("the explorer colours missing labels as a class", "stillhouse.families.embed.explore_page:_categories",
+    Fault("the explorer colours missing labels as a class", "stillhouse.tasks.embed.explore_page:_categories",
           edited('"no label" if missing else str(label)', "str(label)"),
           "tests/report/test_explore_page.py::test_rows_without_a_label_are_said_to_have_none"),
     # ------------------------------------------------------------------------------------------ links and leaks
@@ -95,7 +94,7 @@ FAULTS = (
       edited("if not found:", "found = [type('F', (), {'path': x}) for x in sorted(folder.rglob('*.png'))]\n    if not found:",),
       f"{LINKS}test_predict_reads_each_photo_once_and_none_from_outside"),
     Fault("a text may be two splits", f"{CORPUS}check_apart", nothing, f"{LINKS}test_a_text_is_one_split_alone"),
-    Fault("a product is found by each of its names", "stillhouse.families.sar.data.products:_zarr_folders",
+    Fault("a product is found by each of its names", "stillhouse.tasks.sar.data.products:_zarr_folders",
           edited("real.setdefault(path.resolve(), path)", "real.setdefault(path, path)"),
           f"{LINKS}test_products_are_found_once_and_none_outside"),
     # ------------------------------------------------------------------------------------------ published weights
@@ -123,7 +122,7 @@ FAULTS = (
     Fault("operations of a teacher are counted by the multiply-add", "stillhouse.classification.teachers:flops_of",
           lambda original: lambda teacher: None if (found := original(teacher)) is None else found // 2,
           f"{WEIGHTS}test_operations_of_a_teacher_are_those_counted_by_hand"),
-    Fault("a cache does not know what its teacher costs", "stillhouse.classification.teachers:questions_of",
+    Fault("a cache does not know what its teacher costs", "stillhouse.classification.teachers:teacher_queries_of",
           edited('"flops": flops_of(teacher)', '"flop": 0'),
           "tests/cache/test_stored_teacher.py::test_it_answers_as_the_teacher_does"),
     Fault("a run does not say what its teacher costs", "stillhouse.classification.teachers:flops_of", constant(None),

@@ -7,7 +7,7 @@ from plant import Fault, constant, edited
 
 # fmt: off
 
-CLAUSES = "stillhouse.families.classification"
+CLAUSES = "stillhouse.tasks.classification"
 PART = "__import__('stillhouse.classification.data.split', fromlist=['Part']).Part"
 PARTS = "tests/test_sample.py::test_a_part_of_a_split_holds_every_class_in_its_share"
 RULES = "tests/students/test_tm_rules.py"
@@ -39,18 +39,18 @@ EXPLAINED = (
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[usage]"),
     Fault("a re-made head is fitted on the first rows", "stillhouse.classification.teachers:_member",
           edited("data.train.sample(HEAD_ROWS)", f"{PART}(data.train, torch.arange(HEAD_ROWS))"), f"{PARTS}[head]"),
-    Fault("the plain score is of the first rows", "stillhouse.classification.teachers:plain_score",
+    Fault("the plain score is of the first rows", "stillhouse.classification.teachers:baseline_score",
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[plain]"),
-    Fault("lines of an export are the first ones", "stillhouse.families.sar.family:_checked_lines",
+    Fault("lines of an export are the first ones", "stillhouse.tasks.sar.task:_checked_lines",
           edited("sample_rows(len(data.test), CHECKED_LINES)", "slice(CHECKED_LINES)"),
           "tests/test_sample.py::test_lines_of_an_export_are_from_the_whole_test_split"),
-    Fault("spikes are counted on the beginning of a text", "stillhouse.families.lm.data.corpus:Windows.sample",
+    Fault("spikes are counted on the beginning of a text", "stillhouse.tasks.lm.data.corpus:Windows.sample",
           edited("sample_rows(len(self), count)", "np.arange(min(count, len(self)))"),
           "tests/test_sample.py::test_windows_of_a_sample_are_from_the_whole_text"),
-    Fault("vectors are graded on the first rows", "stillhouse.families.embed.score:grade",
+    Fault("vectors are graded on the first rows", "stillhouse.tasks.embed.score:teacher_check",
           edited("judged[sample_rows(len(judged), rows_judged)]", "judged[:rows_judged]"),
-          "tests/embed/test_embed_family.py::test_clusters_in_order_are_not_noise"),
-    Fault("the unit of noise is that of the first rows", "stillhouse.families.embed.job:EmbeddingJob._spread",
+          "tests/embed/test_embed_task.py::test_clusters_in_order_are_not_noise"),
+    Fault("the unit of noise is that of the first rows", "stillhouse.tasks.embed.job:EmbeddingJob._spread",
           edited("sample_rows(len(self.train), 1000)", "np.arange(1000)"),
           "tests/training/test_embedding_job.py::test_the_unit_of_the_noise_is_that_of_all_rows"),
     Fault("a rule that holds on every class is kept", f"{CLAUSES}.students.rule_cuts:tells", constant(True),
@@ -73,7 +73,7 @@ EXPLAINED = (
     Fault("a block is worth what its clauses cost", f"{CLAUSES}.vision.auto_clause:worth_of_blocks",
           edited("for x in without.values()\n    ]", "for x in [-x for x in without.values()]\n    ]"),
           f"{RUNS}::test_a_block_is_worth_what_its_clauses_do_for_the_loss"),
-    Fault("the shared budgets are not logged", f"{CLAUSES}.vision.auto_clause:share_out",
+    Fault("the shared budgets are not logged", f"{CLAUSES}.vision.auto_clause:allocate_clauses",
           edited('log(f"Auto-tuned', '(lambda line: None)(f"Auto-tuned'), f"{RUNS}::test_the_budgets_are_logged_before_training"),
     Fault("overlays show the attention of the first block", f"{CLAUSES}.vision.overlays:maps_of",
           edited("list(model.named_blocks())[-1][1]", "list(model.named_blocks())[0][1]"),

@@ -13,9 +13,9 @@ SETTINGS = (
     Fault("the order of settings decides", "stillhouse.core.config:override",
           edited('sorted(pairs, key=lambda pair: len(pair[0]) - 0.5 * (pair[0][-1] == "kind"))', "pairs"),
           "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word"),
-    Fault("any student has controls of clauses", "stillhouse.families.classification.plan:has_clauses", constant(True),
+    Fault("any student has controls of clauses", "stillhouse.tasks.classification.plan:has_clauses", constant(True),
           "tests/test_config.py::test_a_setting_of_another_kind_of_student_is_refused"),
-    Fault("arms that the new student lacks stay", "stillhouse.families.classification.family:ClassesFamily.rebased",
+    Fault("arms that the new student lacks stay", "stillhouse.tasks.classification.task:ClassesTask.rebased",
           edited('mapping["arms"] == list(base.arms)', "False"),
           "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word"),
     Fault("a setting after a flag of several values is one of them", "stillhouse.cli.options:Parser._settings_of", constant({}),
@@ -74,7 +74,7 @@ PLAIN = (
     Fault("the headline hides a better linear classifier", "stillhouse.report.verdicts:beside_plain", constant(""),
           "tests/report/test_one_verdict.py::test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal"),
     Fault("a student below a plain model stands nowhere", "stillhouse.core.verdict:standing", constant(""), ROWS),
-    Fault("plain models are no rows", "stillhouse.classification.family:ClassificationFamily.arms",
+    Fault("plain models are no rows", "stillhouse.classification.task:ClassificationTask.arms",
           edited("for name in config.arms), *plain]", "for name in config.arms)]"), ROWS),
     Fault("the linear classifier reads first rows", "stillhouse.classification.plain:_read",
           edited("split.sample(MOST_ROWS).batches(BATCH)", "[split.batch(torch.arange(MOST_ROWS))]"),
@@ -87,14 +87,14 @@ PLAIN = (
     Fault("the linear classifier takes the first strength", "stillhouse.classification.plain:linear",
           edited("for strength in STRENGTHS:", "for strength in STRENGTHS[:1]:"),
           "tests/vision/test_plain_models.py::test_the_linear_classifier_is_logistic_regression_on_the_pixels"),
-    Fault("padding is a word", "stillhouse.classification.plain:numbers", edited("ids != task.padding", "ids >= 0"),
+    Fault("padding is a word", "stillhouse.classification.plain:numbers", edited("ids != input_spec.padding", "ids >= 0"),
           "tests/vision/test_plain_models.py::test_texts_are_read_as_counts_of_tokens"),
     Fault(
         "every class is as common",
         "stillhouse.classification.plain:commonest",
         edited(
-            "counts = torch.bincount(data.train.labels, minlength=data.task.num_classes).double()",
-            "counts = torch.ones(data.task.num_classes).double()",
+            "counts = torch.bincount(data.train.labels, minlength=data.input_spec.num_classes).double()",
+            "counts = torch.ones(data.input_spec.num_classes).double()",
         ),
         "tests/vision/test_plain_models.py::test_the_commonest_class_has_the_shares_of_the_training_labels",
     ),
@@ -102,7 +102,7 @@ PLAIN = (
 
 LEFT = "tests/cli/test_nothing_left.py::test_what_is_refused_leaves_no_folder"
 NEXT = "tests/cli/test_nothing_left.py::test_the_next_try_begins_in_the_same_folder"
-CONFORMANCE = "tests/conformance/test_every_family.py"
+CONFORMANCE = "tests/conformance/test_every_task.py"
 REFUSALS = (
     Fault("what a refused run began stays", "stillhouse.core.folder:_remove", nothing,
           f"{CONFORMANCE}::test_what_is_refused_before_anything_is_trained_leaves_nothing"),
@@ -110,7 +110,7 @@ REFUSALS = (
     Fault("a finished run is written over", "stillhouse.core.resume:check_free", nothing,
           f"{CONFORMANCE}::test_a_run_that_trained_nothing_does_not_block_the_next"),
     Fault(
-        "a refusal takes what was trained",
+        "a unsupported_reason takes what was trained",
         "stillhouse.core.folder:RunFolder.open",
         edited(
             'if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):\n'
@@ -124,11 +124,11 @@ REFUSALS = (
           "tests/sweeps/test_sweep.py::test_a_trial_behind_the_median_is_stopped"),
     Fault("sizes are not looked at", "stillhouse.core.pipeline:check_sizes", nothing,
           f"{CONFORMANCE}::test_what_is_refused_before_anything_is_trained_leaves_nothing"),
-    Fault("neighbours of an earlier run are believed", "stillhouse.families.embed.material:graph_of",
+    Fault("neighbours of an earlier run are believed", "stillhouse.tasks.embed.material:graph_of",
           edited("if resume and path.is_file():", "if path.is_file():"),
           f"{CONFORMANCE}::test_a_run_that_trained_nothing_does_not_block_the_next"),
     Fault("a card without its task is a KeyError", "stillhouse.classification.card:read_card",
-          edited('not isinstance(card.get("student"), dict) or not isinstance(card.get("task"), dict)', "False"), NEXT),
+          edited('not isinstance(card.get("student"), dict) or not isinstance(card.get("input_spec"), dict)', "False"), NEXT),
 )
 
 VERDICTS = (*SETTINGS, *WORDS, *PLAIN, *REFUSALS)

@@ -9,14 +9,14 @@ import pytest
 
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Family, Metric
 from stillhouse.core.manifest import list_files
 from stillhouse.core.records import read_json, write_arrays, write_json
+from stillhouse.core.task import Metric, Task
 from stillhouse.report.runs import compare_runs, read_runs, write_comparison
 
 
-class Errors(Family):
-    """A family of one metric, of which runs are read only."""
+class Errors(Task):
+    """A task of one metric, of which runs are read only."""
 
     kind, title, Config = "errors", "runs made by hand", SimpleNamespace
     metrics = (Metric("error", "error", "points", scale=100, digits=2, lower_is_better=True),)
@@ -71,7 +71,7 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
     assert two["low"] > 0.09
     assert two["word"] == "not tested (2 seeds; a verdict needs 3)"
     assert three["word"] == "helps"
-    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    monkeypatch.setattr("stillhouse.tasks.task_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
     assert ", helps" not in capsys.readouterr().out
     page = (tmp_path / "p.html").read_text()
@@ -155,7 +155,7 @@ def test_a_student_that_is_gone_is_named(tmp_path, capsys, monkeypatch):
     assert (
         "its cost: student.safetensors was changed" in write_comparison(Gone(), found, tmp_path / "p.html").read_text()
     )
-    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Gone())
+    monkeypatch.setattr("stillhouse.tasks.task_at", lambda folder: Gone())
     assert main(["compare", str(a), str(b)]) == 0
     assert "b: without its cost: student.safetensors was changed" in capsys.readouterr().out
 
@@ -169,7 +169,7 @@ def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
     list_files(b)
     (place / "student.bin").write_bytes(b"other weights")
     (b / "rules.json").unlink()
-    monkeypatch.setattr("stillhouse.families.light_at", lambda folder: Errors())
+    monkeypatch.setattr("stillhouse.tasks.light_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--no-cost", "--out", str(tmp_path / "page.html")]) == 0
     out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
     for words in ("student.bin was changed after it was written", "rules.json is missing, and the run had left it"):

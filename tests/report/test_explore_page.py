@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.explore_page import Rows, write_explorer
+from stillhouse.tasks.embed.explore_page import Rows, write_explorer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stillhouse.core.family import Contrast, Metric
 from stillhouse.core.summary import _compared
+from stillhouse.core.task import Contrast, Metric
 from stillhouse.core.verdict import in_words
-from stillhouse.families.lm.light import LIGHT
 from stillhouse.report import figures, page
 from stillhouse.report.runs import difference_cell
 from stillhouse.report.verdicts import direction, sentence
 from stillhouse.report.words import GAP, MINUS
+from stillhouse.tasks.lm.light import LIGHT
 
 BITS, ACCURACY = LIGHT.metrics[0], Metric("accuracy", "accuracy", "points", "test images", scale=100.0, digits=2)
 

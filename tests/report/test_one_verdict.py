@@ -10,17 +10,17 @@ from markupsafe import Markup
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_summary
 from stillhouse.core import records, verdict
-from stillhouse.core.family import Arm, Contrast, Family, Scores
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.model_card import findings, readme
 from stillhouse.core.summary import summarize
-from stillhouse.families import family, light
-from stillhouse.families.classification.family import FAMILY
+from stillhouse.core.task import Arm, Contrast, Scores, Task
 from stillhouse.recipes import load_run
 from stillhouse.report import write_page
 from stillhouse.report.verdicts import beside_plain
 from stillhouse.report.words import GAP
 from stillhouse.sweeps.page import spread
+from stillhouse.tasks import light, task
+from stillhouse.tasks.classification.task import TASK
 
 WORDS = ("helps", "no difference shown", "hurts", "not tested (2 seeds; a verdict needs 3)")
 EARLIER = ("none yet", "too few for a verdict", "too few seeds", "for a verdict to stand on")
@@ -42,7 +42,7 @@ def tables(word):
     return arm.astype(float), control.astype(float)
 
 
-class Hand(Family):
+class Hand(Task):
     """Runs of two arms whose items are written by hand."""
 
     kind, title, Config = "classification", "runs made by hand", object
@@ -83,10 +83,10 @@ def said_everywhere(out, summary, tmp_path, capsys):
     print_summary(summary, out)
     found["terminal"] = capsys.readouterr().out.rpartition("verdict on the teacher: ")[2].splitlines()[0]
     found["page"] = re.sub(r"\s+", " ", write_page(light("classification"), out).read_text().replace("&nbsp;", " "))
-    family = light("classification")
-    card = findings(family, json.loads((out / "run.json").read_text()), summary, "kd", 0)
+    task = light("classification")
+    card = findings(task, json.loads((out / "run.json").read_text()), summary, "kd", 0)
     found["card"] = card["verdict"]["verdict"]
-    found["readme"] = readme(family, {**card, "license": "mit"}, takes="x", costs={})
+    found["readme"] = readme(task, {**card, "license": "mit"}, takes="x", costs={})
     return found
 
 
@@ -175,7 +175,7 @@ def test_hurts_is_said_only_where_nothing_is_gained(words, expected):
 
 def test_embeddings_are_judged_by_near_and_far_together():
     """Near +0.091 and far -0.019 against PCA: the run said "hurts"."""
-    near, far, *rest = family("embed").contrasts(load_run("embedding", ["data.path=x"]))
+    near, far, *rest = task("embed").contrasts(load_run("embedding", ["data.path=x"]))
     assert (near.arm, near.control, far.arm, far.control) == ("student", "pca", "student", "pca")
     rows = [{"name": c.name, "arm": c.arm, "control": c.control, "metric": c.metric, "verdict": "hurts"} for c in rest]
     both = [
@@ -201,6 +201,6 @@ def test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal(tmp_pat
     assert words in capsys.readouterr().out.replace(GAP, " ")
     assert words in found["page"].partition("<h1>")[2].partition("</h1>")[0].replace(GAP, " ")
     assert words in found["readme"]
-    assert beside_plain(summary, {m.name: m for m in FAMILY.metrics})
+    assert beside_plain(summary, {m.name: m for m in TASK.metrics})
     summary["comparisons"][1]["verdict"] = "helps"
-    assert beside_plain(summary, {m.name: m for m in FAMILY.metrics}) == ""
+    assert beside_plain(summary, {m.name: m for m in TASK.metrics}) == ""

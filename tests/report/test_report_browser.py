@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from stillhouse.families.classification.family import FAMILY
 from stillhouse.report import write_page
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks
+from stillhouse.tasks.classification.task import TASK
 
 pytestmark = pytest.mark.drawn
 
@@ -65,7 +65,7 @@ def measured(dom):
 
 
 def test_the_page_opens_without_a_message_or_a_request(finished, tmp_path):
-    dom, console, asked = visit(write_page(FAMILY, finished), tmp_path / "visit")
+    dom, console, asked = visit(write_page(TASK, finished), tmp_path / "visit")
     assert "The teacher helps" in dom
     assert console == []
     assert asked == set()
@@ -73,7 +73,7 @@ def test_the_page_opens_without_a_message_or_a_request(finished, tmp_path):
 
 def test_nothing_scrolls_sideways_at_1280_and_at_390_pixels(finished, tmp_path):
     wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(frames(write_page(FAMILY, finished).read_text()))
+    wrapper.write_text(frames(write_page(TASK, finished).read_text()))
     dom, console, _ = visit(wrapper, tmp_path / "visit")
     assert console == []
     for width, (needed, shown) in zip(WIDTHS, measured(dom)):

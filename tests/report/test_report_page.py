@@ -12,21 +12,21 @@ from markupsafe import Markup
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.manifest import list_files
-from stillhouse.families.classification.family import FAMILY
 from stillhouse.report import write_page
 from stillhouse.report.verdicts import sentence
 from stillhouse.report.words import GAP, MINUS
+from stillhouse.tasks.classification.task import TASK
 
 pytestmark = pytest.mark.drawn
 
-MEASURES = {metric.name: metric for metric in FAMILY.metrics}
+MEASURES = {metric.name: metric for metric in TASK.metrics}
 
 SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")
 SECTIONS += ("Cost", "The clauses that vote most", "Do it again")
 
 
 def page_of(out):
-    return write_page(FAMILY, out).read_text(encoding="utf-8")
+    return write_page(TASK, out).read_text(encoding="utf-8")
 
 
 def words_of(page):
@@ -204,7 +204,7 @@ def test_an_unfinished_run_gives_a_partial_report_that_says_so(run_folder):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="is not a run folder"):
-            write_page(FAMILY, folder)
+            write_page(TASK, folder)
     assert not list(tmp_path.iterdir())
 
 
@@ -255,7 +255,7 @@ def test_what_each_signal_did_is_shown(tmp_path):
 
     fast = ["training.epochs=2", "seeds=1", "data.train_limit=64", "data.test_limit=40", "arms=[kd]", "student.depth=1"]
     doctor = ["training.doctor={every: 1, patience: 1}", "signals.0.weight=500", "training.device=cpu"]
-    run(FAMILY, load_run("digits", [*fast, *doctor, "judge=student"]), tmp_path / "run")
+    run(TASK, load_run("digits", [*fast, *doctor, "difficulty_model=student"]), tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "What each signal did" in page
     assert "dominating" in page
@@ -268,7 +268,9 @@ def test_a_poor_teacher_is_named_on_the_first_screen(run_folder):
     path = run_folder / records.TEACHER
     teacher = records.read_json(path)
     assert "The teacher is poor" not in page_of(run_folder)
-    records.write_json(path, teacher | {"status": "poor", "plain": 0.9, "plain_name": "a linear model", "score": 0.5})
+    records.write_json(
+        path, teacher | {"status": "poor", "plain": 0.9, "baseline_name": "a linear model", "score": 0.5}
+    )
     head = words_of(page_of(run_folder).partition("</header>")[0])
     assert "The teacher is poor: validation accuracy 0.5000, a linear model 0.9000" in head
 
@@ -310,7 +312,7 @@ def test_a_file_that_went_missing_is_named(run_folder):
     assert "records.jsonl is missing, and the run had left it" in text
     assert len(gone.findall(text)) == 2
     lines = []
-    write_page(FAMILY, run_folder, log=lines.append)
+    write_page(TASK, run_folder, log=lines.append)
     assert len([line for line in lines if "missing" in line]) == 2  # what `stillhouse report` prints beside the path
 
 

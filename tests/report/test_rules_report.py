@@ -10,10 +10,10 @@ import pytest
 from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
-from stillhouse.families.classification.rules_file import ARRAYS, RULES, read_rules
-from stillhouse.families.classification.rules_report import clause_blocks, rule_blocks
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks
+from stillhouse.tasks.classification.rules_file import ARRAYS, RULES, read_rules
+from stillhouse.tasks.classification.rules_report import clause_blocks, rule_blocks
 
 
 @pytest.fixture

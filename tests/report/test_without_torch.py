@@ -15,12 +15,12 @@ from PIL import Image
 import stillhouse
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import write_arrays, write_json
-from stillhouse.families import FAMILIES, family, light
-from stillhouse.families.classification.exports import arrays_of
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.json_file import write_json as write_machine
-from stillhouse.logic.machine import Machine
+from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import save_packed
+from stillhouse.tasks import TASKS, light, task
+from stillhouse.tasks.classification.exports import arrays_of
 
 pytestmark = pytest.mark.drawn
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "sklearn", "tensorboard", "transformers")
@@ -72,7 +72,7 @@ def machine():
         bias=np.zeros(2, np.int64),
         scale=1.0,
     )
-    return Machine((1, 2, 2), np.array([0.5], np.float32), (layer,), (), ("left", "right"))
+    return PackedModel((1, 2, 2), np.array([0.5], np.float32), (layer,), (), ("left", "right"))
 
 
 def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
@@ -80,7 +80,7 @@ def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
     from stillhouse.report import write_page
 
     a, b = (shutil.copytree(finished, tmp_path / name) for name in "ab")
-    expected = write_page(family("classification"), a).read_bytes()
+    expected = write_page(task("classification"), a).read_bytes()
     (a / "report.html").unlink()
     for place in (place for run in (a, b) for place in run.glob("arms/kd/seed-*")):
         with np.load(place / "predictions.npz") as kept:
@@ -125,11 +125,11 @@ def test_what_a_machine_answers_is_its_softmax(tmp_path):
 def packed(tmp_path_factory):
     """A packed student, and what the network itself answers to a line."""
     pytest.importorskip("numba")
-    from stillhouse.families.lm.data.tokenizer import byte_tokenizer
-    from stillhouse.families.lm.export.packed_ternary import pack_student
-    from stillhouse.families.lm.light import PACKED
-    from stillhouse.families.lm.saved import save_lm
-    from stillhouse.families.lm.students import SpikingLMConfig
+    from stillhouse.tasks.lm.data.tokenizer import byte_tokenizer
+    from stillhouse.tasks.lm.export.packed_ternary import pack_student
+    from stillhouse.tasks.lm.light import PACKED
+    from stillhouse.tasks.lm.saved import save_lm
+    from stillhouse.tasks.lm.students import SpikingLMConfig
 
     folder = tmp_path_factory.mktemp("packed")
     torch.manual_seed(0)
@@ -167,19 +167,19 @@ def test_what_needs_torch_says_what_to_install(alone, tmp_path):
     assert "Traceback" not in error
 
 
-def test_every_family_has_one_light_half():
-    """A family trains with the very metrics and blocks that its pages are made of."""
-    for kind in FAMILIES:
-        assert isinstance(family(kind), type(light(kind)))
-        assert family(kind).metrics is light(kind).metrics
-        assert type(family(kind)).blocks is type(light(kind)).blocks
+def test_every_task_has_one_light_half():
+    """A task trains with the very metrics and blocks that its pages are made of."""
+    for kind in TASKS:
+        assert isinstance(task(kind), type(light(kind)))
+        assert task(kind).metrics is light(kind).metrics
+        assert type(task(kind)).blocks is type(light(kind)).blocks
 
 
 def test_a_run_with_pictures_of_its_clauses_is_no_export(tmp_path):
-    """Both keep a file of that name: the run goes to its family, which looks for its student."""
+    """Both keep a file of that name: the run goes to its task, which looks for its student."""
     write_arrays(tmp_path / "clauses.npz", images=np.zeros(1), maps=np.zeros(1))
     write_json(tmp_path / "run.json", {"kind": "classification", "config": {}})
-    assert light("classification").opened(tmp_path) is None
+    assert light("classification").load_exported(tmp_path) is None
 
 
 def test_what_is_no_student_is_refused(tmp_path):

@@ -1,18 +1,18 @@
-"""Tiny configurations of the focusing family, and the commands on them."""
+"""Tiny configurations of the focusing task, and the commands on them."""
 
 import torch
 import yaml
 
 from stillhouse.cli.main import main
 from stillhouse.core.config import parse
-from stillhouse.core.family import Arm
+from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.lab import Lab
-from stillhouse.core.pipeline import Lesson
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.plan import SarDistillConfig
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.teacher import LineTeacher
+from stillhouse.core.pipeline import StageContext
+from stillhouse.core.task import Arm
+from stillhouse.tasks.sar.plan import SarDistillConfig
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.teacher import LineTeacher
 
 DATA = {"preset": "toy-64", "length": 160, "train": 8, "validation": 4, "test": 6}
 TRAINING = {"epochs": 3, "batch_size": 4, "lr": 0.02, "warmup_epochs": 0, "loss_fn": "complex_nmse", "threads": 1}
@@ -90,15 +90,17 @@ def small_run(**settings):
     return parse(SarDistillConfig, {**plain, "seeds": 1, **settings})
 
 
-def lesson_of(config, data, folder, *, teacher=None, student=None, tutor=None, seed=0):
+def stage_context_of(config, data, folder, *, teacher=None, student=None, stage_teacher=None, seed=0):
     """One arm's only stage: taught where there is a teacher, which is prepared as a run prepares it."""
-    lab = Lab(config, data, RunFolder(folder), [] if teacher is None else [teacher])
+    context = RunContext(config, data, RunFolder(folder), [] if teacher is None else [teacher])
     taught = teacher is not None
     if taught:
-        lab.tutors = FAMILY.tutors(lab)
+        context.stage_teachers = TASK.stage_teachers(context)
     student = student or network()
     arm = Arm("kd" if taught else "no-kd", student.config, taught)
-    return Lesson(student, config.stages_of(taught)[0], arm, seed, 0, lab.tutors[0] if taught else None, None, lab)
+    return StageContext(
+        student, config.stages_of(taught)[0], arm, seed, 0, context.stage_teachers[0] if taught else None, None, context
+    )
 
 
 def line_teacher(*args, **settings):

@@ -11,8 +11,8 @@ from sar_tiny import DATA, STUDENT, TEACHER, distill_words, sar, written
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.simulate import simulate
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.simulate import simulate
 
 
 def arrays(length=96, counts=(6, 3, 3)):

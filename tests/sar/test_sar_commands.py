@@ -10,10 +10,10 @@ import torch
 import yaml
 from sar_tiny import STUDENT, TEACHER, sar, written
 
-from stillhouse.families.sar.family import beside_filter
-from stillhouse.families.sar.saved import load_model
-from stillhouse.families.sar.students.documented import get_model_from_configs
-from stillhouse.families.sar.tables import LEGEND
+from stillhouse.tasks.sar.saved import load_model
+from stillhouse.tasks.sar.students.documented import get_model_from_configs
+from stillhouse.tasks.sar.tables import LEGEND
+from stillhouse.tasks.sar.task import beside_filter
 
 
 def said(capsys, *words):
@@ -202,7 +202,7 @@ def test_evaluate_on_other_data(student_run, files, tmp_path, capsys):
 
 def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
     """`distillation_example.py --compare`: real parameters and times beside the percentages of the document."""
-    import stillhouse.families.sar.compare as part
+    import stillhouse.tasks.sar.compare as part
 
     monkeypatch.setattr(
         part, "network_cost", lambda model, length: {"parameters": sum(p.numel() for p in model.parameters())}

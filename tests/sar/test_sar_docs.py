@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from sar_tiny import LINES, STUDENT, lesson_of, line_teacher, sar, small_run, written
+from sar_tiny import LINES, STUDENT, line_teacher, sar, small_run, stage_context_of, written
 
 from stillhouse.core.config import to_mapping
 from stillhouse.core.types import Progress
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.documented import read_student, read_teacher
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.recipes import recipe_path
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.documented import read_student, read_teacher
+from stillhouse.tasks.sar.recipes import recipe_path
+from stillhouse.tasks.sar.task import TASK
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "sar.md").read_text()
@@ -75,11 +75,15 @@ def test_the_signals_of_the_page_are_built(files, tmp_path):
     path = tmp_path / "student.yaml"
     path.write_text(BLOCKS["yaml"][0] + BLOCKS["yaml"][1])
     config = read_student(path, read_teacher(files[0]), "x")
-    assert (config.curriculum.shares, config.judge, len(config.chain)) == ((0.5, 1.0), "teacher", 1)
+    assert (config.curriculum.shares, config.difficulty_model, len(config.teacher_assistants)) == (
+        (0.5, 1.0),
+        "teacher",
+        1,
+    )
     data = SarConfig(**LINES).build()
-    FAMILY.check(config, data)
+    TASK.check(config, data)
     plain = small_run(signals=to_mapping(config.signals), objective={"alpha": 1.0, "beta": 0.0, "gamma": 0.0})
-    job = FAMILY.job(lesson_of(plain, data, tmp_path, teacher=line_teacher(1, num_layers=3)))
+    job = TASK.job(stage_context_of(plain, data, tmp_path, teacher=line_teacher(1, num_layers=3)))
     terms = job.terms(torch.arange(8), Progress(0, 10))
     assert [name.split(":")[0] for name in terms] == ["student", "features", "hidden", "relations", "dynamics"]
     assert all(value.requires_grad and torch.isfinite(value) for _, value in terms.values())
@@ -113,11 +117,11 @@ def test_own_lines_are_read(tmp_path, monkeypatch, capsys):
 def test_every_key_of_the_table_is_known(files):
     """Each `block.key` of the page is one that the reader honours or refuses by name."""
     from stillhouse.core.config import settings
-    from stillhouse.families.sar import documented
-    from stillhouse.families.sar.objective import SarObjective
-    from stillhouse.families.sar.students import StateSpaceConfig
-    from stillhouse.families.sar.students.documented import MODEL
-    from stillhouse.families.sar.students.keys import Keys
+    from stillhouse.tasks.sar import documented
+    from stillhouse.tasks.sar.objective import SarObjective
+    from stillhouse.tasks.sar.students import StateSpaceConfig
+    from stillhouse.tasks.sar.students.documented import MODEL
+    from stillhouse.tasks.sar.students.keys import Keys
 
     tables = {
         "model": (MODEL, settings(StateSpaceConfig)),

@@ -7,10 +7,10 @@ import yaml
 from sar_tiny import STUDENT, TEACHER, written
 
 from stillhouse.core.config import ConfigError, to_mapping
-from stillhouse.families.sar import documented
-from stillhouse.families.sar.documented import read_student, read_teacher
-from stillhouse.families.sar.recipes import SAR_RECIPES, recipe_path
-from stillhouse.families.sar.students.documented import MODEL
+from stillhouse.tasks.sar import documented
+from stillhouse.tasks.sar.documented import read_student, read_teacher
+from stillhouse.tasks.sar.recipes import SAR_RECIPES, recipe_path
+from stillhouse.tasks.sar.students.documented import MODEL
 
 # the teacher's file as it is in the public repository, without its conflict markers
 PUBLIC = """

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sar_tiny import lesson_of, network, small_run
+from sar_tiny import network, small_run, stage_context_of
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Progress
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.monitor import SarMonitor
-from stillhouse.families.sar.objective import ComplexLoss, SarCurriculum, SarObjective, layer_at
-from stillhouse.families.sar.plan import SarTraining
-from stillhouse.families.sar.signals import measure
-from stillhouse.families.sar.teacher import LineTeacher
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.monitor import SarMonitor
+from stillhouse.tasks.sar.objective import ComplexLoss, SarCurriculum, SarObjective, layer_at
+from stillhouse.tasks.sar.plan import SarTraining
+from stillhouse.tasks.sar.signals import measure
+from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.teacher import LineTeacher
 from stillhouse.training.loop import fit
 
 QUICK = SarTraining(
@@ -44,7 +44,7 @@ def job(data, tmp_path):
 
     def made(lines=data, *, teacher=None, student=None, delta=0.0, **objective):
         config = small_run(objective=objective, delta=delta)
-        return FAMILY.job(lesson_of(config, lines, tmp_path / "run", teacher=teacher, student=student))
+        return TASK.job(stage_context_of(config, lines, tmp_path / "run", teacher=teacher, student=student))
 
     return made
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sar_tiny import lesson_of, small_run
+from sar_tiny import small_run, stage_context_of
 from torch import nn
 
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.monitor import EVERY, MONITOR, GradientWatch, SarMonitor, layer_of, weight_norms
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.teacher import LineTeacher
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.monitor import EVERY, MONITOR, GradientWatch, SarMonitor, layer_of, weight_norms
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.teacher import LineTeacher
 from stillhouse.training.loop import fit
 
 
@@ -35,8 +35,8 @@ def watched(tmp_path_factory):
     training = {"epochs": 6, "batch_size": 2, "accumulate": 2, "warmup_epochs": 0, "log_every": 10, "keep": "last"}
     config = small_run(objective={"freeze_teacher": False}, training={**training, "device": "cpu", "threads": 1})
     config = replace(config, student=student.config)
-    lesson = lesson_of(config, data, folder, teacher=LineTeacher(teacher, frozen=False), student=student)
-    job = FAMILY.job(lesson)
+    stage_context = stage_context_of(config, data, folder, teacher=LineTeacher(teacher, frozen=False), student=student)
+    job = TASK.job(stage_context)
     fit(job, config.training, seed=0, folder=folder / "arm")
     return scalars(folder / MONITOR / "kd-seed-0"), student, job.learning.module
 
@@ -96,11 +96,11 @@ def test_gradients_add_up_over_micro_batches():
 def test_hooks_come_off():
     """Hooks that stay slow every later step down."""
     net = nn.Linear(2, 1)
-    watch = GradientWatch(net)
-    watch.start()
-    watch.stop()
+    callback = GradientWatch(net)
+    callback.start()
+    callback.stop()
     net(torch.ones(1, 2)).sum().backward()
-    assert watch.norms() == {}
+    assert callback.norms() == {}
 
 
 def test_norms_of_weights_by_layer():

@@ -9,8 +9,8 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json, write_json
-from stillhouse.families.sar.family import FAMILY
 from stillhouse.report.page import write_page
+from stillhouse.tasks.sar.task import TASK
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -50,7 +50,7 @@ def test_the_figures_are_drawn(student_run, tmp_path, monkeypatch, brief_runs):
     """Which other tests leave out, since drawing takes longest."""
     shutil.copytree(student_run, tmp_path / "run")
     monkeypatch.setattr("stillhouse.report.figures._svg", brief_runs)
-    drawn = write_page(FAMILY, tmp_path / "run").read_text()
+    drawn = write_page(TASK, tmp_path / "run").read_text()
     assert drawn.count("<path") > 50
 
 
@@ -59,15 +59,15 @@ def test_made_from_files_alone(student_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "distillation"))
     before = (copy / "report.html").read_text()
-    assert write_page(FAMILY, copy).read_text() == before
+    assert write_page(TASK, copy).read_text() == before
     for name in ("focus.npz", "comparison.json", "summary.json"):
         (copy / name).unlink()
-    text = write_page(FAMILY, copy).read_text()
+    text = write_page(TASK, copy).read_text()
     assert "This run is not finished" in text
     assert not any(f"<h2>{title}</h2>" in text for title in ("Images", "Comparison", "Point targets"))
     assert all(f"<h2>{title}</h2>" in before for title in ("Images", "Comparison", "Point targets"))
     with pytest.raises(InputError):
-        write_page(FAMILY, tmp_path / "none")
+        write_page(TASK, tmp_path / "none")
 
 
 def test_a_name_with_markup_is_text(student_run, tmp_path):
@@ -77,7 +77,7 @@ def test_a_name_with_markup_is_text(student_run, tmp_path):
     run = read_json(copy / "run.json")
     run["config"]["name"] = "<script>alert(1)</script>"
     write_json(copy / "run.json", run)
-    assert "<script>alert(1)" not in write_page(FAMILY, copy).read_text()
+    assert "<script>alert(1)" not in write_page(TASK, copy).read_text()
 
 
 def test_a_teacher_has_a_page_too(teacher_run):

@@ -14,13 +14,13 @@ from scipy import stats
 
 from stillhouse.core import experiment
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import TeacherAtChance
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.job import SarJob
-from stillhouse.families.sar.monitor import SarMonitor
-from stillhouse.families.sar.saved import load_model, save_model
-from stillhouse.families.sar.teacher import LineTeacher
+from stillhouse.core.task import TeacherAtChance
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.job import SarJob
+from stillhouse.tasks.sar.monitor import SarMonitor
+from stillhouse.tasks.sar.saved import load_model, save_model
+from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.teacher import LineTeacher
 from stillhouse.training.job import epoch_order
 
 BLOCKS = {"student": "blocks.1", "teacher": "blocks.1"}
@@ -38,7 +38,7 @@ def run(data, tmp_path):
     def made(folder="run", teacher=None, lines=data, resume=False, force=True, **settings):
         config, teacher = small_run(**settings), teacher or line_teacher(1, look_ahead=None)
         out = tmp_path / folder
-        return out, experiment.run(FAMILY, config, out, data=lines, teacher=teacher, resume=resume, force=force)
+        return out, experiment.run(TASK, config, out, data=lines, teacher=teacher, resume=resume, force=force)
 
     return made
 
@@ -56,11 +56,11 @@ def seen(monkeypatch):
 
         def terms(self, rows, progress):
             if not self.rows_seen:
-                found.append((bool(self.listening.signals), self.start, self.rows_seen))
+                found.append((bool(self.signal_set.signals), self.start, self.rows_seen))
             self.rows_seen.append(rows.tolist())
             return super().terms(rows, progress)
 
-    monkeypatch.setattr("stillhouse.families.sar.family.SarJob", Watched)
+    monkeypatch.setattr("stillhouse.tasks.sar.task.SarJob", Watched)
     return found
 
 
@@ -73,7 +73,7 @@ def test_the_control_hears_nobody(run, seen, monkeypatch):
         teacher=line_teacher(1),
         signals=[{"kind": "relations", **BLOCKS}],
         curriculum={"shares": [0.25, 1.0], "replay": 0.0},
-        inherit={"blocks.0": "blocks.0"},
+        init_from_teacher={"blocks.0": "blocks.0"},
         training={**QUICK, "epochs": 2},
     )
     (_, kd, rows), (_, control, control_rows) = seen
@@ -139,13 +139,13 @@ def test_stages_assistants_and_a_judging_student(run):
     signal = {"kind": "features", "student": "blocks.0", "teacher": "blocks.0"}
     out, summary = run(
         teacher=line_teacher(1, model_dim=6, num_layers=4),
-        chain=[{**SMALL, "model_dim": 5, "num_layers": 3}],
+        teacher_assistants=[{**SMALL, "model_dim": 5, "num_layers": 3}],
         stages=[
             {"name": "body", "train_only": ["blocks"]},
-            {"name": "whole", "signals": [signal], "carry": ["extras"]},
+            {"name": "whole", "signals": [signal], "restore_from_previous": ["extras"]},
         ],
         curriculum={"shares": [0.5, 1.0]},
-        judge="student",
+        difficulty_model="student",
     )
     folder = out / "arms" / "kd" / "seed-0"
     assistant, _ = load_model(folder / "assistant-0")
@@ -170,7 +170,7 @@ def test_a_judging_student_orders_the_lines_of_both_arms_alike(run, seen, monkey
     monkeypatch.setattr(
         SarMonitor, "__init__", lambda self, folder, **given: made.append(folder.name) or init(self, folder, **given)
     )
-    run(curriculum={"shares": [0.25, 1.0], "replay": 0.0}, judge="student", training={**QUICK, "epochs": 2})
+    run(curriculum={"shares": [0.25, 1.0], "replay": 0.0}, difficulty_model="student", training={**QUICK, "epochs": 2})
     judge, kd, other_judge, control = seen
     assert [taught for taught, *_ in seen] == [False, True, False, False]
     assert judge[2] == other_judge[2]
@@ -199,15 +199,15 @@ def test_a_teacher_at_chance_is_refused(run, data):
     with pytest.raises(TeacherAtChance, match=r"validation quality 0\.0000 \(chance 0\.0\d+\): at chance"):
         run(teacher=LineTeacher(silent), force=False)
     teacher = line_teacher(1, look_ahead=None)
-    grade = FAMILY.grade(teacher, small_run(), data)
+    teacher_check = TASK.teacher_check(teacher, small_run(), data)
     with torch.no_grad():
         focused = teacher.module(data.validation.inputs)[:, data.valid, 0]
     wanted = data.validation.targets[:, data.valid, 0]
     quality = (1 - (focused - wanted).abs().square().sum(1) / wanted.abs().square().sum(1)).numpy()
     low, _ = stats.t.interval(0.95, len(quality) - 1, quality.mean(), stats.sem(quality))
-    assert (grade.score, grade.low) == pytest.approx((quality.mean(), low), rel=1e-3)
+    assert (teacher_check.score, teacher_check.low) == pytest.approx((quality.mean(), low), rel=1e-3)
     samples = wanted.shape[1] * data.parameters.doppler_bandwidth / data.parameters.prf  # independent ones of a line
-    assert grade.chance == pytest.approx(3 / samples, rel=0.25)
+    assert teacher_check.chance == pytest.approx(3 / samples, rel=0.25)
 
 
 class Attenuated(torch.nn.Module):
@@ -228,14 +228,14 @@ def test_a_teacher_behind_the_matched_filter_is_poor(data):
     """One at -0.76 dB was called ready where a filter that nobody trains reaches -21 dB on the same lines."""
     (kernel,) = np.unique(data.kernels(data.validation), axis=0)
     whole, half = (LineTeacher(Attenuated(kernel, gain)) for gain in (1.0, 0.6))
-    name, score = FAMILY.plain_score(small_run(), data)
+    name, score = TASK.baseline_score(small_run(), data)
     assert name == "the matched filter"
-    assert score == pytest.approx(FAMILY.grade(whole, small_run(), data).score, abs=1e-6)
+    assert score == pytest.approx(TASK.teacher_check(whole, small_run(), data).score, abs=1e-6)
     assert score > 0.95
     lines = []
-    grade = experiment.accept(FAMILY, half, small_run(), data, watch=SimpleNamespace(log=lines.append))
-    assert (grade.status, grade.plain) == ("poor", score)
-    assert grade.score == pytest.approx(1 - 0.4**2, abs=0.05)  # a gain of 0.6 leaves 0.16 of the power
+    teacher_check = experiment.check_teacher(TASK, half, small_run(), data, callback=SimpleNamespace(log=lines.append))
+    assert (teacher_check.status, teacher_check.plain) == ("poor", score)
+    assert teacher_check.score == pytest.approx(1 - 0.4**2, abs=0.05)  # a gain of 0.6 leaves 0.16 of the power
     assert f"the matched filter {score:.4f}" in lines[0]
     assert ": poor; the matched filter is better" in lines[0]
 
@@ -243,8 +243,8 @@ def test_a_teacher_behind_the_matched_filter_is_poor(data):
 def test_a_filter_of_lines_whose_rate_is_not_known_judges_no_teacher(data):
     """The nominal filter of a product has another gain than its processor: its quality is no bar."""
     unknown = replace(data.validation, facts={})
-    assert FAMILY.plain_score(small_run(), replace(data, validation=unknown)) is None
-    assert FAMILY.plain_score(small_run(), replace(data, parameters=None)) is None
+    assert TASK.baseline_score(small_run(), replace(data, validation=unknown)) is None
+    assert TASK.baseline_score(small_run(), replace(data, parameters=None)) is None
 
 
 def test_a_teacher_with_a_nan_is_an_input_error(run):
@@ -279,17 +279,17 @@ def test_a_teachers_weights_are_not_called_student(teacher_run):
     """And its card has their fingerprint and its own."""
     assert not (teacher_run / "student.safetensors").exists()
     card = json.loads((teacher_run / "card.json").read_text())
-    assert (card["format"], card["family"]) == ("stillhouse-sar-2", "sar")
+    assert (card["format"], card["task"]) == ("stillhouse-sar-2", "sar")
     assert set(card["sha256"]) == {"teacher.safetensors", "card.json"}
 
 
 def test_settings_without_effect_are_named(run, data):
     """In the log and in run.json."""
-    assert list(FAMILY.unused(small_run())) == []
+    assert list(TASK.unused(small_run())) == []
     alone = small_run(arms=["no-kd"], curriculum={}, signals=[{"kind": "relations", **BLOCKS}])
-    assert [line.split(":")[0] for line in FAMILY.unused(alone)] == ["signals", "curriculum"]
-    assert "arm kd learns as no-kd does" in FAMILY.unused(small_run(objective={"alpha": 1.0, "beta": 0.0}))[0]
-    assert "curriculum.measures" in FAMILY.unused(small_run(curriculum={"measures": ["loss"]}))[0]
+    assert [line.split(":")[0] for line in TASK.unused(alone)] == ["signals", "curriculum"]
+    assert "arm kd learns as no-kd does" in TASK.unused(small_run(objective={"alpha": 1.0, "beta": 0.0}))[0]
+    assert "curriculum.measures" in TASK.unused(small_run(curriculum={"measures": ["loss"]}))[0]
 
 
 def test_blocks_are_made_from_files(run):
@@ -297,7 +297,7 @@ def test_blocks_are_made_from_files(run):
     from stillhouse.core.folder import RunFolder
 
     out, _ = run()
-    titles = [block.title for block in FAMILY.blocks(RunFolder(out))]
+    titles = [block.title for block in TASK.blocks(RunFolder(out))]
     assert titles[:2] == ["Images", "Coherence with the target"]
     assert {"Point targets", "Comparison", "Lines"} <= set(titles)
     assert "Learning curve" not in titles  # the shared page draws those of arms

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from sar_tiny import lesson_of, line_teacher, network, small_run
+from sar_tiny import line_teacher, network, small_run, stage_context_of
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Progress
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.signals import REFUSED, refusal
 from stillhouse.signals import SignalConfig
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.signals import REFUSED, unsupported_reason
+from stillhouse.tasks.sar.task import TASK
 from stillhouse.training.loop import fit
 
 BLOCKS = {"student": "blocks.1", "teacher": "blocks.2"}
@@ -53,7 +53,7 @@ def data():
 def job_with(signals, data, folder, **objective):
     config = small_run(signals=signals, objective=objective or NOTHING)
     teacher = line_teacher(1, model_dim=5, num_layers=3, look_ahead=None)
-    return FAMILY.job(lesson_of(config, data, folder, teacher=teacher))
+    return TASK.job(stage_context_of(config, data, folder, teacher=teacher))
 
 
 def test_no_kind_is_forgotten():
@@ -82,11 +82,11 @@ def test_features_are_real_pairs(data, tmp_path):
     """A least-squares map of 2 x 3 real numbers to 2 x 5, and the mean squared distance by hand."""
     signal = {"kind": "features", **BLOCKS, "pool": "none", "projector": "mlp", "normalize": False}
     job = job_with([signal], data, tmp_path)
-    built = job.listening.signals[0]
+    built = job.signal_set.signals[0]
     assert [layer.in_features for layer in built.projector if hasattr(layer, "in_features")] == [6, 10]
     rows = torch.arange(4)
     batch = job.batch(rows, Progress(0, 1))
-    ours, theirs = job.outputs(batch), job.listening.teacher(batch)
+    ours, theirs = job.outputs(batch), job.signal_set.teacher(batch)
     pairs = [torch.view_as_real(x).flatten(2) for x in (ours.features["blocks.1"], theirs.features["blocks.2"])]
     by_hand = (built.projector(pairs[0]) - pairs[1]).square().mean((1, 2))
     torch.testing.assert_close(built(ours, theirs, batch, Progress(0, 1)), by_hand)
@@ -108,13 +108,13 @@ def test_they_stand_beside_the_objective(data, tmp_path):
 def test_what_cannot_read_lines_is_refused_in_a_line(signal, data):
     """With its place, its kind and the reason."""
     config = small_run(signals=[{"kind": "relations", **BLOCKS}, signal])
-    assert refusal(config.signals[0]) is None
+    assert unsupported_reason(config.signals[0]) is None
     with pytest.raises(InputError) as caught:
-        FAMILY.check(config, data)
-    assert str(caught.value) == f"signals.1 ({signal['kind']}): {refusal(config.signals[1])}"
+        TASK.check(config, data)
+    assert str(caught.value) == f"signals.1 ({signal['kind']}): {unsupported_reason(config.signals[1])}"
     staged = small_run(stages=[{"name": "a"}, {"name": "b", "signals": [signal]}])
     with pytest.raises(InputError, match=r"stages\.1\.signals\.0"):
-        FAMILY.check(staged, data)
+        TASK.check(staged, data)
 
 
 def test_a_path_that_is_not_there_names_the_near_one(data, tmp_path):
@@ -131,7 +131,7 @@ def test_gradients_and_doctor_hold_terms_against_the_students_own(gradients, dat
     config = small_run(
         objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1, "task": "student"}}
     )
-    job = FAMILY.job(lesson_of(config, data, tmp_path / "run", teacher=line_teacher(1)))
+    job = TASK.job(stage_context_of(config, data, tmp_path / "run", teacher=line_teacher(1)))
     assert job.task_term == "student"
     fit(job, config.training, seed=0, folder=tmp_path / "arm")
     text = (tmp_path / "arm" / "records.jsonl").read_text()
@@ -141,7 +141,7 @@ def test_gradients_and_doctor_hold_terms_against_the_students_own(gradients, dat
 
 def test_difficulty_is_the_judges_error(data, tmp_path):
     """Silence has an NMSE of 1 on every line, the truth 0, and f times the truth (1 - f)^2."""
-    lab = lesson_of(small_run(), data, tmp_path).lab
+    context = stage_context_of(small_run(), data, tmp_path).context
 
     class Factor:
         def __call__(self, batch):
@@ -149,8 +149,8 @@ def test_difficulty_is_the_judges_error(data, tmp_path):
 
             return Outputs(batch.labels * torch.linspace(0, 1, 8)[batch.index].reshape(-1, 1, 1))
 
-    np.testing.assert_allclose(FAMILY.difficulty(Factor(), lab), (1 - np.linspace(0, 1, 8)) ** 2, atol=1e-6)
+    np.testing.assert_allclose(TASK.difficulty(Factor(), context), (1 - np.linspace(0, 1, 8)) ** 2, atol=1e-6)
     silent = network()
     with torch.no_grad():
         silent.output.weight.zero_()
-    np.testing.assert_allclose(FAMILY.difficulty(silent, lab), np.ones(8), atol=1e-6)
+    np.testing.assert_allclose(TASK.difficulty(silent, context), np.ones(8), atol=1e-6)

@@ -7,9 +7,9 @@ from sar_tiny import sar
 
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.saved import load_model
-from stillhouse.families.sar.stream import CHUNK, stream
-from stillhouse.families.sar.students.cost import step_cost
+from stillhouse.tasks.sar.saved import load_model
+from stillhouse.tasks.sar.stream import CHUNK, stream
+from stillhouse.tasks.sar.students.cost import step_cost
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from threadpoolctl import threadpool_info
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.records import read_json
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.data.deramped import check_stripmap, spectrum_to_focus
-from stillhouse.families.sar.family import FAMILY, load_model
-from stillhouse.families.sar.metrics.anchors import fit_fir
-from stillhouse.families.sar.score import line_figures, noise_quality
-from stillhouse.families.sar.simulate import simulate
-from stillhouse.families.sar.students import StateSpaceConfig, truncation
-from stillhouse.families.sar.teacher import in_units
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.data.deramped import check_stripmap, spectrum_to_focus
+from stillhouse.tasks.sar.metrics.anchors import fit_fir
+from stillhouse.tasks.sar.score import line_figures, noise_quality
+from stillhouse.tasks.sar.simulate import simulate
+from stillhouse.tasks.sar.students import StateSpaceConfig, truncation
+from stillhouse.tasks.sar.task import TASK, load_model
+from stillhouse.tasks.sar.teacher import in_units
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +204,8 @@ def test_a_teacher_within_noise_of_silence_is_at_chance(teacher_run):
     """A quality of 0.0040, where silence has 0 and its interval was above it, was called ready."""
     data = parse(SarConfig, {**DATA, "validation": 40}).build()
     teacher = in_units(*load_model(teacher_run), data)
-    whole = FAMILY.grade(teacher, None, data)
-    faint = FAMILY.grade(replace(teacher, output_factor=0.002 * teacher.output_factor), None, data)
+    whole = TASK.teacher_check(teacher, None, data)
+    faint = TASK.teacher_check(replace(teacher, output_factor=0.002 * teacher.output_factor), None, data)
     assert 0 < faint.low < faint.score < 0.01
     assert faint.status == "at chance"
     assert (
@@ -222,7 +222,7 @@ def test_only_a_good_teacher_is_said_to_be_usable(teacher_run, files, tmp_path, 
     assert "use it as" not in text
     assert "at chance" in text.splitlines()[-1]
     result = json.loads((teacher_run / "result.json").read_text())
-    assert result["grade"]["plain_name"] == "the matched filter"
+    assert result["teacher_check"]["baseline_name"] == "the matched filter"
 
 
 def test_transposed_training_lines_are_named_by_their_axes(tmp_path):

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from sar_tiny import STUDENT, TEACHER, lesson_of, sar, written
+from sar_tiny import STUDENT, TEACHER, sar, stage_context_of, written
 
 from stillhouse.core.config import parse
-from stillhouse.families.sar.compare import compare_sizes
-from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.data.products import Product
-from stillhouse.families.sar.data.range_doppler import migration_corrected, pulse_compressed
-from stillhouse.families.sar.documented import read_student, read_teacher
-from stillhouse.families.sar.monitor import SarMonitor
-from stillhouse.families.sar.objective import SarObjective
-from stillhouse.families.sar.recipes import recipe_path
-from stillhouse.families.sar.saved import load_model
-from stillhouse.families.sar.simulate import simulate
-from stillhouse.families.sar.stream import stream
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.compression import quantize
+from stillhouse.tasks.sar.compare import compare_sizes
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.data.products import Product
+from stillhouse.tasks.sar.data.range_doppler import migration_corrected, pulse_compressed
+from stillhouse.tasks.sar.documented import read_student, read_teacher
+from stillhouse.tasks.sar.monitor import SarMonitor
+from stillhouse.tasks.sar.objective import SarObjective
+from stillhouse.tasks.sar.recipes import recipe_path
+from stillhouse.tasks.sar.saved import load_model
+from stillhouse.tasks.sar.simulate import simulate
+from stillhouse.tasks.sar.stream import stream
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students.compression import quantize
 
 
 def student(tmp_path, **distillation):
@@ -57,7 +57,7 @@ def test_every_level_is_the_one_below_it_processed(products):
 
 def test_a_chirp_is_compressed_to_the_width_of_its_band():
     """A pulse drawn in the time domain, exp(j pi B / T t^2), comes out sqrt(B T) times higher, and one cell wide."""
-    from stillhouse.families.sar.data.parameters import SarParameters
+    from stillhouse.tasks.sar.data.parameters import SarParameters
 
     radar = SarParameters(range_bandwidth=50e6, range_sampling=100e6, azimuth_rate=1e4)
     seconds, count = 4e-6, 1024
@@ -83,7 +83,7 @@ def test_the_documented_teacher_runs_from_every_level(products, tmp_path, level)
     }  # fmt: skip
     config = read_teacher(recipe_path("s4_ssm_complex"), cut)
     assert (config.model.input_dim, config.model.use_selectivity, config.loss.mse) == (2, "gate", 1.0)
-    from stillhouse.families.sar.run import train
+    from stillhouse.tasks.sar.run import train
 
     assert np.isfinite(train(config, tmp_path / "run")["metrics"]["quality"])
 
@@ -92,10 +92,10 @@ def test_feature_matching_off_beside_gamma_as_documented(tmp_path):
     """Was refused until gamma went; now gamma is without effect, and a line names it."""
     config = student(tmp_path, alpha=0.3, beta=0.5, gamma=0.2, feature_matching=False)
     assert config.objective.weights == (0.3, 0.5, 0.0)
-    from stillhouse.families.sar.family import FAMILY
+    from stillhouse.tasks.sar.task import TASK
 
-    assert any("gamma: 0.2 does nothing with feature_matching false" in line for line in FAMILY.unused(config))
-    assert FAMILY.unused(student(tmp_path, alpha=0.3, beta=0.5, gamma=0.2)) == []
+    assert any("gamma: 0.2 does nothing with feature_matching false" in line for line in TASK.unused(config))
+    assert TASK.unused(student(tmp_path, alpha=0.3, beta=0.5, gamma=0.2)) == []
 
 
 def test_plain_mse_by_the_documents_word(tmp_path):
@@ -104,13 +104,13 @@ def test_plain_mse_by_the_documents_word(tmp_path):
         tmp_path, alpha=0.3, beta=0.7, gamma=0.0, temperature=4.0, student_loss="mse", distillation_loss="MSE"
     )
     from stillhouse.core.types import Progress
-    from stillhouse.families.sar.family import FAMILY
-    from stillhouse.families.sar.teacher import LineTeacher
+    from stillhouse.tasks.sar.task import TASK
+    from stillhouse.tasks.sar.teacher import LineTeacher
 
     data = config.data.build()
     torch.manual_seed(0)
     network, teacher = config.student.build().eval(), config.teacher.build().eval()
-    job = FAMILY.job(lesson_of(config, data, tmp_path, teacher=LineTeacher(teacher), student=network))
+    job = TASK.job(stage_context_of(config, data, tmp_path, teacher=LineTeacher(teacher), student=network))
     rows = torch.arange(4)
     terms = job.terms(rows, Progress(0, 9))
     lines, truth = data.train.inputs[rows], data.train.targets[rows]
@@ -121,7 +121,7 @@ def test_plain_mse_by_the_documents_word(tmp_path):
     found = {name: (weight, float(value)) for name, (weight, value) in terms.items()}
     assert found["student"] == (0.3, pytest.approx(expected[0], rel=1e-4))
     assert found["distillation"] == (0.7, pytest.approx(expected[1], rel=1e-4))
-    assert any("T^2 MSE(s / T, t / T) is the MSE" in line for line in FAMILY.unused(config))
+    assert any("T^2 MSE(s / T, t / T) is the MSE" in line for line in TASK.unused(config))
     with pytest.raises(Exception, match="expected weights, or one of mse, nmse, got 'l1'"):
         student(tmp_path, distillation_loss="l1")
 
@@ -177,7 +177,7 @@ def test_one_step_is_exported(student_run, tmp_path, capsys):
 
 def test_two_input_channels_stream(tmp_path):
     """The documented network with a stated look-ahead: line by line it answers as over the whole scene, places and all."""
-    from stillhouse.families.sar.saved import save_model
+    from stillhouse.tasks.sar.saved import save_model
 
     config = {"preset": "toy-64", "length": 160, "train": 4, "validation": 4, "test": 4, "position_channel": True}
     data = parse(SarConfig, config).build()
@@ -204,11 +204,11 @@ def test_two_input_channels_stream(tmp_path):
 
 def test_compare_prints_the_networks_that_the_recipes_build(monkeypatch):
     """It printed 286 472 weights of the stream form; the recipe has 493 832. Operations count the gate's."""
-    import stillhouse.families.sar.compare as part
-    from stillhouse.families.sar.tables import macs as all_macs
+    import stillhouse.tasks.sar.compare as part
+    from stillhouse.tasks.sar.tables import macs as all_macs
 
-    monkeypatch.setattr("stillhouse.families.sar.score.timed", lambda call, count, warm_up: (1.0, 1.0, 1.0))
-    monkeypatch.setattr("stillhouse.families.sar.score.measure_latency", lambda model, lines: part_of_latency())
+    monkeypatch.setattr("stillhouse.tasks.sar.score.timed", lambda call, count, warm_up: (1.0, 1.0, 1.0))
+    monkeypatch.setattr("stillhouse.tasks.sar.score.measure_latency", lambda model, lines: part_of_latency())
     rows = {row["name"]: row for row in part.compare_sizes(100)}
     built = read_teacher(recipe_path("s4_ssm_complex")).model.build()
     assert rows["teacher"]["parameters"] == sum(p.numel() for p in built.parameters()) == 493_832
@@ -224,7 +224,7 @@ def test_compare_prints_the_networks_that_the_recipes_build(monkeypatch):
 
 def part_of_latency():
     """Times that no test needs."""
-    from stillhouse.families.sar.students.streaming import Latency
+    from stillhouse.tasks.sar.students.streaming import Latency
 
     return Latency(1.0, 1.0, 1.0, 50)
 
@@ -234,7 +234,7 @@ def test_weights_and_biases_goes_online_when_asked(tmp_path, monkeypatch, settin
     """Offline was the only way; nothing is sent unless it is asked for by name."""
     from types import SimpleNamespace
 
-    from stillhouse.families.sar import monitor
+    from stillhouse.tasks.sar import monitor
 
     seen = []
     fake = SimpleNamespace(

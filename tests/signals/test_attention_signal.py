@@ -9,11 +9,11 @@ from scipy.special import rel_entr
 from stillhouse.classification.students.text.transformer import TextTransformer
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
-from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextTask
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
-from stillhouse.layers.taps import Tapped
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextSpec
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.attention import relation_kl
 from stillhouse.signals.attention import AttentionConfig
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 NOW = Progress(0, 10)
 QKV = "blocks.0.attn.qkv"
@@ -57,7 +57,7 @@ def attended(model, pixels):
 
 
 def compare(config, student, teacher, inputs):
-    ours, theirs = Tapped(student, config.student_paths), Tapped(teacher, config.teacher_paths)
+    ours, theirs = FeatureExtractor(student, config.student_paths), FeatureExtractor(teacher, config.teacher_paths)
     signal = config.build(ours.spec(inputs), theirs.spec(inputs))
     student.eval()
     with torch.no_grad():
@@ -228,7 +228,7 @@ def test_a_class_token_on_one_side_is_left_out():
 def test_our_own_text_student_learns_from_a_bert():
     """With a whole row of padding, which must add nothing."""
     torch.manual_seed(0)
-    student = TextTransformer(TextTask(("no", "yes"), 5, 50), width=12, depth=1, heads=2, dropout=0.0)
+    student = TextTransformer(TextSpec(("no", "yes"), 5, 50), width=12, depth=1, heads=2, dropout=0.0)
     ids = torch.cat([IDS, torch.zeros(1, 5, dtype=torch.int64)])
     config = AttentionConfig(student="blocks.0.attention.qkv", teacher=APART, relation_heads=3, padding=0)
     value = compare(config, student, Texts(1), ids)

@@ -15,7 +15,7 @@ from stillhouse.core.config import kinds, parse, to_mapping
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.signals import Signal, SignalBase, SignalConfig, build_signals, needs_teacher, signals_in
 from stillhouse.signals.attention import AttentionConfig
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 from stillhouse.training.optimizer import extra_groups
 
 SPEC = OutputSpec(3, {"a": (4, 6), "b": (4, 6)}, (OutputSpec(3), OutputSpec(3)))
@@ -107,9 +107,9 @@ def job(signals):
     images = (np.random.default_rng(0).random((60, 1, 4, 4)) * 255).astype(np.uint8)
     data = ImageData.from_arrays(images, np.arange(60) % 2, config=DataConfig(test_fraction=0.2))
     student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    listening = Listening(lambda batch: Outputs(torch.zeros(len(batch.labels), 2)), nn.ModuleList(signals))
+    signal_set = SignalSet(lambda batch: Outputs(torch.zeros(len(batch.labels), 2)), nn.ModuleList(signals))
     return ClassificationJob(
-        student, data, replace(ClassificationTrainingConfig(), device="cpu"), seed=0, listening=listening
+        student, data, replace(ClassificationTrainingConfig(), device="cpu"), seed=0, signal_set=signal_set
     )
 
 

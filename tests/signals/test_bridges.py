@@ -6,7 +6,7 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.regression import normalized_mse
 from stillhouse.signals.bridges import LAYOUTS, Bridge, Side
 from stillhouse.signals.features import FeaturesConfig
@@ -173,14 +173,14 @@ class Spiking(torch.nn.Module):
 def test_a_spiking_student_is_tapped_and_taught():
     """From the tap's shapes on: the first axis that the tap drops is time, not batch."""
     torch.manual_seed(0)
-    tapped = Tapped(Spiking(), ["body"])
-    spec = tapped.spec(torch.zeros(2, 6))
+    extractor = FeatureExtractor(Spiking(), ["body"])
+    spec = extractor.spec(torch.zeros(2, 6))
     teacher = OutputSpec(4, {"c": (9,)})
     signal = FeaturesConfig(student="body", teacher="c", student_layout="tbd").build(spec, teacher)
-    value = signal(tapped(torch.randn(5, 6)), Outputs(torch.zeros(5, 4), {"c": torch.randn(5, 9)}), NO_BATCH, NOW)
+    value = signal(extractor(torch.randn(5, 6)), Outputs(torch.zeros(5, 4), {"c": torch.randn(5, 9)}), NO_BATCH, NOW)
     assert value.shape == (5,)
     value.sum().backward()
-    assert tapped.module.body.weight.grad.abs().sum() > 0
+    assert extractor.module.body.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("projector", ["linear", "none"])

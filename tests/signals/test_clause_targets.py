@@ -52,8 +52,8 @@ def test_where_the_teacher_does_not_look_nothing_is_taught():
 
 def test_clauses_can_learn_their_targets():
     """A bank that reads the teacher's own bits of activation gets nearer: targets are a function of what is seen."""
-    from stillhouse.families.classification.students.base_config import ClauseOptions
-    from stillhouse.families.classification.students.clauses import ClauseBank
+    from stillhouse.tasks.classification.students.base_config import ClauseOptions
+    from stillhouse.tasks.classification.students.clauses import ClauseBank
 
     torch.manual_seed(0)
     bank, signal = ClauseBank(16, 6, ClauseOptions(failures=2, literals=6)), made(student=(4, 6), teacher=(4, 16))
@@ -83,17 +83,17 @@ def test_what_does_not_fit_is_refused():
 
 def test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are():
     """`blocks.1.feed_forward` puts out as many numbers a place as any layer: it was trained on, and no clause learned."""
-    from stillhouse.families.classification.students.clauses import ClauseBank
-    from stillhouse.layers.taps import Tapped
+    from stillhouse.layers.hooks import FeatureExtractor
+    from stillhouse.tasks.classification.students.clauses import ClauseBank
 
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Sequential(ClauseBank(8, 6)), torch.nn.Linear(6, 2))
-    spec = Tapped(model, ("0", "1.0")).spec(torch.zeros(2, 4, 8))
+    spec = FeatureExtractor(model, ("0", "1.0")).spec(torch.zeros(2, 4, 8))
     teacher = OutputSpec(2, {"y": (4, 8)})
     assert ClauseTargetsConfig(student="1.0", teacher="y").build(spec, teacher).directions.shape == (8, 6)
     with pytest.raises(
         InputError, match=r"expected the path of a bank of clauses, got '0'; banks of this student: 1\.0"
     ):
         ClauseTargetsConfig(student="0", teacher="y").build(spec, teacher)
-    plain = Tapped(torch.nn.Sequential(torch.nn.Linear(8, 2)), ("0",)).spec(torch.zeros(2, 4, 8))
+    plain = FeatureExtractor(torch.nn.Sequential(torch.nn.Linear(8, 2)), ("0",)).spec(torch.zeros(2, 4, 8))
     with pytest.raises(InputError, match="it has none"):
         ClauseTargetsConfig(student="0", teacher="y").build(plain, teacher)

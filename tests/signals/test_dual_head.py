@@ -9,7 +9,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals.dual_head import DualHeadConfig, binary_kl
 
@@ -71,10 +71,10 @@ def test_each_loss_reaches_its_own_head_and_both_the_body(loss):
     """On one head the two losses fight, which is the reason for the second."""
     model, inputs, labels = student(), torch.rand(8, 1, 3, 3), torch.arange(8) % 4
     config = DualHeadConfig(student="2", loss=loss)
-    tapped = Tapped(model, config.student_paths)
-    signal = config.build(tapped.spec(inputs), OutputSpec(4))
+    extractor = FeatureExtractor(model, config.student_paths)
+    signal = config.build(extractor.spec(inputs), OutputSpec(4))
     batch, told = Batch(inputs, labels, labels), Outputs(logits(3, 8).float())
-    value = signal(tapped(inputs), told, batch, NOW)
+    value = signal(extractor(inputs), told, batch, NOW)
     assert value.shape == (8,)
     value.mean().backward()
     assert model[3].weight.grad is None
@@ -82,7 +82,7 @@ def test_each_loss_reaches_its_own_head_and_both_the_body(loss):
     body = model[1].weight.grad.clone()
     assert body.abs().sum() > 0
     signal.zero_grad()
-    label_cross_entropy(tapped(inputs).logits, labels).mean().backward()
+    label_cross_entropy(extractor(inputs).logits, labels).mean().backward()
     assert signal.head.weight.grad is None or signal.head.weight.grad.abs().sum() == 0
     assert model[3].weight.grad.abs().sum() > 0
     assert not torch.allclose(model[1].weight.grad, body)

@@ -173,9 +173,9 @@ def test_settings_that_cannot_be_are_refused(more, words):
 
 def test_layers_of_unlike_width_and_scores_of_unlike_classes_are_refused():
     """A difference between spaces is no derivative."""
-    unlike = [torch.randn(2, 4), torch.randn(2, 5)]
+    incomparable_reason = [torch.randn(2, 4), torch.randn(2, 5)]
     with pytest.raises(InputError, match=r"layers of one width.*\(4,\).*\(5,\)"):
-        value(config(2, 2), unlike, path(0, 2, (2, 4)))
+        value(config(2, 2), incomparable_reason, path(0, 2, (2, 4)))
     with pytest.raises(InputError, match="scores of the same classes"):
         value(config(2, 2, space="logits"), path(0, 2, (2, 4)), path(0, 2, (2, 5)))
     for widths in ((2, 4), (4, 2)):  # both sides are standardized over channels before the projector

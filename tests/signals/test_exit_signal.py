@@ -7,7 +7,7 @@ from torch import nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.signals.bridges import Side
 from stillhouse.signals.exits import ExitsConfig
@@ -32,9 +32,9 @@ def parts(**given):
     """The student, what it said, and the signal with exits after both blocks."""
     model = network()
     config = ExitsConfig(exits=("1", "3"), **given)
-    tapped = Tapped(model, config.student_paths)
+    extractor = FeatureExtractor(model, config.student_paths)
     torch.manual_seed(2)
-    return model, tapped(batch().inputs), config.build(tapped.spec(batch().inputs))
+    return model, extractor(batch().inputs), config.build(extractor.spec(batch().inputs))
 
 
 def test_the_value_is_the_published_sum():
@@ -109,18 +109,18 @@ def test_exits_become_classifiers():
     labels = torch.arange(48) % K
     inputs = 0.1 * torch.rand(48, 1, 6, 6) + labels.reshape(-1, 1, 1, 1) * 0.4
     data = Batch(inputs, labels, torch.arange(48))
-    tapped = Tapped(model, ("1", "3"))
+    extractor = FeatureExtractor(model, ("1", "3"))
     optimizer = torch.optim.Adam([*model.parameters(), *signal.parameters()], lr=0.02)
     for _ in range(60):
-        said = tapped(data.inputs)
+        said = extractor(data.inputs)
         loss = signal(said, None, data, NOW).mean() + label_cross_entropy(said.logits, labels).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    signal(tapped(data.inputs), None, data, NOW)
+    signal(extractor(data.inputs), None, data, NOW)
     assert min(signal.figures().values()) > 0.8
     assert list(signal.figures()) == ["accuracy_1", "accuracy_3"]
-    by_hand = (signal.exit_logits(tapped(data.inputs))["1"].argmax(1) == labels).float().mean()
+    by_hand = (signal.exit_logits(extractor(data.inputs))["1"].argmax(1) == labels).float().mean()
     assert signal.figures()["accuracy_1"] == pytest.approx(by_hand.item())
 
 

@@ -207,9 +207,9 @@ def test_cka_is_blind_to_rotation_and_scale_and_takes_unlike_networks():
     other = signal(Outputs(x, {"b.0": torch.randn(16, 6)}), told, NO_BATCH, NOW)
     assert same.item() == pytest.approx(0, abs=1e-4)
     assert other > 0.3
-    unlike = made.build(OutputSpec(3, {"b.0": (6, 3, 3)}), OutputSpec(3, {"t.0": (5, 8)}))
+    incomparable_reason = made.build(OutputSpec(3, {"b.0": (6, 3, 3)}), OutputSpec(3, {"t.0": (5, 8)}))
     said = Outputs(x, {"b.0": torch.randn(16, 6, 3, 3)})
-    assert unlike(said, Outputs(x, {"t.0": torch.randn(16, 5, 8)}), NO_BATCH, NOW).isfinite()
+    assert incomparable_reason(said, Outputs(x, {"t.0": torch.randn(16, 5, 8)}), NO_BATCH, NOW).isfinite()
 
 
 @pytest.mark.parametrize(

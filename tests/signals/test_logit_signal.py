@@ -10,7 +10,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, kinds, parse, settings
 from stillhouse.core.schedules import Linear
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.losses import (
     cosine_distance,
     decoupled_kl,
@@ -29,6 +28,7 @@ from stillhouse.losses import (
 )
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.signals.logits import AnyLogitLoss
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.temperature import EntropyTemperature, FixedTemperature, LearnedTemperature, ScheduledTemperature
 from stillhouse.training.optimizer import extra_groups
 

@@ -6,11 +6,11 @@ from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.layers.recurrent import MatrixMixer, delta_recurrent
 from stillhouse.layers.recurrent import mixers as module
 from stillhouse.layers.spikes import Quantization
 from stillhouse.layers.state_space import S4D
-from stillhouse.layers.taps import Tapped
 from stillhouse.losses import mixing_distance
 from stillhouse.signals.mixing import MixingConfig
 
@@ -58,13 +58,13 @@ def test_the_matrix_of_a_recurrent_mixer_gives_its_answers(monkeypatch):
     monkeypatch.setattr(
         module, "delta_chunked", lambda *given, **more: (seen.append(given), chunked(*given, **more))[1]
     )
-    tapped, x = Tapped(mixer, ("mixing",)), draw(1, B, 7, 8)
-    matrix = tapped(x).features["mixing"]
+    extractor, x = FeatureExtractor(mixer, ("mixing",)), draw(1, B, 7, 8)
+    matrix = extractor(x).features["mixing"]
     r, k, v, *rest = next(given for given in seen if given[2].shape[-1] == 4)
     torch.testing.assert_close(matrix @ v, delta_recurrent(r, k, v, *rest)[0], atol=1e-5, rtol=1e-5)
     assert matrix.triu(1).abs().max() == 0
     assert tuple(matrix.shape) == (B, 2, 7, 7)
-    tapped.close()
+    extractor.close()
     seen.clear()
     mixer(x)
     assert len(seen) == 1  # nothing is made for nobody
@@ -75,8 +75,8 @@ def test_the_matrix_of_a_state_space_filter_gives_its_output(ahead, real):
     """M u, a channel at a time, is the FFT's answer; Toeplitz by the kernel."""
     torch.manual_seed(0)
     layer, u = S4D(3, 4, look_ahead=ahead, real_kernel=real), torch.randn(B, 6, 3, dtype=torch.complex64)
-    tapped = Tapped(torch.nn.Sequential(layer), ("0.mixing",))
-    outputs = tapped(u)
+    extractor = FeatureExtractor(torch.nn.Sequential(layer), ("0.mixing",))
+    outputs = extractor(u)
     found = torch.einsum("bhts,bsh->bth", outputs.features["0.mixing"], u)
     torch.testing.assert_close(found, outputs.logits, atol=1e-5, rtol=1e-5)
 

@@ -8,12 +8,12 @@ from torch import nn
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.signals.contrastive import ContrastiveConfig
 from stillhouse.signals.probes import ProbesConfig
-from stillhouse.training.distillation import Listening
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.training.distillation import SignalSet
 
 SPEC = OutputSpec(3, {"a": (4,), "b": (5, 6)})
 NOW = Progress(0, 10)
@@ -59,7 +59,9 @@ def test_probes_find_what_is_linearly_there_and_validation_says_so():
     net = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(4, 2))
     spec = OutputSpec(2, {"1": (4,)})
     signals = nn.ModuleList([ProbesConfig(places=("1",)).build(spec)])
-    job = ClassificationJob(net, data, on_cpu(), seed=0, listening=Listening(features=("1",), own=signals))
+    job = ClassificationJob(
+        net, data, on_cpu(), seed=0, signal_set=SignalSet(features=("1",), auxiliary_losses=signals)
+    )
     before = [p.detach().clone() for p in net.parameters()]
     optimizer = torch.optim.Adam(signals.parameters(), lr=0.05)
     for step in range(150):
@@ -96,15 +98,20 @@ def test_contrast_reads_mixed_labels():
 def test_own_signals_are_learnt_in_every_arm_and_need_no_teacher():
     """An untaught arm that lost them would make the teacher look better than it is."""
     own = (ProbesConfig(places=("norm",)),)
-    config = ClassificationRunConfig(own=own, arms=("kd", "no-kd"))
-    assert config.own == own
+    config = ClassificationRunConfig(auxiliary_losses=own, arms=("kd", "no-kd"))
+    assert config.auxiliary_losses == own
     with pytest.raises(ValueError, match="listens to one"):
-        ClassificationRunConfig(own=(FeaturesConfig(student="a", teacher="b"),))
-    with pytest.raises(ValueError, match="own_decay"):
-        ClassificationRunConfig(own=(LogitsConfig(name="ema_kd_loss"),))
-    with pytest.raises(ValueError, match="own_decay"):
-        ClassificationRunConfig(own_decay=0.9)
-    assert ClassificationRunConfig(own=(LogitsConfig(name="ema_kd_loss"),), own_decay=0.9).own_decay == 0.9
+        ClassificationRunConfig(auxiliary_losses=(FeaturesConfig(student="a", teacher="b"),))
+    with pytest.raises(ValueError, match="auxiliary_decay"):
+        ClassificationRunConfig(auxiliary_losses=(LogitsConfig(name="ema_kd_loss"),))
+    with pytest.raises(ValueError, match="auxiliary_decay"):
+        ClassificationRunConfig(auxiliary_decay=0.9)
+    assert (
+        ClassificationRunConfig(
+            auxiliary_losses=(LogitsConfig(name="ema_kd_loss"),), auxiliary_decay=0.9
+        ).auxiliary_decay
+        == 0.9
+    )
 
 
 def test_the_average_tells_own_logits():
@@ -115,10 +122,10 @@ def test_the_average_tells_own_logits():
     from stillhouse.teachers import AverageTeacher
 
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    average = AverageTeacher(net, data.task.example(2), decay=0.9)
+    average = AverageTeacher(net, data.input_spec.example(2), decay=0.9)
     spec = OutputSpec(2)
     own = nn.ModuleList([LogitsConfig(name="ema_kd_loss", weight=0.5).build(spec, spec)])
-    job = ClassificationJob(net, data, on_cpu(), seed=0, listening=Listening(own=own, average=average))
+    job = ClassificationJob(net, data, on_cpu(), seed=0, signal_set=SignalSet(auxiliary_losses=own, average=average))
     weight, value = job.terms(torch.arange(10), NOW)["ema_kd_loss"]
     assert weight == 0.5
     assert value.abs() < 1e-6  # at the start both are one network
@@ -126,6 +133,6 @@ def test_the_average_tells_own_logits():
         net[1].weight.add_(torch.randn_like(net[1].weight))
     apart = job.terms(torch.arange(10), NOW)["ema_kd_loss"][1]
     assert apart > 1e-3
-    job.stepped(1)
+    job.on_train_batch_end(1)
     assert job.terms(torch.arange(10), NOW)["ema_kd_loss"][1] < apart
     assert "average" in job.state_dict()

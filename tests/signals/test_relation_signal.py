@@ -6,11 +6,11 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, kinds, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.signals.relations import AnyRelation, RelationsConfig
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 RELATIONS = kinds(AnyRelation)
 NOW = Progress(0, 10)
@@ -39,8 +39,10 @@ def test_gradient_reaches_the_tapped_student_of_another_kind(relation, pool):
     """A signal whose graph is cut somewhere trains nothing and says nothing."""
     torch.manual_seed(0)
     model = UnifiedTMTransformer(3, image_size=8, in_channels=1, embed_dim=12, depths=1, num_heads=2, patch_size=4)
-    student = Tapped(model, ["blocks.0"])
-    teacher = Tapped(torch.nn.Sequential(torch.nn.Conv2d(1, 9, 4, 4), torch.nn.Flatten(), torch.nn.LazyLinear(3)), "0")
+    student = FeatureExtractor(model, ["blocks.0"])
+    teacher = FeatureExtractor(
+        torch.nn.Sequential(torch.nn.Conv2d(1, 9, 4, 4), torch.nn.Flatten(), torch.nn.LazyLinear(3)), "0"
+    )
     pixels = torch.rand(6, 1, 8, 8)
     config = RelationsConfig(student="blocks.0", teacher="0", relation=relation, pool=pool)
     told = teacher(pixels)

@@ -6,8 +6,8 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.students.base_config import ClauseOptions, PixelClauseOptions
-from stillhouse.families.classification.students.clauses import ClauseBank
+from stillhouse.tasks.classification.students.base_config import ClauseOptions, PixelClauseOptions
+from stillhouse.tasks.classification.students.clauses import ClauseBank
 
 
 def bank_with(positive, negated, failures):

@@ -11,9 +11,9 @@ from sklearn.decomposition import PCA
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
-from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.families.embed.students import EmbeddingStudentConfig, level_weights, prefixes, widths
-from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
+from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.tasks.embed.students import EmbeddingStudentConfig, level_weights, prefixes, widths
+from stillhouse.tasks.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 
 
 def vectors(count=200, width=24, seed=0):

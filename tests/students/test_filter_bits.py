@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
-from stillhouse.families.classification.lower import lower
-from stillhouse.families.classification.students.flat import FilterBits, FlatTM
-from stillhouse.families.classification.students.literal_names import pixels_of
-from stillhouse.families.classification.students.model_configs import FlatTMConfig
-from stillhouse.families.classification.students.sites import sites
-from stillhouse.families.classification.students.unused import unused_settings
+from stillhouse.tasks.classification.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
+from stillhouse.tasks.classification.lower import lower
+from stillhouse.tasks.classification.students.flat import FilterBits, FlatTM
+from stillhouse.tasks.classification.students.literal_names import pixels_of
+from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
+from stillhouse.tasks.classification.students.sites import sites
+from stillhouse.tasks.classification.students.unused import unused_settings
 
 
 def photos(count=3, side=10):

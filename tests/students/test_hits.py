@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.families.classification.students.base_config import ClauseOptions
-from stillhouse.families.classification.students.clauses import ClauseBank, hits_and_counts
 from stillhouse.layers.straight_through import hard_include
+from stillhouse.tasks.classification.students.base_config import ClauseOptions
+from stillhouse.tasks.classification.students.clauses import ClauseBank, hits_and_counts
 
 
 def plain(bits, logits, tau):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.training.inherit import inherit_layers, layer_skipping_map
+from stillhouse.training.init_from_teacher import init_layers_from_teacher, layer_skipping_map
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_inherited_layers_put_out_what_the_teachers_do():
     student, teacher = vit(2, 1), vit(4, 2)
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     head = student.head.weight.clone()
-    copied = inherit_layers(student, teacher, pairs())
+    copied = init_layers_from_teacher(student, teacher, pairs())
     x, tokens = torch.rand(2, 3, 32, 32), torch.randn(2, 17, 24)
     with torch.no_grad():
         assert torch.equal(student.patch_embed(x), teacher.patch_embed(x))
@@ -76,7 +76,7 @@ def test_inherited_layers_put_out_what_the_teachers_do():
     assert torch.equal(student.head.weight, head)
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
     every = {"norm": "norm", "head": "head"}
-    inherit_layers(student, teacher, every)
+    init_layers_from_teacher(student, teacher, every)
     short = nn.Sequential(*[teacher.blocks[k] for k in (0, 2)])
     teacher.blocks = short
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_inherited_layers_put_out_what_the_teachers_do():
 def test_the_student_learns_on_alone():
     """A shared tensor would teach the teacher."""
     student, teacher = vit(2, 1), vit(4, 2)
-    inherit_layers(student, teacher, pairs())
+    init_layers_from_teacher(student, teacher, pairs())
     student(torch.rand(2, 3, 32, 32)).square().sum().backward()
     with torch.no_grad():
         for p in student.parameters():
@@ -99,7 +99,7 @@ def test_statistics_of_batch_norm_come_along():
     """Weights without their running statistics put out something else in evaluation."""
     student, teacher = nn.Sequential(nn.BatchNorm1d(3)), nn.Sequential(nn.BatchNorm1d(3))
     teacher(torch.randn(64, 3) * 4 + 2)
-    copied = inherit_layers(student, teacher, {"0": "0"})
+    copied = init_layers_from_teacher(student, teacher, {"0": "0"})
     assert "0.running_mean" in copied
     x = torch.randn(5, 3)
     assert torch.equal(student.eval()(x), teacher.eval()(x))
@@ -113,9 +113,9 @@ def test_nothing_copied_is_an_error_with_shapes(strict):
     with pytest.raises(
         InputError, match=r"blocks.0.attn.qkv.weight \(144, 48\) <- blocks.0.attn.qkv.weight \(72, 24\)"
     ):
-        inherit_layers(student, teacher, {"blocks.0": "blocks.0"}, strict=strict)
+        init_layers_from_teacher(student, teacher, {"blocks.0": "blocks.0"}, strict=strict)
     with pytest.raises(InputError, match=r"cls_token \(1, 1, 48\) <- cls_token \(1, 1, 24\)"):
-        inherit_layers(student, teacher, {"head.bias": "head.bias", "cls_token": "cls_token"}, strict=strict)
+        init_layers_from_teacher(student, teacher, {"head.bias": "head.bias", "cls_token": "cls_token"}, strict=strict)
     assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
 
 
@@ -124,8 +124,8 @@ def test_what_fits_is_copied_where_that_is_asked_for():
     student = nn.Sequential(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 3)}))
     teacher = nn.Sequential(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4), "c": nn.Linear(1, 1)}))
     with pytest.raises(InputError, match=r"0.c.weight \(none\) <- 0.c.weight \(1, 1\)"):
-        inherit_layers(student, teacher, {"0": "0"})
-    assert inherit_layers(student, teacher, {"0": "0"}, strict=False) == ["0.a.weight", "0.a.bias"]
+        init_layers_from_teacher(student, teacher, {"0": "0"})
+    assert init_layers_from_teacher(student, teacher, {"0": "0"}, strict=False) == ["0.a.weight", "0.a.bias"]
     assert torch.equal(student[0]["a"].weight, teacher[0]["a"].weight)
 
 
@@ -140,7 +140,7 @@ def test_what_fits_is_copied_where_that_is_asked_for():
 def test_wrong_paths_are_named(pairs, words):
     """With the near one."""
     with pytest.raises(InputError, match=words):
-        inherit_layers(vit(2, 1), vit(4, 2), pairs)
+        init_layers_from_teacher(vit(2, 1), vit(4, 2), pairs)
 
 
 def test_a_tied_weight_is_found_under_both_names():
@@ -153,5 +153,5 @@ def test_a_tied_weight_is_found_under_both_names():
             self.head.weight = self.embed.weight
 
     student, teacher = Tied(), Tied()
-    assert inherit_layers(student, teacher, {"head": "head"}) == ["head.weight"]
+    assert init_layers_from_teacher(student, teacher, {"head": "head"}) == ["head.weight"]
     assert torch.equal(student.embed.weight, teacher.embed.weight)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.metrics.ngram import NGram
-from stillhouse.families.lm.metrics.nll import model_nll
-from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
-from stillhouse.families.lm.students.prior import NGramPrior
-from stillhouse.families.lm.students.trie import Trie, TrieReader, count_trie, pack_trie, unpack_trie
+from stillhouse.tasks.lm.metrics.ngram import NGram
+from stillhouse.tasks.lm.metrics.nll import model_nll
+from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.prior import NGramPrior
+from stillhouse.tasks.lm.students.trie import Trie, TrieReader, count_trie, pack_trie, unpack_trie
 
 V = 11
 

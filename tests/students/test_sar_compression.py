@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.compression import prune, quantize, snr_db, to_int8
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students.compression import prune, quantize, snr_db, to_int8
 
 LINES = torch.randn(2, 60, 1, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
 

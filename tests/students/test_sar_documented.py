@@ -5,9 +5,9 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
-from stillhouse.families.sar.saved import save_documented
-from stillhouse.families.sar.students import SIZES
-from stillhouse.families.sar.students.documented import MODEL, documented_parameters, get_model_from_configs
+from stillhouse.tasks.sar.saved import save_documented
+from stillhouse.tasks.sar.students import SIZES
+from stillhouse.tasks.sar.students.documented import MODEL, documented_parameters, get_model_from_configs
 
 SMALL = {
     "name": "s4_ssm",

@@ -9,9 +9,9 @@ from benchmarks.sar.bars import hankel_order, linear_bar
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, dump_yaml, parse
-from stillhouse.families.sar.students import SIZES, StateSpaceConfig
-from stillhouse.families.sar.students.network import DYNAMICS
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
+from stillhouse.tasks.sar.students import SIZES, StateSpaceConfig
+from stillhouse.tasks.sar.students.network import DYNAMICS
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = [
@@ -119,8 +119,8 @@ def test_features_are_tapped_by_path():
     """In the public pipeline the features were always None and the feature loss 0."""
     model, lines = network(), noise(2, 20, 1)
     paths = ("blocks.0", "blocks.1.s4d", "blocks.2.mix")
-    tapped = Tapped(model, paths)
-    said = tapped(lines)
+    extractor = FeatureExtractor(model, paths)
+    said = extractor(lines)
     assert {n: tuple(x.shape) for n, x in said.features.items()} == dict.fromkeys(paths, (2, 20, 6))
     assert all(x.is_complex() for x in said.features.values())
     said.features["blocks.1.s4d"].abs().sum().backward()

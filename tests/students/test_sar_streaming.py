@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.cost import step_cost
-from stillhouse.families.sar.students.streaming import Stream, measure_latency
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students.cost import step_cost
+from stillhouse.tasks.sar.students.streaming import Stream, measure_latency
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {
@@ -41,7 +41,7 @@ def scene(model, length, batch=2):
     return lines
 
 
-def stepped(stream, lines):
+def on_train_batch_end(stream, lines):
     said = [stream.step(lines[:, t]) for t in range(lines.shape[1])]
     assert [x is None for x in said] == [t < stream.latency for t in range(len(said))]
     ready = [x.unsqueeze(1) for x in said if x is not None]
@@ -61,7 +61,7 @@ def test_line_by_line_is_the_training_form(kind, length):
     model = network(**KINDS[kind])
     lines = scene(model, length)
     with torch.no_grad():
-        close(stepped(Stream(model, 2), lines), model(lines))
+        close(on_train_batch_end(Stream(model, 2), lines), model(lines))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_line_by_line_over_a_long_scene(kind):
     model = network(**KINDS[kind], num_layers=1)  # of one layer, to be quick; 512 lines go through three
     lines = scene(model, 2048, 1)
     with torch.no_grad():
-        close(stepped(Stream(model), lines), model(lines))
+        close(on_train_batch_end(Stream(model), lines), model(lines))
 
 
 def test_memory_does_not_grow():
@@ -117,7 +117,9 @@ def test_a_stream_that_is_reset_begins_anew():
     """What is left of the scene before would be an echo in the next one."""
     model = network(**KINDS["gate"])
     lines, stream = scene(model, 20), Stream(model, 2)
-    torch.testing.assert_close(stepped(stream, lines), (stream.reset(), stepped(stream, lines))[1], rtol=0, atol=0)
+    torch.testing.assert_close(
+        on_train_batch_end(stream, lines), (stream.reset(), on_train_batch_end(stream, lines))[1], rtol=0, atol=0
+    )
 
 
 def test_a_scene_shorter_than_the_latency_comes_out_whole():
@@ -150,7 +152,7 @@ def test_one_network_has_one_number_of_state_bytes(kind):
     model = network(**KINDS[kind])
     three = Stream(model, 3)
     assert three.state_bytes == 3 * step_cost(model).state_bytes
-    stepped(three, scene(model, 40, 3))
+    on_train_batch_end(three, scene(model, 40, 3))
     assert three.state_bytes == 3 * step_cost(model).state_bytes
 
 

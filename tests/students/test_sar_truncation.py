@@ -8,10 +8,10 @@ import torch
 from scipy.linalg import hankel, solve_discrete_lyapunov, svdvals
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.streaming import Stream
-from stillhouse.families.sar.students.truncation import balance, truncate, truncate_layer
 from stillhouse.layers.state_space import S4D
+from stillhouse.tasks.sar.students import StateSpaceConfig
+from stillhouse.tasks.sar.students.streaming import Stream
+from stillhouse.tasks.sar.students.truncation import balance, truncate, truncate_layer
 
 
 def system(modes=12, seed=0, outputs=1):

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
-from stillhouse.families.lm.students.blocks import quantized_layers
 from stillhouse.layers.spikes import SpikeLinear
+from stillhouse.tasks.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.blocks import quantized_layers
 
 SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0, chunk=8)
 

@@ -5,11 +5,11 @@ import torch
 
 from stillhouse.classification.students import SpikingStudentConfig
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.layers.spikes.neurons import LeakyNeurons
-from stillhouse.layers.taps import Tapped
 
-TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.3,), (0.2,))
+SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.3,), (0.2,))
 
 
 def test_without_decay_spikes_count_what_came_in():
@@ -26,10 +26,10 @@ def test_without_decay_spikes_count_what_came_in():
 def test_size_gradients_and_scores_of_each_step():
     """9 C D and a norm for a convolution, K (D + 1) for the head; the answer is the mean of what the head puts out."""
     torch.manual_seed(0)
-    network = SpikingStudentConfig(width=4, steps=3).build(TASK)
+    network = SpikingStudentConfig(width=4, steps=3).build(SPEC)
     assert sum(p.numel() for p in network.parameters()) == (9 * 4 + 8) + (9 * 4 * 8 + 16) + 3 * 9
-    tapped = Tapped(network, ("network.head", "network.blocks.0"))
-    out = tapped(torch.rand(5, 1, 8, 8))
+    extractor = FeatureExtractor(network, ("network.head", "network.blocks.0"))
+    out = extractor(torch.rand(5, 1, 8, 8))
     assert tuple(out.features["network.head"].shape) == (5, 3, 3)
     torch.testing.assert_close(out.logits, out.features["network.head"].mean(1))
     spikes = out.features["network.blocks.0"]
@@ -43,6 +43,6 @@ def test_size_gradients_and_scores_of_each_step():
 def test_texts_and_small_images_are_refused():
     """Token ids are no image, and four halvings want 16 pixels."""
     with pytest.raises(InputError, match="expected images"):
-        SpikingStudentConfig().build(TextTask(("a", "b"), 9, 50))
+        SpikingStudentConfig().build(TextSpec(("a", "b"), 9, 50))
     with pytest.raises(InputError, match="16 pixels a side"):
-        SpikingStudentConfig(depth=4).build(TASK)
+        SpikingStudentConfig(depth=4).build(SPEC)

@@ -12,19 +12,19 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
-from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress, TextTask
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.recipes import RECIPES
-from stillhouse.layers.taps import Tapped
+from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progress, TextSpec
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import forward_kl
 from stillhouse.signals.time_steps import TimeStepsConfig
+from stillhouse.tasks.classification.recipes import RECIPES
+from stillhouse.tasks.classification.task import TASK
 
-TASK = TextTask(("no", "yes"), length=6, vocabulary=20)
+SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
 
 
 def student(**settings):
     torch.manual_seed(0)
-    return SpikingTextConfig(width=16, depth=2, heads=2, steps=3, **settings).build(TASK)
+    return SpikingTextConfig(width=16, depth=2, heads=2, steps=3, **settings).build(SPEC)
 
 
 def test_padding_says_nothing_and_order_does():
@@ -58,10 +58,10 @@ def test_products_take_spikes_and_the_answer_is_the_mean_over_time():
 def test_each_time_step_can_be_taught():
     """By the signal of all spiking students, from the scores of the head."""
     model = student()
-    tapped = Tapped(model, ("head",))
+    extractor = FeatureExtractor(model, ("head",))
     ids = torch.randint(1, 20, (4, 6))
-    signal = TimeStepsConfig(student="head").build(tapped.spec(ids), OutputSpec(2))
-    out, teacher = tapped(ids), Outputs(torch.randn(4, 2))
+    signal = TimeStepsConfig(student="head").build(extractor.spec(ids), OutputSpec(2))
+    out, teacher = extractor(ids), Outputs(torch.randn(4, 2))
     value = signal(out, teacher, Batch(ids, torch.zeros(4, dtype=torch.int64), torch.arange(4)), Progress(0, 1))
     each = [forward_kl(out.features["head"][:, t], teacher.logits, temperature=2.0) for t in range(3)]
     torch.testing.assert_close(value, torch.stack(each).mean(0))
@@ -84,7 +84,7 @@ def test_neurons_keep_count():
 
 def test_images_are_refused():
     with pytest.raises(InputError, match="expected labelled texts"):
-        SpikingTextConfig().build(ImageTask(("a", "b"), (1, 8, 8), (0.3,), (0.2,)))
+        SpikingTextConfig().build(ImageSpec(("a", "b"), (1, 8, 8), (0.3,), (0.2,)))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def encoder(tmp_path_factory):
             label = int(rng.integers(2))
             text = [*rng.choice(words, 4), ("dull", "fine")[label]]
             rows.writerow([" ".join(rng.permutation(text)), ("negative", "positive")[label]])
-    run(FAMILY, tiny("sst2-encoder", root, width=16, training={"epochs": 6}), root / "encoder", force=True)
+    run(TASK, tiny("sst2-encoder", root, width=16, training={"epochs": 6}), root / "encoder", force=True)
     return root
 
 
@@ -130,7 +130,7 @@ def tiny(name, root, width, training=None, **more):
 def test_published_forms_run_as_recipes(encoder, tmp_path, name, width, first, last):
     """Stages learn what the papers say and nothing else: no labels in a first stage, none of its layers in TinyBERT's second."""
     plan = tiny(name, encoder, width, training={"epochs": 2}, arms=["kd"])
-    run(FAMILY, plan, tmp_path / "run", force=True)
+    run(TASK, plan, tmp_path / "run", force=True)
     folder = tmp_path / "run/arms/kd/seed-0"
     places = [(folder, last)] + ([(folder / "stages" / plan.stages[0].name, first)] if first else [])
     for place, want in places:

@@ -7,15 +7,15 @@ from stillhouse.classification.card import load_student, save_student
 from stillhouse.classification.data.labelled_texts import TextData
 from stillhouse.classification.students import OrdinaryStudentConfig, TextTransformerConfig, TimmStudentConfig
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 
-TASK = TextTask(("no", "yes"), length=6, vocabulary=20)
-IMAGES = ImageTask(("a", "b", "c"), (1, 28, 28), (0.5,), (0.25,))
+SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
+IMAGES = ImageSpec(("a", "b", "c"), (1, 28, 28), (0.5,), (0.25,))
 
 
 def student(**settings):
     torch.manual_seed(0)
-    return TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0, **settings).build(TASK).eval()
+    return TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0, **settings).build(SPEC).eval()
 
 
 def test_padding_says_nothing():
@@ -56,7 +56,7 @@ def test_it_is_saved_and_loaded(tmp_path):
     """With a task that is no image."""
     model = student()
     save_student(
-        tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), TASK, family="classification"
+        tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), SPEC, task="classification"
     )
     ids = torch.tensor([[3, 4, 5, 0, 0, 0]])
     assert torch.equal(load_student(tmp_path, OrdinaryStudentConfig)(ids), model(ids))
@@ -67,7 +67,7 @@ def test_students_refuse_the_other_kind_of_data():
     with pytest.raises(InputError, match="expected labelled texts"):
         TextTransformerConfig().build(IMAGES)
     with pytest.raises(InputError, match="expected images"):
-        TimmStudentConfig().build(TASK)
+        TimmStudentConfig().build(SPEC)
 
 
 def test_a_timm_student_normalizes_and_has_the_head_of_the_task():

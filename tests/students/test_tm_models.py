@@ -8,15 +8,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.types import ImageTask
-from stillhouse.families.classification.students.core import Binarizer, apply_prior
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM, Thermometer
-from stillhouse.families.classification.students.pyramid import Fusion, PyramidTM
-from stillhouse.families.classification.students.resnet import ResNetTM
-from stillhouse.families.classification.students.swin import SwinTM
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.core.types import ImageSpec
+from stillhouse.tasks.classification.students.core import Binarizer, apply_prior
+from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM, Thermometer
+from stillhouse.tasks.classification.students.pyramid import Fusion, PyramidTM
+from stillhouse.tasks.classification.students.resnet import ResNetTM
+from stillhouse.tasks.classification.students.swin import SwinTM
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
-TASK = ImageTask(("a", "b", "c"), (1, 16, 16), (0.4,), (0.3,))
+SPEC = ImageSpec(("a", "b", "c"), (1, 16, 16), (0.4,), (0.3,))
 IMAGE = {"num_classes": 3, "in_channels": 1, "image_size": 16}
 SMALL = {
     FlatTM: {"clauses": 24},
@@ -209,12 +209,12 @@ def test_averages_of_tau_follow_an_exchanged_layer_and_a_copy():
 def test_configurations_build_for_a_task_with_their_controls(kind):
     """The arms of a run: the same network without its clauses, and with MLPs."""
     config = kind.config_class(**SMALL[kind])
-    assert tuple(config.build(TASK)(torch.rand(2, 1, 16, 16)).shape) == (2, 3)
+    assert tuple(config.build(SPEC)(torch.rand(2, 1, 16, 16)).shape) == (2, 3)
     for arm in (config.without_special_part(), config.with_ordinary_part()):
-        student = arm.build(TASK)
+        student = arm.build(SPEC)
         assert not list(student.banks())
         assert tuple(student(torch.rand(2, 1, 16, 16)).shape) == (2, 3)
-    groups = config.build(TASK).parameter_groups(0.1)
+    groups = config.build(SPEC).parameter_groups(0.1)
     assert all(p.ndim < 2 or p.shape[0] in (1, 2) for p in groups[1]["params"])
 
 

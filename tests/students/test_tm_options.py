@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from stillhouse.families.classification.students.config import UnifiedTMConfig
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 VIT = {
     "num_classes": 3,
@@ -240,7 +240,7 @@ def test_fused_kernels_only(monkeypatch):
 
 def test_where_no_fused_kernel_fits_the_ordinary_one_is_taken_and_said():
     """Document 001: "when available". With dropout on a CPU there is none, and the run ended in torch's RuntimeError."""
-    from stillhouse.families.classification.students.attention import Attention
+    from stillhouse.tasks.classification.students.attention import Attention
 
     torch.manual_seed(0)
     fused = Attention(8, 2, dropout=0.3, fused=True)

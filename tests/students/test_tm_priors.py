@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.students.core import apply_prior
-from stillhouse.families.classification.students.transformer import (
+from stillhouse.tasks.classification.students.core import apply_prior
+from stillhouse.tasks.classification.students.transformer import (
     UnifiedTMTransformer,
     load_transformer,
     save_transformer,

@@ -9,16 +9,16 @@ import torch
 
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.rules_report import _caption
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
-from stillhouse.families.classification.students.interpret import block_votes, strongest_clauses
-from stillhouse.families.classification.students.literal_names import Pixels
-from stillhouse.families.classification.students.rule import examples
-from stillhouse.families.classification.students.rule_cuts import Fulfilled, by_discrimination
-from stillhouse.families.classification.students.rules import find_rules
-from stillhouse.families.classification.students.sites import settle, sites, write_masks
-from stillhouse.families.classification.students.swin import SwinTM
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.rules_report import _caption
+from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
+from stillhouse.tasks.classification.students.interpret import block_votes, strongest_clauses
+from stillhouse.tasks.classification.students.literal_names import Pixels
+from stillhouse.tasks.classification.students.rule import examples
+from stillhouse.tasks.classification.students.rule_cuts import Fulfilled, by_discrimination
+from stillhouse.tasks.classification.students.rules import find_rules
+from stillhouse.tasks.classification.students.sites import round_weights, sites, write_masks
+from stillhouse.tasks.classification.students.swin import SwinTM
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 
 def planted(voting="dense"):
@@ -119,7 +119,7 @@ def test_a_clause_that_fires_on_every_class_is_no_rule_of_one():
 def test_what_the_rule_alone_keeps():
     """Without it, every image gets its mean 1/4 x 2 for "b": half are right. With it, 3 of 4, as the whole has."""
     found = find_rules(planted(), four(), four(), ("a", "b"), per_class=1)
-    assert found.growth == [(0, 0.5), (1, 0.75), (3, 0.75), (10, 0.75), (30, 0.75)]
+    assert found.ablation_curve == [(0, 0.5), (1, 0.75), (3, 0.75), (10, 0.75), (30, 0.75)]
     assert (found.full, found.shown, found.exact) == (0.75, 0.75, True)
 
 
@@ -168,7 +168,7 @@ NETWORKS = {
 def test_rules_of_every_network(name, monkeypatch):
     """Rules name sites that exist and are ranked; with all cuts the network answers as before."""
     monkeypatch.setattr(
-        "stillhouse.families.classification.students.rule_cuts.ALIKE", 0.0
+        "stillhouse.tasks.classification.students.rule_cuts.ALIKE", 0.0
     )  # untrained clauses tell nothing
     torch.manual_seed(0)
     kind, settings = NETWORKS[name]
@@ -191,7 +191,7 @@ def test_rules_of_every_network(name, monkeypatch):
     assert "mean" in drawn
     assert drawn & {"wanted", "examples"}
     cut = copy.deepcopy(model)
-    settle(cut)
+    round_weights(cut)
     torch.testing.assert_close(cut(images.images), model(images.images), rtol=0, atol=1e-6)
     literals = {(rule.place, rule.clause): rule.literals for rule in found.rules}
     for (place, clause), kept in literals.items():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from stillhouse.core.checks import StillhouseError
-from stillhouse.families.classification.students.attention import Attention, Place, WindowAttention
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.windows import Windows
+from stillhouse.tasks.classification.students.attention import Attention, Place, WindowAttention
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 SMALL = {"num_classes": 3, "architecture": "swin", "image_size": 12, "in_channels": 1, "patch_size": 1, "embed_dim": 8}
 SMALL |= {"depths": (2, 1), "num_heads": 2, "mlp_ratio": 2.0, "tm_clauses": 8, "window_size": 4, "drop_path_rate": 0.0}

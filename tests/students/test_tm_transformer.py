@@ -5,14 +5,14 @@ import torch
 
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.types import ImageTask
-from stillhouse.families.classification.students import TsetlinViTConfig
-from stillhouse.families.classification.students.interpret import block_votes, strongest_clauses
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer, waves
+from stillhouse.core.types import ImageSpec
+from stillhouse.tasks.classification.students import TsetlinViTConfig
+from stillhouse.tasks.classification.students.interpret import block_votes, strongest_clauses
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer, sincos_position_embedding
 
 SMALL = {"num_classes": 5, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
 SMALL |= {"tm_clauses": 32, "drop_path_rate": 0.0}
-TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
+SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
 
 
 def build(**change):
@@ -155,12 +155,12 @@ def test_decay_spares_include_logits():
 def test_config_reaches_the_model():
     """The configuration's arms change the branch and nothing else."""
     config = TsetlinViTConfig(patch_size=2, embed_dim=24, depth=1, heads=3, clauses=16)
-    assert config.build(TASK).blocks[0].feed_forward.bank.num_clauses == 16
-    assert config.without_special_part().build(TASK).blocks[0].feed_forward is None
-    names = dict(config.with_ordinary_part().build(TASK).named_modules())
+    assert config.build(SPEC).blocks[0].feed_forward.bank.num_clauses == 16
+    assert config.without_special_part().build(SPEC).blocks[0].feed_forward is None
+    names = dict(config.with_ordinary_part().build(SPEC).named_modules())
     assert "blocks.0.feed_forward.0" in names
     with pytest.raises(ValueError, match="image"):
-        TsetlinViTConfig(patch_size=16, embed_dim=24, depth=1, heads=3).build(TASK)
+        TsetlinViTConfig(patch_size=16, embed_dim=24, depth=1, heads=3).build(SPEC)
 
 
 def test_votes_add_up_where_the_model_is_linear_after_the_clauses():
@@ -203,10 +203,10 @@ def test_attention_begins_by_looking_somewhere():
 def test_positions_begin_as_waves_of_row_and_column():
     """sin^2 + cos^2 = 1 in D / 2 pairs, and products depend on the offset alone; the class token begins without a place."""
     grid = (5, 7)
-    found = waves(grid, 24).reshape(*grid, 24)
+    found = sincos_position_embedding(grid, 24).reshape(*grid, 24)
     torch.testing.assert_close(found.square().sum(-1), torch.full(grid, 12.0))
     torch.testing.assert_close(found[0, 0] @ found[1, 2], found[3, 4] @ found[4, 6])
     assert found[0, 0] @ found[0, 1] > found[0, 0] @ found[0, 3]
     model = build()
-    torch.testing.assert_close(model.positions[0, 1:], waves(model.grid, 24))
+    torch.testing.assert_close(model.positions[0, 1:], sincos_position_embedding(model.grid, 24))
     assert not model.positions[0, 0].any()

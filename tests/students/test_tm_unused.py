@@ -7,11 +7,11 @@ import torch
 from pydantic import ValidationError
 
 from stillhouse.core.config import to_mapping
-from stillhouse.families.classification.students.base_config import PixelClauseOptions
-from stillhouse.families.classification.students.config import UnifiedTMConfig
-from stillhouse.families.classification.students.flat import FlatTM
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
-from stillhouse.families.classification.students.unused import unused_settings
+from stillhouse.tasks.classification.students.base_config import PixelClauseOptions
+from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.students.flat import FlatTM
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.students.unused import unused_settings
 
 TINY = {"image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 12, "depths": 3, "tm_clauses": 12}
 OTHER = {

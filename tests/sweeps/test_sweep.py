@@ -1,4 +1,4 @@
-"""Sweeps of a tiny family: what counts, what is stopped, what is taken up again, and what is refused."""
+"""Sweeps of a tiny task: what counts, what is stopped, what is taken up again, and what is refused."""
 
 import errno
 import importlib.util
@@ -46,7 +46,7 @@ FIXED = {
 
 @cache
 def example():
-    spec = importlib.util.spec_from_file_location("tabular_family", ROOT / "examples" / "tabular_family.py")
+    spec = importlib.util.spec_from_file_location("tabular_task", ROOT / "examples" / "tabular_task.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -55,23 +55,23 @@ def example():
 @cache
 def forest():
     """The teacher of all trials; a forest each would be most of the time."""
-    data = example().FAMILY.data(SimpleNamespace(data="wine"), None)
+    data = example().TASK.data(SimpleNamespace(data="wine"), None)
     return example().ForestTeacher(*data.train)
 
 
 def tabular(**changes):
-    """The family with its teacher at hand, and methods changed."""
-    found = type("Tabular", (example().TabularFamily,), changes)()
+    """The task with its teacher at hand, and methods changed."""
+    found = type("Tabular", (example().TabularTask,), changes)()
     found.teachers = lambda config, data, given, log: [forest()]
     return found
 
 
-def build_of(family):
+def build_of(task):
     def build(settings):
         mapping = to_mapping(example().TabularRun())
         for key, value in {**FIXED, **settings}.items():
             place(mapping, key.split("."), value)
-        return family, parse(example().TabularRun, mapping)
+        return task, parse(example().TabularRun, mapping)
 
     return build
 
@@ -83,11 +83,11 @@ def plan_of(space, *, prune=False, trials=None, seeds=1):
     return Plan("tabular.yaml", (), space, trials or len(points), seeds, prune, "tpe", 0, points, about)
 
 
-def swept(out, space, family=None, *, resume=False, **how):
+def swept(out, space, task=None, *, resume=False, **how):
     """A study that has been worked through."""
     plan = plan_of(space, **how)
     study = open_study(open_storage(None, out), "test", plan, resume=resume)
-    work(study, plan, out, build_of(family or tabular()))
+    work(study, plan, out, build_of(task or tabular()))
     return study, plan
 
 
@@ -121,9 +121,9 @@ def test_a_grid_is_judged_on_the_validation_split_alone(tmp_path):
 def test_a_trial_can_be_finished_as_a_run(tmp_path):
     """`distill --resume` goes on with the folder: the arm is not trained again, controls and test split follow."""
     swept(tmp_path, {"training.learning_rate": Choices((0.02, 0.03))})
-    family, config = build_of(tabular())({"training.learning_rate": 0.03})
+    task, config = build_of(tabular())({"training.learning_rate": 0.03})
     before = validations(tmp_path / "trial-0001")
-    summary = run(family, config, tmp_path / "trial-0001", resume=True)
+    summary = run(task, config, tmp_path / "trial-0001", resume=True)
     assert set(summary["arms"]) == {"kd", "no-kd", *summary["plain"]}
     assert validations(tmp_path / "trial-0001") == before
 
@@ -148,18 +148,18 @@ def test_a_killed_trial_is_taken_up_again(tmp_path):
     job_class = example().TabularJob
 
     class Dying(job_class):
-        def observe(self, validation, progress):
-            super().observe(validation, progress)
+        def on_validation_end(self, validation, progress):
+            super().on_validation_end(validation, progress)
             if progress.step == progress.total_steps * 2 // 3 and not (tmp_path / "killed").exists():
                 (tmp_path / "killed").write_text("")
                 raise Killed
 
-    family = tabular(job=lambda self, lesson: Dying(lesson))
+    task = tabular(job=lambda self, stage_context: Dying(stage_context))
     with pytest.raises(Killed):
-        swept(tmp_path / "cut", space, family)
+        swept(tmp_path / "cut", space, task)
     left = [trial.state.name for trial in real_trials(open_again(tmp_path / "cut", space)[0])]
     assert left == ["RUNNING"]
-    study, _ = swept(tmp_path / "cut", space, family, resume=True)
+    study, _ = swept(tmp_path / "cut", space, task, resume=True)
     assert [trial.number for trial in real_trials(study)] == [0, 1]
     assert scores(study) == scores(whole)
     assert validations(tmp_path / "cut" / "trial-0000") == validations(tmp_path / "whole" / "trial-0000")
@@ -228,14 +228,14 @@ def test_a_damaged_folder_fails_no_trial(tmp_path):
     out, job_class = tmp_path / "cut", example().TabularJob
 
     class Dying(job_class):
-        def observe(self, validation, progress):
-            super().observe(validation, progress)
+        def on_validation_end(self, validation, progress):
+            super().on_validation_end(validation, progress)
             if progress.step == progress.total_steps and not (out / "killed").exists():
                 (out / "killed").write_text("")
                 raise Killed
 
     with pytest.raises(Killed):
-        swept(out, space, tabular(job=lambda self, lesson: Dying(lesson)))
+        swept(out, space, tabular(job=lambda self, stage_context: Dying(stage_context)))
     path = next((out / "trial-0000").rglob("checkpoint.pt"))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DamagedTrial, match=r"trial 0 .*checkpoint.*delete .*trial-0000"):
@@ -259,10 +259,10 @@ def test_a_sweep_is_not_put_into_a_run_or_a_folder_of_something_else(tmp_path):
 def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
     """With its reason; a sweep in which all fail is an error with the first."""
 
-    def student(self, arm, choice, seed, lab):
+    def student(self, arm, choice, seed, context):
         if choice == 5:
             raise InputError("points: 5 is unlucky")
-        return example().TabularFamily.student(self, arm, choice, seed, lab)
+        return example().TabularTask.student(self, arm, choice, seed, context)
 
     study, plan = swept(tmp_path, {"points": Choices((5, 4))}, tabular(student=student))
     assert [trial.state.name for trial in real_trials(study)] == ["FAIL", "COMPLETE"]
@@ -276,9 +276,9 @@ def test_other_data_under_one_study_are_refused(tmp_path):
     """A second machine with another copy of the data."""
     changed = tabular(data=lambda self, config, log: SimpleNamespace(**{**vars(wine()), "sha256": "another"}))
     study, plan = open_again(tmp_path, {"points": Choices((4, 8))})
-    for family in (tabular(), changed):
+    for task in (tabular(), changed):
         with next_trial(study, plan, tmp_path) as trial:
-            carry_out(study, trial, plan, tmp_path, build_of(family), SimpleNamespace(log=lambda line: None))
+            carry_out(study, trial, plan, tmp_path, build_of(task), SimpleNamespace(log=lambda line: None))
     assert "other data than in trial 0" in real_trials(study)[1].user_attrs["error"]
 
 
@@ -294,16 +294,16 @@ def test_what_a_setting_decides_is_built_anew(tmp_path):
         built.append(("teacher", data.name, config.teacher))
         return [data.name]
 
-    base = SimpleNamespace(data=data, teachers=teachers, made_of=lambda c: (c.data, c.teacher))
+    base = SimpleNamespace(data=data, teachers=teachers, cache_key=lambda c: (c.data, c.teacher))
     kept = {}
     for where, teacher in [("a", 1), ("a", 1), ("a", 2), ("b", 2), ("a", 2)]:
-        family, config = keeping(base, kept), SimpleNamespace(data=where, teacher=teacher)
-        found = family.data(config, print)
+        task, config = keeping(base, kept), SimpleNamespace(data=where, teacher=teacher)
+        found = task.data(config, print)
         assert found.name == where
-        assert family.teachers(config, found, None, print) == [where]
+        assert task.teachers(config, found, None, print) == [where]
     a, b = ("data", "a"), ("data", "b")
     assert built == [a, ("teacher", "a", 1), ("teacher", "a", 2), b, ("teacher", "b", 2), a, ("teacher", "a", 2)]
-    assert family.teachers(config, found, "given", print) == ["a"]
+    assert task.teachers(config, found, "given", print) == ["a"]
     assert len(built) == 8  # a teacher that was given is not kept in the place of the configured one
 
 
@@ -354,7 +354,7 @@ def test_a_study_that_cannot_be_written_is_a_line(tmp_path, monkeypatch):
 
 
 def wine():
-    return example().FAMILY.data(SimpleNamespace(data="wine"), None)
+    return example().TASK.data(SimpleNamespace(data="wine"), None)
 
 
 def test_the_front_is_what_nobody_beats():

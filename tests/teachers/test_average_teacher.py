@@ -6,7 +6,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import forward_kl
 from stillhouse.teachers.average import AverageTeacher
 
@@ -101,13 +101,13 @@ def test_it_is_frozen_in_eval_mode_and_apart():
 def test_a_copied_tap_does_not_write_into_the_students_features():
     """A deep copy shares the hook of the student, whose features the teacher would overwrite."""
     model = student()
-    tapped = Tapped(model, ("body",))
+    extractor = FeatureExtractor(model, ("body",))
     kept = []
     model.head.register_forward_hook(lambda module, args, output: kept.append(1))
     teacher = AverageTeacher(model, images())
     before = len(kept)
     teacher(batch())
-    assert tapped._seen == {}
+    assert extractor._seen == {}
     assert len(kept) == before + 1  # a hook that is not a tap is part of the model
 
 

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, ImageTask
+from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.teacher import Teacher
 
-TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.5,))
+SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.5,), (0.5,))
 
 
 def batch(rows=5):
@@ -18,11 +18,11 @@ def batch(rows=5):
     return Batch(torch.rand(rows, 1, 8, 8), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
 
 
-def teacher(seed, side=8, channels=1, features=(), classes=3, name=None, task=TASK):
+def teacher(seed, side=8, channels=1, features=(), classes=3, name=None, input_spec=SPEC):
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 6), nn.ReLU(), nn.Linear(6, classes))
     return Teacher.from_module(
-        module, task, mean=(0.3,), std=(0.2,), side=side, channels=channels, features=features, name=name
+        module, input_spec, mean=(0.3,), std=(0.2,), side=side, channels=channels, features=features, name=name
     )
 
 
@@ -93,9 +93,9 @@ def test_frozen_and_counted():
 
 def test_class_counts_must_agree():
     """Broadcasting would not even fail for one class."""
-    four = ImageTask(("a", "b", "c", "d"), (1, 8, 8), (0.5,), (0.5,))
+    four = ImageSpec(("a", "b", "c", "d"), (1, 8, 8), (0.5,), (0.5,))
     with pytest.raises(InputError, match="'x' and 'z': expected equal class counts, got 3 and 4"):
-        EnsembleTeacher([teacher(0), teacher(1), teacher(2, classes=4, task=four)], ["x", "y", "z"])
+        EnsembleTeacher([teacher(0), teacher(1), teacher(2, classes=4, input_spec=four)], ["x", "y", "z"])
 
 
 def test_faults_are_named():

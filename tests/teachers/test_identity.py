@@ -5,15 +5,15 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from stillhouse.core.types import Batch, ImageTask
+from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
 
-TASK = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+SPEC = ImageSpec(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
 
 
 def teacher(seed=0, name="t", mean=0.0):
     torch.manual_seed(seed)
-    return Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), TASK, name=name, mean=(mean,))
+    return Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), SPEC, name=name, mean=(mean,))
 
 
 def batch():

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.questions import write_cache
+from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
-from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
-from stillhouse.families.lm.teachers.cache import questions_of
-from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses.tail import tail_bounds
+from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.tasks.lm.teachers.cache import teacher_queries_of
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
 
 V, L, ROWS = 23, 6, 7
 
@@ -50,12 +50,12 @@ class Rows:
 KEPT = Content(False, 5)
 
 
-def questions(told, data="d", batch=16):
-    return questions_of(told, Rows(), KEPT, data_sha256=data, batch=batch)
+def teacher_queries(told, data="d", batch=16):
+    return teacher_queries_of(told, Rows(), KEPT, data_sha256=data, batch=batch)
 
 
 def write(told, folder, content=KEPT, *, batch=16, **how):
-    write_cache(questions(told, batch=batch), folder, content, wait=True, **how)
+    write_cache(teacher_queries(told, batch=batch), folder, content, wait=True, **how)
     return StoredTeacher(folder)
 
 
@@ -135,7 +135,7 @@ def test_cache_holds_the_largest_and_the_mass_of_all(tmp_path):
         torch.testing.assert_close(log_p, best.values, atol=5e-3, rtol=1e-3)
         others = live.scatter(-1, kept.ids, -torch.inf).logsumexp(-1)
         torch.testing.assert_close(rest, others, atol=5e-3, rtol=1e-3)
-    assert "of the live teacher on 7 rows" in spot_check(cache, questions(told))
+    assert "of the live teacher on 7 rows" in spot_check(cache, teacher_queries(told))
 
 
 def test_a_temperature_that_was_not_kept_comes_within_bounds(tmp_path):
@@ -208,17 +208,17 @@ def test_a_cache_of_another_teacher_text_or_content_is_refused(tmp_path):
     told, other = teacher(), teacher(1)
     cache = write(told, tmp_path / "c")
     for strange, content, said in (
-        (questions(other), KEPT, "another teacher"),
-        (questions(told, data="e"), KEPT, "other data"),
-        (questions(told), Content(False, 4), "other content"),
-        (questions(told), Content(False, 5, (), (1.5,)), "temperatures"),
+        (teacher_queries(other), KEPT, "another teacher"),
+        (teacher_queries(told, data="e"), KEPT, "other data"),
+        (teacher_queries(told), Content(False, 4), "other content"),
+        (teacher_queries(told), Content(False, 5, (), (1.5,)), "temperatures"),
     ):
         with pytest.raises(InputError, match=said):
             write_cache(strange, tmp_path / "c", content, wait=True)
     with pytest.raises(InputError, match="another teacher"):
-        cache.require(questions(other).key)
+        cache.require(teacher_queries(other).key)
     with pytest.raises(InputError, match=r"differ from the live teacher's"):
-        spot_check(cache, questions(other))
+        spot_check(cache, teacher_queries(other))
 
 
 class Told:

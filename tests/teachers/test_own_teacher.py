@@ -7,16 +7,16 @@ import yaml
 from torch import nn
 
 from stillhouse.classification.data import DataConfig
-from stillhouse.classification.teachers import grade, plain_score
+from stillhouse.classification.teachers import baseline_score, teacher_check
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.core.types import Batch, ImageTask, TextTask
+from stillhouse.core.types import Batch, ImageSpec, TextSpec
 from stillhouse.teachers import TeacherConfig, check_teacher
 from stillhouse.teachers.classes import order_of, permutation
 from stillhouse.teachers.recognised import recognise
 
-TASK = ImageTask(("ape", "bear", "cat"), (1, 4, 4), (0.5,), (0.25,))
+SPEC = ImageSpec(("ape", "bear", "cat"), (1, 4, 4), (0.5,), (0.25,))
 NET = """
 from torch import nn
 
@@ -51,13 +51,13 @@ def place(tmp_path, monkeypatch):
     return tmp_path, network.layers
 
 
-def batch(task=TASK, rows=5):
+def batch(input_spec=SPEC, rows=5):
     torch.manual_seed(1)
-    return Batch(torch.rand(rows, *task.shape), torch.arange(rows) % task.num_classes, torch.arange(rows))
+    return Batch(torch.rand(rows, *input_spec.shape), torch.arange(rows) % input_spec.num_classes, torch.arange(rows))
 
 
-def build(task=TASK, **settings):
-    return TeacherConfig(**{"source": "py:net.py:Net", "checkpoint": "own.pth", **settings}).build(task)
+def build(input_spec=SPEC, **settings):
+    return TeacherConfig(**{"source": "py:net.py:Net", "checkpoint": "own.pth", **settings}).build(input_spec)
 
 
 def test_the_class_of_the_file_with_the_weights_of_the_file(place, monkeypatch):
@@ -74,7 +74,7 @@ def test_scores_come_in_the_order_of_the_datas_classes(place):
     teacher = build(classes=("cat", "Ape", "bear"))
     torch.testing.assert_close(teacher(batch()).logits, layers(batch().inputs)[:, [1, 2, 0]])
     assert teacher.identity() != build().identity()
-    fewer = build(ImageTask(("cat", "bear"), (1, 4, 4), (0.5,), (0.25,)), classes=("ape", "bear", "cat"))
+    fewer = build(ImageSpec(("cat", "bear"), (1, 4, 4), (0.5,), (0.25,)), classes=("ape", "bear", "cat"))
     assert fewer.spec.num_classes == 2
     torch.testing.assert_close(fewer(batch()).logits, layers(batch().inputs)[:, [2, 1]])
 
@@ -130,8 +130,8 @@ def test_a_setting_that_would_do_nothing_is_refused(settings):
 
 def test_a_network_of_texts(place):
     """Token ids go in as they are."""
-    task = TextTask(("good", "bad"), 6, 30)
-    teacher = build(task, source="py:net.py:Bag", checkpoint=None, arguments={"words": 30, "classes": 2})
+    input_spec = TextSpec(("good", "bad"), 6, 30)
+    teacher = build(input_spec, source="py:net.py:Bag", checkpoint=None, arguments={"words": 30, "classes": 2})
     assert teacher.spec.num_classes == 2
 
 
@@ -173,15 +173,15 @@ def test_check_names_a_permutation(place):
     labels = torch.arange(90) % 3
     pixels = (labels / 3).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
     rows = Batch(pixels, labels, torch.arange(90))
-    teacher = Teacher.from_module(Fixed([1, 2, 0]), TASK)
-    report = check_teacher(teacher, [rows], TASK.class_names)
+    teacher = Teacher.from_module(Fixed([1, 2, 0]), SPEC)
+    report = check_teacher(teacher, [rows], SPEC.class_names)
     assert report.score == 0.0
     assert "0->1, 1->2, 2->0" in report.permuted
     assert "(100.00 % then)" in report.permuted
     named = report.permuted.rpartition("classes=[")[2].rstrip("]").split(", ")
-    order = order_of(named, TASK.class_names)
+    order = order_of(named, SPEC.class_names)
     assert (teacher(rows).logits[:, order].argmax(1) == labels).all()
-    assert check_teacher(Teacher.from_module(Fixed([0, 1, 2]), TASK), [rows]).permuted == ""
+    assert check_teacher(Teacher.from_module(Fixed([0, 1, 2]), SPEC), [rows]).permuted == ""
 
 
 def test_a_wrong_order_that_was_given_is_put_right(place):
@@ -191,17 +191,17 @@ def test_a_wrong_order_that_was_given_is_put_right(place):
     labels = torch.arange(90) % 3
     rows = Batch((labels / 3).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous(), labels, torch.arange(90))
     for given in ((0, 1, 2), (1, 2, 0), (1, 0, 2)):
-        teacher = Teacher.from_module(Fixed([1, 2, 0]), TASK)
+        teacher = Teacher.from_module(Fixed([1, 2, 0]), SPEC)
         teacher.order = given
-        found = check_teacher(teacher, [rows], TASK.class_names).permuted
-        order = order_of(found.rpartition("classes=[")[2].rstrip("]").split(", "), TASK.class_names)
+        found = check_teacher(teacher, [rows], SPEC.class_names).permuted
+        order = order_of(found.rpartition("classes=[")[2].rstrip("]").split(", "), SPEC.class_names)
         assert (Fixed([1, 2, 0])(rows.inputs)[:, order].argmax(1) == labels).all(), found
 
 
 def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     """Better than chance is not good: a linear classifier of the pixels is trained in no time."""
     data = DataConfig(name="digits").build()
-    assert 0.8 < plain_score(data) < 0.99
+    assert 0.8 < baseline_score(data) < 0.99
     x, y = next((b.inputs, b.labels) for b in data.train.batches(5_000))
     net = nn.Module()
     net.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -227,7 +227,7 @@ def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     text = capsys.readouterr().out
     assert "fit to teach" in text
     assert "poor" not in text
-    assert grade(TeacherConfig().build(data.task), data, 256).detail.startswith("ECE")
+    assert teacher_check(TeacherConfig().build(data.input_spec), data, 256).detail.startswith("ECE")
 
 
 def test_a_state_dict_is_recognised_by_its_keys(place):
@@ -238,9 +238,9 @@ def test_a_state_dict_is_recognised_by_its_keys(place):
     network = models.mobilenet_v3_small(num_classes=3)
     torch.save(network.state_dict(), place[0] / "raw.pth")
     assert recognise(network.state_dict()) == "torchvision:mobilenet_v3_small"
-    task = ImageTask(("ape", "bear", "cat"), (3, 32, 32), (0.5,), (0.25,))
-    teacher = TeacherConfig(source="ckpt:raw.pth", mean=(0.0,), std=(1.0,)).build(task)
+    input_spec = ImageSpec(("ape", "bear", "cat"), (3, 32, 32), (0.5,), (0.25,))
+    teacher = TeacherConfig(source="ckpt:raw.pth", mean=(0.0,), std=(1.0,)).build(input_spec)
     network.eval()
-    torch.testing.assert_close(teacher(batch(task)).logits, network(batch(task).inputs))
+    torch.testing.assert_close(teacher(batch(input_spec)).logits, network(batch(input_spec).inputs))
     with pytest.raises(InputError, match="does not name its architecture"):
-        TeacherConfig(source="ckpt:own.pth").build(TASK)
+        TeacherConfig(source="ckpt:own.pth").build(SPEC)

@@ -16,17 +16,17 @@ from stillhouse.classification.teachers import flops_of
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.core.types import Batch, ImageTask
-from stillhouse.families.classification.students.transformer import load_transformer
-from stillhouse.families.embed.data.vectors import open_vectors
-from stillhouse.families.sar.saved import load_weights
-from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.core.types import Batch, ImageSpec
+from stillhouse.tasks.classification.students.transformer import load_transformer
+from stillhouse.tasks.embed.data.vectors import open_vectors
+from stillhouse.tasks.sar.saved import load_weights
+from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.teachers import EnsembleTeacher, Teacher, TeacherConfig
 from stillhouse.teachers.cifar_resnet import BLOCKS, CifarResNet
 from stillhouse.teachers.from_timm import adapt_channels, check_adapts, first_layers
 
-TEN = ImageTask(tuple("abcdefghij"), (3, 32, 32), (0.1, 0.2, 0.3), (0.2, 0.2, 0.2))
-GRAY = ImageTask(("a", "b", "c"), (1, 32, 32), (0.1,), (0.3,))
+TEN = ImageSpec(tuple("abcdefghij"), (3, 32, 32), (0.1, 0.2, 0.3), (0.2, 0.2, 0.2))
+GRAY = ImageSpec(("a", "b", "c"), (1, 32, 32), (0.1,), (0.3,))
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
@@ -46,9 +46,9 @@ def without_counters(module):
     return {name: x for name, x in module.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
-def batch(task, rows=3):
+def batch(input_spec, rows=3):
     torch.manual_seed(2)
-    return Batch(torch.rand(rows, *task.shape), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
+    return Batch(torch.rand(rows, *input_spec.shape), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
 
 
 # ---------------------------------------------------------------------------------------------- counters of batches
@@ -132,10 +132,10 @@ def test_a_published_file_is_recognised_and_normalized_as_it_was_trained(tmp_pat
 
 def test_its_gray_and_small_images_are_fitted(tmp_path):
     published(tmp_path / "net.th", blocks=5, classes=3)
-    task = ImageTask(("a", "b", "c"), (1, 8, 8), (0.1,), (0.3,))
-    teacher = TeacherConfig(source=f"ckpt:{tmp_path / 'net.th'}").build(task)
+    input_spec = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.1,), (0.3,))
+    teacher = TeacherConfig(source=f"ckpt:{tmp_path / 'net.th'}").build(input_spec)
     assert teacher.name == "cifar:resnet32"
-    assert teacher.prepare(task.example(2)).shape == (2, 3, 32, 32)
+    assert teacher.prepare(input_spec.example(2)).shape == (2, 3, 32, 32)
 
 
 def test_sizes_are_those_of_the_paper():
@@ -224,7 +224,7 @@ def test_published_weights_that_timm_would_leave_at_random_are_refused():
 
 def test_operations_of_a_teacher_are_those_counted_by_hand():
     """Two a multiply-add: of a matrix, of ResNet-20 on 32 x 32 by its shapes, of two teachers together; of another kind unknown."""
-    small = ImageTask(("a", "b", "c"), (1, 4, 4), (0.5,), (0.5,))
+    small = ImageSpec(("a", "b", "c"), (1, 4, 4), (0.5,), (0.5,))
     linear = Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), small)
     assert flops_of(linear) == 2 * 16 * 3
     assert flops_of(EnsembleTeacher([linear, linear])) == 4 * 16 * 3

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed import capture as module
-from stillhouse.families.embed.capture import Encoding, capture, texts_sha256
-from stillhouse.families.embed.data.formats import capture_manifest
-from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
+from stillhouse.tasks.embed import capture as module
+from stillhouse.tasks.embed.capture import Encoding, capture, texts_sha256
+from stillhouse.tasks.embed.data.formats import capture_manifest
+from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
 
 WORDS = [
     "a",

@@ -12,14 +12,14 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, ImageTask, OutputSpec
+from stillhouse.core.types import Batch, ImageSpec, OutputSpec
 from stillhouse.teachers import CachedTeacher, Teacher, TeacherConfig, check_teacher, fit_head, save_teacher
 from stillhouse.teachers.from_checkpoint import read_state_dict
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.readiness import wilson_low
 from stillhouse.teachers.recognised import shapes_of
 
-TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
+SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
 TINY = {"source": "timm:test_resnet", "pretrained": False}
 
 
@@ -28,9 +28,9 @@ def digits():
     return DataConfig(name="digits").build()
 
 
-def batch(rows=4, task=TASK):
+def batch(rows=4, input_spec=SPEC):
     torch.manual_seed(0)
-    return Batch(torch.rand(rows, *task.shape), torch.arange(rows) % task.num_classes, torch.arange(rows))
+    return Batch(torch.rand(rows, *input_spec.shape), torch.arange(rows) % input_spec.num_classes, torch.arange(rows))
 
 
 def small(channels=1):
@@ -47,7 +47,7 @@ def bits(module):
 def test_a_step_of_the_student_leaves_every_bit_of_the_teacher():
     """timm's own task flips a registered teacher to train mode and its BatchNorm statistics move."""
     module = small()
-    teacher = Teacher.from_module(module, TASK, features=("0",))
+    teacher = Teacher.from_module(module, SPEC, features=("0",))
     before = bits(module)
     student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     optimizer = torch.optim.SGD(student.parameters(), lr=1.0, weight_decay=1.0)
@@ -63,7 +63,7 @@ def test_a_step_of_the_student_leaves_every_bit_of_the_teacher():
 
 def test_its_features_can_enter_a_backward_pass():
     """Inference tensors raise "cannot be saved for backward" in a projector on the teacher's side."""
-    teacher = Teacher.from_module(small(), TASK, features=("2",))
+    teacher = Teacher.from_module(small(), SPEC, features=("2",))
     projector = nn.Conv2d(4, 2, 1)
     projector(teacher(batch()).features["2"]).sum().backward()
     assert projector.weight.grad.abs().sum() > 0
@@ -73,8 +73,8 @@ def test_its_features_can_enter_a_backward_pass():
 def test_it_sees_pixels_normalized_as_it_was_trained():
     """A teacher that gets the student's normalization is another teacher: closed form with a network that copies."""
     copy = nn.Flatten()
-    task = ImageTask(tuple("abcdefgh"), (2, 2, 2), (0.1, 0.2), (0.3, 0.4))
-    teacher = Teacher.from_module(copy, task, mean=(0.5, 0.25), std=(0.5, 0.125))
+    input_spec = ImageSpec(tuple("abcdefgh"), (2, 2, 2), (0.1, 0.2), (0.3, 0.4))
+    teacher = Teacher.from_module(copy, input_spec, mean=(0.5, 0.25), std=(0.5, 0.125))
     pixels = torch.rand(3, 2, 2, 2)
     expected = torch.stack([(pixels[:, 0] - 0.5) / 0.5, (pixels[:, 1] - 0.25) / 0.125], dim=1).flatten(1)
     torch.testing.assert_close(teacher(Batch(pixels, torch.zeros(3), torch.arange(3))).logits, expected)
@@ -83,11 +83,11 @@ def test_it_sees_pixels_normalized_as_it_was_trained():
 def test_gray_is_repeated_colour_is_averaged_and_sides_are_resized():
     """Constant images stay constant, whatever the bridge."""
     for shape, channels in (((1, 8, 8), 3), ((3, 8, 8), 1)):
-        task = ImageTask(("a", "b", "c"), shape, (0.5,), (0.2,))
+        input_spec = ImageSpec(("a", "b", "c"), shape, (0.5,), (0.2,))
         seen = []
         module = small(channels)
         module.register_forward_pre_hook(lambda m, args, seen=seen: seen.append(args[0]))
-        teacher = Teacher.from_module(module, task, side=20, channels=channels)
+        teacher = Teacher.from_module(module, input_spec, side=20, channels=channels)
         teacher(Batch(torch.full((2, *shape), 0.6), torch.zeros(2), torch.arange(2)))
         assert seen[-1].shape == (2, channels, 20, 20)
         torch.testing.assert_close(seen[-1], torch.full_like(seen[-1], 0.6))
@@ -108,25 +108,25 @@ def test_gray_is_repeated_colour_is_averaged_and_sides_are_resized():
         {"source": "torchvision:mobilenet_v3_small"},
     ],
 )
-def test_any_family_is_built_for_the_task(settings):
+def test_any_task_is_built_for_the_task(settings):
     """Channels, image size and class count are matched, whatever the architecture calls its head."""
     if "architecture" in settings:
         settings = {**settings, "architecture": {"window_size": 4}}
-    teacher = TeacherConfig(pretrained=False, **settings).build(TASK)
+    teacher = TeacherConfig(pretrained=False, **settings).build(SPEC)
     assert teacher(batch()).logits.shape == (4, 3)
     assert teacher.head_is_new
 
 
 def test_swin_v2_is_built_too():
     """The second generation has other constructor arguments."""
-    teacher = TeacherConfig(source="timm:swinv2_cr_tiny_224", pretrained=False, image_size=64).build(TASK)
+    teacher = TeacherConfig(source="timm:swinv2_cr_tiny_224", pretrained=False, image_size=64).build(SPEC)
     assert teacher(batch()).logits.shape == (4, 3)
 
 
 def test_a_fitted_head_equals_the_probe_and_beats_chance(digits):
     """A re-made head is random: the public code distilled from it. Frozen random features already carry a good probe."""
     torch.manual_seed(0)
-    teacher = TeacherConfig(**TINY).build(digits.task)
+    teacher = TeacherConfig(**TINY).build(digits.input_spec)
     assert check_teacher(teacher, digits.validation.batches(256)).head == "new"
     path = final_linear(teacher.module, "x")
     seen = []
@@ -148,10 +148,10 @@ def test_a_fitted_head_equals_the_probe_and_beats_chance(digits):
 
 def test_two_classes_are_fitted_too():
     """scikit-learn gives one row of coefficients for two classes."""
-    task = ImageTask(("dark", "light"), (1, 8, 8), (0.5,), (0.3,))
+    input_spec = ImageSpec(("dark", "light"), (1, 8, 8), (0.5,), (0.3,))
     images = torch.cat([torch.rand(40, 1, 8, 8) * 0.4, 0.6 + torch.rand(40, 1, 8, 8) * 0.4])
     rows = Batch(images, torch.arange(80) // 40, torch.arange(80))
-    teacher = TeacherConfig(**TINY).build(task)
+    teacher = TeacherConfig(**TINY).build(input_spec)
     fit_head(teacher, [rows])
     assert check_teacher(teacher, [rows]).score > 0.9
 
@@ -159,9 +159,9 @@ def test_two_classes_are_fitted_too():
 def test_a_teacher_at_chance_is_found_out(digits):
     """And a good one is not: the interval's lower end is held against the commonest class."""
     torch.manual_seed(0)
-    random = TeacherConfig(**TINY, head="keep").build(digits.task)
+    random = TeacherConfig(**TINY, head="keep").build(digits.input_spec)
     assert check_teacher(random, digits.validation.batches(256)).status == "at chance"
-    builtin = TeacherConfig().build(digits.task)
+    builtin = TeacherConfig().build(digits.input_spec)
     report = check_teacher(builtin, digits.validation.batches(256))
     assert report.status == "ready"
     assert report.score > 0.97
@@ -178,9 +178,9 @@ def test_check_counts_as_scikit_learn_would():
         def forward(self, x):
             return answers[: len(x)]
 
-    task = ImageTask(("a", "b"), (1, 2, 2), (0.5,), (0.5,))
+    input_spec = ImageSpec(("a", "b"), (1, 2, 2), (0.5,), (0.5,))
     rows = Batch(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 1, 1]), torch.arange(4))
-    report = check_teacher(Teacher.from_module(Fixed(), task), [rows])
+    report = check_teacher(Teacher.from_module(Fixed(), input_spec), [rows])
     confidence = torch.sigmoid(torch.tensor(4.0)).item()
     assert (report.score, report.chance, report.rows) == (0.75, 0.75, 4)
     assert report.ece == pytest.approx(confidence - 0.75, abs=1e-5)
@@ -192,9 +192,9 @@ def test_check_counts_as_scikit_learn_would():
 def test_saved_and_loaded_a_teacher_says_the_same_to_the_bit(tmp_path):
     """Architecture, head, pixels and side all travel in the file."""
     torch.manual_seed(0)
-    teacher = TeacherConfig(**TINY, image_size=40).build(TASK)
+    teacher = TeacherConfig(**TINY, image_size=40).build(SPEC)
     save_teacher(tmp_path / "t.safetensors", teacher, data_name="d", data_sha256="0", score=0.5)
-    again = TeacherConfig(source=f"ckpt:{tmp_path / 't.safetensors'}").build(TASK)
+    again = TeacherConfig(source=f"ckpt:{tmp_path / 't.safetensors'}").build(SPEC)
     assert torch.equal(teacher(batch()).logits, again(batch()).logits)
     assert not again.head_is_new
     assert again.wants.side == 40
@@ -205,25 +205,25 @@ def test_saved_and_loaded_a_teacher_says_the_same_to_the_bit(tmp_path):
 def test_a_foreign_state_dict_is_loaded_over_the_architecture(tmp_path):
     """Wrappers and prefixes of other trainers come off; the checkpoint wins over what was there before."""
     torch.manual_seed(1)
-    source = TeacherConfig(**TINY).build(TASK)
+    source = TeacherConfig(**TINY).build(SPEC)
     weights = {f"module.{name}": x for name, x in source.module.state_dict().items()}
     torch.save({"epoch": 3, "state_dict": weights}, tmp_path / "c.pt")
     torch.manual_seed(2)
-    teacher = TeacherConfig(**TINY, checkpoint=str(tmp_path / "c.pt")).build(TASK)
+    teacher = TeacherConfig(**TINY, checkpoint=str(tmp_path / "c.pt")).build(SPEC)
     assert all(torch.equal(a, b) for a, b in zip(bits(source.module), bits(teacher.module)))
     assert not teacher.head_is_new
 
 
 def test_half_a_match_is_no_match(tmp_path):
     """Loaded non-strictly, half the weights would stay random and nobody would know."""
-    source = TeacherConfig(**TINY).build(TASK)
+    source = TeacherConfig(**TINY).build(SPEC)
     weights = dict(source.module.state_dict())
     first, second, *_ = weights
     weights["extra"] = weights.pop(first)
     weights[second] = torch.zeros(99)
     torch.save(weights, tmp_path / "c.pt")
     with pytest.raises(InputError) as error:
-        TeacherConfig(**TINY, checkpoint=str(tmp_path / "c.pt")).build(TASK)
+        TeacherConfig(**TINY, checkpoint=str(tmp_path / "c.pt")).build(SPEC)
     text = str(error.value)
     assert f"1 missing: {first}" in text
     assert "1 unexpected: extra" in text
@@ -233,21 +233,21 @@ def test_half_a_match_is_no_match(tmp_path):
 
 def test_another_class_count_is_refused_and_mended_by_a_probe(tmp_path):
     """Both counts in the message; `head: probe` re-makes the layer."""
-    other = ImageTask(tuple("abcdefg"), (1, 8, 8), (0.5,), (0.25,))
+    other = ImageSpec(tuple("abcdefg"), (1, 8, 8), (0.5,), (0.25,))
     source = TeacherConfig(**TINY).build(other)
     torch.save(source.module.state_dict(), tmp_path / "c.pt")
     save_teacher(tmp_path / "t.safetensors", source, data_name="d", data_sha256="0", score=None)
     for settings in ({**TINY, "checkpoint": str(tmp_path / "c.pt")}, {"source": f"ckpt:{tmp_path / 't.safetensors'}"}):
         with pytest.raises(InputError, match=r"expected 3 classes, .* 7"):
-            TeacherConfig(**settings).build(TASK)
-        teacher = TeacherConfig(**settings, head="probe").build(TASK)
+            TeacherConfig(**settings).build(SPEC)
+        teacher = TeacherConfig(**settings, head="probe").build(SPEC)
         assert teacher.head_is_new
         assert teacher.spec.num_classes == 3
 
 
 def test_files_that_are_no_checkpoint_are_said_plainly(tmp_path):
     """Missing, truncated, a pickle that would run code, a foreign file without an architecture."""
-    source = TeacherConfig(**TINY).build(TASK)
+    source = TeacherConfig(**TINY).build(SPEC)
     torch.save(source.module.state_dict(), tmp_path / "good.pt")
     save_teacher(tmp_path / "good.safetensors", source, data_name="d", data_sha256="0", score=None)
     for suffix in ("pt", "safetensors"):
@@ -265,9 +265,9 @@ def test_files_that_are_no_checkpoint_are_said_plainly(tmp_path):
         with pytest.raises(InputError, match=words):
             read_state_dict(tmp_path / name)
     with pytest.raises(InputError, match=r"teacher\.source=timm:NAME"):
-        TeacherConfig(source=f"ckpt:{tmp_path / 'good.pt'}").build(TASK)
+        TeacherConfig(source=f"ckpt:{tmp_path / 'good.pt'}").build(SPEC)
     with pytest.raises(InputError, match="does not exist"):
-        TeacherConfig(source="ckpt:nowhere.safetensors").build(TASK)
+        TeacherConfig(source="ckpt:nowhere.safetensors").build(SPEC)
 
 
 @pytest.mark.parametrize(
@@ -277,12 +277,12 @@ def test_files_that_are_no_checkpoint_are_said_plainly(tmp_path):
 def test_unknown_names_get_the_near_one(source, words):
     """Before anything is fetched."""
     with pytest.raises(InputError, match=words):
-        TeacherConfig(source=source).build(TASK)
+        TeacherConfig(source=source).build(SPEC)
 
 
 def test_the_cache_says_what_the_teacher_says():
     """By row, in any order of asking."""
-    teacher = Teacher.from_module(small(), TASK)
+    teacher = Teacher.from_module(small(), SPEC)
     rows = batch(10)
     cached = CachedTeacher(teacher, [rows], 10)
     order = torch.tensor([7, 2, 2, 9])
@@ -290,8 +290,10 @@ def test_the_cache_says_what_the_teacher_says():
     torch.testing.assert_close(cached(asked).logits, teacher(asked).logits)
     with pytest.raises(InputError, match="2 of 12 rows"):
         CachedTeacher(teacher, [rows], 12)
-    tapped = Teacher.from_module(small(), TASK, features=("0",))
-    torch.testing.assert_close(CachedTeacher(tapped, [rows], 10)(asked).features["0"], tapped(asked).features["0"])
+    extractor = Teacher.from_module(small(), SPEC, features=("0",))
+    torch.testing.assert_close(
+        CachedTeacher(extractor, [rows], 10)(asked).features["0"], extractor(asked).features["0"]
+    )
     huge = SimpleNamespace(spec=OutputSpec(3, {"a": (2**20,)}), name="huge")
     with pytest.raises(InputError, match="ask the teacher itself"):
         CachedTeacher(huge, [rows], 2**10)
@@ -300,7 +302,7 @@ def test_the_cache_says_what_the_teacher_says():
 def test_an_image_the_network_cannot_take_is_said(digits):
     """Not a stack trace out of a convolution."""
     with pytest.raises(InputError, match="cannot take inputs of 1 x 2 x 2"):
-        Teacher.from_module(small(), ImageTask(("a", "b", "c"), (1, 2, 2), (0.5,), (0.5,)))
+        Teacher.from_module(small(), ImageSpec(("a", "b", "c"), (1, 2, 2), (0.5,), (0.5,)))
 
 
 @pytest.mark.parametrize("lazy", [nn.LazyLinear(2), nn.LazyBatchNorm1d(affine=False)])
@@ -311,4 +313,4 @@ def test_a_layer_without_weights_is_named(lazy):
     with pytest.raises(
         InputError, match=rf"^teacher Sequential: layer '1' \({kind}\) has no weights yet; call the network"
     ):
-        Teacher.from_module(module, TASK)
+        Teacher.from_module(module, SPEC)

@@ -9,8 +9,8 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.training.doctor import SignalDoctor
 from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.gradient_monitor import SignalDoctor
 
 ONE = DoctorConfig(patience=1)
 

@@ -1,4 +1,4 @@
-"""The embedding lesson: every term does what it says, batches hold neighbours, and training ends no worse than it began."""
+"""The embedding stage: every term does what it says, batches hold neighbours, and training ends no worse than it began."""
 
 from types import SimpleNamespace
 
@@ -9,13 +9,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Progress
-from stillhouse.families.embed.data.rows import LessonRows, Poles, VectorRows
-from stillhouse.families.embed.data.vectors import open_vectors
-from stillhouse.families.embed.graph import neighbor_graph
-from stillhouse.families.embed.job import EmbeddingJob
-from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
-from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.network import EmbeddingStudent
+from stillhouse.tasks.embed.data.rows import LessonRows, Poles, VectorRows
+from stillhouse.tasks.embed.data.vectors import open_vectors
+from stillhouse.tasks.embed.graph import neighbor_graph
+from stillhouse.tasks.embed.job import EmbeddingJob
+from stillhouse.tasks.embed.loss import EmbeddingLossConfig, EmbeddingTrainingConfig
+from stillhouse.tasks.embed.students import EmbeddingStudentConfig
+from stillhouse.tasks.embed.students.network import EmbeddingStudent
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.job import Validation
 from stillhouse.training.loop import fit
@@ -42,16 +42,16 @@ def store(tmp_path_factory):
     return open_vectors(path)
 
 
-def job(store, lesson=None, student=None, *, seed=0, batch=64, graph=True, poles=None, rows=ROWS, parts=1):
+def job(store, loss=None, student=None, *, seed=0, batch=64, graph=True, poles=None, rows=ROWS, parts=1):
     torch.manual_seed(seed)
     train = VectorRows(store, np.arange(rows), normalize=True)
     validation = VectorRows(store, np.arange(ROWS, ROWS + HELD), normalize=True)
     config = EmbeddingStudentConfig(**{"hidden": (32, 16), **(student or {})})
-    lesson = EmbeddingLessonConfig(**{"perplexity": 5.0, "epoch_steps": 8, "anchors": 8, **(lesson or {})})
+    loss = EmbeddingLossConfig(**{"perplexity": 5.0, "epoch_steps": 8, "anchors": 8, **(loss or {})})
     model = EmbeddingStudent.from_vectors(config, train.held)
     near = neighbor_graph(train, rows, k=6) if graph else None
     return EmbeddingJob(
-        model, LessonRows(train, validation, near, poles), lesson, batch_size=batch, seed=seed, parts=parts
+        model, LessonRows(train, validation, near, poles), loss, batch_size=batch, seed=seed, parts=parts
     )
 
 
@@ -228,7 +228,7 @@ def test_noise_changes_what_the_student_sees_alone(store):
 
 def test_the_graph_is_scikit_learns_and_blocks_come_near(store, monkeypatch):
     """Within blocks a neighbour is one of a sample; still far nearer than chance."""
-    from stillhouse.families.embed import graph as embedding_graph
+    from stillhouse.tasks.embed import graph as embedding_graph
 
     rows = VectorRows(store, np.arange(ROWS), normalize=True)
     expected = NearestNeighbors(n_neighbors=6).fit(rows.held).kneighbors(return_distance=False)
@@ -251,7 +251,7 @@ def test_blocks_are_searched_on_the_principal_axes_of_scikit_learn(monkeypatch):
     """Far from 0 the first axis of what is not centred is the mean itself, which tells no row from another."""
     from sklearn.decomposition import PCA
 
-    from stillhouse.families.embed import graph as embedding_graph
+    from stillhouse.tasks.embed import graph as embedding_graph
 
     monkeypatch.setattr(embedding_graph, "REDUCED", 3)
     rows = 50 + np.random.default_rng(0).normal(size=(500, 8)) * np.array([4, 3, 2, 1, 1, 1, 1, 1])
@@ -262,7 +262,7 @@ def test_blocks_are_searched_on_the_principal_axes_of_scikit_learn(monkeypatch):
 
 
 def test_rows_are_the_same_from_memory_and_from_disk(store):
-    """What is larger than memory must not be another lesson."""
+    """What is larger than memory must not be another stage."""
     held, read = (VectorRows(store, np.arange(50, 90), normalize=True, in_memory=m) for m in (True, False))
     at = torch.tensor([7, 3, 3, 39])
     assert torch.equal(held(at), read(at))
@@ -281,7 +281,7 @@ def test_batches_that_are_too_small_are_refused(store):
             made.terms(torch.arange(count), Progress(0, 10))
     with pytest.raises(InputError, match="graph: expected neighbors of 400 rows, got 10"):
         EmbeddingJob(
-            made.model, LessonRows(made.train, made.train, np.zeros((10, 3))), made.lesson, batch_size=64, seed=0
+            made.model, LessonRows(made.train, made.train, np.zeros((10, 3))), made.loss, batch_size=64, seed=0
         )
 
 
@@ -296,7 +296,7 @@ def test_batches_that_are_too_small_are_refused(store):
 def test_settings_that_do_nothing_are_refused(settings, message):
     """A knob that is turned and does nothing misleads."""
     with pytest.raises(ValueError, match=message):
-        EmbeddingLessonConfig(**settings)
+        EmbeddingLossConfig(**settings)
 
 
 def test_the_measured_training_is_what_ships():
@@ -322,7 +322,7 @@ def test_a_stop_before_the_first_validation_is_resumed(store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lesson", "student", "name"),
+    ("loss", "student", "name"),
     [
         ({}, {}, "neighbors"),
         ({}, {"levels": (3, 6)}, "neighbors/3"),
@@ -331,9 +331,9 @@ def test_a_stop_before_the_first_validation_is_resumed(store, tmp_path):
         ({"neighbor_weight": 0.0, "global_weight": 0.0, "reconstruction_weight": 1.0}, {}, "reconstruction"),
     ],
 )
-def test_the_task_is_a_term_that_is_there(lesson, student, name, store):
+def test_the_task_is_a_term_that_is_there(loss, student, name, store):
     """What the doctor and the optimizers hold the others against."""
-    made = job(store, lesson, student)
+    made = job(store, loss, student)
     assert made.task_term == name
     assert name in terms(made)
 
@@ -351,9 +351,9 @@ def test_mixed_rows_lie_between_a_row_and_a_neighbour_of_it_and_are_their_own_ta
 
 
 def test_few_rows_get_a_wider_neighbourhood_and_mixing_and_many_do_not():
-    few, many = EmbeddingLessonConfig().of_rows(1000, 1024), EmbeddingLessonConfig().of_rows(20_000, 1024)
+    few, many = EmbeddingLossConfig().of_rows(1000, 1024), EmbeddingLossConfig().of_rows(20_000, 1024)
     assert (few.perplexity, few.mix, many.perplexity, many.mix) == (40.0, 0.5, 10.0, 0.0)
-    own = EmbeddingLessonConfig(perplexity=7.0, mix=0.1).of_rows(1000, 1024)
+    own = EmbeddingLossConfig(perplexity=7.0, mix=0.1).of_rows(1000, 1024)
     assert (own.perplexity, own.mix) == (7.0, 0.1)
 
 
@@ -384,9 +384,9 @@ def test_luck_is_the_standard_error_of_few_rows_and_nothing_of_many(store, monke
     ]
     kept = np.array([len({*a} & {*b}) / 10 for a, b in zip(*near)])
     drawn = np.random.default_rng(0).choice(kept, size=(4000, HELD)).mean(1)
-    assert found.luck == pytest.approx(drawn.std(), rel=0.05)
-    monkeypatch.setattr("stillhouse.families.embed.job.FEW_VALIDATION", HELD - 1)
-    assert made.validate(made.model).luck == 0.0
+    assert found.score_stderr == pytest.approx(drawn.std(), rel=0.05)
+    monkeypatch.setattr("stillhouse.tasks.embed.job.FEW_VALIDATION", HELD - 1)
+    assert made.validate(made.model).score_stderr == 0.0
 
 
 def test_a_planted_lucky_epoch_is_not_kept(store, tmp_path):
@@ -400,7 +400,9 @@ def test_a_planted_lucky_epoch_is_not_kept(store, tmp_path):
         found = scored(model)
         calls.append(found)
         return (
-            Validation(found.metrics, (best.best_rank[0] + found.luck / 2,), found.luck) if len(calls) == 2 else found
+            Validation(found.metrics, (best.best_rank[0] + found.score_stderr / 2,), found.score_stderr)
+            if len(calls) == 2
+            else found
         )
 
     made.validate = planted

@@ -14,7 +14,7 @@ from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.records import RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 from stillhouse.training.doctor_config import DoctorConfig
 from stillhouse.training.loop import fit
 
@@ -36,18 +36,18 @@ def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
-def lesson(right=True, weight=0.5):
+def stage_context(right=True, weight=0.5):
     def teacher(batch):
         labels = batch.labels if right else 1 - batch.labels
         return Outputs(4 * nn.functional.one_hot(labels, 2).float())
 
-    return Listening(teacher, build_signals((LogitsConfig(weight=weight),), OutputSpec(2), OutputSpec(2)))
+    return SignalSet(teacher, build_signals((LogitsConfig(weight=weight),), OutputSpec(2), OutputSpec(2)))
 
 
 def trained(data, folder, right=True, weight=0.5, resume=False, **changes):
     model = net()
     config = replace(QUICK, **changes)
-    fit_classifier(model, data, config, seed=0, folder=folder, listening=lesson(right, weight), resume=resume)
+    fit_classifier(model, data, config, seed=0, folder=folder, signal_set=stage_context(right, weight), resume=resume)
     return torch.cat([x.flatten() for x in model.state_dict().values()])
 
 
@@ -128,7 +128,13 @@ def test_all_of_it_survives_a_resume(data, tmp_path):
         config = replace(QUICK, **{**changes, "checkpoint_seconds": 0.0})
         with pytest.raises(Killed):
             fit_classifier(
-                net(), data, config, seed=0, folder=tmp_path / name / "cut", listening=lesson(), on_progress=kill
+                net(),
+                data,
+                config,
+                seed=0,
+                folder=tmp_path / name / "cut",
+                signal_set=stage_context(),
+                on_progress=kill,
             )
         again = trained(data, tmp_path / name / "cut", resume=True, **{**changes, "checkpoint_seconds": 0.0})
         assert torch.equal(whole, again), name
@@ -157,7 +163,7 @@ def test_the_task_s_own_term_may_have_any_name(data, tmp_path, change):
     for name in ("labels", "focus"):
         torch.manual_seed(0)
         model = net()
-        job = ClassificationJob(model, data, config, seed=0, listening=lesson(right=False, weight=3.0))
+        job = ClassificationJob(model, data, config, seed=0, signal_set=stage_context(right=False, weight=3.0))
         job.task_term = name
         fit(job, config, seed=0, folder=tmp_path / name)
         ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))

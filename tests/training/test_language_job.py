@@ -6,33 +6,33 @@ import torch
 from pydantic import ValidationError
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.questions import write_cache
+from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, OutputSpec, Progress
 from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
-from stillhouse.families.lm.align import MixerAlignment, attention_paths, inherit_embedding
-from stillhouse.families.lm.data.corpus import Split, Windows
-from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
-from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Live, language_losses
-from stillhouse.families.lm.plan import LanguageTrainingConfig
-from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
-from stillhouse.families.lm.students.network import rounded_rows
-from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
-from stillhouse.families.lm.students.trie import count_trie
-from stillhouse.families.lm.teachers import SmallTransformerConfig
-from stillhouse.families.lm.teachers.cache import LanguageTutor, questions_of
-from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
-from stillhouse.families.lm.teachers.teacher import LanguageTeacher
-from stillhouse.families.lm.through_head import student_head, teacher_head
-from stillhouse.families.lm.tokens import build_token_signals
 from stillhouse.losses import forward_kl
 from stillhouse.losses.tail import Scores
 from stillhouse.signals import DynamicsConfig, HiddenConfig, LogitsConfig, student_features, teacher_features
+from stillhouse.tasks.lm.align import MixerAlignment, attention_paths, inherit_embedding
+from stillhouse.tasks.lm.data.corpus import Split, Windows
+from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule, window_difficulty
+from stillhouse.tasks.lm.loss import LanguageLossConfig
+from stillhouse.tasks.lm.losses import FullLogits, language_losses
+from stillhouse.tasks.lm.plan import LanguageTrainingConfig
+from stillhouse.tasks.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.network import rounded_rows
+from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
+from stillhouse.tasks.lm.students.trie import count_trie
+from stillhouse.tasks.lm.teachers import SmallTransformerConfig
+from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, teacher_queries_of
+from stillhouse.tasks.lm.teachers.group import AssistantTeacher, TeacherGroup
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
+from stillhouse.tasks.lm.through_head import student_head, teacher_head
+from stillhouse.tasks.lm.tokens import build_token_signals
 from stillhouse.temperature import FixedTemperature, LearnedTemperature
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 from stillhouse.training.job import Validation
 from stillhouse.training.loop import fit
 
@@ -59,31 +59,34 @@ def told(network):
     return LanguageTeacher(network, "small")
 
 
-def lesson(**changes):
-    return LanguageLessonConfig(**{"window": L, "epoch_steps": 3, "validation_tokens": 64, "source": "live", **changes})
+def stage_context(**changes):
+    return LanguageLossConfig(**{"window": L, "epoch_steps": 3, "validation_tokens": 64, "source": "live", **changes})
 
 
 def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), curriculum=None):
-    """A job as the family makes it."""
+    """A job as the task makes it."""
     model = student() if model is None else model
-    tutor, align, listening = None, None, Listening(curriculum=curriculum)
+    stage_teacher, align, signal_set = None, None, SignalSet(curriculum=curriculum)
     if teacher is not None:
         align = MixerAlignment(model, teacher.network) if plan.align else None
         example = Windows(split().ids, plan.window)(np.arange(2))[0]
         paths = (*teacher_features(signals), *(align.paths if align else ()))
-        tutor = LanguageTutor(teacher, cache).listening(paths, example, scores=True)
+        stage_teacher = LanguageStageTeacher(teacher, cache).with_features(paths, example, scores=True)
         shapes = dict.fromkeys(student_features(signals), (plan.window, 16))
         parts = build_token_signals(
-            signals, OutputSpec(V, shapes), tutor.spec, heads=lambda: (student_head(model), teacher_head(teacher))
+            signals,
+            OutputSpec(V, shapes),
+            stage_teacher.spec,
+            heads=lambda: (student_head(model), teacher_head(teacher)),
         )
-        listening = Listening(tutor, parts, student_features(signals), curriculum=curriculum)
+        signal_set = SignalSet(stage_teacher, parts, student_features(signals), curriculum=curriculum)
     return LanguageJob(
         model,
         (split(), split("valid", 100)),
         plan,
-        Course(batch_size=4, total_steps=total, seed=0),
-        tutor=tutor,
-        listening=listening,
+        TrainSchedule(batch_size=4, total_steps=total, seed=0),
+        stage_teacher=stage_teacher,
+        signal_set=signal_set,
         align=align,
     )
 
@@ -95,10 +98,10 @@ def at(step, total=12):
 def test_a_network_is_rounded_when_the_run_ends():
     """Before that, rounding would lose small steps; without it another network is shipped than was scored."""
     model = student(floats="compact")
-    work = job(lesson(), model=model, total=2)
-    work.stepped(1)
+    work = job(stage_context(), model=model, total=2)
+    work.on_train_batch_end(1)
     assert not is_settled(model)
-    work.stepped(2)
+    work.on_train_batch_end(2)
     assert is_settled(model)
 
 
@@ -109,7 +112,11 @@ def test_rows_learn_beside_an_n_gram_of_the_other_rows():
     rows = len(Windows(ids, L))
     priors = held_out_priors(ids, V, config, rows, L)
     work = LanguageJob(
-        model, (split(), split("valid", 100)), lesson(), Course(batch_size=4, total_steps=9, seed=0), priors=priors
+        model,
+        (split(), split("valid", 100)),
+        stage_context(),
+        TrainSchedule(batch_size=4, total_steps=9, seed=0),
+        priors=priors,
     )
     batch = work.batch(torch.tensor([0, rows // 2, rows - 1]), at(0))
     third = len(priors[0].tables()["keys"])
@@ -149,8 +156,8 @@ def test_pieces_change_neither_value_nor_gradient(kind, chunk):
     answers = {
         "kept": Scores(ids, logs - logs[:, :1], rest - logs[:, :1], (1.0,), V - 4),
         "none": None,
-        "reverse-kl": Live(lambda rows: teacher[rows], "reverse-kl"),
-    }.get(kind.replace("later", "kept"), Live(lambda rows: teacher[rows]))
+        "reverse-kl": FullLogits(lambda rows: teacher[rows], "reverse-kl"),
+    }.get(kind.replace("later", "kept"), FullLogits(lambda rows: teacher[rows]))
 
     def run(size):
         a, b = h.clone().requires_grad_(), w.clone().requires_grad_()
@@ -174,7 +181,7 @@ def test_pieces_change_neither_value_nor_gradient(kind, chunk):
 
 def test_labels_are_the_next_token_and_kd_is_the_teachers(told):
     """Targets off by one, or a teacher asked about other rows, still gives a falling loss."""
-    work = job(lesson(kd_weight=0.7, label_weight=0.3), told, student(spikes=None, ternary_weights=()))
+    work = job(stage_context(kd_weight=0.7, label_weight=0.3), told, student(spikes=None, ternary_weights=()))
     rows = torch.tensor([3, 0])
     terms = work.terms(rows, at(0))
     inputs, targets = work.windows(rows)
@@ -186,15 +193,15 @@ def test_labels_are_the_next_token_and_kd_is_the_teachers(told):
 
 def test_without_a_teacher_the_text_is_all(told):
     """A control arm at half the weight, or with a teacher by mistake, is no control."""
-    terms = job(lesson(label_weight=0.3)).terms(torch.tensor([0]), at(0))
+    terms = job(stage_context(label_weight=0.3)).terms(torch.tensor([0]), at(0))
     assert set(terms) == {"labels"}
     assert terms["labels"][0] == 1.0
 
 
 def cached(told, folder, k=V, **changes):
     content = Content(False, k, **changes)
-    questions = questions_of(told, Windows(split().ids, L), content, data_sha256="train")
-    write_cache(questions, folder, content, wait=True)
+    teacher_queries = teacher_queries_of(told, Windows(split().ids, L), content, data_sha256="train")
+    write_cache(teacher_queries, folder, content, wait=True)
     return StoredTeacher(folder)
 
 
@@ -202,15 +209,15 @@ def test_the_cache_answers_for_the_same_rows(told, tmp_path):
     """With all logits kept, cached and live distillation are one loss."""
     cache = cached(told, tmp_path)
     rows = torch.tensor([5, 2, 9])
-    live = job(lesson(), told).terms(rows, at(0))["kd"][1]
-    kept = job(lesson(source="cache"), told, cache=cache).terms(rows, at(0))["kd"][1]
+    live = job(stage_context(), told).terms(rows, at(0))["kd"][1]
+    kept = job(stage_context(source="cache"), told, cache=cache).terms(rows, at(0))["kd"][1]
     torch.testing.assert_close(live, kept, atol=5e-3, rtol=5e-3)
 
 
 def test_a_cache_of_other_windows_is_refused(told, tmp_path):
     """The same number of windows, of another text: each step would learn other windows' answers."""
     cache = cached(told, tmp_path)
-    work = job(lesson(source="cache"), told, cache=cache)
+    work = job(stage_context(source="cache"), told, cache=cache)
     work.windows.ids = np.roll(work.windows.ids, 1)
     with pytest.raises(InputError, match="expected inputs that its teacher was asked about"):
         work.terms(torch.tensor([5, 2, 9]), at(0))
@@ -223,7 +230,7 @@ def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path):
     cache = cached(told, tmp_path)
     found = []
     for source, kept in (("live", None), ("cache", cache)):
-        work = job(lesson(source=source, temperature=hot), told, cache=kept)
+        work = job(stage_context(source=source, temperature=hot), told, cache=kept)
         value = work.terms(rows, at(0))["kd"][1]
         value.backward()
         found.append((value, work.learned.temperature.weight.grad, work.network.embedding.weight.grad))
@@ -235,7 +242,7 @@ def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path):
 def test_a_scheduled_temperature_moves_over_a_cache(told, tmp_path):
     """Between two temperatures that are exact, a student sees the one of its step."""
     moving = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 3.0}}
-    plan = parse(LanguageLessonConfig, {"window": L, "epoch_steps": 3, "validation_tokens": 64, "temperature": moving})
+    plan = parse(LanguageLossConfig, {"window": L, "epoch_steps": 3, "validation_tokens": 64, "temperature": moving})
     work = job(plan, told, cache=cached(told, tmp_path, k=6))
     rows = torch.tensor([5, 2, 9])
     logits = work.network(work.windows(rows)[0]).logits.flatten(0, 1)
@@ -250,7 +257,7 @@ def test_a_scheduled_temperature_moves_over_a_cache(told, tmp_path):
 def test_a_learned_temperature_gets_a_gradient_against_the_student(told):
     """CTKD with a dead temperature is a fixed one; with strength 0 it is frozen."""
     hot = LearnedTemperature(initial=2.0, strength={"kind": "constant", "value": 1.0})
-    work = job(lesson(temperature=hot), told)
+    work = job(stage_context(temperature=hot), told)
     terms = work.terms(torch.tensor([0, 1]), at(0))
     sum(w * v for w, v in terms.values()).backward()
     assert work.learned.temperature.weight.grad.abs() > 0
@@ -266,7 +273,7 @@ def test_signals_reach_the_student(told, kind):
         "student_layout": "sequence", "teacher_layout": "sequence",
     }  # fmt: skip
     config = HiddenConfig(**where) if kind == "hidden" else DynamicsConfig(**where)
-    work = job(lesson(kd_weight=0.0), told, signals=(config,))
+    work = job(stage_context(kd_weight=0.0), told, signals=(config,))
     terms = work.terms(torch.tensor([0, 1]), at(0))
     name = next(name for name in terms if name.startswith(kind))
     terms[name][1].backward()
@@ -277,7 +284,7 @@ def test_signals_reach_the_student(told, kind):
 
 def test_alignment_comes_first_and_alone_and_teaches_mixers_only(told):
     """Stage 1 must not touch the vocabulary, and must end."""
-    work = job(lesson(align=0.5), told)
+    work = job(stage_context(align=0.5), told)
     terms = work.terms(torch.tensor([0, 1]), at(0))
     assert set(terms) == {"align"}
     terms["align"][1].backward()
@@ -290,7 +297,7 @@ def test_alignment_comes_first_and_alone_and_teaches_mixers_only(told):
 
 def test_alignment_lowers_its_own_loss(told):
     """Share of variance: 1 is knowing nothing; a few steps must gain."""
-    work = job(lesson(align=0.9), told, total=40)
+    work = job(stage_context(align=0.9), told, total=40)
     optimizer = torch.optim.AdamW([*work.model.parameters(), *work.extras.parameters()], 1e-2)
     values = []
     for step in range(30):
@@ -321,14 +328,14 @@ def test_inherited_embeddings_keep_the_teachers_geometry():
 
 def test_the_ramp_goes_from_dense_to_quantized_weights_first():
     """A student that is never quantized, or from the first step, tests nothing of the ramp."""
-    work = job(lesson(weights_ramp=(0.25, 0.5), spikes_ramp=(0.5, 0.75)), total=12)
+    work = job(stage_context(weights_ramp=(0.25, 0.5), spikes_ramp=(0.5, 0.75)), total=12)
     tokens = torch.arange(V).unsqueeze(0)
     dense = work.network(tokens).logits
     unit = next(iter(work.network.spike_units().values()))
     shares = []
     for step in range(13):
-        work.stepped(step)
-        shares.append((round(work.lesson.shares(step / 12)[0], 3), unit.share.item() / 1_000_000))
+        work.on_train_batch_end(step)
+        shares.append((round(work.loss.shares(step / 12)[0], 3), unit.share.item() / 1_000_000))
     assert shares[3] == (0.0, 0.0)
     assert shares[6] == (1.0, 0.0)
     assert shares[9] == (1.0, 1.0) == shares[12]
@@ -339,15 +346,15 @@ def test_the_ramp_goes_from_dense_to_quantized_weights_first():
 
 def test_a_dense_student_has_no_ramp():
     """The dense arm must not be told apart by anything but its network."""
-    work = job(lesson(), None, student(spikes=None, ternary_weights=()))
-    work.stepped(6)
+    work = job(stage_context(), None, student(spikes=None, ternary_weights=()))
+    work.on_train_batch_end(6)
     assert "spike_share" not in work.figures()
     assert work.validate(work.network).rank[0] == 1.0
 
 
 def test_rows_are_all_seen_before_one_comes_again():
     """Epochs of the loop are shorter than the text: rows must not be drawn from its beginning only."""
-    work = job(lesson())
+    work = job(stage_context())
     rows = torch.cat([work.order(epoch) for epoch in range(4)])
     assert len(work.order(0)) == 12
     assert sorted(rows[:24].tolist()) == list(range(24))
@@ -363,24 +370,24 @@ def test_a_curriculum_begins_with_what_the_teacher_finds_easy(told):
     loss = torch.nn.functional.cross_entropy(told(inputs).logits.transpose(1, 2), targets, reduction="none").mean(1)
     alone = window_difficulty(told, Windows(split().ids, L), ("loss",))
     assert np.array_equal(alone.argsort(), loss.numpy().argsort())
-    work = job(lesson(), told, curriculum=Curriculum(plan, difficulty, None, seed=0))
+    work = job(stage_context(), told, curriculum=Curriculum(plan, difficulty, None, seed=0))
     assert set(work.order(0).tolist()) <= set(np.argsort(difficulty)[:6].tolist())
     assert len(work.order(0)) == 12
-    work.observe(Validation({"nll": 1.0}, (0.0,)), at(8))
+    work.on_validation_end(Validation({"nll": 1.0}, (0.0,)), at(8))
     assert work.stage == (1, 2)
 
 
 def test_a_second_stage_goes_on_along_the_ramp(told):
     """Begun anew, each stage would be dense first and fit its thresholds again."""
-    plan = lesson(weights_ramp=(0.0, 0.25), spikes_ramp=(0.25, 0.5))
+    plan = stage_context(weights_ramp=(0.0, 0.25), spikes_ramp=(0.25, 0.5))
     first = job(plan)
-    course = Course(batch_size=4, total_steps=12, seed=0, first_step=6)
+    course = TrainSchedule(batch_size=4, total_steps=12, seed=0, first_step=6)
     work = LanguageJob(first.network, (split(), split("valid", 100)), plan, course)
     assert work.calibrated
     assert work.figures()["spike_share"] == 1.0
-    work.stepped(1)
+    work.on_train_batch_end(1)
     assert work.state_dict()["done"] == 7
-    late = lesson(align=0.25)
+    late = stage_context(align=0.25)
     assert "align" in job(late, told).terms(torch.tensor([0]), at(2))
     later = job(late, told)
     later.first_step = 6
@@ -392,7 +399,7 @@ def test_a_second_stage_goes_on_along_the_ramp(told):
 
 def test_tokens_are_the_rows_of_class_scores(told):
     """A signal of class scores over windows would average a window's tokens away."""
-    work = job(lesson(kd_weight=0.0), told, signals=(LogitsConfig(temperature=1.0),))
+    work = job(stage_context(kd_weight=0.0), told, signals=(LogitsConfig(temperature=1.0),))
     rows = torch.tensor([3, 0])
     terms = work.terms(rows, at(0))
     inputs, _ = work.windows(rows)
@@ -404,7 +411,7 @@ def test_the_teacher_is_asked_once_a_step(told, monkeypatch):
     """The divergence and a signal of hidden layers read the same answer."""
     calls, original = [], told.hidden
     monkeypatch.setattr(told, "hidden", lambda tokens: calls.append(len(tokens)) or original(tokens))
-    work = job(lesson(), told, signals=(LogitsConfig(),))
+    work = job(stage_context(), told, signals=(LogitsConfig(),))
     calls.clear()
     assert {"kd", "logits"} <= set(work.terms(torch.tensor([0, 1]), at(0)))
     assert calls == [2]
@@ -423,8 +430,8 @@ def test_a_group_is_the_mean_of_its_members(told):
     torch.testing.assert_close(group(tokens).logits.exp(), mean)
     group.tap(("1:model.layers.0",))
     assert group.spec(tokens).features == {"1:model.layers.0": (8, 8)}
-    tutor = LanguageTutor(group).listening((), tokens, scores=True)
-    found = tutor(Batch(tokens, tokens, torch.zeros(1)))
+    stage_teacher = LanguageStageTeacher(group).with_features((), tokens, scores=True)
+    found = stage_teacher(Batch(tokens, tokens, torch.zeros(1)))
     for member, expected in zip(found.members, members, strict=True):
         torch.testing.assert_close(member.logits, expected)
     with pytest.raises(InputError, match="expected the number of a teacher before it, as 0:model"):
@@ -447,7 +454,7 @@ def train(folder, told, *, resume=False, stop=None):
         if stop is not None and progress.step == stop:
             raise Stop
 
-    work = job(lesson(), told, student(spikes=SpikeConfig(density=0.3)))
+    work = job(stage_context(), told, student(spikes=SpikeConfig(density=0.3)))
     fit(work, config, seed=0, folder=folder, resume=resume, on_progress=on_progress)
     return work.model.state_dict()
 
@@ -473,20 +480,20 @@ def test_a_resumed_run_is_the_uninterrupted_one(told, tmp_path):
         ({"temperature": LearnedTemperature(per_sample=True)}, "one a token"),
     ],
 )
-def test_lessons_that_cannot_be_are_refused(change, expected):
+def test_losses_that_cannot_be_are_refused(change, expected):
     """A setting that does nothing is worse than an error."""
     with pytest.raises(ValidationError, match=expected):
-        lesson(**change)
+        stage_context(**change)
 
 
 def test_short_texts_are_refused(told):
     """An epoch over nothing trains nothing and reports a score."""
     with pytest.raises(InputError, match=r"at least 301 tokens"):
-        job(lesson(window=300))
+        job(stage_context(window=300))
     assert LanguageTrainingConfig(precision="auto").precision == "32-true"
     with pytest.raises(ConfigError, match="windo: unknown key"):
-        parse(LanguageLessonConfig, {"windo": 9})
-    assert lesson(temperature=FixedTemperature(value=1.5)).temperatures == (1.5,)
+        parse(LanguageLossConfig, {"windo": 9})
+    assert stage_context(temperature=FixedTemperature(value=1.5)).temperatures == (1.5,)
 
 
 def test_the_loss_is_of_scores_and_n_gram_together():
@@ -494,7 +501,7 @@ def test_the_loss_is_of_scores_and_n_gram_together():
     model = student(ngram=NGramConfig(order=3, entries=100))
     model.prior.fill(count_trie(split().ids, V, model.config.ngram))
     assistant = AssistantTeacher(student(ngram=NGramConfig(order=2, entries=40)))
-    work = job(lesson(), assistant, model)
+    work = job(stage_context(), assistant, model)
     batch = work.batch(torch.arange(4), at(0))
     terms = work.terms(torch.arange(4), at(0))
     logits, taught = model(batch.inputs).logits.flatten(0, 1), assistant.network(batch.inputs).logits.flatten(0, 1)

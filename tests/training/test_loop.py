@@ -19,7 +19,7 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training.checkpoint import load_checkpoint, save_checkpoint
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.job import epoch_order
 from stillhouse.training.loop import Diverged
@@ -60,7 +60,7 @@ def teach(data):
         return Outputs(4 * right)
 
     spec = OutputSpec(2)
-    return Listening(teacher, build_signals((LogitsConfig(weight=0.5),), spec, spec))
+    return SignalSet(teacher, build_signals((LogitsConfig(weight=0.5),), spec, spec))
 
 
 def test_it_learns(data, tmp_path):
@@ -74,8 +74,8 @@ def test_it_learns(data, tmp_path):
 def test_micro_batches_change_nothing(data, tmp_path):
     """Averaging the averages of unequal micro-batches weighs samples unequally: 16 rows in 3 parts are 6, 6 and 4."""
     a, b = net(), net()
-    fit(a, data, QUICK, seed=0, folder=tmp_path / "whole", listening=teach(data))
-    fit(b, data, replace(QUICK, accumulate=3), seed=0, folder=tmp_path / "parts", listening=teach(data))
+    fit(a, data, QUICK, seed=0, folder=tmp_path / "whole", signal_set=teach(data))
+    fit(b, data, replace(QUICK, accumulate=3), seed=0, folder=tmp_path / "parts", signal_set=teach(data))
     np.testing.assert_allclose(losses(tmp_path / "whole"), losses(tmp_path / "parts"), rtol=1e-5)
     torch.testing.assert_close(weights(a), weights(b), rtol=1e-4, atol=1e-6)
 
@@ -105,7 +105,7 @@ def test_resume_repeats_the_uninterrupted_run_to_the_bit(data, tmp_path, stop_at
     """Optimizer, schedule, average, BatchNorm statistics, dropout state, best weights: forget one and this fails."""
     config = replace(QUICK, ema_decay=0.9, label_smoothing=0.1)
     model = net(dropout=0.3, batch_norm=True)
-    whole = fit(model, data, config, seed=0, folder=tmp_path / "whole", listening=teach(data))
+    whole = fit(model, data, config, seed=0, folder=tmp_path / "whole", signal_set=teach(data))
 
     def pull_the_plug(progress, news):
         if progress.step == stop_at:
@@ -118,12 +118,12 @@ def test_resume_repeats_the_uninterrupted_run_to_the_bit(data, tmp_path, stop_at
             config,
             seed=0,
             folder=tmp_path / "cut",
-            listening=teach(data),
+            signal_set=teach(data),
             on_progress=pull_the_plug,
         )
     torch.rand(7)  # another process would have another generator
     again = net(seed=99, dropout=0.3, batch_norm=True)
-    done = fit(again, data, config, seed=0, folder=tmp_path / "cut", listening=teach(data), resume=True)
+    done = fit(again, data, config, seed=0, folder=tmp_path / "cut", signal_set=teach(data), resume=True)
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     assert torch.equal(weights(model), weights(again))
     assert (done.best, done.best_epoch, done.step) == (whole.best, whole.best_epoch, whole.step)
@@ -245,8 +245,8 @@ def test_the_last_epoch_is_kept_on_request(data, tmp_path):
 def test_every_knob_changes_the_run(data, tmp_path, change):
     """A knob that nothing reads leaves the weights as they were."""
     a, b = net(), net()
-    fit(a, data, QUICK, seed=0, folder=tmp_path / "a", listening=teach(data))
-    fit(b, data, replace(QUICK, **change), seed=0, folder=tmp_path / "b", listening=teach(data))
+    fit(a, data, QUICK, seed=0, folder=tmp_path / "a", signal_set=teach(data))
+    fit(b, data, replace(QUICK, **change), seed=0, folder=tmp_path / "b", signal_set=teach(data))
     assert not torch.allclose(weights(a), weights(b), rtol=1e-6, atol=1e-8)
 
 
@@ -266,7 +266,7 @@ def test_rates_rise_and_fall(data, tmp_path):
 
 def test_the_teachers_term_is_logged_and_weighted(data, tmp_path):
     """Terms are recorded by name, unweighted; the total is their weighted sum."""
-    fit(net(), data, replace(QUICK, epochs=1, label_weight=0.7), seed=0, folder=tmp_path, listening=teach(data))
+    fit(net(), data, replace(QUICK, epochs=1, label_weight=0.7), seed=0, folder=tmp_path, signal_set=teach(data))
     first = next(read_records(tmp_path / RECORDS))
     assert set(first["terms"]) == {"labels", "logits"}
     assert first["loss"] == pytest.approx(0.7 * first["terms"]["labels"] + 0.5 * first["terms"]["logits"], rel=1e-5)
@@ -279,8 +279,8 @@ def test_a_term_of_weight_zero_is_not_computed(data, tmp_path):
         raise AssertionError("asked")
 
     spec = OutputSpec(2)
-    lesson = Listening(never, build_signals((LogitsConfig(weight=0.0),), spec, spec))
-    fit(net(), data, replace(QUICK, epochs=1), seed=0, folder=tmp_path, listening=lesson)
+    stage_context = SignalSet(never, build_signals((LogitsConfig(weight=0.0),), spec, spec))
+    fit(net(), data, replace(QUICK, epochs=1), seed=0, folder=tmp_path, signal_set=stage_context)
 
 
 def test_a_term_of_nan_without_a_gradient_is_an_error(data, tmp_path):

@@ -12,10 +12,10 @@ from stillhouse.classification.job import ClassificationJob, mix
 from stillhouse.classification.training import ClassificationTrainingConfig, MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.classification.plan import ClassificationRunConfig, RunTrainingConfig
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.training.distillation import Listening
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.training.distillation import SignalSet
 
 
 def batch(count=6, classes=3):
@@ -95,7 +95,7 @@ def test_ramps_start_at_nothing_and_end_at_all_of_it(data):
         assert last.soft_labels is not None
 
 
-def job(data, training, seen=None, net=None, **lesson):
+def job(data, training, seen=None, net=None, **stage_context):
     net = net or nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
 
     def teacher(batch):
@@ -104,8 +104,8 @@ def job(data, training, seen=None, net=None, **lesson):
 
     spec = OutputSpec(3)
     signals = build_signals((LogitsConfig(),), spec, spec) if seen is not None else nn.ModuleList()
-    taught = Listening(teacher if seen is not None else None, signals, **lesson)
-    return ClassificationJob(net, data, training, seed=0, listening=taught)
+    taught = SignalSet(teacher if seen is not None else None, signals, **stage_context)
+    return ClassificationJob(net, data, training, seed=0, signal_set=taught)
 
 
 def test_the_teacher_sees_the_mixed_image(data):

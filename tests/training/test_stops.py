@@ -57,7 +57,7 @@ class Regression(Job):
         other = (self.extras["scale"](out) - self.y[rows]).square().mean()
         return {"labels": (harder, (out - self.y[rows]).square().mean()), "scaled": (0.5, other)}
 
-    def stepped(self, step):
+    def on_train_batch_end(self, step):
         self.steps += 1
 
     def validate(self, model):
@@ -65,7 +65,7 @@ class Regression(Job):
         error = float((model(self.x) - self.y).square().mean())
         return Validation({"error": error}, (-float(len(self.scores)) if self.patience else -error,))
 
-    def observe(self, validation, progress):
+    def on_validation_end(self, validation, progress):
         self.scores.append(validation.metrics["error"])
         self.level += 1
 

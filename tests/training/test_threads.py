@@ -45,7 +45,7 @@ def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2))
 
 
-class Machine:
+class PackedModel:
     """A clock that only steps move: so many seconds a row with so many threads, and more for what `odd` lists."""
 
     def __init__(self, seconds, odd=()):
@@ -68,7 +68,7 @@ class Machine:
 @pytest.mark.parametrize("times", [1.01, 2, 8])
 @pytest.mark.parametrize("slow", [1, 2])
 def test_the_slower_count_is_never_kept(slow, times):
-    machine = Machine({1: 1.0, 2: 1.0, slow: times})
+    machine = PackedModel({1: 1.0, 2: 1.0, slow: times})
     used = machine.train(Threads("auto", timer=machine), [16] * 20)
     assert used[:MEASURED] == [2] * (WARM_UP + TRIALS) + [1] * TRIALS
     assert set(used[MEASURED:]) == {3 - slow}
@@ -76,27 +76,27 @@ def test_the_slower_count_is_never_kept(slow, times):
 
 @pytest.mark.parametrize("odd", [{0: 50.0, 1: 50.0}, {3: 50.0, 4: 50.0}])
 def test_first_steps_and_disturbed_ones_do_not_decide(odd):
-    machine = Machine({1: 2.0, 2: 1.0}, odd)
+    machine = PackedModel({1: 2.0, 2: 1.0}, odd)
     assert machine.train(Threads("auto", timer=machine), [16] * 12)[-1] == 2
 
 
 @pytest.mark.parametrize("rows", [[16, 16, 16, 16, 16, 16, 3] * 2, [16, 3] * 6])
 def test_a_short_last_batch_does_not_decide(rows):
     """It takes less time whatever the threads: seconds count by the row."""
-    machine = Machine({1: 2.0, 2: 1.0})
+    machine = PackedModel({1: 2.0, 2: 1.0})
     assert machine.train(Threads("auto", timer=machine), rows)[-1] == 2
 
 
 @pytest.mark.parametrize(("setting", "count"), [(1, 1), (2, 2), (None, 2)])
 def test_a_setting_is_kept_and_nothing_is_measured(setting, count):
-    machine = Machine({1: 1.0, 2: 1.0})
+    machine = PackedModel({1: 1.0, 2: 1.0})
     assert machine.train(Threads(setting, timer=machine), [16] * 10) == [count] * 10
     assert machine.now == 160
 
 
 def test_one_core_or_a_gpu_measures_nothing():
     """OMP_NUM_THREADS=1 must give the same bits as before: the count is never touched."""
-    machine = Machine({1: 1.0, 2: 5.0})
+    machine = PackedModel({1: 1.0, 2: 5.0})
     assert machine.train(Threads("auto", on_cpu=False, timer=machine), [16] * 10) == [2] * 10
     torch.set_num_threads(1)
     assert Threads("auto").chosen == 1
@@ -114,7 +114,7 @@ def test_a_resumed_training_goes_on_with_the_counts_of_the_first(data, tmp_path,
     """Another count is another order of addition. The machine changes its mind between the two: it must not be asked again."""
 
     def train(folder, faster, stop_at=None, resume=False):
-        machine = Machine({1: 1.0, 2: 1.0, faster: 0.5})
+        machine = PackedModel({1: 1.0, 2: 1.0, faster: 0.5})
         monkeypatch.setattr(state, "Threads", lambda setting, on_cpu: Threads(setting, on_cpu=on_cpu, timer=machine))
         step = loop._Trainer._step
         monkeypatch.setattr(loop._Trainer, "_step", lambda trainer, rows: (machine.work(), step(trainer, rows))[1])

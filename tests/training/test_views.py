@@ -12,7 +12,7 @@ from stillhouse.classification.job import fit_classifier
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 
 
 def seen_by(view, tmp_path):
@@ -36,9 +36,9 @@ def seen_by(view, tmp_path):
                 ours.append(pixels.clone())
             return self.linear(pixels.flatten(1))
 
-    lesson = Listening(teacher, build_signals((LogitsConfig(),), OutputSpec(2), OutputSpec(2)))
+    stage_context = SignalSet(teacher, build_signals((LogitsConfig(),), OutputSpec(2), OutputSpec(2)))
     training = replace(ClassificationTrainingConfig(), epochs=1, batch_size=32, device="cpu", teacher_view=view)
-    fit_classifier(Student(), data, training, seed=0, folder=tmp_path / view, listening=lesson)
+    fit_classifier(Student(), data, training, seed=0, folder=tmp_path / view, signal_set=stage_context)
     assert len(ours) == len(theirs) > 1
     return data, ours, theirs
 

@@ -20,11 +20,11 @@ from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.cli.main import run_command as command
 from stillhouse.core import ranks
 from stillhouse.core.records import RECORDS, read_records
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
 from stillhouse.signals.projectors import LinearProjector
 from stillhouse.teachers import Teacher
-from stillhouse.training.distillation import Listening
+from stillhouse.training.distillation import SignalSet
 from stillhouse.training.doctor_config import DoctorConfig
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.loop import fit
@@ -69,28 +69,28 @@ class Net(nn.Module):
 def taught(names, config=PLAIN, *, dropout=0.0, seen=None):
     """A job whose teacher is a wider network; `seen` gets the teacher's network."""
     data, student = images(), Net(6, 0, dropout)
-    teacher = Teacher.from_module(Net(10, 1), data.task, features=("body",))
+    teacher = Teacher.from_module(Net(10, 1), data.input_spec, features=("body",))
     if seen is not None:
         seen.append(teacher.module)
-    tapped = Tapped(student, ("body",))
-    spec = tapped.spec(torch.zeros(2, 1, 4, 4))
-    tapped.close()
+    extractor = FeatureExtractor(student, ("body",))
+    spec = extractor.spec(torch.zeros(2, 1, 4, 4))
+    extractor.close()
     signals = build_signals([SIGNALS[name] for name in names], spec, teacher.spec)
     torch.manual_seed(2)
     for p in signals.parameters():
         nn.init.normal_(p, std=0.1)
-    return ClassificationJob(student, data, config, seed=0, listening=Listening(teacher, signals, ("body",))), config
+    return ClassificationJob(student, data, config, seed=0, signal_set=SignalSet(teacher, signals, ("body",))), config
 
 
 def embedding(folder):
     """Neighbours, distances and a bounded code's unit."""
-    from stillhouse.families.embed.data.rows import LessonRows, VectorRows
-    from stillhouse.families.embed.data.vectors import open_vectors
-    from stillhouse.families.embed.graph import neighbor_graph
-    from stillhouse.families.embed.job import EmbeddingJob
-    from stillhouse.families.embed.lesson import EmbeddingLessonConfig
-    from stillhouse.families.embed.students import EmbeddingStudentConfig
-    from stillhouse.families.embed.students.network import EmbeddingStudent
+    from stillhouse.tasks.embed.data.rows import LessonRows, VectorRows
+    from stillhouse.tasks.embed.data.vectors import open_vectors
+    from stillhouse.tasks.embed.graph import neighbor_graph
+    from stillhouse.tasks.embed.job import EmbeddingJob
+    from stillhouse.tasks.embed.loss import EmbeddingLossConfig
+    from stillhouse.tasks.embed.students import EmbeddingStudentConfig
+    from stillhouse.tasks.embed.students.network import EmbeddingStudent
     from stillhouse.training.config import TrainingConfig
 
     path = Path(folder) / f"x-{ranks.rank()}.npy"
@@ -99,9 +99,9 @@ def embedding(folder):
     train, held = (VectorRows(store, np.arange(*ends), normalize=True) for ends in ((0, 200), (200, 260)))
     torch.manual_seed(0)
     model = EmbeddingStudent.from_vectors(EmbeddingStudentConfig(hidden=(16, 8), output="sphere"), train.held)
-    lesson = EmbeddingLessonConfig(perplexity=5.0, epoch_steps=4, anchors=4)
+    loss = EmbeddingLossConfig(perplexity=5.0, epoch_steps=4, anchors=4)
     graph = neighbor_graph(train, 200, k=6)
-    job = EmbeddingJob(model, LessonRows(train, held, graph), lesson, batch_size=45, seed=0)
+    job = EmbeddingJob(model, LessonRows(train, held, graph), loss, batch_size=45, seed=0)
     return job, TrainingConfig(
         epochs=2, batch_size=45, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
     )
@@ -109,14 +109,14 @@ def embedding(folder):
 
 def language():
     """Windows of a text, with a live teacher."""
-    from stillhouse.families.lm.data.corpus import Split
-    from stillhouse.families.lm.job import Course, LanguageJob
-    from stillhouse.families.lm.lesson import LanguageLessonConfig
-    from stillhouse.families.lm.plan import LanguageTrainingConfig
-    from stillhouse.families.lm.students import SpikingLMConfig
-    from stillhouse.families.lm.teachers import SmallTransformerConfig
-    from stillhouse.families.lm.teachers.cache import LanguageTutor
-    from stillhouse.families.lm.teachers.teacher import LanguageTeacher
+    from stillhouse.tasks.lm.data.corpus import Split
+    from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
+    from stillhouse.tasks.lm.loss import LanguageLossConfig
+    from stillhouse.tasks.lm.plan import LanguageTrainingConfig
+    from stillhouse.tasks.lm.students import SpikingLMConfig
+    from stillhouse.tasks.lm.teachers import SmallTransformerConfig
+    from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
+    from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
 
     def split(name, tokens, seed):
         return Split(name, np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), tokens, name)
@@ -127,12 +127,14 @@ def language():
     ).build()
     torch.manual_seed(1)
     network = SmallTransformerConfig(width=16, layers=1, heads=2, context=32).build(11).network
-    lesson = LanguageLessonConfig(window=8, epoch_steps=3, validation_tokens=64, source="live")
-    tutor = LanguageTutor(LanguageTeacher(network, "small")).listening(
+    loss = LanguageLossConfig(window=8, epoch_steps=3, validation_tokens=64, source="live")
+    stage_teacher = LanguageStageTeacher(LanguageTeacher(network, "small")).with_features(
         (), torch.zeros(2, 8, dtype=torch.int64), scores=False
     )
     texts = split("train", 200, 0), split("valid", 100, 1)
-    job = LanguageJob(model, texts, lesson, Course(batch_size=5, total_steps=6, seed=0), tutor=tutor)
+    job = LanguageJob(
+        model, texts, loss, TrainSchedule(batch_size=5, total_steps=6, seed=0), stage_teacher=stage_teacher
+    )
     return job, LanguageTrainingConfig(
         epochs=2, batch_size=5, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
     )

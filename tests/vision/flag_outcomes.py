@@ -7,17 +7,17 @@ import torch
 import yaml
 
 from stillhouse.classification.data import DataConfig
-from stillhouse.classification.teachers import tutor_of
+from stillhouse.classification.teachers import stage_teacher_of
 from stillhouse.compat.vision import read
 from stillhouse.core.config import dump_yaml, parse, to_mapping
+from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.lab import Lab
-from stillhouse.core.pipeline import Lesson
+from stillhouse.core.pipeline import StageContext
 from stillhouse.core.types import Progress
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.students.core import apply_prior
-from stillhouse.families.classification.vision.models import student_of
-from stillhouse.families.classification.vision.run import places_of
+from stillhouse.tasks.classification.students.core import apply_prior
+from stillhouse.tasks.classification.task import TASK
+from stillhouse.tasks.classification.vision.models import student_of
+from stillhouse.tasks.classification.vision.run import places_of
 from stillhouse.teachers import Teacher
 from stillhouse.training.optimizer import build_optimizer
 
@@ -56,7 +56,7 @@ def data(chosen):
 def built(chosen):
     torch.manual_seed(0)
     plan = chosen.run_config("transformer")
-    model = plan.student.build(data(chosen).task)
+    model = plan.student.build(data(chosen).input_spec)
     apply_prior(model, plan.prior)
     return model
 
@@ -65,7 +65,7 @@ def student(*line):
     """Parameters, two training forwards with a step between, penalties: what a setting of the network can change."""
     chosen = config(*line)
     model = built(chosen)
-    x = data(chosen).task.example(6)
+    x = data(chosen).input_spec.example(6)
     found = {"params": sum(p.numel() for p in model.parameters())}
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     for step in range(2):
@@ -84,23 +84,23 @@ def student(*line):
     return found
 
 
-def teacher(task):
+def teacher(input_spec):
     torch.manual_seed(3)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, task.num_classes))
-    return Teacher.from_module(net, task)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, input_spec.num_classes))
+    return Teacher.from_module(net, input_spec)
 
 
 def training(*line, taught=False):
     """Loss terms in the first and last epoch, learning rates of all steps, scores: what a setting of the training can change."""
     chosen = config(*line)
     here = data(chosen)
-    plan = chosen.run_config("transformer", places_of(student_of(chosen.model, "transformer"), here.task))
-    tutor = tutor_of(teacher(here.task), here, plan) if taught else None
-    lab = Lab(plan, here, RunFolder(Path()), tutors=(tutor,))
+    plan = chosen.run_config("transformer", places_of(student_of(chosen.model, "transformer"), here.input_spec))
+    stage_teacher = stage_teacher_of(teacher(here.input_spec), here, plan) if taught else None
+    context = RunContext(plan, here, RunFolder(Path()), stage_teachers=(stage_teacher,))
     torch.manual_seed(0)
-    model = plan.student.build(here.task)
-    arm = FAMILY.arm("kd" if taught else "no-kd", plan)
-    job = FAMILY.job(Lesson(model, plan.stages_of(taught)[0], arm, 0, 0, tutor, None, lab))
+    model = plan.student.build(here.input_spec)
+    arm = TASK.arm("kd" if taught else "no-kd", plan)
+    job = TASK.job(StageContext(model, plan.stages_of(taught)[0], arm, 0, 0, stage_teacher, None, context))
     steps = -(-len(here.train) // plan.training.batch_size)
     optimizer, schedule = build_optimizer(model, job.extras, plan.training, steps)
     total = plan.training.epochs * steps
@@ -116,7 +116,7 @@ def training(*line, taught=False):
             sum(w * v for w, v in terms.values()).backward()
             found[f"gradient {step}"] = float(model.head.weight.grad.mean(1).abs().sum())
             optimizer.step()
-            job.stepped(step + 1)
+            job.on_train_batch_end(step + 1)
         else:
             optimizer.step()
         schedule.step()
@@ -142,7 +142,7 @@ def splits(*line):
     return {
         "sha": here.sha256,
         "sizes": here.sizes,
-        "classes": here.task.num_classes,
+        "classes": here.input_spec.num_classes,
         "seen": changed.flatten().tolist(),
     }
 
@@ -158,10 +158,10 @@ def other(*line):
     chosen = config(*line)
     here = data(chosen)
     torch.manual_seed(0)
-    model = chosen.run_config(chosen.models[0]).student.build(here.task)
+    model = chosen.run_config(chosen.models[0]).student.build(here.input_spec)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     found = {"params": sum(p.numel() for p in model.parameters())}
-    x = here.task.example(6)
+    x = here.input_spec.example(6)
     for step in range(2):
         torch.manual_seed(1)
         said = model.train()(x)
@@ -180,7 +180,7 @@ def size(*line):
     """Of large models: names and shapes of all weights, made on no device."""
     chosen = config(*line)
     with torch.device("meta"):
-        model = chosen.run_config(chosen.models[0]).student.build(data(chosen).task)
+        model = chosen.run_config(chosen.models[0]).student.build(data(chosen).input_spec)
     return {name: tuple(x.shape) for name, x in (*model.named_parameters(), *model.named_buffers())}
 
 

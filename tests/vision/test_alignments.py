@@ -9,11 +9,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
 from stillhouse.core.config import ConfigError
-from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress
-from stillhouse.families.classification.students.config import UnifiedTMConfig
-from stillhouse.families.classification.vision.run import heads_of
-from stillhouse.families.classification.vision.unused import unread
+from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progress
 from stillhouse.signals.probes import ProbesConfig
+from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.vision.run import heads_of
+from stillhouse.tasks.classification.vision.unused import unread
 from stillhouse.teachers import TeacherConfig
 
 SMALL = [
@@ -89,29 +89,29 @@ def test_a_heads_readout_learns_what_that_head_knows():
 @pytest.mark.parametrize("architecture", ["vit", "swin"])
 def test_contexts_are_those_before_the_projection(architecture):
     """What the projection makes of the tapped contexts is the attention's output."""
-    from stillhouse.layers.taps import Tapped
+    from stillhouse.layers.hooks import FeatureExtractor
 
     own = {"depths": 1} if architecture == "vit" else {"depths": (1, 1), "window_size": 2}
     config = UnifiedTMConfig(architecture=architecture, patch_size=2, embed_dim=12, num_heads=3, image_size=8, **own)
-    task = ImageTask(("a", "b"), (1, 8, 8), (0.3,), (0.2,))
-    model = config.build(task).eval()
-    heads = heads_of(config, task)
+    input_spec = ImageSpec(("a", "b"), (1, 8, 8), (0.3,), (0.2,))
+    model = config.build(input_spec).eval()
+    heads = heads_of(config, input_spec)
     first = next(iter(heads))
     assert heads[first] == 3
     block = model.get_submodule(first.rpartition(".")[0])
     seen = []
     block.attention.register_forward_hook(lambda part, given, out: seen.append(out))
-    context = Tapped(model, (first,))(task.example(2)).features[first]
+    context = FeatureExtractor(model, (first,))(input_spec.example(2)).features[first]
     torch.testing.assert_close(block.heads.projection(context), seen[0].out)
 
 
 def test_a_flag_that_a_model_does_not_read_is_named():
     """No term, and no word: flat machines with contrast, auxiliary heads and weighed heads."""
     given = ["--transformer-aux-weight", "0.1", "--transformer-contrastive-weight", "0.2"]
-    config = read([*SMALL, "--models", "tm", *given, "--transformer-clause-specialize", "lesson.head_probes=true"])[1]
+    config = read([*SMALL, "--models", "tm", *given, "--transformer-clause-specialize", "loss.head_probes=true"])[1]
     lines = list(unread(config, "tm", ()))
     assert [line.partition(":")[0] for line in lines] == [
-        "lesson.aux_weight", "lesson.contrastive_weight", "lesson.head_probes", "clauses.specialize",
+        "loss.aux_weight", "loss.contrastive_weight", "loss.head_probes", "clauses.specialize",
     ]  # fmt: skip
     assert list(unread(config, "transformer", ("norm",))) == []
     with pytest.raises(ConfigError, match="need a teacher whose weight is above 0"):
@@ -131,7 +131,7 @@ def test_the_models_lines_are_printed(tmp_path, capsys):
         str(tmp_path / "r"),
     ]
     assert main(["vision", *words]) == 0
-    assert "unused: lesson.contrastive_weight: 0.2 does nothing: model tm" in capsys.readouterr().out
+    assert "unused: loss.contrastive_weight: 0.2 does nothing: model tm" in capsys.readouterr().out
 
 
 def test_imagenet_is_class_folders(tmp_path):
@@ -150,11 +150,11 @@ def test_imagenet_is_class_folders(tmp_path):
 
 def test_a_teacher_at_the_datas_size():
     """Document 000: it honours the student's size. Native is the default: a ViT's 224; asked for, 40 pixels are 40."""
-    task = ImageTask(("a", "b"), (3, 40, 40), (0.5,) * 3, (0.5,) * 3)
+    input_spec = ImageSpec(("a", "b"), (3, 40, 40), (0.5,) * 3, (0.5,) * 3)
     source = {"source": "timm:vit_tiny_patch16_224", "pretrained": False, "architecture": {"depth": 1}}
-    built = TeacherConfig(**source, data_size=True).build(task)
+    built = TeacherConfig(**source, data_size=True).build(input_spec)
     assert built.module.pos_embed.shape[1] == 1 + (40 // 16) ** 2
-    assert TeacherConfig(**source).build(task).module.pos_embed.shape[1] == 1 + 14**2
+    assert TeacherConfig(**source).build(input_spec).module.pos_embed.shape[1] == 1 + 14**2
     assert read([*SMALL, "--distill-teacher-timm", "vit_tiny_patch16_224", "teacher.data_size=true"])[
         1
     ].teacher.data_size

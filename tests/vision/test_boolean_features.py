@@ -12,14 +12,14 @@ from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.classification.data.boolean_features import (
+from stillhouse.tasks.classification.data.boolean_features import (
     BITS,
     PackedSplit,
     boolean_features,
     copies,
     with_boolean_features,
 )
-from stillhouse.families.classification.data.boolean_features_config import FeaturesMode
+from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
 
 
 def test_boolean_features_replace_pixels(tmp_path):
@@ -33,7 +33,7 @@ def test_boolean_features_replace_pixels(tmp_path):
 
     assert made() is data
     conv = made(mode="conv")
-    assert conv.task.shape == (3 * BITS, 12, 12)
+    assert conv.input_spec.shape == (3 * BITS, 12, 12)
     batch = conv.test.batch(torch.tensor([2, 0]))
     expected = boolean_features(data.test.batch(torch.tensor([2, 0])).inputs).float()
     assert torch.equal(batch.inputs, expected)
@@ -41,9 +41,9 @@ def test_boolean_features_replace_pixels(tmp_path):
     many = made(mode="fashion_aug")
     assert len(many.train) == 6 * len(data.train)
     assert len(many.test) == len(data.test)
-    assert made(mode="conv", grayscale=True).task.shape[0] == BITS
-    assert made(mode="conv", size=(6, 8)).task.shape[1:] == (6, 8)
-    assert made(mode="conv", preset="mnist").task.shape == (BITS, 28, 28)
+    assert made(mode="conv", grayscale=True).input_spec.shape[0] == BITS
+    assert made(mode="conv", size=(6, 8)).input_spec.shape[1:] == (6, 8)
+    assert made(mode="conv", preset="mnist").input_spec.shape == (BITS, 28, 28)
     folders = sorted(tmp_path.iterdir())
     before = {folder: folder.stat().st_mtime_ns for folder in folders}
     assert isinstance(made(mode="conv").train, PackedSplit)
@@ -83,7 +83,7 @@ def test_teachers_are_shown_the_images_that_bits_were_made_of(mode, tmp_path):
     data = ImageData.from_arrays(images, np.arange(30) % 2, config=DataConfig(test_fraction=0.2))
     bits = with_boolean_features(data, FeaturesMode(cache=str(tmp_path), mode=mode, batch_size=4))
     seen = bits.for_teachers
-    assert seen.task.shape == (1, 9, 9)
+    assert seen.input_spec.shape == (1, 9, 9)
     assert len(seen.train) == len(bits.train)
     picked = torch.tensor([5, 0, len(seen.train) - 1])
     again = boolean_features(seen.train.batch(picked).inputs).float()
@@ -112,7 +112,7 @@ def test_boolean_features_are_what_they_say():
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     """A kill while features are built must not leave a folder that looks whole."""
-    import stillhouse.families.classification.data.boolean_features as cache
+    import stillhouse.tasks.classification.data.boolean_features as cache
 
     def stop(*args):
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from PIL import Image
 
 from stillhouse.cli.main import main
 from stillhouse.core.records import read_json
-from stillhouse.families.classification.family import FAMILY
+from stillhouse.tasks.classification.task import TASK
 
 SETTINGS = "--epochs 4 --batch-size 32 --threads 1 --device cpu --quiet model.tm.clauses=40 --transformer-patch 4 "
 SETTINGS += "--transformer-d-model 12 --transformer-heads 2 --transformer-layers 1 --transformer-clauses 16 --lr 0.02 "
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
         str(out / "p"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stillhouse.families.classification.students.rules.JUDGED", 200)
+        patch.setattr("stillhouse.tasks.classification.students.rules.JUDGED", 200)
         assert main(["vision", *words, "--models", "tm", "transformer", "--out", str(out / "run")]) == 0
     return out / "run"
 
@@ -47,7 +47,7 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("model", ["tm", "transformer"])
 def test_rules_are_judged_as_the_student_is(run, model):
     """As a sample of 200 can be: three standard errors of a draw without replacement. The first 200 would have been all right."""
-    whole = FAMILY.evaluate(run / model)
+    whole = TASK.evaluate(run / model)
     rules = read_json(run / model / "rules.json")
     assert (rules["judged_on"], rules["judged_of"], whole["images"]) == (200, 480, 480)
     p = whole["accuracy"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stillhouse.compat.vision import read, unused_flags
-from stillhouse.core.types import ImageTask
-from stillhouse.families.classification.students.unused import unused_settings
-from stillhouse.families.classification.vision.config import SIDES
-from stillhouse.families.classification.vision.unused import unused_settings as vision_unused
+from stillhouse.core.types import ImageSpec
+from stillhouse.tasks.classification.students.unused import unused_settings
+from stillhouse.tasks.classification.vision.config import SIDES
+from stillhouse.tasks.classification.vision.unused import unused_settings as vision_unused
 
 PAGE, REPRODUCTION = (
     (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text() for name in ("tsetlin", "reproduction")
@@ -25,11 +25,11 @@ def test_the_command_is_read_and_fits_its_data(command):
     config = read(shlex.split(command)[2:])[1]
     side = config.data.image_size or SIDES[config.data.name]
     channels = 3 if config.data.name.startswith("cifar") else 1
-    task = ImageTask(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.5,) * channels)
+    input_spec = ImageSpec(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.5,) * channels)
     for model in config.models:
         plan = config.run_config(model)
-        student = plan.student.for_task(task)
-        assert student.image_shape == task.shape
+        student = plan.student.for_task(input_spec)
+        assert student.image_shape == input_spec.shape
         assert (plan.reference == "kd") == ("--distill-teacher-timm" in command)
 
 

@@ -13,7 +13,7 @@ from flag_outcomes import VIT, built, config, data
 from stillhouse.compat.vision import DOCUMENTED, FLAGS
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, to_mapping
-from stillhouse.families.classification.vision.config import VisionConfig
+from stillhouse.tasks.classification.vision.config import VisionConfig
 from stillhouse.teachers import TeacherConfig
 
 
@@ -64,13 +64,13 @@ def test_every_name_is_a_setting():
 def test_underscores_are_taken_too():
     """One row of the documents spells a flag so."""
     line = [*VIT, "--transformer-ema-decay", "0.9", "--transformer-self-distill-weight", "1"]
-    assert config(*line, "--transformer-self_distill-temp", "3").lesson.self_temperature == 3
-    assert config(*line, "--transformer_self_distill_temp=4").lesson.self_temperature == 4
+    assert config(*line, "--transformer-self_distill-temp", "3").loss.self_temperature == 3
+    assert config(*line, "--transformer_self_distill_temp=4").loss.self_temperature == 4
 
 
 def test_fused_attention_is_demanded(monkeypatch):
     """Published, it fell back to the slow kernel silently."""
-    import stillhouse.families.classification.students.attention as attention
+    import stillhouse.tasks.classification.students.attention as attention
 
     asked = []
     kernel = attention.sdpa_kernel
@@ -78,7 +78,7 @@ def test_fused_attention_is_demanded(monkeypatch):
     for line, expected in ((VIT, 0), ([*VIT, "--transformer-use-flash-attn"], 2)):
         chosen = config(*line)
         asked.clear()
-        built(chosen).eval()(data(chosen).task.example(2))
+        built(chosen).eval()(data(chosen).input_spec.example(2))
         assert len(asked) == expected
 
 
@@ -89,7 +89,7 @@ def test_checkpointing_runs_blocks_twice():
         chosen = config(*line)
         model, calls = built(chosen).train(), []
         model.blocks[0].norm1.register_forward_hook(lambda *args, calls=calls: calls.append(1))
-        model(data(chosen).task.example(4)).square().sum().backward()
+        model(data(chosen).input_spec.example(4)).square().sum().backward()
         assert len(calls) == (2 if "--transformer-grad-checkpoint" in line else 1)
         gradients.append(model.blocks[0].attention.qkv.weight.grad)
     torch.testing.assert_close(*gradients)

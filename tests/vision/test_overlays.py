@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.families.classification.plan import RunTrainingConfig
-from stillhouse.families.classification.specialize import ClausesJob, clause_usage
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
-from stillhouse.families.classification.vision.overlays import OVERLAYS, write_overlays
+from stillhouse.tasks.classification.plan import RunTrainingConfig
+from stillhouse.tasks.classification.specialize import ClausesJob, clause_usage
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.vision.overlays import OVERLAYS, write_overlays
 
 SMALL = {"num_classes": 3, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
 

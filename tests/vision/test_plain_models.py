@@ -13,9 +13,9 @@ from stillhouse.classification.light import LINEAR, MAJORITY, MOST_NUMBERS
 from stillhouse.classification.predict import predict
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.types import ImageTask
-from stillhouse.families.classification.family import FAMILY
+from stillhouse.core.types import ImageSpec
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification.task import TASK
 
 
 def images(count, classes, side=8, sort=False, seed=0):
@@ -64,14 +64,16 @@ def test_the_commonest_class_has_the_shares_of_the_training_labels():
 
 def test_what_it_reads_is_bounded(monkeypatch):
     """224 x 224 pixels in color of a million images would take hours beside a student of minutes."""
-    task = ImageTask(("a", "b"), (3, 224, 224), (0.0,) * 3, (1.0,) * 3)
-    assert 900 < plain.numbers(torch.rand(2, 3, 224, 224), task).shape[1] <= MOST_NUMBERS
-    assert plain.numbers(torch.rand(2, 1, 28, 28), ImageTask(("a",), (1, 28, 28), (0.0,), (1.0,))).shape == (2, 784)
+    input_spec = ImageSpec(("a", "b"), (3, 224, 224), (0.0,) * 3, (1.0,) * 3)
+    assert 900 < plain.numbers(torch.rand(2, 3, 224, 224), input_spec).shape[1] <= MOST_NUMBERS
+    assert plain.numbers(torch.rand(2, 1, 28, 28), ImageSpec(("a",), (1, 28, 28), (0.0,), (1.0,))).shape == (2, 784)
     seen = []
     monkeypatch.setattr(plain, "MOST_ROWS", 60)
     data = images(2000, 6, sort=True)  # class by class, as folders are
     real = plain.numbers
-    monkeypatch.setattr(plain, "numbers", lambda inputs, task: seen.append(len(inputs)) or real(inputs, task))
+    monkeypatch.setattr(
+        plain, "numbers", lambda inputs, input_spec: seen.append(len(inputs)) or real(inputs, input_spec)
+    )
     model = plain.linear(data)
     assert sum(seen) == 120  # of the training and the validation rows
     assert accuracy(model, data.test) > 0.8  # first rows would be of one class
@@ -87,7 +89,9 @@ def test_texts_are_read_as_counts_of_tokens():
         split, lambda text: [int(word) for word in text.split()], class_names=["a", "b"], vocabulary=64
     )
     assert accuracy(plain.linear(data), data.test) == 1.0
-    assert (plain.numbers(data.test.ids, data.task).sum(1) == 10).all()  # ten tokens each, and nothing of the padding
+    assert (
+        plain.numbers(data.test.ids, data.input_spec).sum(1) == 10
+    ).all()  # ten tokens each, and nothing of the padding
 
 
 def test_a_class_without_a_training_row_is_never_named():
@@ -106,7 +110,7 @@ def test_every_run_with_classes_has_both_as_rows(tmp_path):
         "digits-timm",
         ["teacher=null", "signals=[]", "arms=[no-kd]", "training.epochs=1", "seeds=1", "training.learning_rate=1e-5"],
     )
-    summary = run(FAMILY, config, tmp_path / "run", data=data)
+    summary = run(TASK, config, tmp_path / "run", data=data)
     folder = RunFolder(tmp_path / "run")
     for name, model in ((LINEAR, plain.linear(data)), (MAJORITY, plain.commonest(data))):
         right = predict(model, data.test).argmax(1) == data.test.labels.numpy()
@@ -119,5 +123,5 @@ def test_every_run_with_classes_has_both_as_rows(tmp_path):
     assert "is below a linear classifier (" in head
     assert "logistic regression on pixels (averages, of more than 1,024), fitted on the labels of at most 5,000" in page
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "arms" / LINEAR).rglob("*") if p.is_file()}
-    run(FAMILY, config, tmp_path / "run", data=data, resume=True)
+    run(TASK, config, tmp_path / "run", data=data, resume=True)
     assert {p: p.stat().st_mtime_ns for p in made} == made  # and is not fitted again

@@ -7,7 +7,7 @@ from fptm_ste import imagenet_sweeps
 from stillhouse.classification import teachers
 from stillhouse.cli.main import main
 from stillhouse.core.records import read_json
-from stillhouse.families.classification.vision import run as vision
+from stillhouse.tasks.classification.vision import run as vision
 
 STUDENT = [
     *("--transformer-d-model", "12", "--transformer-heads", "3", "--transformer-layers", "1"),

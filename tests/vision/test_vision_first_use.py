@@ -9,13 +9,13 @@ from stillhouse.cli.main import main
 from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig
-from stillhouse.families.classification.students.base_config import PixelClauseOptions
-from stillhouse.families.classification.students.config import UnifiedTMConfig
-from stillhouse.families.classification.students.model_configs import FlatTMConfig
-from stillhouse.families.classification.students.unused import unused_settings
-from stillhouse.families.classification.vision.unused import unused_settings as vision_unused
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.students.base_config import PixelClauseOptions
+from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
+from stillhouse.tasks.classification.students.unused import unused_settings
+from stillhouse.tasks.classification.task import TASK
+from stillhouse.tasks.classification.vision.unused import unused_settings as vision_unused
 
 DIGITS = [
     *("--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--device", "cpu", "--epochs", "2"),
@@ -107,7 +107,7 @@ def test_flags_of_models_that_are_not_trained_are_said():
 )
 def test_settings_that_another_one_turns_off_are_said(student, said):
     assert list(unused_settings(student)) == [said]
-    assert FAMILY.unused(ClassificationRunConfig(student=student))[-1] == f"student.{said}"
+    assert TASK.unused(ClassificationRunConfig(student=student))[-1] == f"student.{said}"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_settings_that_another_one_turns_off_are_said(student, said):
         ("--tm-feature-size 12 12", "features.size: (12, 12) does nothing: needs features.mode conv or fashion_aug"),
         ("--visualize-topk 5", "output.overlay_topk: 5 does nothing: needs output.overlays"),
         ("--mixup-schedule linear", "training.mixing.mixup_schedule: linear does nothing: needs a mixup_alpha above 0"),
-        ("--transformer-self-distill-temp 3", "lesson.self_temperature: 3.0 does nothing: needs a self_weight above 0"),
+        ("--transformer-self-distill-temp 3", "loss.self_temperature: 3.0 does nothing: needs a self_weight above 0"),
         (
             "--transformer-auto-clause-batches 9",
             "clauses.auto_batches: 9 does nothing: needs clauses.auto",
@@ -163,7 +163,7 @@ def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, 
         assert losses["loss"] == pytest.approx(losses["labels"], rel=1e-5)  # aux weight 0: nothing else is felt
         assert losses["aux_loss/probes"] > 0
     seeds = tmp_path / "run" / "transformer" / "arms" / "mlp"
-    assert sum(p.numel() for p in FAMILY.load(seeds / "seed-0").parameters()) == found["arm_params"]["mlp"]
+    assert sum(p.numel() for p in TASK.load(seeds / "seed-0").parameters()) == found["arm_params"]["mlp"]
     scores = [read_json(seeds / f"seed-{n}" / "result.json")["validation"]["accuracy"] for n in (0, 1)]
     assert found["validation_accuracies"]["mlp"] == pytest.approx(sum(scores) / 2)
     said = capsys.readouterr().out

@@ -15,14 +15,14 @@ from stillhouse.compat.vision import read
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig
-from stillhouse.families.classification.specialize import clause_usage
-from stillhouse.families.classification.students.core import Voted
-from stillhouse.families.classification.students.flat import FlatTM
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
-from stillhouse.families.classification.vision.auto_clause import divide, share_out, worth_of_blocks
-from stillhouse.families.classification.vision.packed import compare_packed
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.specialize import clause_usage
+from stillhouse.tasks.classification.students.core import ClauseOutput
+from stillhouse.tasks.classification.students.flat import FlatTM
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.task import TASK
+from stillhouse.tasks.classification.vision.auto_clause import allocate_clauses, divide, worth_of_blocks
+from stillhouse.tasks.classification.vision.packed import compare_packed
 
 TINY = [
     *(
@@ -80,7 +80,7 @@ def test_a_whole_run_leaves_what_it_promises(whole):
     assert "component/blocks.1" in found["epochs"][1]
     assert 0 <= found["epochs"][1]["test_accuracy"] <= 1
     assert results["command"]
-    assert results["config"]["lesson"]["aux_weight"] == 0.1
+    assert results["config"]["loss"]["aux_weight"] == 0.1
     assert results["versions"]["torch"]
     pictures = sorted(path.name for path in (whole / "pictures").iterdir())
     assert pictures == ["sample_00000.png", "sample_00001.png"]
@@ -99,7 +99,7 @@ def test_a_whole_run_leaves_what_it_promises(whole):
         assert f"Transformer-VIT/{name}" in tags
     assert [event.step for event in board.Scalars("Transformer-VIT/validation/accuracy")] == [1, 2]
 
-    from stillhouse.families.classification.vision import overlays as overlays
+    from stillhouse.tasks.classification.vision import overlays as overlays
 
     (whole / "again").mkdir()
     for name in ("sample_00007.png", "sample_mine.png"):  # of an earlier run with more samples, and of the reader's
@@ -116,7 +116,7 @@ def test_an_overlay_has_as_many_bars_as_classes_are_wanted(whole, count, tmp_pat
     """From the flag to what is drawn: the likeliest classes, and no others."""
     from matplotlib.axes import Axes
 
-    from stillhouse.families.classification.vision.outputs import write_outputs
+    from stillhouse.tasks.classification.vision.outputs import write_outputs
 
     drawn, barh = [], Axes.barh
     monkeypatch.setattr(
@@ -143,7 +143,7 @@ def test_the_checkpoint_reloads_as_documented(whole):
     held = torch.load(whole / "student.pth", map_location="cpu", weights_only=True)
     student = UnifiedTMTransformer(**held["model_kwargs"])
     student.load_state_dict(held["model_state"])
-    saved = FAMILY.load(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
+    saved = TASK.load(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(student.eval()(x), saved(x))
     gains = torch.stack([value for name, value in held["model_state"].items() if name.endswith("head_gains")])
@@ -156,7 +156,7 @@ def test_the_checkpoint_reloads_as_documented(whole):
 
 def test_gains_come_from_validation_and_are_those_that_were_scored(whole):
     """As published they came from the test split, were not saved, and never reached the average that was evaluated."""
-    student = FAMILY.load(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
+    student = TASK.load(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
     data = read([*TINY])[1].data.build()
     usage = clause_usage(student, data.validation)
     for name, block in student.named_blocks():
@@ -270,13 +270,13 @@ class Useless:
     def __init__(self, student, block):
         self.student, self.block = student, block
 
-    def for_task(self, task):
-        return self.student.for_task(task)
+    def for_task(self, input_spec):
+        return self.student.for_task(input_spec)
 
-    def build(self, task):
-        model = self.student.build(task)
+    def build(self, input_spec):
+        model = self.student.build(input_spec)
         dead = model.feed_forwards()[self.block]
-        dead.register_forward_hook(lambda part, args, out: Voted(torch.zeros_like(out.votes), out.strength))
+        dead.register_forward_hook(lambda part, args, out: ClauseOutput(torch.zeros_like(out.votes), out.strength))
         return model
 
 
@@ -288,7 +288,7 @@ def test_clauses_move_away_from_a_useless_block(tmp_path, block):
     plan, data = config.run_config("transformer"), config.data.build()
     student = Useless(plan.student, f"block_{block}")
     lines = []
-    counts = share_out(config.clauses, student, plan, data, tmp_path / "x.json", resume=False, log=lines.append)
+    counts = allocate_clauses(config.clauses, student, plan, data, tmp_path / "x.json", resume=False, log=lines.append)
     found = read_json(tmp_path / "x.json")
     assert found["worth"][block - 1] == found["error"][block - 1] == 0.0
     assert found["accuracy"][block - 1] == found["whole"][0]
@@ -351,9 +351,13 @@ def test_auto_clause_holds_the_sum(tmp_path):
         config = read([*base, *words])[1]
         plan = config.run_config("transformer")
         path = tmp_path / name / "auto_clause.json"
-        counts = share_out(config.clauses, plan.student, plan, data, path, resume=False)
+        counts = allocate_clauses(config.clauses, plan.student, plan, data, path, resume=False)
         found[name] = read_json(path)
-        assert counts == found[name]["after"] == share_out(config.clauses, plan.student, plan, data, path, resume=True)
+        assert (
+            counts
+            == found[name]["after"]
+            == allocate_clauses(config.clauses, plan.student, plan, data, path, resume=True)
+        )
     assert sum(found["plain"]["after"]) == sum(found["plain"]["before"]) == 80
     assert sum(found["target"]["after"]) == 60
     assert found["batches"]["accuracy"] != found["plain"]["accuracy"]
@@ -362,9 +366,9 @@ def test_auto_clause_holds_the_sum(tmp_path):
 
 def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatch):
     """Nor did the published ViT use what was shared out: its list was averaged back to one number."""
-    import stillhouse.families.classification.vision.run as module
+    import stillhouse.tasks.classification.vision.run as module
 
-    monkeypatch.setattr(module, "share_out", lambda *args, **rest: [8, 16])
+    monkeypatch.setattr(module, "allocate_clauses", lambda *args, **rest: [8, 16])
     line = " ".join(TINY).replace("--transformer-layers 2 ", "")  # depth by default: 2 of the command line
     words = ["vision", *line.split(), "--transformer-auto-clause", "--epochs", "1", "data.train_limit=64"]
     words += ["--out", str(tmp_path / "x")]
@@ -391,12 +395,12 @@ def test_a_gray_image_is_shown_to_a_teacher_of_colors():
         np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)
     )
     net = nn.Sequential(nn.Conv2d(3, 2, 6), nn.Flatten())
-    teacher = Teacher.from_module(net, data.task, channels=3)
+    teacher = Teacher.from_module(net, data.input_spec, channels=3)
     gray = torch.rand(4, 1, 6, 6)
     said = teacher(Batch(gray, torch.zeros(4).long(), torch.arange(4)))
     torch.testing.assert_close(said.logits, net(gray.expand(-1, 3, -1, -1)))
     with pytest.raises(InputError, match="cannot take inputs"):
-        Teacher.from_module(net, data.task)
+        Teacher.from_module(net, data.input_spec)
 
 
 def test_the_usual_rate_grows_with_the_root_of_the_batch():

@@ -1,8 +1,8 @@
-"""What a teacher put out, kept on disk: asked once, by any number of processes, read by students of any family.
+"""What a teacher put out, kept on disk: asked once, by any number of processes, read by students of any task.
 
     files.py      shards of .npy with their hashes, claimed by one writer each; a manifest once all are there. No torch.
     content.py    what is kept of an answer: all class scores, the k largest with the mass of the rest, chosen features
-    questions.py  the rows that a family asks its teacher about, and `write_cache`
+    questions.py  the rows that a task asks its teacher about, and `write_cache`
     stored.py     the folder as a teacher, and its comparison with the live one
 
 Nothing is imported here, so that reading a configuration does not wait for torch.

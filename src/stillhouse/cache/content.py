@@ -1,6 +1,6 @@
 """What is kept of a teacher's answer, as arrays of rows, and the answer that comes back of them.
 
-    logits         (B, K), or whatever a family has in their place: windows (B, L, V), complex lines (B, L, 1)
+    logits         (B, K), or whatever a task has in their place: windows (B, L, V), complex lines (B, L, 1)
     ids, scores    (B, ..., k) of the k largest: which, and how far below the largest, in half precision
     rest           (B, ..., G) ln sum exp(z / T) of the classes that are not kept, less the largest: see `losses.tail`
     feature0, ...  (B, ...) of chosen sub-modules

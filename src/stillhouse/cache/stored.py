@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stillhouse.cache.content import SEEN, Content, same, seen
 from stillhouse.cache.files import Store, compare
-from stillhouse.cache.questions import Questions, drawn_rows
+from stillhouse.cache.queries import TeacherQueries, drawn_rows
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.tail import Scores
@@ -145,13 +145,13 @@ class StoredTeacher(Teacher):
 
 
 def spot_check(
-    stored: StoredTeacher, questions: Questions, *, rows: int = CHECKED_ROWS, seed: int | None = None
+    stored: StoredTeacher, teacher_queries: TeacherQueries, *, rows: int = CHECKED_ROWS, seed: int | None = None
 ) -> str:
     """Ask the teacher itself about some rows of every part, and compare.
 
     Args:
         stored: the cache.
-        questions: the teacher, and the rows that it should have been asked about.
+        teacher_queries: the teacher, and the rows that it should have been asked about.
         rows: of each part.
         seed: draws them; None: anew each time.
 
@@ -166,9 +166,9 @@ def spot_check(
     drawn_by = entropy % 2**32
     worst, asked = 0.0, 0
     for part, drawn in drawn_rows(stored.plan.parts, rows, drawn_by).items():
-        if part not in questions.parts:
+        if part not in teacher_queries.parts:
             continue
-        batch = questions.parts[part].batch(torch.from_numpy(drawn))
+        batch = teacher_queries.parts[part].batch(torch.from_numpy(drawn))
         wrong = ~same(stored.store.read(part, SEEN, drawn), seen(batch.inputs))
         if wrong.any():
             raise InputError(
@@ -176,7 +176,7 @@ def spot_check(
                 f"({int(wrong.sum())} of {len(drawn)} rows, drawn by seed {drawn_by}); delete the cache and write it again"
             )
         with torch.no_grad():
-            live = questions.teacher(batch)
+            live = teacher_queries.teacher(batch)
         apart, limit = _apart(stored.outputs(part, drawn), live)
         worst, asked = max(worst, apart), asked + len(drawn)
         if not apart <= limit:

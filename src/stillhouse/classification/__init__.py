@@ -1,1 +1,1 @@
-"""Labelled rows into classes: data, the job, the plan of a run; shared by the families of images and of clauses."""
+"""Labelled rows into classes: data, the job, the plan of a run; shared by the tasks of images and of clauses."""

@@ -19,7 +19,7 @@ from stillhouse.classification.photos import KEY
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
 from stillhouse.core.records import write_atomically
-from stillhouse.core.types import ImageTask
+from stillhouse.core.types import ImageSpec
 from stillhouse.export.program import first_line, quiet, traced
 
 OPSET, ROUNDING, BATCH = 18, 1e-3, 256
@@ -59,7 +59,7 @@ def compare_on(
     return compare_answers(expected, got, name, bound=rounding * max(1.0, float(np.abs(expected).max())))
 
 
-def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None) -> str:
+def write_onnx(model: nn.Module, split: ImageSplit, out: Path, input_spec: Any = None) -> str:
     """One ONNX file, input `inputs` (B, ...), output `logits` (B, K), B free; compared on the split.
 
     Of images it names the classes and the shape, so that `stillhouse predict` can use the file.
@@ -88,9 +88,9 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None)
             written = made.model_proto
         except Exception as error:  # whatever a network of anyone's does to a tracer
             raise InputError(f"onnx: torch cannot export this network: {first_line(error)}") from None
-    if isinstance(task, ImageTask):
+    if isinstance(input_spec, ImageSpec):
         written.metadata_props.add(
-            key=KEY, value=json.dumps({"class_names": list(task.class_names), "shape": list(task.shape)})
+            key=KEY, value=json.dumps({"class_names": list(input_spec.class_names), "shape": list(input_spec.shape)})
         )
     try:
         content = written.SerializeToString()

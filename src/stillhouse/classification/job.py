@@ -17,10 +17,10 @@ from stillhouse.classification.predict import predict_together
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, ImageTask, Outputs, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import label_cross_entropy
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation
 from stillhouse.training.loop import Fit, fit
 
@@ -35,7 +35,7 @@ class ClassificationJob(DistillJob):
         data: splits; only `train` and `validation` are read, `test` too with `report_test`.
         config: weight and smoothing of the labels, size of a scoring batch.
         seed: decides order and augmentation.
-        listening: teacher and signals; labels alone if None.
+        signal_set: teacher and signals; labels alone if None.
         teacher_probabilities: (N, K) of the teacher on the validation split, for agreement.
     """
 
@@ -46,12 +46,12 @@ class ClassificationJob(DistillJob):
         config: ClassificationTrainingConfig,
         *,
         seed: int,
-        listening: Listening | None = None,
+        signal_set: SignalSet | None = None,
         teacher_probabilities: np.ndarray | None = None,
     ) -> None:
-        super().__init__(model, rows=len(data.train), seed=seed, listening=listening)
+        super().__init__(model, rows=len(data.train), seed=seed, signal_set=signal_set)
         self.data, self.config, self.teacher_probabilities = data, config, teacher_probabilities
-        if config.mixing.on and not isinstance(data.task, ImageTask):
+        if config.mixing.on and not isinstance(data.input_spec, ImageSpec):
             raise InputError("training.mixing: mixup and CutMix mix images; this data set has none")
         self.seen = (0.0, 0)
 
@@ -66,7 +66,7 @@ class ClassificationJob(DistillJob):
             batch = replace(batch, inputs=self.data.augment(batch.inputs, seed=seed))
         mixup, cutmix = self.config.mixing.alphas_at(progress, self.config.epochs)
         if (mixup > 0 or cutmix > 0) and len(rows) > 1:  # a last row alone has no partner
-            batch = mix(batch, mixup=mixup, cutmix=cutmix, num_classes=self.data.task.num_classes, seed=seed)
+            batch = mix(batch, mixup=mixup, cutmix=cutmix, num_classes=self.data.input_spec.num_classes, seed=seed)
         soft = None if batch.soft_labels is None else batch.soft_labels.to(self.device)
         inputs, labels, index = (x.to(self.device) for x in (batch.inputs, batch.labels, batch.index))
         return Batch(inputs, labels, index, soft)
@@ -108,12 +108,12 @@ class ClassificationJob(DistillJob):
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy first, then negative log-likelihood; accuracies of read-outs on the way as `component/PLACE`."""
         split, size = self.data.validation, self.config.evaluation_batch_size
-        tapped = Tapped(model, self.listening.features)
+        extractor = FeatureExtractor(model, self.signal_set.features)
         right: dict[str, int] = {}
 
         def logits_of(batch: Batch) -> Tensor:
-            found = tapped(batch.inputs.to(self.device))
-            for signal in (*self.active, *self.own):
+            found = extractor(batch.inputs.to(self.device))
+            for signal in (*self.active, *self.auxiliary_losses):
                 for place, logits in signal.exit_logits(found).items():
                     right[place] = right.get(place, 0) + int((logits.argmax(1).cpu() == batch.labels).sum())
             return found.logits
@@ -125,7 +125,7 @@ class ClassificationJob(DistillJob):
             components = {f"component/{place}": sum(c[place] for c in counts) / len(split) for place in right}
             test = self._test_accuracy(logits_of, size) if self.config.report_test else {}
         finally:
-            tapped.close()
+            extractor.close()
         metrics = evaluate(probabilities, split.labels.numpy(), self.teacher_probabilities)
         rank = (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0))
         return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank)
@@ -167,12 +167,12 @@ def fit_classifier(
     *,
     seed: int,
     folder: Path,
-    listening: Listening | None = None,
+    signal_set: SignalSet | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
     """`fit` of a `ClassificationJob`; see both."""
-    job = ClassificationJob(model, data, config, seed=seed, listening=listening)
+    job = ClassificationJob(model, data, config, seed=seed, signal_set=signal_set)
     return fit(job, config, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
 
 

@@ -1,4 +1,4 @@
-"""Reports and exported students of families with classes, without torch."""
+"""Reports and exported students of tasks with classes, without torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillhouse.core import records
-from stillhouse.core.family import Light, Metric
 from stillhouse.core.folder import RunFolder, read_arrays
+from stillhouse.core.task import Light, Metric
 
 if TYPE_CHECKING:
     from stillhouse.core.predict import Predictor
@@ -35,7 +35,7 @@ class ClassesLight(Light):
         Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
     )
 
-    def task(self, card: Mapping[str, Any]) -> str:
+    def hub_task(self, card: Mapping[str, Any]) -> str:
         """Of pictures or of texts."""
         return "text-classification" if "vocabulary" in (card.get("task") or {}) else "image-classification"
 
@@ -55,7 +55,7 @@ class ClassesLight(Light):
 
         return blocks(run)
 
-    def opened(self, place: Path) -> Predictor | None:
+    def load_exported(self, place: Path) -> Predictor | None:
         """An ONNX file of a student of images, by onnxruntime."""
         from stillhouse.classification.photos import open_onnx
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stillhouse.classification.light import MOST_NUMBERS, MOST_ROWS
-from stillhouse.core.types import Batch, ImageTask, TextTask
+from stillhouse.core.types import Batch, ImageSpec, TextSpec
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C, from strong to weak regularization
 MOST_STEPS = 100  # of the optimizer, for each of them
@@ -36,7 +36,7 @@ def commonest(data: Any) -> Model:
     Returns:
         A model; a class that no row has is counted as half a row.
     """
-    counts = torch.bincount(data.train.labels, minlength=data.task.num_classes).double()
+    counts = torch.bincount(data.train.labels, minlength=data.input_spec.num_classes).double()
     shares = (counts.clamp(min=0.5) / counts.clamp(min=0.5).sum()).log()
     return lambda batch: shares.expand(len(batch.labels), -1)
 
@@ -58,8 +58,8 @@ def linear(data: Any) -> Model:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    texts = isinstance(data.task, TextTask)
-    (x, y), (x_valid, y_valid) = (_read(split, data.task) for split in (data.train, data.validation))
+    texts = isinstance(data.input_spec, TextSpec)
+    (x, y), (x_valid, y_valid) = (_read(split, data.input_spec) for split in (data.train, data.validation))
     best, most = None, -1.0
     for strength in STRENGTHS:
         first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_std=False)
@@ -75,39 +75,39 @@ def linear(data: Any) -> Model:
     classes = torch.from_numpy(best.classes_.astype(np.int64))
 
     def model(batch: Batch) -> Tensor:
-        scores = torch.from_numpy(best.predict_log_proba(numbers(batch.inputs, data.task)))
-        everything = scores.new_full((len(scores), data.task.num_classes), -torch.inf)  # classes without a row
+        scores = torch.from_numpy(best.predict_log_proba(numbers(batch.inputs, data.input_spec)))
+        everything = scores.new_full((len(scores), data.input_spec.num_classes), -torch.inf)  # classes without a row
         return everything.index_copy(1, classes, scores)
 
     return model
 
 
-def numbers(inputs: Tensor, task: ImageTask | TextTask) -> Any:
+def numbers(inputs: Tensor, input_spec: ImageSpec | TextSpec) -> Any:
     """(B, F) what the linear classifier reads of a batch: pixels, or a sparse matrix of token counts.
 
     Example:
         Token 0 is padding, 2 stands twice in the first row:
 
-        >>> task = TextTask(("a", "b"), length=3, vocabulary=4)
+        >>> task = TextSpec(("a", "b"), length=3, vocabulary=4)
         >>> numbers(torch.tensor([[2, 2, 1], [3, 0, 0]]), task).toarray().tolist()
         [[0.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
     """
-    if isinstance(task, TextTask):
+    if isinstance(input_spec, TextSpec):
         ids = inputs.numpy()
-        rows, places = np.nonzero(ids != task.padding)
+        rows, places = np.nonzero(ids != input_spec.padding)
         entries = (np.ones(len(rows)), (rows, ids[rows, places]))
-        return sparse.csr_matrix(entries, shape=(len(ids), task.vocabulary))
+        return sparse.csr_matrix(entries, shape=(len(ids), input_spec.vocabulary))
     channels, height, width = inputs.shape[1:]
     shrink = min(1.0, (MOST_NUMBERS / (channels * height * width)) ** 0.5)
     side = (max(1, int(height * shrink)), max(1, int(width * shrink)))
     return functional.adaptive_avg_pool2d(inputs, side).flatten(1).numpy()
 
 
-def _read(split: Any, task: ImageTask | TextTask) -> tuple[Any, np.ndarray]:
+def _read(split: Any, input_spec: ImageSpec | TextSpec) -> tuple[Any, np.ndarray]:
     """(n, F) and (n) of at most MOST_ROWS rows of a split, every class in its share."""
     read, labels = [], []
     for batch in split.sample(MOST_ROWS).batches(BATCH):
-        read.append(numbers(batch.inputs, task))
+        read.append(numbers(batch.inputs, input_spec))
         labels.append(batch.labels.numpy())
     x = sparse.vstack(read).tocsr() if sparse.issparse(read[0]) else np.concatenate(read)
     return x, np.concatenate(labels)

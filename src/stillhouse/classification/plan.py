@@ -1,6 +1,6 @@
 """A run with classes as one value: data, teachers, student, signals, training, arms and seeds. No torch.
 
-What is here serves every family that learns classes; a family's own plan names which students and arms there are.
+What is here serves every task that learns classes; a task's own plan names which students and arms there are.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class ClassesRunConfig(RunPlan):
             raise ValueError(
                 f"arms: expected 'kd' or 'no-kd' among them, which the others are held against, got {', '.join(self.arms)}"
             )
-        lessons = [stage.signals for stage in self.stages_of(True)]
-        self._check_taught(lessons)
-        self._check_features(lessons)
-        self._check_own(lessons)
-        self._check_curriculum(lessons)
+        stage_contexts = [stage.signals for stage in self.stages_of(True)]
+        self._check_taught(stage_contexts)
+        self._check_features(stage_contexts)
+        self._check_own(stage_contexts)
+        self._check_curriculum(stage_contexts)
         for stage in self.stages_of(True) if "kd" in self.arms else ():
             self._check_something_to_learn(stage)
 
@@ -84,24 +84,26 @@ class ClassesRunConfig(RunPlan):
         """The arm that the controls are held against: taught if any arm is."""
         return "kd" if "kd" in self.arms else "no-kd"
 
-    def _check_taught(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
+    def _check_taught(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
         taught = "kd" in self.arms
-        if taught and not any(lessons):
+        if taught and not any(stage_contexts):
             raise ValueError("arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone")
-        if taught and self.teacher is None and any(needs_teacher(s) for signals in lessons for s in signals):
+        if taught and self.teacher is None and any(needs_teacher(s) for signals in stage_contexts for s in signals):
             raise ValueError("arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone")
         if self.training.label_weight == 0 and "no-kd" in self.arms:
             raise ValueError(
                 "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
             )
-        if "direct" in self.arms and not self.chain:
+        if "direct" in self.arms and not self.teacher_assistants:
             raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
-        if self.inherit and (not taught or self.more_teachers):
-            raise ValueError("inherit: copies from the teacher of arm 'kd'; expected that arm and one teacher")
+        if self.init_from_teacher and (not taught or self.more_teachers):
+            raise ValueError(
+                "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher"
+            )
 
-    def _check_features(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
+    def _check_features(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
         count = 1 + len(self.more_teachers)
-        for path in (path for signals in lessons for path in teacher_features(signals)):
+        for path in (path for signals in stage_contexts for path in teacher_features(signals)):
             member = MEMBER.match(path)
             if count > 1 and (member is None or int(member[1]) >= count):
                 raise ValueError(
@@ -109,44 +111,47 @@ class ClassesRunConfig(RunPlan):
                     f"the first, up to {count - 1}:PATH"
                 )
 
-    def _check_own(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
-        listening = [signal.kind for signal in self.own if needs_teacher(signal)]
-        if any(kind != "logits" for kind in listening):
+    def _check_own(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
+        signal_set = [signal.kind for signal in self.auxiliary_losses if needs_teacher(signal)]
+        if any(kind != "logits" for kind in signal_set):
             raise ValueError(
-                f"own: is learned without a teacher, but {', '.join(listening)} listens to one; put it in signals"
+                f"auxiliary_losses: is learned without a teacher, but {', '.join(signal_set)} listens to one; put it in signals"
             )
-        if bool(listening) != (self.own_decay is not None):
+        if bool(signal_set) != (self.auxiliary_decay is not None):
             raise ValueError(
-                "own_decay: expected together with own logits (the student's average teaches them), or neither of them"
+                "auxiliary_decay: expected together with logits among auxiliary_losses (the student's average teaches them), "
+                "or neither of them"
             )
         if self.training.mixing.on and any(
-            signal.reads_one_label for signals in (*lessons, self.own) for signal in signals
+            signal.reads_one_label for signals in (*stage_contexts, self.auxiliary_losses) for signal in signals
         ):
             raise ValueError(
                 "training.mixing: 'dkd', 'ofa' and 'ensemble' read one label an image, and a mixed image has two"
             )
 
-    def _check_curriculum(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
+    def _check_curriculum(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
         if self.curriculum is None:
-            for signal in (signal for signals in lessons for signal in signals):
+            for signal in (signal for signals in stage_contexts for signal in signals):
                 if signal.schedule is not None and signal.schedule.over == "stages":
                     raise ValueError(
                         "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
                     )
             return
-        if "kd" not in self.arms and self.judge == "teacher":
-            raise ValueError("curriculum: its judge is the teacher, and no arm is 'kd'; take judge: student")
+        if "kd" not in self.arms and self.difficulty_model == "teacher":
+            raise ValueError(
+                "curriculum: its difficulty_model is the teacher, and no arm is 'kd'; take difficulty_model: student"
+            )
         if "rouge-l" in self.curriculum.measures:
             raise ValueError(
                 "curriculum.measures: 'rouge-l' compares generated texts; for classes take loss and margin"
             )
-        if self.judge == "teacher" and (self.teacher is None or self.teacher.is_student):
-            raise ValueError("judge: 'teacher' needs a teacher; take judge: student")
+        if self.difficulty_model == "teacher" and (self.teacher is None or self.teacher.is_student):
+            raise ValueError("difficulty_model: 'teacher' needs a teacher; take difficulty_model: student")
 
     def _check_something_to_learn(self, stage: Stage) -> None:
         where = "" if stage.name == "whole" else f"stages ({stage.name}): "
         training: Any = stage.training
-        heard, own = (any(s.weight > 0 for s in signals) for signals in (stage.signals, self.own))
+        heard, own = (any(s.weight > 0 for s in signals) for signals in (stage.signals, self.auxiliary_losses))
         curriculum = self.curriculum
         for part in range(1 if curriculum is None else len(curriculum.shares)):
             labels, signals = (

@@ -12,27 +12,27 @@ import torch
 
 from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.content import Content
-from stillhouse.cache.questions import UNKNOWN, Part, Questions
+from stillhouse.cache.queries import UNKNOWN, Part, TeacherQueries
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.classification.plan import MEMBER, ClassesRunConfig
 from stillhouse.classification.predict import predict
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Grade
 from stillhouse.core.folder import student_folder
 from stillhouse.core.plan import Stage
-from stillhouse.core.types import Batch, Outputs, TextTask
+from stillhouse.core.task import TeacherCheck
+from stillhouse.core.types import Batch, Outputs, TextSpec
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
 from stillhouse.teachers.probe import HEAD_ROWS
+from stillhouse.teachers.stage_teacher import StageTeacher
 from stillhouse.teachers.teacher import NetworkTeacher
-from stillhouse.teachers.tutor import Tutor
 
 Load = Callable[[Any], Any]  # folder -> student
 
 
 @dataclass(frozen=True)
-class Staff:
+class TeacherSpec:
     """Whom some stages of a run listen to: one source, or several together, and the features that are asked of them.
 
     Attributes:
@@ -46,7 +46,7 @@ class Staff:
     features: tuple[str, ...] = ()
 
 
-def staff_of(config: ClassesRunConfig, given: Any) -> list[Staff]:
+def staff_of(config: ClassesRunConfig, given: Any) -> list[TeacherSpec]:
     """Every staff of a run, the one of the last stage last."""
     stages = [(key, stage) for stage in config.stages_of(True) if (key := _key(config, stage, given)) is not None]
     found = []
@@ -55,11 +55,11 @@ def staff_of(config: ClassesRunConfig, given: Any) -> list[Staff]:
         first = None if given is not None else mine[0].teacher
         sources = (first,) if isinstance(given, EnsembleTeacher) else (first, *config.more_teachers)
         features = tuple(dict.fromkeys(path for stage in mine for path in teacher_features(stage.signals)))
-        found.append(Staff(key, sources, features))
+        found.append(TeacherSpec(key, sources, features))
     return found
 
 
-def hire(
+def build_teachers(
     config: ClassesRunConfig,
     data: Any,
     given: Any,
@@ -99,8 +99,8 @@ def hire(
     return found
 
 
-def made_of(config: ClassesRunConfig) -> Any:
-    """What decides the teachers that `hire` finds; where one is a cache, which is compared with all of a run, all settings."""
+def cache_key(config: ClassesRunConfig) -> Any:
+    """The settings that decide which teachers `build_teachers` builds; all settings where one is a cache."""
     staff = staff_of(config, None)
     sources = [source.source for one in staff for source in one.sources if source is not None]
     if config.teacher_cache is not None or any(source.startswith("cache:") for source in sources):
@@ -109,9 +109,9 @@ def made_of(config: ClassesRunConfig) -> Any:
     return config.data, staff, kinds, config.training.evaluation_batch_size
 
 
-def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
+def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
     """Accuracy on the validation split against the share of the commonest class."""
-    report = check_teacher(teacher, data.validation.batches(batch_size), data.task.class_names)
+    report = check_teacher(teacher, data.validation.batches(batch_size), data.input_spec.class_names)
     facts = {
         "ece": report.ece,
         "rows": report.rows,
@@ -121,7 +121,7 @@ def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
         "flops": flops_of(teacher),
     }
     scores = report.name, report.score, report.low, report.chance
-    return Grade(
+    return TeacherCheck(
         *scores,
         "accuracy",
         facts,
@@ -142,17 +142,17 @@ def flops_of(teacher: Any) -> int | None:
         return teacher.plan.about.get("flops")
     if not isinstance(teacher, NetworkTeacher):
         return None
-    return int(count_cost(teacher.module, lambda count: teacher.prepare(teacher.task.example(count)))["flops"])
+    return int(count_cost(teacher.module, lambda count: teacher.prepare(teacher.input_spec.example(count)))["flops"])
 
 
-def plain_score(data: Any, rows: int = 5_000) -> float | None:
+def baseline_score(data: Any, rows: int = 5_000) -> float | None:
     """Validation accuracy of a linear classifier of small pictures, which no network taught: a good teacher is above it.
 
     Ridge regression on pictures of at most 12 pixels a side; None for texts.
     """
     from sklearn.linear_model import RidgeClassifier
 
-    if isinstance(data.task, TextTask):
+    if isinstance(data.input_spec, TextSpec):
         return None
 
     def flat(split: Any) -> tuple[Any, Any]:
@@ -173,29 +173,35 @@ def fingerprint(teacher: Any) -> str:
     return str(getattr(teacher, "built_as", None) or teacher.identity())
 
 
-def tutor_of(teacher: Any, data: Any, config: ClassesRunConfig) -> Tutor:
+def stage_teacher_of(teacher: Any, data: Any, config: ClassesRunConfig) -> StageTeacher:
     """Ask a ready teacher what can be asked beforehand: with fixed inputs, everything that fits in memory."""
     size, training = config.training.evaluation_batch_size, config.training
     if isinstance(teacher, StoredTeacher):
         found = predict(lambda b: teacher(b).logits, data.for_teachers.validation, size)
-        return Tutor(teacher, teacher.spec, None if data.for_teachers is data else _by_row(teacher, data), found)
+        return StageTeacher(teacher, teacher.spec, None if data.for_teachers is data else _by_row(teacher, data), found)
     data = data.for_teachers
     fixed = not training.mixing.on and (not data.changes or training.teacher_view == "clean")
     cached = _cached(teacher, data, size) if fixed and CachedTeacher.fits(teacher.spec, len(data.train)) else None
-    return Tutor(teacher, teacher.spec, cached, predict(lambda b: teacher(b).logits, data.validation, size))
+    return StageTeacher(teacher, teacher.spec, cached, predict(lambda b: teacher(b).logits, data.validation, size))
 
 
-def tutors_of(config: ClassesRunConfig, data: Any, teachers: Sequence[Any], given: Any) -> list[Tutor | None]:
-    """One tutor a stage; None where a stage listens to nobody, or to the student's own average."""
-    tutors: dict[str, Tutor] = {}
+def stage_teachers_of(
+    config: ClassesRunConfig, data: Any, teachers: Sequence[Any], given: Any
+) -> list[StageTeacher | None]:
+    """One teacher a stage; None where a stage listens to nobody, or to the student's own average."""
+    stage_teachers: dict[str, StageTeacher] = {}
     place = 0
     for staff in staff_of(config, given):
         place += len(staff.sources) + (len(staff.sources) > 1)
-        tutors[staff.key] = tutor_of(teachers[place - 1], data, config)
-    return [None if (key := _key(config, stage, given)) is None else tutors[key] for stage in config.stages_of(True)]
+        stage_teachers[staff.key] = stage_teacher_of(teachers[place - 1], data, config)
+    return [
+        None if (key := _key(config, stage, given)) is None else stage_teachers[key] for stage in config.stages_of(True)
+    ]
 
 
-def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()) -> Questions:
+def teacher_queries_of(
+    config: ClassesRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()
+) -> TeacherQueries:
     """The rows of a run that a teacher is asked about: training images or their views, validation, test.
 
     Raises:
@@ -206,9 +212,9 @@ def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Se
             "cache: expected a run with one teacher, got several; keep each one's answers in a folder of its own"
         )
     if set(features) - set(teacher.spec.features):
-        if not hasattr(teacher, "listening"):
+        if not hasattr(teacher, "with_features"):
             raise InputError(f"cache: expected features {', '.join(teacher.spec.features) or 'none'} of {teacher.name}")
-        teacher = teacher.listening(tuple(dict.fromkeys((*teacher.spec.features, *features))))
+        teacher = teacher.with_features(tuple(dict.fromkeys((*teacher.spec.features, *features))))
     seen, training = data.for_teachers, config.training
     _check_held(config, data)
     augmentation = _views(config, data)
@@ -222,7 +228,7 @@ def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Se
     }
     module = getattr(teacher, "module", None)
     known = getattr(module, "pretrained_cfg", None) or {}
-    return Questions(
+    return TeacherQueries(
         teacher,
         teacher.name,
         parts,
@@ -238,7 +244,7 @@ def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Se
         {
             "data": data.name,
             "sizes": dict(seen.sizes),
-            "class_names": list(seen.task.class_names),
+            "class_names": list(seen.input_spec.class_names),
             "flops": flops_of(teacher),
         },
         Content(features=tuple(teacher.spec.features)),
@@ -277,7 +283,7 @@ def _check_stored(stored: StoredTeacher, config: ClassesRunConfig, data: Any) ->
     """See that a cache is of these rows, as the student will see them."""
     _check_held(config, data)
     expected = {"labels": _labels(data), "data": data.sha256, "augmentation": _views(config, data)}
-    stored.require({**expected, "classes": data.task.num_classes})
+    stored.require({**expected, "classes": data.input_spec.num_classes})
 
 
 def _beside(
@@ -287,9 +293,9 @@ def _beside(
     stored = StoredTeacher(Path(str(config.teacher_cache)), features=features, live=live)
     if log is None:
         return stored
-    questions = questions_of(config, data, live)
-    stored.require(questions.key)
-    log(spot_check(stored, questions))
+    teacher_queries = teacher_queries_of(config, data, live)
+    stored.require(teacher_queries.key)
+    log(spot_check(stored, teacher_queries))
     return stored
 
 
@@ -305,7 +311,7 @@ def _by_row(stored: StoredTeacher, data: Any) -> Callable[[Batch], Outputs]:
 
 def as_teacher(student: Any, data: Any, config: ClassesRunConfig, name: str) -> Teacher:
     """A trained assistant, which now teaches; it takes raw inputs as every student does."""
-    return Teacher.from_module(student, data.task, name=name, features=wanted_features(config))
+    return Teacher.from_module(student, data.input_spec, name=name, features=wanted_features(config))
 
 
 def wanted_features(config: ClassesRunConfig) -> tuple[str, ...]:
@@ -334,9 +340,9 @@ def _member(
         return stored
     if kind == "run":
         data = data.for_teachers
-        teacher = Teacher.from_module(load(student_folder(Path(name))), data.task, name=name, features=features)
+        teacher = Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
         return teacher
-    if isinstance(data.task, TextTask) and kind != "py":
+    if isinstance(data.input_spec, TextSpec) and kind != "py":
         raise InputError(
             f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts, py:FILE.py:CLASS, "
             "or teacher=null for none"
@@ -344,7 +350,7 @@ def _member(
     data = data.for_teachers
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is drawn (an untrained body, a new head) is the same when the run is resumed
-        teacher = source.build(data.task, features=features)
+        teacher = source.build(data.input_spec, features=features)
     teacher.built_as = teacher.identity()
     if fit and teacher.head_is_new and source.head != "keep":
         fit_head(teacher, data.train.sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))

@@ -15,9 +15,9 @@ from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.classification.predict import probabilities_of
 from stillhouse.core import processes
 from stillhouse.core import train_teacher as shared
+from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Family
-from stillhouse.core.watch import SILENT, Watch
+from stillhouse.core.task import Task
 from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.loop import Fit
 
@@ -39,7 +39,12 @@ class FineTuned(nn.Module):
 
 
 def train_teacher(
-    family: Family[Any, Any], config: TeacherRunConfig, out: Path, *, resume: bool = False, watch: Watch = SILENT
+    task: Task[Any, Any],
+    config: TeacherRunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    callback: Callback = NULL_CALLBACK,
 ) -> dict[str, Any]:
     """Train, score on the test split once, grade it as a run would, save `OUT/teacher.safetensors`.
 
@@ -55,15 +60,15 @@ def train_teacher(
         )
     how = shared.TeacherTraining(
         kind="teacher",
-        data=lambda log: family.data(config, log),
+        data=lambda log: task.data(config, log),
         facts=lambda data: {"name": data.name, "sizes": data.sizes, "sha256": data.sha256},
-        build=lambda data: FineTuned(config.teacher.build(data.task)),
+        build=lambda data: FineTuned(config.teacher.build(data.input_spec)),
         job=lambda model, data: ClassificationJob(model, data, config.training, seed=config.seed),
         metric="accuracy",
         save=partial(_save, config, out),
         files=(WEIGHTS,),
     )
-    return shared.train(family, config, out, how, resume=resume, watch=watch)
+    return shared.train(task, config, out, how, resume=resume, callback=callback)
 
 
 def _save(

@@ -60,8 +60,8 @@ def _whole(config: ClassesRunConfig) -> Iterator[str]:
         changed = given != getattr(type(config.training)(), name)
         if config.stages and changed and all(getattr(stage, name) is not None for stage in config.stages):
             yield f"training.{name}: {given} does nothing, since every stage has its own"
-    if config.judge != "teacher" and config.curriculum is None:
-        yield f"judge: {config.judge!r} does nothing without a curriculum"
+    if config.difficulty_model != "teacher" and config.curriculum is None:
+        yield f"difficulty_model: {config.difficulty_model!r} does nothing without a curriculum"
     stages = 0 if config.curriculum is None else len(config.curriculum.shares)
     for stage in config.stages_of(True):
         if stage.training.epochs < stages:
@@ -78,10 +78,10 @@ def _teachers(config: ClassesRunConfig) -> Iterator[str]:
         yield "teacher: no arm is taught; it is only asked how far students agree with it"
     if config.more_teachers and not any(s.kind == "ensemble" or teacher_features((s,)) for s in config.signals):
         yield "more_teachers: no signal of kind 'ensemble' weighs them; signals see the mean of their probabilities"
-    if config.chain and not taught:
-        yield "chain: no arm is taught, so no assistant is trained"
-    unlike = _augments(config) or _has_dropout(config.student) or config.training.mixing.on
-    if config.teacher is not None and config.teacher.is_student and not unlike:
+    if config.teacher_assistants and not taught:
+        yield "teacher_assistants: no arm is taught, so no assistant is trained"
+    incomparable_reason = _augments(config) or _has_dropout(config.student) or config.training.mixing.on
+    if config.teacher is not None and config.teacher.is_student and not incomparable_reason:
         yield "teacher: self:average sees what the student sees, without dropout or augmentation, and puts out nearly the same"
 
 

@@ -19,33 +19,35 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.folder import run_above
 from stillhouse.core.predict import Inputs, Predictor, lines_of
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 
 Prepare = Callable[[Tensor], Tensor]  # pixels (1, C, H, W) in [0, 1] -> what the student reads
 
 
-def open_predictor(family: Any, folder: Path, prepare: Prepare | None = None, channels: int | None = None) -> Predictor:
+def open_predictor(task: Any, folder: Path, prepare: Prepare | None = None, channels: int | None = None) -> Predictor:
     """The predictor of a saved student: of images or of texts.
 
     Args:
-        family: whose student it is.
+        task: whose student it is.
         folder: of the student.
         prepare: what is made of an image before the student reads it; None: nothing.
         channels: of the image, where that is not what the student reads.
     """
-    _, task = read_card(folder, family.Students)
-    network = family.load(folder)
-    if isinstance(task, TextTask):
-        return TextClasses(folder, network, task)
-    return ImageClasses(folder, network, task, prepare, channels or task.shape[0])
+    _, input_spec = read_card(folder, task.Students)
+    network = task.load(folder)
+    if isinstance(input_spec, TextSpec):
+        return TextClasses(folder, network, input_spec)
+    return ImageClasses(folder, network, input_spec, prepare, channels or input_spec.shape[0])
 
 
 class ImageClasses(PhotoClasses):
     """Images into classes, by the network itself."""
 
-    def __init__(self, folder: Path, network: Any, task: ImageTask, prepare: Prepare | None, channels: int) -> None:
-        super().__init__(folder, task.class_names, (channels, *task.shape[1:]))
-        self.network, self.task, self.prepare = network, task, prepare
+    def __init__(
+        self, folder: Path, network: Any, input_spec: ImageSpec, prepare: Prepare | None, channels: int
+    ) -> None:
+        super().__init__(folder, input_spec.class_names, (channels, *input_spec.shape[1:]))
+        self.network, self.input_spec, self.prepare = network, input_spec, prepare
 
     def transform(self, one: Any) -> Tensor:
         """What the network reads of an image: see `PhotoClasses.transform`."""
@@ -62,11 +64,11 @@ class TextClasses(Classes):
 
     takes: ClassVar[str] = "a text file (a line a text), a .csv, .tsv or .jsonl with a column of texts, or - for lines"
 
-    def __init__(self, folder: Path, network: Any, task: TextTask) -> None:
+    def __init__(self, folder: Path, network: Any, input_spec: TextSpec) -> None:
         from stillhouse.classification.data.config import TextDataConfig
         from stillhouse.classification.data.labelled_texts import tokenizer_of
 
-        self.folder, self.network, self.task, self.classes = folder, network, task, task.class_names
+        self.folder, self.network, self.input_spec, self.classes = folder, network, input_spec, input_spec.class_names
         card, run = records.read_object(folder / records.CARD, {}), run_above(folder)
         data = None if run is None else records.read_json(run / records.RUN)["config"].get("data", {})
         if "texts" in card:
@@ -87,13 +89,13 @@ class TextClasses(Classes):
         Raises:
             InputError: no text, or one without tokens.
         """
-        assert isinstance(self.task, TextTask)
+        assert isinstance(self.input_spec, TextSpec)
         if not isinstance(one, str):
             raise InputError(f"text: expected a string, got {type(one).__name__}")
-        ids = list(self.encode(one))[: self.task.length]
+        ids = list(self.encode(one))[: self.input_spec.length]
         if not ids:
             raise InputError(f"text: expected at least one word, got {one[:40]!r}")
-        return torch.tensor([*ids, *[self.task.padding] * (self.task.length - len(ids))])
+        return torch.tensor([*ids, *[self.input_spec.padding] * (self.input_spec.length - len(ids))])
 
     def read(self, source: str) -> Inputs:
         """Texts, by the number of their line."""

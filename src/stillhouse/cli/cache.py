@@ -1,4 +1,4 @@
-"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any family, on any number of machines."""
+"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any task, on any number of machines."""
 
 from __future__ import annotations
 
@@ -69,32 +69,36 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
-    """Ask the teacher of a run of any family."""
+    """Ask the teacher of a run of any task."""
     from stillhouse.cache.content import Content
     from stillhouse.cache.files import MANIFEST, missing
     from stillhouse.cache.plan import Plan
-    from stillhouse.cache.questions import write_cache
+    from stillhouse.cache.queries import write_cache
     from stillhouse.cli.show import RunDisplay, bar
-    from stillhouse.core.experiment import accept
-    from stillhouse.families import family_of
+    from stillhouse.core.experiment import check_teacher
+    from stillhouse.tasks import task_of
 
-    family, watch = family_of(config), RunDisplay(0, quiet=True)
-    data = family.data(config, watch.log)
-    family.check(config, data)
-    teachers = family.teachers(config, data, None, watch.log)
+    task, callback = task_of(config), RunDisplay(0, quiet=True)
+    data = task.data(config, callback.log)
+    task.check(config, data)
+    teachers = task.teachers(config, data, None, callback.log)
     if not teachers:
         raise InputError("the recipe has no teacher; name one with teacher.source=")
     content = None if options.content is None else Content.parse(options.content)
-    questions = family.questions(config, data, teachers[-1], () if content is None else content.features)
-    kept = questions.content if content is None else replace(content, temperatures=questions.content.temperatures)
+    teacher_queries = task.teacher_queries(config, data, teachers[-1], () if content is None else content.features)
+    kept = (
+        teacher_queries.content
+        if content is None
+        else replace(content, temperatures=teacher_queries.content.temperatures)
+    )
     if options.estimate:
-        return _measured(questions, kept)
-    grade = accept(family, teachers[-1], config, data, force=options.force, watch=watch)
-    questions = questions.with_facts(grade=grade.to_fields())
+        return _measured(teacher_queries, kept)
+    teacher_check = check_teacher(task, teachers[-1], config, data, force=options.force, callback=callback)
+    teacher_queries = teacher_queries.with_facts(teacher_check=teacher_check.to_fields())
     out = options.out or Path("caches") / config.name
     whole = (out / MANIFEST).is_file()
     with bar("asking the teacher", quiet=options.quiet) as on_progress:
-        done = write_cache(questions, out, kept, share=share, licence=options.licence, on_progress=on_progress)
+        done = write_cache(teacher_queries, out, kept, share=share, licence=options.licence, on_progress=on_progress)
     plan = Plan.read(out / "plan.json")
     left = missing(out, plan)
     here = sum((one.stop - one.start) * plan.row_bytes(one.part) for one in plan.shards if one.name not in left)
@@ -152,7 +156,7 @@ def _show(words: Sequence[str]) -> int:
             file=sys.stderr,
         )
     for name, value in plan.about.items():
-        if name != "grade":
+        if name != "teacher_check":
             print(f"{name}: {value}")
     for name, value in plan.key.items():
         print(f"key {name}: {value}")
@@ -163,14 +167,14 @@ def _show(words: Sequence[str]) -> int:
     return 0
 
 
-def _measured(questions: Any, content: Any) -> int:
+def _measured(teacher_queries: Any, content: Any) -> int:
     """Bytes from the plan, hours from the time of some batches."""
     import time
 
-    plan = questions.plan(content)
+    plan = teacher_queries.plan(content)
     part = next(iter(plan.parts))
-    rows, started = min(4 * questions.batch, plan.parts[part]), time.monotonic()
-    for _ in questions.answers(part, 0, rows, content):
+    rows, started = min(4 * teacher_queries.batch, plan.parts[part]), time.monotonic()
+    for _ in teacher_queries.answers(part, 0, rows, content):
         pass
     rate = rows / max(1e-9, time.monotonic() - started)
     total = sum(plan.parts.values())

@@ -29,21 +29,21 @@ def main(arguments: Sequence[str]) -> int:
     if options.print_config:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.core.experiment import accept
-    from stillhouse.families import family_of
+    from stillhouse.core.experiment import check_teacher
+    from stillhouse.tasks import task_of
 
-    family, watch = family_of(config), RunDisplay(0, quiet=True)
-    data = family.data(config, watch.log)
-    family.check(config, data)
-    teachers = family.teachers(config, data, None, watch.log)
+    task, callback = task_of(config), RunDisplay(0, quiet=True)
+    data = task.data(config, callback.log)
+    task.check(config, data)
+    teachers = task.teachers(config, data, None, callback.log)
     if not teachers:
         raise InputError("the recipe has no teacher; name one with teacher.source=")
-    given = None if options.untaught is None else lambda grade: untaught(options.untaught, grade.metric)
+    given = None if options.untaught is None else lambda teacher_check: untaught(options.untaught, teacher_check.metric)
     for teacher in teachers:
-        grade = accept(family, teacher, config, data, untaught=given, watch=watch)
-        if grade.status == "ready":
-            form = "{:.2%}" if grade.as_percent else "{:.4f}"
-            low, chance = form.format(grade.low), form.format(grade.chance)
+        teacher_check = check_teacher(task, teacher, config, data, untaught=given, callback=callback)
+        if teacher_check.status == "ready":
+            form = "{:.2%}" if teacher_check.as_percent else "{:.4f}"
+            low, chance = form.format(teacher_check.low), form.format(teacher_check.chance)
             print(f"fit to teach: {low}, the lower end of its score, is above chance ({chance})")
     return 0
 

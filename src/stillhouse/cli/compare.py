@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     """Parse, read, print a table, write the page."""
     parser = Parser(prog="stillhouse compare", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="finished run folders, of one family or both of classes"
+        "runs", nargs="+", type=Path, metavar="RUN", help="finished run folders, of one task or both of classes"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write a page")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead of a table")
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         if not (run / RUN).is_file():
             raise InputError(f"{run} is not a run folder: expected a {RUN} in it")
         check_finished(run)
-    from stillhouse.families import family_at, light, light_at
     from stillhouse.report.runs import compare_runs, kinds_of, read_runs, write_comparison
+    from stillhouse.tasks import light, light_at, task_at
 
     kinds = kinds_of(options.runs)
     if len(set(kinds)) > 1 and any(light(kind).metrics is not light(kinds[0]).metrics for kind in kinds):
@@ -57,25 +57,25 @@ def main(arguments: Sequence[str]) -> int:
             "`stillhouse verify`"
         )
     # what students cost is counted in torch; everything else is in files
-    opened = light_at if options.no_cost or find_spec("torch") is None else family_at
-    families = [opened(run) for run in options.runs]
-    family = families[0]
-    found = compare_runs(family, read_runs(family, options.runs, cost=not options.no_cost, each=families))
+    opened = light_at if options.no_cost or find_spec("torch") is None else task_at
+    tasks = [opened(run) for run in options.runs]
+    task = tasks[0]
+    found = compare_runs(task, read_runs(task, options.runs, cost=not options.no_cost, each=tasks))
     if options.json:
         from stillhouse.core.records import as_json
 
         print(json.dumps(as_json(found), indent=2))
     else:
-        _print(family, found)
+        _print(task, found)
     if options.out is not None:
         command = shlex.join(["stillhouse", "compare", *map(str, arguments)])
-        page = write_comparison(family, found, options.out, command)
+        page = write_comparison(task, found, options.out, command)
         if not options.json:
             print(f"page: {page}")
     return 0
 
 
-def _print(family: Any, found: Mapping[str, Any]) -> None:
+def _print(task: Any, found: Mapping[str, Any]) -> None:
     """The tables of the page and what cannot be said, in text."""
     from rich.console import Console
     from rich.table import Table
@@ -84,7 +84,7 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     from stillhouse.report.runs import remarks, tables
 
     console = Console(highlight=False)
-    for block in tables(family, found):
+    for block in tables(task, found):
         made = Table(
             *block.head, title=block.title, caption=block.caption, title_justify="left", caption_justify="left"
         )

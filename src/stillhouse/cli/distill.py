@@ -37,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
 def run_or_print(options: Any, config: Any) -> int:
     """Carry out a run as the options of the command line say, or print its configuration."""
     from stillhouse.core.records import run_place
-    from stillhouse.families import family_of
+    from stillhouse.tasks import task_of
 
     if options.print_config:
         print_config(config)
-        for line in family_of(config).unused(config):
+        for line in task_of(config).unused(config):
             print(f"unused: {line}", file=sys.stderr)
         return 0
     out = run_place(options.out, config.name)
@@ -53,10 +53,10 @@ def distill(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool) -
     """Run with progress bars, then print the table of arms and the verdict."""
     from stillhouse.cli.show import RunDisplay, print_summary
     from stillhouse.core.experiment import run
-    from stillhouse.families import family_of
+    from stillhouse.tasks import task_of
 
-    family = family_of(config)
-    trainings = sum(arm.seeds for arm in family.arms(config) if arm.trains)
+    task = task_of(config)
+    trainings = sum(arm.seeds for arm in task.arms(config) if arm.trains)
     with RunDisplay(trainings, quiet=quiet) as display:
-        summary = run(family, config, out, resume=resume, force=force, watch=display)
+        summary = run(task, config, out, resume=resume, force=force, callback=display)
     print_summary(summary, out)

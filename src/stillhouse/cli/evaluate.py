@@ -43,17 +43,17 @@ def main(arguments: Sequence[str]) -> int:
     add_aliases(parser, PATHS, TEXTS)
     options = parser.parse(arguments)
     from stillhouse.core.folder import student_folder
-    from stillhouse.families import family_at
+    from stillhouse.tasks import task_at
 
     place = student_folder(options.folder)
-    family, choices = family_at(place), dict(given_settings(options, PATHS))
-    taken = TAKEN[family.kind]
+    task, choices = task_at(place), dict(given_settings(options, PATHS))
+    taken = TAKEN[task.kind]
     if unread := [flag for flag in PATHS if PATHS[flag] in choices and flag not in taken]:
-        raise ConfigError(f"{unread[0]}: nothing to a student of {family.kind}, which takes {', '.join(taken)}")
+        raise ConfigError(f"{unread[0]}: nothing to a student of {task.kind}, which takes {', '.join(taken)}")
     if "config" in choices:
-        from stillhouse.families.sar.documented import read_teacher
-        from stillhouse.families.sar.recipes import recipe_path
+        from stillhouse.tasks.sar.documented import read_teacher
+        from stillhouse.tasks.sar.recipes import recipe_path
 
         choices = {"data": read_teacher(recipe_path(choices["config"])).data}
-    print(json.dumps(family.evaluate(place, **choices)))
+    print(json.dumps(task.evaluate(place, **choices)))
     return 0

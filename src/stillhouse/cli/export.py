@@ -1,4 +1,4 @@
-"""`stillhouse export`: a trained student of any family in another form, checked against the network after it is written."""
+"""`stillhouse export`: a trained student of any task in another form, checked against the network after it is written."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.core.exports import ExportChoices, write_export
     from stillhouse.core.folder import student_folder
     from stillhouse.core.model_card import HUB, hub_target
-    from stillhouse.families import family_at
+    from stillhouse.tasks import task_at
 
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
     check_form(options.to, folder)  # from the card, before the seconds that torch takes
-    family = family_at(folder)
+    task = task_at(folder)
     started = time.perf_counter()
     choices = ExportChoices(options.data, options.data_root, options.license)
-    targets = {**family.exports(), HUB: hub_target(family)}
-    place, lines = write_export(targets, options.to, folder, options.out, choices, family.kind)
+    targets = {**task.exports(), HUB: hub_target(task)}
+    place, lines = write_export(targets, options.to, folder, options.out, choices, task.kind)
     for line in lines:
         print(line)
     size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file())
@@ -71,12 +71,12 @@ def check_form(form: str, folder: Path) -> None:
     """
     from stillhouse.core.model_card import HUB
     from stillhouse.core.records import CARD, read_json
-    from stillhouse.families import FAMILIES, light
+    from stillhouse.tasks import TASKS, light
 
     card = read_json(folder / CARD)
-    if not isinstance(card, Mapping) or card.get("family") not in FAMILIES:
+    if not isinstance(card, Mapping) or card.get("task") not in TASKS:
         return
-    student, forms = card.get("student"), light(str(card["family"])).forms(card)
-    kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["family"]
+    student, forms = card.get("student"), light(str(card["task"])).forms(card)
+    kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["task"]
     if forms is not None and form not in (*forms, HUB):
         raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join((*forms, HUB))}")

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     _section("temperatures (temperature: {kind: ...} in a signal)", described("temperature", "").items())
     _section(
         "students (student.kind=...)",
-        {**described("families/classification/students"), **described("classification")}.items(),
+        {**described("tasks/classification/students"), **described("classification")}.items(),
     )
     return 0
 
@@ -99,13 +99,13 @@ def described(room: str, ends: str = "Config") -> dict[str, str]:
 
 def recipes(table: str) -> dict[str, str]:
     """Recipe -> first line, from the tables of that name in every task's `recipes`; read, as above."""
-    from stillhouse.families import FAMILIES
+    from stillhouse.tasks import TASKS
 
     found: dict[str, str] = {}
-    for kind in FAMILIES:
-        file = PACKAGE / "families" / kind / "recipes.py"
+    for kind in TASKS:
+        file = PACKAGE / "tasks" / kind / "recipes.py"
         if kind == "sar":  # the documented files, in a module that imports no torch
-            tables = getattr(import_module("stillhouse.families.sar.recipes"), table, {})
+            tables = getattr(import_module("stillhouse.tasks.sar.recipes"), table, {})
             found |= {name: _first_line(recipe.__doc__) for name, recipe in tables.items()}
             continue
         if not file.is_file():  # YAML files, whose first line says what they are

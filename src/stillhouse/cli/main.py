@@ -37,7 +37,7 @@ COMMANDS = {
     "lm": "of language models alone: generate, energy",
     "sar": "of radar alone: simulate, stream, compare, compress; train and distill, as document 002",
 }
-GROUPS = {  # verbs of one task: in families/GROUP/commands.py, those of a document in compat/GROUP.py
+GROUPS = {  # verbs of one task: in tasks/GROUP/commands.py, those of a document in compat/GROUP.py
     "embed": ("capture", "explore"),
     "lm": ("generate", "energy"),
     "sar": ("simulate", "stream", "compare", "compress"),
@@ -160,7 +160,7 @@ def run_command(words: Sequence[str]) -> int:
             if verb not in of_every_task:
                 raise InputError(f"unknown command {rest[0]!r}; {nearest(rest[0], [*verbs, *of_every_task])}")
             return run_command([verb, *rest[1:]])
-        home = f"stillhouse.families.{group}.commands" if verb in GROUPS[group] else f"stillhouse.compat.{group}"
+        home = f"stillhouse.tasks.{group}.commands" if verb in GROUPS[group] else f"stillhouse.compat.{group}"
         rest = [verb, *rest[1:]]
     else:
         home = "stillhouse.compat.vision" if group == "vision" else f"stillhouse.cli.{group.replace('-', '_')}"

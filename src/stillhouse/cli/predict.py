@@ -1,4 +1,4 @@
-"""`stillhouse predict`: use a student of any family on photos, texts, vectors or radar lines."""
+"""`stillhouse predict`: use a student of any task on photos, texts, vectors or radar lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 
-ABOUT = "Use a student of any family on photos, texts, vectors or radar lines."
+ABOUT = "Use a student of any task on photos, texts, vectors or radar lines."
 USAGE = "stillhouse predict RUN SOURCE [--out FILE] [--json]"
-EPILOG = """what SOURCE may be, by family:
+EPILOG = """what SOURCE may be, by task:
   images, clauses   photo.png, a folder, .npy (N, H, W[, C]), .csv that names files, -     class and probability of each
   texts             lines.txt, a .csv with the run's text column, - (lines)                class and probability of each
   lm                lines.txt, - (lines); --tokens N writes on                             bits a byte, continuation

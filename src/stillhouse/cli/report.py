@@ -26,8 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     from stillhouse.core import records
     from stillhouse.core.checks import InputError
-    from stillhouse.families import light_at
     from stillhouse.report import write_page
+    from stillhouse.tasks import light_at
 
     inside = sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}"))
     for folder in inside or [options.folder]:

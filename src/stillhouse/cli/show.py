@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from stillhouse.core.family import Metric
+from stillhouse.core.callback import Callback, News
 from stillhouse.core.records import REPORT
+from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
 from stillhouse.core.verdict import in_words, untested
-from stillhouse.core.watch import News, Watch
 from stillhouse.report.verdicts import beside_plain, sentences, shown, spread_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
@@ -49,7 +49,7 @@ def bar(about: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], Non
         yield lambda done, total: bars.update(one, completed=done, total=total, visible=True)
 
 
-class RunDisplay(Watch):
+class RunDisplay(Callback):
     """One bar for the arms and seeds of a run, one for the steps of the current training; off a terminal a line an epoch.
 
     Args:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser
+from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import ConfigError
 from stillhouse.core.costs import COSTS
-from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
 
 ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
@@ -35,7 +35,7 @@ best settings, whose command is printed. The last example joins a sweep from ano
 WORKER = "STILLHOUSE_SWEEP_WORKER"  # set where one of several workers runs
 
 
-class Lines(Watch):
+class Lines(Callback):
     """Prints a line for each trial."""
 
     def log(self, line: str) -> None:
@@ -60,9 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     space = {**lists, **ranges}
     if not space:
         raise ConfigError("nothing to sweep: give KEY=A,B with two values or more, or --space FILE")
-    family, base = load(options.recipe, fixed)
+    task, base = load(options.recipe, fixed)
     spaces.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
-    plan = _plan(options, fixed, space, family.kind, base)
+    plan = _plan(options, fixed, space, task.kind, base)
     from stillhouse.sweeps.study import open_storage, open_study
 
     out = options.out or Path("runs") / f"{base.name}-sweep"
@@ -73,12 +73,12 @@ def main(arguments: Sequence[str]) -> int:
         from stillhouse.sweeps.work import work
 
         try:
-            work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), watch=Lines())
+            work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), callback=Lines())
         finally:
-            _write(study, plan, out, family, options.cost)
+            _write(study, plan, out, task, options.cost)
         if WORKER in os.environ:  # what came of it is said by whoever started this one
             return 0
-    _finish(study, plan, out, family, options.cost)
+    _finish(study, plan, out, task, options.cost)
     return 0
 
 
@@ -127,7 +127,7 @@ def _plan(options: Any, fixed: Sequence[str], space: Mapping[str, Any], kind: st
     whole_grid = size is not None and (options.trials is None or options.trials >= size) and options.space is None
     assert size is not None or not whole_grid
     config = {key: value for key, value in to_mapping(base).items() if key not in ("name", "seeds")}
-    about = {"family": kind, "space": spaces.to_mapping(space), "seeds": options.seeds, "config": config}
+    about = {"task": kind, "space": spaces.to_mapping(space), "seeds": options.seeds, "config": config}
     return Plan(
         recipe=options.recipe,
         fixed=tuple(fixed),
@@ -185,18 +185,18 @@ def _start(words: Sequence[str], count: int, out: Path) -> None:
         raise InputError(f"all {count} workers ended early, for the reasons above")
 
 
-def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> dict[str, Any]:
+def _write(study: Any, plan: Any, out: Path, task: Any, cost: str | None) -> dict[str, Any]:
     from stillhouse.sweeps.page import write_sweep
 
-    return write_sweep(study, plan, out, family, cost)
+    return write_sweep(study, plan, out, task, cost)
 
 
-def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> None:
+def _finish(study: Any, plan: Any, out: Path, task: Any, cost: str | None) -> None:
     """Print the best settings, the front and the command to go on with."""
     from stillhouse.report.words import score_words
     from stillhouse.sweeps.page import tied_words
 
-    found = _write(study, plan, out, family, cost)
+    found = _write(study, plan, out, task, cost)
     running = [trial for trial in found["trials"] if trial["state"] == "running"]
     if running:
         print(f"{len(running)} trials are still with other workers; --resume looks again")

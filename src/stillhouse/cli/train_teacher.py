@@ -23,10 +23,10 @@ def main(arguments: Sequence[str]) -> int:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
     from stillhouse.core.records import run_place
-    from stillhouse.recipes import teacher_family
+    from stillhouse.recipes import teacher_task
 
     out = run_place(options.out, config.name)
     with RunDisplay(1, quiet=options.quiet) as display:
-        lines = teacher_family(config).train_teacher(config, out, resume=options.resume, watch=display)
+        lines = teacher_task(config).train_teacher(config, out, resume=options.resume, callback=display)
     print("\n".join(lines))
     return 0

@@ -29,7 +29,7 @@ OWN = {**RUNS, "--key": "data.key"}
 EXAMPLES = """
   stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
   stillhouse embed distill ada.parquet --key vector --seeds 5 --out runs/ada
-  stillhouse embed distill runs/notes --student text lesson.neighbor_weight=2     also a student that reads texts
+  stillhouse embed distill runs/notes --student text loss.neighbor_weight=2     also a student that reads texts
 """
 MORE = """the same without flags: stillhouse distill embedding data.path=runs/notes
 recipes: embedding, embedding-tree, embedding-fast, embedding-documented (the document's presets: -curriculum, -fast)
@@ -82,14 +82,14 @@ def _load(source: str, options: Any, given: dict[str, Any]) -> Any:
     import yaml
 
     from stillhouse.core.config import assigned
-    from stillhouse.families.embed.documented.settings import PRESETS, documented
-    from stillhouse.families.embed.recipes import load_embedding
+    from stillhouse.tasks.embed.documented.settings import PRESETS, documented
+    from stillhouse.tasks.embed.recipes import load_embedding
 
     changes: list[tuple[str, Any]] = []
     tau = given.get("tau")
     if isinstance(tau, str) and "," in tau:  # one a stage is a setting of ours; the documented one is a number
         del given["tau"]
-        changes.append(("lesson.tau", [float(one) for one in tau.split(",")]))
+        changes.append(("loss.tau", [float(one) for one in tau.split(",")]))
     wanted = {key: value for key, value in given.items() if key != "save_every"}
     if wanted:
         changes += _leaves(documented(wanted, PRESETS.get(options.recipe or "")))

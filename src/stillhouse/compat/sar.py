@@ -74,19 +74,19 @@ def _train(words: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse sar train", description=about, examples=TRAIN)
     parser.add_argument("--config", required=True, metavar="FILE", help="documented YAML file, or a shipped recipe")
     options, changes = _read(parser, words, TRAINING, force=False)
-    from stillhouse.families.sar.documented import read_teacher, save_folder
-    from stillhouse.families.sar.recipes import recipe_path
+    from stillhouse.tasks.sar.documented import read_teacher, save_folder
+    from stillhouse.tasks.sar.recipes import recipe_path
 
     path = recipe_path(options.config)
     config = read_teacher(path, changes)
     if options.print_config:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.families.sar.family import FAMILY
+    from stillhouse.tasks.sar.task import TASK
 
     out = Path(options.out or save_folder(path) or f"results/{config.name}")
     with RunDisplay(1, quiet=options.quiet) as display:
-        lines = FAMILY.train_teacher(config, out, resume=options.resume, watch=display)
+        lines = TASK.train_teacher(config, out, resume=options.resume, callback=display)
     print("\n".join(lines))
     return 0
 
@@ -98,8 +98,8 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument("--teacher-checkpoint", required=True, metavar="DIR", help="its run, or best_model.pth")
     parser.add_argument("--student-config", required=True, metavar="FILE", help="YAML file or recipe of the student")
     options, changes = _read(parser, words, DISTILLATION)
-    from stillhouse.families.sar.documented import read_distillation, read_yaml, save_folder
-    from stillhouse.families.sar.recipes import recipe_path
+    from stillhouse.tasks.sar.documented import read_distillation, read_yaml, save_folder
+    from stillhouse.tasks.sar.recipes import recipe_path
 
     path = recipe_path(options.student_config)
     weights = changes.get("distillation") or {}

@@ -85,13 +85,13 @@ DOCUMENTED = {
     "--tm-tau": "model.transformer.tm_tau model.tm.rule.tau model.hybrid.rule.tau",
     "--distill-teacher-timm": "teacher.source",
     "--distill-teacher-checkpoint": "teacher.checkpoint",
-    "--distill-teacher-weight": "lesson.teacher_weight",
-    "--distill-teacher-temp": "lesson.teacher_temperature",
-    "--transformer-self-distill-weight": "lesson.self_weight",
-    "--transformer-self-distill-temp": "lesson.self_temperature",
-    "--transformer-aux-weight": "lesson.aux_weight",
-    "--transformer-contrastive-weight": "lesson.contrastive_weight",
-    "--transformer-contrastive-temp": "lesson.contrastive_temperature",
+    "--distill-teacher-weight": "loss.teacher_weight",
+    "--distill-teacher-temp": "loss.teacher_temperature",
+    "--transformer-self-distill-weight": "loss.self_weight",
+    "--transformer-self-distill-temp": "loss.self_temperature",
+    "--transformer-aux-weight": "loss.aux_weight",
+    "--transformer-contrastive-weight": "loss.contrastive_weight",
+    "--transformer-contrastive-temp": "loss.contrastive_temperature",
     "--transformer-save-path": "output.save_path",
     "--transformer-log-dir": "output.log_dir",
     "--visualize-overlays": "output.overlays",
@@ -123,7 +123,7 @@ EXAMPLES = """
 """
 MORE = "one model by the settings of every other run: stillhouse distill; the documented commands: docs/reproduction.md"
 KINDS = ("builtin", "timm", "torchvision", "ckpt", "self")
-LESSONS = ("lesson.teacher_weight", "lesson.teacher_temperature")
+LESSONS = ("loss.teacher_weight", "loss.teacher_temperature")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
     from stillhouse.core.records import run_place
-    from stillhouse.families.classification.vision.run import run_models
+    from stillhouse.tasks.classification.vision.run import run_models
 
     out = run_place(options.out, config.name)
     quiet = options.quiet or not sys.stdout.isatty()
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     with RunDisplay(trainings, quiet=quiet, epochs=False) as display:
         for name, models in unused_flags(options, config):
             display.log(f"unused: {name} is a setting of {models}, which --models does not name")
-        results = run_models(config, out, resume=options.resume, force=options.force, quiet=quiet, watch=display)
+        results = run_models(config, out, resume=options.resume, force=options.force, quiet=quiet, callback=display)
     print_models(results, out)
     return 0
 
@@ -160,7 +160,7 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parser.add_settings()
     options = parser.parse([dashed(word) for word in arguments])
     from stillhouse.core.config import load_yaml, merge, override, to_mapping
-    from stillhouse.families.classification.vision.config import VisionConfig
+    from stillhouse.tasks.classification.vision.config import VisionConfig
 
     mapping: dict[str, Any] = to_mapping(VisionConfig())
     if options.config is not None:

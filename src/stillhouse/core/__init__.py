@@ -1,1 +1,1 @@
-"""What every family shares and nothing else: types, checks, configuration, the run and its folder, verdicts."""
+"""What every task shares and nothing else: types, checks, configuration, the run and its folder, verdicts."""

@@ -22,6 +22,6 @@ TIMED = (
 
 
 def weight_bytes(folder: Path) -> dict[str, float]:
-    """The size of a student's weights on disk, as an entry of `Family.cost`."""
+    """The size of a student's weights on disk, as an entry of `Task.cost`."""
     files = list(Path(folder).glob("*.safetensors"))
     return {"bytes": float(sum(file.stat().st_size for file in files))} if files else {}

@@ -61,23 +61,23 @@ def write_export(
     """Write a student in one form, beside its place first: what fails its check leaves nothing behind.
 
     Args:
-        targets: of the student's family.
+        targets: of the student's task.
         name: of the form.
         folder: of the student.
         out: file or folder; None: in `export/` beside the student.
         choices: see `ExportChoices`.
-        kind: the family, for messages.
+        kind: the task, for messages.
 
     Returns:
         Where it is, and what was checked.
 
     Raises:
-        InputError: a form that the family lacks, a choice that means nothing to it, or a place that cannot be written.
+        InputError: a form that the task lacks, a choice that means nothing to it, or a place that cannot be written.
         StillhouseError: the written file answers otherwise than the student.
     """
     if name not in targets:
         has = f"it has {', '.join(targets)}" if targets else "it has none"
-        raise InputError(f"--to {name}: family {kind!r} has no such form; {has}")
+        raise InputError(f"--to {name}: task {kind!r} has no such form; {has}")
     target = targets[name]
     for choice in ("data", "data_root", "license"):
         if getattr(choices, choice) and choice not in target.takes:

@@ -23,10 +23,10 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS
 from stillhouse.core.exports import LICENSE, UNNAMED, ExportChoices, Target
-from stillhouse.core.family import Family, Light
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.manifest import run_above
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
+from stillhouse.core.task import Light, Task
 from stillhouse.core.verdict import FEWEST_SEEDS, UNCOMPARED, in_words, overall
 from stillhouse.report.read import mapping, number
 from stillhouse.report.verdicts import beside_plain, sentence, shown
@@ -38,11 +38,11 @@ DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?")  # as a hub names one
 CARDS: dict[str, Any] = {"sha256": dict[str, str]}  # what is read of a card here
 
 
-def complete_cards(family: Light, out: Path, summary: Mapping[str, Any]) -> None:
+def complete_cards(task: Light, out: Path, summary: Mapping[str, Any]) -> None:
     """Write into the cards of a run's shipped students what the finished run found.
 
     Args:
-        family: of the run.
+        task: of the run.
         out: run folder.
         summary: of the run.
     """
@@ -51,7 +51,7 @@ def complete_cards(family: Light, out: Path, summary: Mapping[str, Any]) -> None
         card = read_object(path, {})
         shipped = mapping(card.get("shipped"))
         if "sha256" in card and shipped:
-            found = findings(family, run, summary, str(shipped["arm"]), int(shipped["seed"]))
+            found = findings(task, run, summary, str(shipped["arm"]), int(shipped["seed"]))
             write_card(path.parent, {**card, **found})
 
 
@@ -61,17 +61,17 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     write_json(folder / CARD, with_hashes(card, folder, names))
 
 
-def findings(family: Light, run: Mapping[str, Any], summary: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
+def findings(task: Light, run: Mapping[str, Any], summary: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
     """What a finished run knows of one of its students: entries of a card.
 
     Args:
-        family: of the run.
+        task: of the run.
         run: `run.json`.
         summary: `summary.json`.
         arm: of the student.
         seed: of the student.
     """
-    measures = {metric.name: metric for metric in family.metrics}
+    measures = {metric.name: metric for metric in task.metrics}
     arms, teacher = mapping(summary.get("arms")), mapping(summary.get("teacher"))
     rows = [row for row in summary.get("comparisons", ()) if arm in (row["arm"], row["control"])]
     said = [sentence(row, arms, measures) for row in rows]
@@ -105,16 +105,16 @@ def findings(family: Light, run: Mapping[str, Any], summary: Mapping[str, Any], 
     }
 
 
-def hub_target(family: Family[Any, Any]) -> Target:
-    """The form `hub` of `stillhouse export`: the same for every family."""
-    return Target("a folder for a model hub", "", partial(write_hub, family), takes=("license",))
+def hub_target(task: Task[Any, Any]) -> Target:
+    """The form `hub` of `stillhouse export`: the same for every task."""
+    return Target("a folder for a model hub", "", partial(write_hub, task), takes=("license",))
 
 
-def write_hub(family: Family[Any, Any], folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+def write_hub(task: Task[Any, Any], folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
     """A student with its README as a folder that a model hub takes and `stillhouse.load` opens.
 
     Args:
-        family: of the student.
+        task: of the student.
         folder: of the student.
         out: folder to write.
         choices: `license`.
@@ -130,41 +130,41 @@ def write_hub(family: Family[Any, Any], folder: Path, out: Path, choices: Export
     card = read_object(folder / CARD, CARDS)
     verify_files(folder, card)
     names = [name for name in card["sha256"] if name != CARD]
-    card = {**card, **_of_run(family, folder, card)}
-    card |= {"family": family.kind, "license": choices.license or card.get("license", UNNAMED)}
+    card = {**card, **_of_run(task, folder, card)}
+    card |= {"task": task.kind, "license": choices.license or card.get("license", UNNAMED)}
     card |= {key: _without_places(card[key]) for key in ELSEWHERE if key in card}
     out.mkdir()
     for name in names:
         shutil.copyfile(folder / name, out / name)
     write_card(out, card)
-    student = family.predictor(out)  # nothing that it needs was left behind
+    student = task.predictor(out)  # nothing that it needs was left behind
     costs: Mapping[str, float] = {}
     with suppress(InputError):  # counted on data that are gone
-        costs = family.cost(folder)
-    text = readme(family, card, takes=student.takes, costs=costs)
+        costs = task.cost(folder)
+    text = readme(task, card, takes=student.takes, costs=costs)
     write_atomically(out / README, lambda file: file.write(text.encode()))
     named = "" if card["license"] != UNNAMED else "; no licence is named: choose one with --license"
     return [f"{README}, {CARD} and {', '.join(names)}: opened again, hashes as they were{named}"]
 
 
-def readme(family: Light, card: Mapping[str, Any], *, takes: str, costs: Mapping[str, float]) -> str:
+def readme(task: Light, card: Mapping[str, Any], *, takes: str, costs: Mapping[str, float]) -> str:
     """The page of a student on a model hub.
 
     Args:
-        family: of the student.
+        task: of the student.
         card: of the student, with what its run found.
         takes: what it reads, in words.
-        costs: see `Family.cost`.
+        costs: see `Task.cost`.
     """
     run, data = mapping(card.get("run")), mapping(card.get("data"))
     teacher = mapping(run.get("teacher")) or mapping(card.get("teacher"))
-    name = str(run.get("name") or family.kind)
-    front = yaml.safe_dump(_front(family, card, name), sort_keys=False, allow_unicode=True)
+    name = str(run.get("name") or task.kind)
+    front = yaml.safe_dump(_front(task, card, name), sort_keys=False, allow_unicode=True)
     parts = [
-        f"---\n{front}---\n\n# {name}\n\nA student of stillhouse ({family.title.lower()}). "
+        f"---\n{front}---\n\n# {name}\n\nA student of stillhouse ({task.title.lower()}). "
         f"Every figure here is in `{CARD}` too, with the versions of what it was made by.",
         "## Verdict\n\n" + _verdict(card),
-        "## Score on the test split\n\n" + _scores(family, run),
+        "## Score on the test split\n\n" + _scores(task, run),
         "## Size and cost\n\n" + _costs(costs),
         "## How it was taught\n\n" + _teacher(run, teacher),
         "## Data\n\n" + _data(data),
@@ -189,7 +189,7 @@ LIMITS = """- Scores and verdict hold for the test split that the hashes name; o
 - The verdict is on the whole arm under all of its seeds; the weights here are those of one."""
 
 
-def _of_run(family: Light, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+def _of_run(task: Light, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """What the run of a folder found, if it is finished; else what the card says already."""
     run = run_above(folder)
     if run is None or not (run / records.SUMMARY).is_file():
@@ -200,7 +200,7 @@ def _of_run(family: Light, folder: Path, card: Mapping[str, Any]) -> dict[str, A
     if not where:
         return {}
     about, summary = read_object(run / records.RUN, records.ABOUT), read_object(run / records.SUMMARY, {})
-    return findings(family, about, summary, str(where["arm"]), int(where["seed"]))
+    return findings(task, about, summary, str(where["arm"]), int(where["seed"]))
 
 
 def _without_places(value: Any) -> Any:
@@ -217,25 +217,25 @@ def _without_places(value: Any) -> Any:
     return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
 
 
-def _front(family: Light, card: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _front(task: Light, card: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What a hub reads."""
-    task, data, test = family.task(card), mapping(card.get("data")), mapping(mapping(card.get("run")).get("test"))
+    hub_task, data, test = task.hub_task(card), mapping(card.get("data")), mapping(mapping(card.get("run")).get("test"))
     named = str(data.get("name") or "")
     found: dict[str, Any] = {"license": card["license"], "library_name": "stillhouse"}
-    if task:
-        found["pipeline_tag"] = task
-    found["tags"] = ["stillhouse", "knowledge-distillation", family.kind]
+    if hub_task:
+        found["pipeline_tag"] = hub_task
+    found["tags"] = ["stillhouse", "knowledge-distillation", task.kind]
     if DATA_SET.fullmatch(named):
         found["datasets"] = [named]
     if test:
         found["metrics"] = list(test)
         scores = [
             {"type": metric.name, "name": metric.label, "value": test[metric.name]["value"]}
-            for metric in family.metrics
+            for metric in task.metrics
             if metric.name in test
         ]
         dataset = {"type": named, "name": named, "split": "test"}
-        result = {"task": {"type": task or family.kind}, "dataset": dataset, "metrics": scores}
+        result = {"task": {"type": hub_task or task.kind}, "dataset": dataset, "metrics": scores}
         found["model-index"] = [{"name": name, "results": [result]}]
     return found
 
@@ -250,12 +250,12 @@ def _verdict(card: Mapping[str, Any]) -> str:
     return "\n".join([f"**{word}**.{why}", *([""] if lines else []), *lines])
 
 
-def _scores(family: Light, run: Mapping[str, Any]) -> str:
+def _scores(task: Light, run: Mapping[str, Any]) -> str:
     test = mapping(run.get("test"))
     if not test:
         return "Not known here: it belongs to no finished run."
     lines = ["| metric | this student | all seeds, mean [95 % interval] |", "|---|---|---|"]
-    for metric in family.metrics:
+    for metric in task.metrics:
         if metric.name in test:
             measure, found = metric, test[metric.name]
             mean, low, high = (shown(measure, found.get(end)) for end in ("mean", "low", "high"))

@@ -63,7 +63,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm held against its control by one metric; the first contrast of a family is the verdict on the teacher."""
+    """An arm held against its control by one metric; the first contrast of a task is the verdict on the teacher."""
 
     name: str
     arm: str
@@ -81,7 +81,7 @@ class Arm:
         student: the configuration of its network; None for what is fitted without training.
         taught: whether the teacher is heard.
         seeds: how many times it is trained (0, 1, ...).
-        chain: assistants between teacher and student, largest first.
+        teacher_assistants: assistants between teacher and student, largest first.
         fit: of what needs no training by the shared loop (PCA, an n-gram): (lab, seed) -> model.
         about: what it is, in words.
         plain: what a reader calls it, of a model fitted on the same labels that any student should be above.
@@ -91,7 +91,7 @@ class Arm:
     student: Any
     taught: bool
     seeds: int = 1
-    chain: tuple[Any, ...] = ()
+    teacher_assistants: tuple[Any, ...] = ()
     fit: Callable[[Any, int], Any] | None = None
     about: str = ""
     plain: str = ""
@@ -103,7 +103,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Grade:
+class TeacherCheck:
     """A teacher's own score on the validation split, before anything is learned from it.
 
     Attributes:
@@ -116,12 +116,12 @@ class Grade:
         as_percent: whether the score is a share.
         detail: shown after it.
         plain: what a cheap model that nobody taught gets on the same rows; None where there is none.
-        plain_name: of that model.
+        baseline_name: of that model.
 
     Example:
-        >>> Grade("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
+        >>> TeacherCheck("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
         False
-        >>> poor = Grade("net", -3.9, -3.92, -5.8, "log-likelihood a token", plain=-3.4, plain_name="a 5-gram")
+        >>> poor = TeacherCheck("net", -3.9, -3.92, -5.8, "log-likelihood a token", plain=-3.4, baseline_name="a 5-gram")
         >>> poor.ready, poor.status
         (True, 'poor')
     """
@@ -135,7 +135,7 @@ class Grade:
     as_percent: bool = False
     detail: str = ""
     plain: float | None = None
-    plain_name: str = ""
+    baseline_name: str = ""
 
     @property
     def ready(self) -> bool:
@@ -154,8 +154,8 @@ class Grade:
         form = "{:.2%}" if self.as_percent else "{:.4f}"
         words = [f"{name} {value}" for name, value in self.facts.items() if isinstance(value, str)]
         more = "".join(f", {word}" for word in (*words, self.detail) if word)
-        plain = "" if self.plain is None else f", {self.plain_name} {form.format(self.plain)}"
-        why = f"; {self.plain_name} is better, so a student learns more from the data than from this teacher"
+        plain = "" if self.plain is None else f", {self.baseline_name} {form.format(self.plain)}"
+        why = f"; {self.baseline_name} is better, so a student learns more from the data than from this teacher"
         why *= self.status == "poor"
         return (
             f"teacher: {self.name}, validation {self.metric} {form.format(self.score)} "
@@ -166,9 +166,9 @@ class Grade:
         """What a teacher that was just trained is good for; `how` is what names it on a command line.
 
         Example:
-            >>> Grade("net", score=0.9, low=0.8, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
+            >>> TeacherCheck("net", score=0.9, low=0.8, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
             'use it as teacher.source=ckpt:net'
-            >>> Grade("net", score=0.1, low=0.05, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
+            >>> TeacherCheck("net", score=0.1, low=0.05, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
             'at chance (validation accuracy 0.1000, chance 0.1000): nothing can be learned from it; train it longer or otherwise'
         """
         form = "{:.2%}" if self.as_percent else "{:.4f}"
@@ -181,8 +181,8 @@ class Grade:
         if self.status == "poor":
             assert self.plain is not None
             return (
-                f"a poor teacher (validation {self.metric} {score}, {self.plain_name} {form.format(self.plain)}): a student learns "
-                f"more from the data; {how} names it all the same"
+                f"a poor teacher (validation {self.metric} {score}, {self.baseline_name} {form.format(self.plain)}): a student "
+                f"learns more from the data; {how} names it all the same"
             )
         return f"use it as {how}"
 
@@ -193,13 +193,13 @@ class Grade:
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for `teacher.json`."""
         named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
-        beside = {} if self.plain is None else {"plain": self.plain, "plain_name": self.plain_name}
+        beside = {} if self.plain is None else {"plain": self.plain, "baseline_name": self.baseline_name}
         return {**named, **beside, **self.facts}
 
 
 def use_of(result: Mapping[str, Any], how: str) -> str:
-    """`Grade.use` of a finished training of a teacher (its `result.json`)."""
-    return Grade(**result["grade"]).use(how)
+    """`TeacherCheck.use` of a finished training of a teacher (its `result.json`)."""
+    return TeacherCheck(**result["teacher_check"]).use(how)
 
 
 @dataclass(frozen=True)

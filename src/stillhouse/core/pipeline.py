@@ -15,11 +15,11 @@ from torch import nn
 
 from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.family import Arm, Family
-from stillhouse.core.lab import Lab
-from stillhouse.core.lab import Lesson as Lesson
+from stillhouse.core.context import RunContext
+from stillhouse.core.context import StageContext as StageContext
+from stillhouse.core.task import Arm, Task
 from stillhouse.curricula import Curriculum
-from stillhouse.training.inherit import inherit_layers
+from stillhouse.training.init_from_teacher import init_layers_from_teacher
 from stillhouse.training.loop import Fit, fit
 from stillhouse.training.size import check_size
 
@@ -27,77 +27,85 @@ C = TypeVar("C")
 D = TypeVar("D")
 
 
-def train_arm(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> tuple[nn.Module, Fit]:
+def train_arm(task: Task[Any, Any], arm: Arm, seed: int, context: RunContext[Any, Any]) -> tuple[nn.Module, Fit]:
     """Train the assistants of an arm, then its student; returns the student in eval mode and how its training went.
 
     Every assistant is saved in `assistant-N` of the arm's folder. `Fit.seconds` counts all trainings.
     """
-    folder, tutors, seconds = lab.place(arm.name, seed), lab.tutors, 0.0
+    folder, stage_teachers, seconds = context.place(arm.name, seed), context.stage_teachers, 0.0
     assistants: list[nn.Module] = []
-    for number, choice in enumerate(arm.chain):
+    for number, choice in enumerate(arm.teacher_assistants):
         place = folder / f"assistant-{number}"
-        student, done = _through_stages(family, arm, choice, True, seed, place, tutors, lab)
-        processes.on_first(partial(family.save, place, student, choice, lab))
+        student, done = _through_stages(task, arm, choice, True, seed, place, stage_teachers, context)
+        processes.on_first(partial(task.save, place, student, choice, context))
         assistants.append(student)
         seconds += done.seconds
-        tutors = next_tutors(family, assistants, lab)
-    student, done = _through_stages(family, arm, arm.student, arm.taught, seed, folder, tutors, lab)
+        stage_teachers = next_stage_teachers(task, assistants, context)
+    student, done = _through_stages(task, arm, arm.student, arm.taught, seed, folder, stage_teachers, context)
     done.seconds += seconds
     return student, done
 
 
-def check_sizes(family: Family[Any, Any], arms: Sequence[Arm], lab: Lab[Any, Any]) -> None:
+def check_sizes(task: Task[Any, Any], arms: Sequence[Arm], context: RunContext[Any, Any]) -> None:
     """Refuse networks that this machine could not train, assistants too, before anything is written.
 
     Raises:
         InputError: one of them is too large.
     """
     for arm in arms:
-        for choice in (*arm.chain, arm.student) if arm.fit is None else ():
-            check_size(partial(family.student, arm, choice, 0, lab), f"student of arm {arm.name!r}")
+        for choice in (*arm.teacher_assistants, arm.student) if arm.fit is None else ():
+            check_size(partial(task.student, arm, choice, 0, context), f"student of arm {arm.name!r}")
 
 
-def next_tutors(family: Family[Any, Any], assistants: Sequence[nn.Module], lab: Lab[Any, Any]) -> Sequence[Any]:
-    """The tutors of the next link: the newest assistant, or all assistants together with the first teacher."""
-    taught_by = assistants[-1:] if lab.config.chain_teachers == "last" else assistants
-    return (family.as_tutor(taught_by, lab),) * len(lab.tutors)
+def next_stage_teachers(
+    task: Task[Any, Any], assistants: Sequence[nn.Module], context: RunContext[Any, Any]
+) -> Sequence[Any]:
+    """The teachers of the next link: the newest assistant, or all assistants together with the first teacher."""
+    taught_by = assistants[-1:] if context.config.assistant_teachers == "last" else assistants
+    return (task.as_stage_teacher(taught_by, context),) * len(context.stage_teachers)
 
 
 def _through_stages(
-    family: Family[Any, Any],
+    task: Task[Any, Any],
     arm: Arm,
     choice: Any,
     taught: bool,
     seed: int,
     folder: Path,
-    tutors: Sequence[Any],
-    lab: Lab[Any, Any],
+    stage_teachers: Sequence[Any],
+    context: RunContext[Any, Any],
 ) -> tuple[nn.Module, Fit]:
     """One network through all stages; each stage but the last has a folder of its own and costs nothing when resumed."""
     torch.manual_seed(seed)
-    student = family.student(arm, choice, seed, lab)
+    student = task.student(arm, choice, seed, context)
     if taught:
-        _inherit(family, student, tutors, lab)
-    stages = lab.config.stages_of(taught)
-    heard = tutors if taught else (None,) * len(stages)
-    lessons = [Lesson(student, stage, arm, seed, n, heard[n], None, lab) for n, stage in enumerate(stages)]
-    _check_carry(family, lessons)
+        _inherit(task, student, stage_teachers, context)
+    stages = context.config.stages_of(taught)
+    heard = stage_teachers if taught else (None,) * len(stages)
+    stage_contexts = [
+        StageContext(student, stage, arm, seed, n, heard[n], None, context) for n, stage in enumerate(stages)
+    ]
+    _check_carry(task, stage_contexts)
     before: Path | None = None
     seconds, done = 0.0, Fit()
-    for lesson in lessons:
-        place = folder if lesson is lessons[-1] else folder / "stages" / lesson.stage.name
-        if lab.config.curriculum is not None and (taught or lab.config.judge == "student"):
-            lesson = replace(lesson, curriculum=_curriculum(family, lesson, choice, taught, place / "judge"))
-        job = family.job(lesson)
-        with only(student, lesson.stage.train_only):
+    for stage_context in stage_contexts:
+        place = folder if stage_context is stage_contexts[-1] else folder / "stages" / stage_context.stage.name
+        if context.config.curriculum is not None and (taught or context.config.difficulty_model == "student"):
+            stage_context = replace(
+                stage_context, curriculum=_curriculum(task, stage_context, choice, taught, place / "judge")
+            )
+        job = task.job(stage_context)
+        with only(student, stage_context.stage.train_only):
             done = fit(
                 job,
-                family.training(lesson),
+                task.training(stage_context),
                 seed=seed,
                 folder=place,
-                resume=lab.resume,
-                carry=(before, lesson.stage.carry) if before is not None and lesson.stage.carry else None,
-                on_progress=partial(lab.watch.on_progress, arm.name, seed),
+                resume=context.resume,
+                carry=(before, stage_context.stage.restore_from_previous)
+                if before is not None and stage_context.stage.restore_from_previous
+                else None,
+                on_progress=partial(context.callback.on_progress, arm.name, seed),
             )
         seconds += done.seconds
         before = place / records.CHECKPOINT
@@ -105,53 +113,59 @@ def _through_stages(
     return student, done
 
 
-def _inherit(family: Family[Any, Any], student: nn.Module, tutors: Sequence[Any], lab: Lab[Any, Any]) -> None:
-    if not lab.config.inherit:
+def _inherit(
+    task: Task[Any, Any], student: nn.Module, stage_teachers: Sequence[Any], context: RunContext[Any, Any]
+) -> None:
+    if not context.config.init_from_teacher:
         return
-    tutor = next((tutor for tutor in tutors if tutor is not None), None)
-    module = None if tutor is None else family.module_of(tutor)
+    stage_teacher = next((stage_teacher for stage_teacher in stage_teachers if stage_teacher is not None), None)
+    module = None if stage_teacher is None else task.module_of(stage_teacher)
     if module is None:
-        raise InputError("inherit: expected a teacher whose parts can be copied, got none")
-    inherit_layers(student, module, lab.config.inherit)
+        raise InputError("init_from_teacher: expected a teacher whose parts can be copied, got none")
+    init_layers_from_teacher(student, module, context.config.init_from_teacher)
 
 
 def _curriculum(
-    family: Family[Any, Any], lesson: Lesson[Any, Any], choice: Any, taught: bool, folder: Path
+    task: Task[Any, Any], stage_context: StageContext[Any, Any], choice: Any, taught: bool, folder: Path
 ) -> Curriculum:
     """Order the training rows by how hard they are to the teacher, or to a student after one epoch without a teacher.
 
     An untaught arm keeps the order alone: the stages' weights share out what it has no second part of.
     """
-    lab, config = lesson.lab, lesson.lab.config
-    judge = lesson.tutor
-    if config.judge == "student":
-        torch.manual_seed(lesson.seed)
-        judge = family.student(lesson.arm, choice, lesson.seed, lab)
-        trial = replace(lesson, student=judge, stage=config.trial_stage(lesson.stage), number=0, tutor=None)
-        fit(family.job(trial), trial.stage.training, seed=lesson.seed, folder=folder, resume=lab.resume)
+    context, config = stage_context.context, stage_context.context.config
+    judge = stage_context.stage_teacher
+    if config.difficulty_model == "student":
+        torch.manual_seed(stage_context.seed)
+        judge = task.student(stage_context.arm, choice, stage_context.seed, context)
+        trial = replace(
+            stage_context, student=judge, stage=config.trial_stage(stage_context.stage), number=0, stage_teacher=None
+        )
+        fit(task.job(trial), trial.stage.training, seed=stage_context.seed, folder=folder, resume=context.resume)
     chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
-    difficulty = processes.on_first(lambda: family.difficulty(judge, lab))
-    return Curriculum(chosen, difficulty, family.labels(lab), seed=lesson.seed)
+    difficulty = processes.on_first(lambda: task.difficulty(judge, context))
+    return Curriculum(chosen, difficulty, task.labels(context), seed=stage_context.seed)
 
 
-def _check_carry(family: Family[Any, Any], lessons: Sequence[Lesson[Any, Any]]) -> None:
+def _check_carry(task: Task[Any, Any], stage_contexts: Sequence[StageContext[Any, Any]]) -> None:
     """Raise InputError before the first stage is trained, if a later one is to take over what cannot be there."""
-    for before, now in pairwise(lessons):
-        if not now.stage.carry:
+    for before, now in pairwise(stage_contexts):
+        if not now.stage.restore_from_previous:
             continue
         learned = []
-        for lesson in (before, now):
-            job = family.job(lesson)
+        for stage_context in (before, now):
+            job = task.job(stage_context)
             learned.append({name: tuple(x.shape) for name, x in job.extras.state_dict().items()})
             job.close()
         old, new = learned
-        where = f"stages ({now.stage.name}).carry"
-        if "extras" in now.stage.carry and not old.items() & new.items():
+        where = f"stages ({now.stage.name}).restore_from_previous"
+        if "extras" in now.stage.restore_from_previous and not old.items() & new.items():
             raise InputError(
                 f"{where}: 'extras' are what signals learn, and stage {before.stage.name!r} has "
                 f"{', '.join(old) or 'none'}, this one {', '.join(new) or 'none'}; leave it out"
             )
-        if "optimizer" in now.stage.carry and (old != new or before.stage.train_only != now.stage.train_only):
+        if "optimizer" in now.stage.restore_from_previous and (
+            old != new or before.stage.train_only != now.stage.train_only
+        ):
             raise InputError(
                 f"{where}: 'optimizer' needs the same learned parts and train_only in both stages; stage "
                 f"{before.stage.name!r} learns {', '.join(old) or 'no projectors'}, this one "

@@ -1,4 +1,4 @@
-"""What the runs of all families have in common: stages, assistants, curriculum, arms and seeds."""
+"""What the runs of all tasks have in common: stages, assistants, curriculum, arms and seeds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StageConfig:
     train_only: tuple[str, ...] = Field(
         default=(), description="paths of the student's sub-modules that learn in this stage; empty: all"
     )
-    carry: tuple[Literal["optimizer", "extras"], ...] = Field(
+    restore_from_previous: tuple[Literal["optimizer", "extras"], ...] = Field(
         default=(), description="taken over from the stage before, beside weights: optimizer moments, projectors"
     )
 
@@ -42,35 +42,35 @@ class Stage:
     signals: tuple[Any, ...]
     teacher: Any = None
     train_only: tuple[str, ...] = ()
-    carry: tuple[str, ...] = ()
+    restore_from_previous: tuple[str, ...] = ()
 
 
 @configclass
 class RunPlan:
-    """The part of a run that every family has."""
+    """The part of a run that every task has."""
 
     name: str = Field(
         default="run", min_length=1, description="name of the run; the folder is runs/NAME unless --out is given"
     )
     signals: tuple[SignalConfig, ...] = Field(default=(), description="what is learned from the teacher")
     training: TrainingConfig = Field(default_factory=TrainingConfig)
-    own: tuple[SignalConfig, ...] = Field(
+    auxiliary_losses: tuple[SignalConfig, ...] = Field(
         default=(), description="what every arm learns without a teacher: probes, contrastive, exits, self-distillation"
     )
-    own_decay: float | None = Field(
+    auxiliary_decay: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="of the student's moving average, which is the teacher of `own` (self-distillation)",
+        description="of the student's moving average, which is the teacher of `auxiliary_losses` (self-distillation)",
     )
-    chain: tuple[Any, ...] = Field(
+    teacher_assistants: tuple[Any, ...] = Field(
         default=(),
         description="assistants between teacher and student, largest first; the student's own configuration again: born-again",
     )
-    chain_teachers: Literal["last", "all"] = Field(
+    assistant_teachers: Literal["last", "all"] = Field(
         default="last", description="who teaches a link of the chain: the one before it, or all before it"
     )
-    inherit: dict[str, str] = Field(
+    init_from_teacher: dict[str, str] = Field(
         default_factory=dict,
         description="start taught students from parts of the teacher: path in the student -> path in the teacher",
     )
@@ -78,7 +78,7 @@ class RunPlan:
         default=None,
         description="which rows first: in taught arms, and in every arm where the judge is a student, who knows no teacher",
     )
-    judge: Literal["teacher", "student"] = Field(
+    difficulty_model: Literal["teacher", "student"] = Field(
         default="teacher",
         description="of a curriculum: whose scores decide what is hard; student: after one epoch without a teacher",
     )
@@ -113,12 +113,16 @@ class RunPlan:
 
     def untaught_stage(self, stage: Stage) -> Stage:
         """A stage as the control has it: without signals of a teacher, and without what they learned in the stage before."""
-        carry = stage.carry if self.own else tuple(part for part in stage.carry if part != "extras")
-        return replace(stage, signals=(), teacher=None, carry=carry)
+        carry = (
+            stage.restore_from_previous
+            if self.auxiliary_losses
+            else tuple(part for part in stage.restore_from_previous if part != "extras")
+        )
+        return replace(stage, signals=(), teacher=None, restore_from_previous=carry)
 
     def trial_stage(self, stage: Stage) -> Stage:
         """A stage as the judge of a curriculum has it, a student that has learned for one epoch without a teacher."""
-        plain = self.untaught_stage(replace(stage, train_only=(), carry=()))
+        plain = self.untaught_stage(replace(stage, train_only=(), restore_from_previous=()))
         once = replace(plain.training, epochs=1, warmup_epochs=0.1, doctor=None, patience=0)
         return replace(plain, training=once)
 
@@ -134,11 +138,11 @@ class RunPlan:
         signals = self.signals if stage.signals is None else stage.signals
         teacher = getattr(stage, "teacher", None)
         training = replace(self.training, **given)
-        return Stage(stage.name, training, signals, teacher, stage.train_only, stage.carry)
+        return Stage(stage.name, training, signals, teacher, stage.train_only, stage.restore_from_previous)
 
 
 def one_teacher(given: Any, why: str) -> Any:
-    """What the configuration of a family with one teacher was given.
+    """What the configuration of a task with one teacher was given.
 
     Raises:
         ValueError: it names several teachers, and `why` they cannot teach together.
@@ -154,8 +158,8 @@ def check_plan(plan: RunPlan) -> None:
     names = [stage.name for stage in plan.stages]
     if len(set(names)) < len(names):
         raise ValueError(f"stages: expected different names, got {', '.join(names)}")
-    if plan.stages and plan.stages[0].carry:
-        raise ValueError("stages.0.carry: there is no stage before the first")
+    if plan.stages and plan.stages[0].restore_from_previous:
+        raise ValueError("stages.0.restore_from_previous: there is no stage before the first")
     arms = getattr(plan, "arms", ())
     if len(set(arms)) < len(arms):
         raise ValueError(f"arms: expected each arm once, got {', '.join(arms)}")

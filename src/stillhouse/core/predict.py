@@ -1,6 +1,6 @@
 """A trained student in use: inputs as users have them in, answers out. No torch of its own.
 
-`stillhouse.load(path)` and `stillhouse predict` give and use one of these; each family has its own (`Family.predictor`).
+`stillhouse.load(path)` and `stillhouse predict` give and use one of these; each task has its own (`Task.predictor`).
 """
 
 from __future__ import annotations

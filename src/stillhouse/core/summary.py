@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Arm, Contrast, Family, Metric
 from stillhouse.core.folder import RunFolder, run_above
 from stillhouse.core.machine import machine, versions
 from stillhouse.core.records import SUMMARY, read_json, read_object
+from stillhouse.core.task import Arm, Contrast, Metric, Task
 from stillhouse.core.verdict import compare, mean_interval, overall, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
@@ -24,23 +24,23 @@ OF_MACHINE = ("cpu", "system")
 
 
 def summarize(
-    family: Family[Any, Any], config: Any, arms: Sequence[Arm], folder: RunFolder, shipped: Mapping[str, Any]
+    task: Task[Any, Any], config: Any, arms: Sequence[Arm], folder: RunFolder, shipped: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Compare what the arms left behind; the first contrast of the family is the verdict."""
-    metrics = {metric.name: metric for metric in family.metrics}
-    tables = {arm.name: _items(family, folder, arm) for arm in arms}
+    """Compare what the arms left behind; the first contrast of the task is the verdict."""
+    metrics = {metric.name: metric for metric in task.metrics}
+    tables = {arm.name: _items(task, folder, arm) for arm in arms}
     results = {arm.name: [folder.result(arm.name, seed) for seed in range(arm.seeds)] for arm in arms}
     comparisons = [
         _compared(contrast, tables, metrics[contrast.metric])
-        for contrast in family.contrasts(config)
+        for contrast in task.contrasts(config)
         if contrast.always or {contrast.arm, contrast.control} <= set(tables)
     ]
     costs = {arm: found[0]["cost"] for arm, found in results.items() if "cost" in found[0]}
     return {
-        "kind": family.kind,
+        "kind": task.kind,
         "verdict": overall(comparisons, {name: metric.label for name, metric in metrics.items()}),
         "comparisons": comparisons,
-        "metrics": [_described(metric) for metric in family.metrics],
+        "metrics": [_described(metric) for metric in task.metrics],
         "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},
         "about": {arm.name: arm.about for arm in arms},
         "plain": {arm.name: arm.plain for arm in arms if arm.plain},
@@ -56,11 +56,11 @@ def summarize(
     }
 
 
-def _items(family: Family[Any, Any], folder: RunFolder, arm: Arm) -> Table:
+def _items(task: Task[Any, Any], folder: RunFolder, arm: Arm) -> Table:
     """(S, N) of every metric: all seeds of an arm on all test items."""
     rows: dict[str, list[np.ndarray]] = {}
     for seed in range(arm.seeds):
-        found = {**folder.scores(arm.name, seed), **family.further_items(folder, arm.name, seed)}
+        found = {**folder.scores(arm.name, seed), **task.further_items(folder, arm.name, seed)}
         for name, values in found.items():
             rows.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
     return {name: np.stack(values) for name, values in rows.items()}

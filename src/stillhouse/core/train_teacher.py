@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from stillhouse.core import processes, records
+from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, graded
-from stillhouse.core.family import Family
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import command_line
 from stillhouse.core.manifest import list_files
 from stillhouse.core.records import read_object, write_json
-from stillhouse.core.watch import SILENT, Watch
+from stillhouse.core.task import Task
 from stillhouse.report.words import score_words
 from stillhouse.training.job import Job
 from stillhouse.training.loop import Fit, fit
@@ -30,7 +30,7 @@ D = TypeVar("D")
 
 @dataclass(frozen=True)
 class TeacherTraining(Generic[D]):
-    """What a family says of the training of one of its teachers.
+    """What a task says of the training of one of its teachers.
 
     Attributes:
         kind: in `run.json`.
@@ -63,23 +63,23 @@ class TeacherTraining(Generic[D]):
 
 
 def train(
-    family: Family[Any, Any],
+    task: Task[Any, Any],
     config: Any,
     out: Path,
     how: TeacherTraining[Any],
     *,
     resume: bool = False,
-    watch: Watch = SILENT,
+    callback: Callback = NULL_CALLBACK,
 ) -> dict[str, Any]:
     """Train a teacher, score it, grade it as a run would, and save it.
 
     Args:
-        family: that will be taught; its check is the grade.
+        task: that will be taught; its check is the grade.
         config: the run as one value: `training` and `seed` are read here.
         out: run folder; created, or continued with `resume`.
-        how: the family's part.
+        how: the task's part.
         resume: continue from the checkpoint; a finished training is not repeated.
-        watch: kept informed.
+        callback: kept informed.
 
     Returns:
         What `result.json` holds.
@@ -88,25 +88,25 @@ def train(
         InputError: data, folder or device do not fit; the data changed since the run that is resumed.
         Interrupted: stopped on request; the state is saved.
     """
-    out, watch = Path(out), only_first(watch)
+    out, callback = Path(out), only_first(callback)
     mapping = to_mapping(config)
-    with open_run(out, mapping, config.training, resume=resume, may_change=family.may_change) as folder:
-        data = processes.first_then_others(lambda: how.data(watch.log))
+    with open_run(out, mapping, config.training, resume=resume, may_change=task.may_change) as folder:
+        data = processes.first_then_others(lambda: how.data(callback.log))
         facts = how.facts(data)
         folder.same("data", facts, keys=how.same)
         trained = resume and all((out / name).is_file() for name in (records.RESULT, *how.files))
         if trained and (out / how.last).is_file() and folder.before.get("config") == mapping:
-            watch.log("finished before: nothing is computed again")
+            callback.log("finished before: nothing is computed again")
             return dict(read_object(out / records.RESULT, records.FIGURES))
         folder.begin({**about(how.kind, config, command_line()), "data": facts})
         if not trained:
             torch.manual_seed(config.seed)
             model = how.build(data)
-            progress, training = partial(watch.on_progress, how.arm, config.seed), config.training
+            progress, training = partial(callback.on_progress, how.arm, config.seed), config.training
             job = how.job(model, data)
             fitted = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
-            kept = kept_in_words(fitted, how.metric, in_percent=family.validated_in_percent)
-            watch.log(kept)
+            kept = kept_in_words(fitted, how.metric, in_percent=task.validated_in_percent)
+            callback.log(kept)
             teacher, found = how.save(model, data, fitted)
             result = {
                 "arm": how.arm,
@@ -117,7 +117,7 @@ def train(
                 "steps": fitted.step,
                 "params": sum(p.numel() for p in model.parameters()),
                 **found,
-                "grade": graded(family, teacher, config, data, watch=watch),
+                "teacher_check": graded(task, teacher, config, data, callback=callback),
             }
             write_json(out / records.RESULT, result)  # last: it marks the training as finished
         processes.wait()  # what process 0 wrote is there for all

@@ -66,7 +66,7 @@ class OutputSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageTask:
+class ImageSpec:
     """What a model must know of an image data set to be built for it.
 
     Attributes:
@@ -94,7 +94,7 @@ class ImageTask:
 
 
 @dataclass(frozen=True, slots=True)
-class TextTask:
+class TextSpec:
     """What a model must know of a data set of labelled texts to be built for it.
 
     Attributes:

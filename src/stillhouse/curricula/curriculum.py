@@ -44,7 +44,7 @@ class Curriculum:
         >>> curriculum = Curriculum(config, difficulty=range(8), labels=None, seed=0)
         >>> sorted(curriculum.order(epoch=0).tolist())
         [0, 0, 0, 0, 1, 1, 1, 1]
-        >>> curriculum.observe({}, step=50, fraction=0.5)
+        >>> curriculum.on_validation_end({}, step=50, fraction=0.5)
         >>> curriculum.stage, curriculum.stages
         (2, 4)
 
@@ -101,7 +101,7 @@ class Curriculum:
             self._met[rows] = True
         return torch.from_numpy(self._draw(*self._given))
 
-    def observe(self, metrics: Mapping[str, float | None], step: int, fraction: float) -> None:
+    def on_validation_end(self, metrics: Mapping[str, float | None], step: int, fraction: float) -> None:
         """Take in one validation; may go on to the next stage (by time to several, where validations are rare).
 
         Args:

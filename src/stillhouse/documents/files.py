@@ -68,7 +68,7 @@ TEST_TRANSFORMER = '''"""Document 000: clause metrics and specialization."""
 import torch
 from fptm_ste.tm_transformer import UnifiedTMTransformer
 
-from stillhouse.families.classification.specialize import has_clauses, set_gains
+from stillhouse.tasks.classification.specialize import has_clauses, set_gains
 
 VIT = {"image_size": 8, "in_channels": 1, "num_classes": 4, "patch_size": 4, "embed_dim": 16, "depths": 2, "num_heads": 2}
 
@@ -124,10 +124,10 @@ def test_maps_have_a_value_for_every_patch_and_follow_the_image():
 DISTILLATION = '''"""Document 002: losses, signals and the run of networks that focus radar."""
 
 from stillhouse.core.experiment import run
-from stillhouse.families.sar.documented import read_student, read_teacher
-from stillhouse.families.sar.family import FAMILY
-from stillhouse.families.sar.objective import ComplexLoss, SarObjective
-from stillhouse.families.sar.run import train
+from stillhouse.tasks.sar.documented import read_student, read_teacher
+from stillhouse.tasks.sar.task import FAMILY
+from stillhouse.tasks.sar.objective import ComplexLoss, SarObjective
+from stillhouse.tasks.sar.run import train
 
 __all__ = ["FAMILY", "ComplexLoss", "SarObjective", "read_student", "read_teacher", "run", "train"]
 '''
@@ -136,7 +136,7 @@ MODEL_UTILS = '''"""`from model.model_utils import get_model_from_configs`, as d
 Its dictionary ends in "other parameters": they are those of training/s4_ssm_student.yaml.
 """
 
-from stillhouse.families.sar.students import documented
+from stillhouse.tasks.sar.students import documented
 
 
 def get_model_from_configs(**config):
@@ -145,7 +145,7 @@ def get_model_from_configs(**config):
 '''
 ATLAS = '''"""`from atlas.training import ...`: the ten names of document 004."""
 
-from stillhouse.families.embed.documented import (
+from stillhouse.tasks.embed.documented import (
     CURRICULUM_CONFIG,
     DEFAULT_OPENAI_CONFIG,
     FAST_CONFIG,
@@ -231,8 +231,8 @@ def test_schedules_fall_from_start_to_end(kind):
 '''
 HIERARCHY = """# Architecture
 
-A student of stillhouse may have levels: 5 numbers, then 25. Networks: `stillhouse.families.embed.students`. Losses of document 004:
-`stillhouse.families.embed.documented`. Runs: `stillhouse embed distill --help`.
+A student of stillhouse may have levels: 5 numbers, then 25. Networks: `stillhouse.tasks.embed.students`. Losses of document 004:
+`stillhouse.tasks.embed.documented`. Runs: `stillhouse embed distill --help`.
 """
 LINES = """# The products of the documented run are not in this folder, so lines are simulated;
 # `stillhouse sar train --config s4_ssm_complex` reads products from disk.
@@ -299,7 +299,7 @@ def lay_out(folder: Path) -> list[str]:
 
 def _recipes() -> dict[str, str]:
     """The YAML files of document 002: the networks and trainings of the shipped recipes, on simulated lines."""
-    shipped = resources.files("stillhouse.families.sar.recipes")
+    shipped = resources.files("stillhouse.tasks.sar.recipes")
     teacher, student = ((shipped / f"s4_ssm_{n}.yaml").read_text(encoding="utf-8") for n in ("complex", "student"))
     head, _, _ = teacher.partition("dataloader:")
     head = "".join(line for line in head.splitlines(keepends=True) if not line.startswith(("#", "data_dir:")))

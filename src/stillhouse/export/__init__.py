@@ -1,1 +1,1 @@
-"""What several families share of a student outside torch."""
+"""What several tasks share of a student outside torch."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.machine import Join, Machine
+from stillhouse.logic.machine import IntegerLayerNorm, PackedModel
 
 C_FLAGS = ("-O2", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
@@ -72,7 +72,7 @@ static void join(int inputs, int outputs, const int32_t *path, int shift, const 
 """
 
 
-def c_text(machine: Machine, *, name: str = "clauses") -> str:
+def c_text(machine: PackedModel, *, name: str = "clauses") -> str:
     """The C of a machine.
 
     Args:
@@ -125,7 +125,7 @@ int {name}_predict(const uint8_t *pixels)
     return "\n".join(parts)
 
 
-def _scores(machine: Machine, name: str, inputs: int, outputs: int) -> str:
+def _scores(machine: PackedModel, name: str, inputs: int, outputs: int) -> str:
     """The function from bits to scores, layer after layer."""
     lines = [
         f"void {name}_scores_of_bits(const uint8_t *bits, int32_t *scores)",
@@ -173,7 +173,7 @@ def _layer_tables(number: int, clauses: ClauseSet, literal: str) -> str:
     )
 
 
-def _join_tables(number: int, join: Join) -> str:
+def _join_tables(number: int, join: IntegerLayerNorm) -> str:
     return "\n".join(
         [
             _table("int32_t", f"path_{number}", join.path),

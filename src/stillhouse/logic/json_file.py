@@ -16,12 +16,12 @@ import numpy as np
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import hash_of
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.machine import Join, Machine
+from stillhouse.logic.machine import IntegerLayerNorm, PackedModel
 
 FORMAT, VERSION, SEAL = "stillhouse clauses", 1, "seal"
 
 
-def write_json(machine: Machine, path: Path) -> None:
+def write_json(machine: PackedModel, path: Path) -> None:
     """Write a machine; numbers are whole, so nothing is rounded."""
     machine.check()
     content = {
@@ -36,7 +36,7 @@ def write_json(machine: Machine, path: Path) -> None:
     path.write_text(json.dumps({**content, SEAL: hash_of(content)}))
 
 
-def read_json(path: Path) -> Machine:
+def read_json(path: Path) -> PackedModel:
     """Read what `write_json` wrote.
 
     Raises:
@@ -53,7 +53,7 @@ def read_json(path: Path) -> Machine:
             f"{path} was changed after it was written: expected its content to have the sha256 in its seal"
         )
     try:
-        machine = Machine(
+        machine = PackedModel(
             image_shape=tuple(found["image_shape"]),
             edges=np.array(found["edges"], dtype=np.float32),
             layers=tuple(_read_layer(layer) for layer in found["layers"]),
@@ -90,7 +90,7 @@ def _read_layer(found: dict[str, Any]) -> ClauseSet:
     )
 
 
-def _join(join: Join) -> dict[str, Any]:
+def _join(join: IntegerLayerNorm) -> dict[str, Any]:
     return {
         "path": join.path.tolist(),
         "shift": join.shift,
@@ -100,8 +100,8 @@ def _join(join: Join) -> dict[str, Any]:
     }
 
 
-def _read_join(found: dict[str, Any]) -> Join:
-    return Join(
+def _read_join(found: dict[str, Any]) -> IntegerLayerNorm:
+    return IntegerLayerNorm(
         path=np.array(found["path"], dtype=np.int32),
         shift=found["shift"],
         gain=np.array(found["gain"], dtype=np.int64),

@@ -23,7 +23,7 @@ WITHOUT_NUMBA = (
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Join:
+class IntegerLayerNorm:
     """From the scores of a layer to the bits of the next: a linear path, LayerNorm and a sign, all in whole numbers.
 
         u = scores + floor(path @ numbers / 2^shift)
@@ -33,7 +33,7 @@ class Join:
 
     LayerNorm is `g (u - mean) / sqrt(variance + eps) + b`. Votes and path are lowered with their mean over outputs taken off,
     so that u has mean 0; with r in place of the root, no division is needed for a sign. Every product stays within 63 bits
-    (`Machine.check`), so every engine has the same bits; against torch, numbers differ by rounding only.
+    (`PackedModel.check`), so every engine has the same bits; against torch, numbers differ by rounding only.
 
     Attributes:
         path: (O, I) int32, of the numbers before the layer; the numbers of the first layer are 2 bit - 1.
@@ -55,7 +55,7 @@ class Join:
         Example:
             One number passes, the other is its negation; gains 1, nothing else:
 
-            >>> join = Join(np.zeros((2, 1), np.int32), 0, np.array([1, 1]), np.array([0, 0]), 1)
+            >>> join = IntegerLayerNorm(np.zeros((2, 1), np.int32), 0, np.array([1, 1]), np.array([0, 0]), 1)
             >>> join.apply(np.array([[5, -5]]), np.array([[0]]))[0].tolist()
             [[True, False]]
         """
@@ -81,7 +81,7 @@ def whole_root(q: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Machine:
+class PackedModel:
     """Clause layers over the pixels of an image; the last one's largest score is the class.
 
     Bits are in the order of the students' thermometer: level by level, then channel, row, column.
@@ -97,7 +97,7 @@ class Machine:
     image_shape: tuple[int, int, int]
     edges: np.ndarray
     layers: tuple[ClauseSet, ...]
-    joins: tuple[Join, ...]
+    joins: tuple[IntegerLayerNorm, ...]
     class_names: tuple[str, ...]
 
     @cached_property
@@ -171,7 +171,7 @@ class Machine:
         """(B, F) truth values of images (B, channels, height, width), uint8 or float in [0, 1].
 
         Example:
-            >>> machine = Machine((1, 1, 2), np.array([0.5], np.float32), (), (), ())
+            >>> machine = PackedModel((1, 1, 2), np.array([0.5], np.float32), (), (), ())
             >>> machine.bits(np.array([127, 128], np.uint8).reshape(1, 1, 1, 2)).tolist()
             [[False, True]]
         """
@@ -214,7 +214,7 @@ def has_numba() -> bool:
     return False
 
 
-def _checked_join(join: Join, layer: ClauseSet, reach: int, number: int) -> int:
+def _checked_join(join: IntegerLayerNorm, layer: ClauseSet, reach: int, number: int) -> int:
     """The largest number that leaves a join."""
     name, width = f"join {number}", layer.outputs
     if join.path.shape != (width, layer.bits) or join.gain.shape != (width,) or join.offset.shape != (width,):

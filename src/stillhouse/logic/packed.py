@@ -14,14 +14,14 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.machine import Join, Machine
+from stillhouse.logic.machine import IntegerLayerNorm, PackedModel
 
 ABOUT, FORMAT, VERSION = "machine", "stillhouse-logic", 1
 CLAUSES = {"starts": np.int64, "literals": np.int32, "capacity": np.int32, "votes": np.int32, "bias": np.int64}
 JOIN = {"path": np.int32, "gain": np.int64, "offset": np.int64}
 
 
-def packed_bytes(machine: Machine) -> bytes:
+def packed_bytes(machine: PackedModel) -> bytes:
     """The content of a packed file."""
     from safetensors.numpy import save
 
@@ -46,7 +46,7 @@ def packed_bytes(machine: Machine) -> bytes:
     return sealed(save(arrays, metadata={ABOUT: json.dumps(about)}))  # one entry: several come in any order
 
 
-def save_packed(machine: Machine, path: Path | str) -> Path:
+def save_packed(machine: PackedModel, path: Path | str) -> Path:
     """Write a machine; the file appears whole or not at all.
 
     Raises:
@@ -59,7 +59,7 @@ def save_packed(machine: Machine, path: Path | str) -> Path:
     return path
 
 
-def load_packed(path: Path | str) -> Machine:
+def load_packed(path: Path | str) -> PackedModel:
     """The machine of a packed file, everything in it checked.
 
     Raises:
@@ -78,7 +78,7 @@ def load_packed(path: Path | str) -> Machine:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is truncated or not safetensors: {error}") from None
     try:
-        machine = Machine(
+        machine = PackedModel(
             image_shape=tuple(int(side) for side in about["image_shape"]),  # type: ignore[arg-type]
             edges=_taken(tensors, "edges", np.float32, path),
             layers=tuple(_clauses(tensors, number, entry, path) for number, entry in enumerate(about["layers"])),
@@ -121,6 +121,6 @@ def _clauses(tensors: dict[str, np.ndarray], number: int, entry: dict[str, Any],
     return ClauseSet(bits=int(entry["bits"]), scale=float(entry["scale"]), **parts)
 
 
-def _join(tensors: dict[str, np.ndarray], number: int, entry: dict[str, Any], path: Path) -> Join:
+def _join(tensors: dict[str, np.ndarray], number: int, entry: dict[str, Any], path: Path) -> IntegerLayerNorm:
     parts = {name: _taken(tensors, f"joins.{number}.{name}", kind, path) for name, kind in JOIN.items()}
-    return Join(shift=int(entry["shift"]), epsilon=int(entry["epsilon"]), **parts)
+    return IntegerLayerNorm(shift=int(entry["shift"]), epsilon=int(entry["epsilon"]), **parts)

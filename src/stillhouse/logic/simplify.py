@@ -181,7 +181,7 @@ def effects(missed: np.ndarray, full: int) -> np.ndarray:
     return np.asarray(np.abs(after - before[:, None]).sum(0))
 
 
-def cut_by_trials(order: Sequence[L], unchanged: Callable[[Sequence[L]], bool], trials: int) -> list[L]:
+def ddmin(order: Sequence[L], unchanged: Callable[[Sequence[L]], bool], trials: int) -> list[L]:
     """What can be removed from a network that can only be asked as a whole: groups are tried, and halved where they fail.
 
     Args:
@@ -193,7 +193,7 @@ def cut_by_trials(order: Sequence[L], unchanged: Callable[[Sequence[L]], bool], 
         What is removed.
 
     Example:
-        >>> cut_by_trials("abcd", lambda gone: "c" not in gone, trials=10)
+        >>> ddmin("abcd", lambda gone: "c" not in gone, trials=10)
         ['a', 'b', 'd']
     """
     removed: list[L] = []

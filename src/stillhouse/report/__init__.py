@@ -1,6 +1,6 @@
 """The report of a run: one HTML file, made from the files of a run folder and nothing else. No torch.
 
-`read` turns the folder into plain values, `verdicts` and `words` put them into words, `figures` draws them, a family adds
+`read` turns the folder into plain values, `verdicts` and `words` put them into words, `figures` draws them, a task adds
 its own `blocks`, and `page` sets it all out; `page.html` and `style.css` are the page.
 """
 

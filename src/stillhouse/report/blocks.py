@@ -1,4 +1,4 @@
-"""What a report is made of: tables, figures and facts, which families return and one page shows. No torch."""
+"""What a report is made of: tables, figures and facts, which tasks return and one page shows. No torch."""
 
 from __future__ import annotations
 

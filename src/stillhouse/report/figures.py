@@ -210,7 +210,7 @@ def bars(shares: Sequence[tuple[str, float]], label: str) -> Markup:
         return _svg(axes.figure, "bars", "; ".join(f"{name}: {share:.0%}" for name, share in shares))
 
 
-def growth(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
+def ablation_curve(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
     """Shares against a count at even steps, with a dashed line of what all of it reaches; values are written at the points."""
     with _panel(3.0) as axes:
         values = [100 * value for _, value in points]

@@ -1,4 +1,4 @@
-"""One page for the runs of every family: verdict, arms, what was run, curves, signals, costs, and the family's own blocks.
+"""One page for the runs of every task: verdict, arms, what was run, curves, signals, costs, and the task's own blocks.
 
 A run folder in, one self-contained HTML file out: it asks for nothing from outside and runs no script. No torch.
 """
@@ -23,20 +23,20 @@ from stillhouse.report.verdicts import beside_plain, direction, sentences, shown
 from stillhouse.report.words import MARKS, NOTHING, interval_words, lead, plain, size
 
 if TYPE_CHECKING:
-    from stillhouse.core.family import Light, Metric
+    from stillhouse.core.task import Light, Metric
 
 HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
 
 
-def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
+def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
     """Write `report.html` into a run folder, from the files in it and nothing else.
 
     An unfinished run gives a page of what there is; a section whose files are missing is left out. The page names every
     file that is missing or was changed.
 
     Args:
-        family: of the run.
+        task: of the run.
         out: the run folder.
         log: gets a line for each file that is missing or was changed, as the page has it.
 
@@ -50,7 +50,7 @@ def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = 
 
     run = read_run(Path(out))
     run.faults.extend(line for line in changed_files(run.path) if not any(line in fault for fault in run.faults))
-    page = render(family, run).encode(errors="replace")
+    page = render(task, run).encode(errors="replace")
     if log is not None:
         for fault in run.faults:
             log(fault)
@@ -58,28 +58,28 @@ def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = 
     return Path(out) / REPORT
 
 
-def render(family: Light, run: RunFolder) -> str:
+def render(task: Light, run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
     from stillhouse.core.folder import RunFolder as Folder
 
     environment = _environment()
-    measures = {metric.name: metric for metric in family.metrics}
+    measures = {metric.name: metric for metric in task.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
     verdict, mark = _mark(run)
-    own = family.blocks(Folder(run.path))
+    own = task.blocks(Folder(run.path))
     blocks: list[Block] = [
         *_arms(arms, measures, mapping(run.summary.get("about"))),
         *(block for block in own if not isinstance(block, Tiles)),
         _facts(run),
-        *_curves(run, order, family.metrics[0]),
+        *_curves(run, order, task.metrics[0]),
         *_signals(run),
         *_costs(run),
     ]
     return environment.get_template("page.html").render(
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         name=_name(run),
-        title=family.title,
+        title=task.title,
         finished=bool(run.summary),
         verdict=verdict,
         headline=_headline(run, arms, measures) if run.summary else "This run is not finished",
@@ -111,7 +111,7 @@ def _poor(teacher: Mapping[str, Any]) -> list[str]:
         return []
     scores = f"validation {teacher.get('metric', 'score')} {plain(teacher.get('score'), 4)}"
     return [
-        f"the teacher is poor: {scores}, {teacher.get('plain_name', 'a plain model')} {plain(teacher.get('plain'), 4)}"
+        f"the teacher is poor: {scores}, {teacher.get('baseline_name', 'a plain model')} {plain(teacher.get('plain'), 4)}"
     ]
 
 
@@ -314,7 +314,7 @@ def _facts(run: RunFolder) -> Facts:
     entries = [("Data", f"{data.get('name', '')}: {sizes}")]
     if teacher:
         score, chance = (plain(teacher.get(key), 4) for key in ("score", "chance"))
-        beside = f", {teacher.get('plain_name')} {plain(teacher['plain'], 4)}" if "plain" in teacher else ""
+        beside = f", {teacher.get('baseline_name')} {plain(teacher['plain'], 4)}" if "plain" in teacher else ""
         checked = (
             f"validation {teacher.get('metric', 'score')} {score}, chance {chance}{beside}: {teacher.get('status', '')}"
         )

@@ -1,4 +1,4 @@
-"""Several runs of one family side by side: scores with intervals, paired differences, cost, training time. Reads files; no torch.
+"""Several runs of one task side by side: scores with intervals, paired differences, cost, training time. Reads files; no torch.
 
 Axes: S seeds, N test items.
 """
@@ -30,7 +30,7 @@ from stillhouse.report.words import NOTHING, cost_on_axis, interval_words, plain
 from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
-    from stillhouse.core.family import Light, Metric
+    from stillhouse.core.task import Light, Metric
 
 MOST_SETTINGS = 20  # in sight; more are folded
 MOST_NAMED = 4  # runs in a headline
@@ -73,15 +73,15 @@ def cost_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def read_runs(
-    family: Light, folders: Sequence[Path], *, cost: bool = True, each: Sequence[Light] | None = None
+    task: Light, folders: Sequence[Path], *, cost: bool = True, each: Sequence[Light] | None = None
 ) -> list[Run]:
     """The finished runs of some folders.
 
     Args:
-        family: of all.
+        task: of all.
         folders: at least two.
         cost: also what their students cost (which loads them).
-        each: the family of each folder, where some have another one with the same metrics.
+        each: the task of each folder, where some have another one with the same metrics.
 
     Raises:
         InputError: fewer than two, one twice, or one that is not finished.
@@ -92,15 +92,15 @@ def read_runs(
     if len(set(places)) < len(places):
         raise InputError("expected different runs, got one twice")
     names = _names(places)
-    families = each or [family] * len(places)
-    return [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
+    tasks = each or [task] * len(places)
+    return [_read(one, folder, name, cost) for one, folder, name in zip(tasks, places, names, strict=True)]
 
 
-def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
-    """Every run with its scores, and against the first by the family's first metric: paired where items and seeds are the same.
+def compare_runs(task: Light, runs: Sequence[Run]) -> dict[str, Any]:
+    """Every run with its scores, and against the first by the task's first metric: paired where items and seeds are the same.
 
     Args:
-        family: of all.
+        task: of all.
         runs: the first is what the others are held against.
     """
     rows = []
@@ -111,7 +111,7 @@ def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
             "folder": str(run.path),
             "arm": run.arm,
             "seeds": sorted(run.items),
-            "metrics": {metric.name: found for metric in family.metrics if (found := _estimate(run, metric))},
+            "metrics": {metric.name: found for metric in task.metrics if (found := _estimate(run, metric))},
             "seconds": float(np.mean(run.seconds)) if len(run.seconds) else None,
             "cost": dict(run.cost),
             "costless": run.costless,
@@ -120,11 +120,11 @@ def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
             "data": run.about.get("data", {}).get("name"),
         }
         if place:
-            row |= against(family, runs[0], run)
+            row |= against(task, runs[0], run)
         rows.append(row)
     return {
-        "family": family.kind,
-        "metric": family.metrics[0].name,
+        "task": task.kind,
+        "metric": task.metrics[0].name,
         "runs": rows,
         "settings": different_settings([run.about.get("config") for run in runs]),
     }
@@ -155,14 +155,14 @@ def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}.{key}" if path else str(key))
 
 
-def against(family: Light, first: Run, run: Run) -> dict[str, Any]:
+def against(task: Light, first: Run, run: Run) -> dict[str, Any]:
     """A run minus the first one: the paired interval, or why there is none.
 
     The seeds are those that both have, each beside itself. Above 0 the run is better, whichever way the metric goes.
     """
-    metric = family.metrics[0]
+    metric = task.metrics[0]
     seeds = sorted(set(first.items) & set(run.items))
-    why = family.unlike(first.about, run.about)
+    why = task.incomparable_reason(first.about, run.about)
     if why is None and not seeds:
         why = "they share no seed"
     tables = []
@@ -182,11 +182,11 @@ def against(family: Light, first: Run, run: Run) -> dict[str, Any]:
     return {**ends, "word": in_words(found), "paired_seeds": seeds, "why": ""}
 
 
-def write_comparison(family: Light, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
+def write_comparison(task: Light, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
     """Write one page of a comparison.
 
     Args:
-        family: of all runs.
+        task: of all runs.
         found: what `compare_runs` gave.
         path: the HTML file.
         command: that made it.
@@ -195,11 +195,11 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     order = [row["run"] for row in rows]
     return write_blocks(
         path,
-        _blocks(family, found),
+        _blocks(task, found),
         title=f"{len(rows)} runs compared",
         kicker="stillhouse comparison"
-        + f" \N{MIDDLE DOT} {family.title}" * (len({row.get("kind") for row in rows}) == 1),
-        headline=_headline(family.metrics[0], rows),
+        + f" \N{MIDDLE DOT} {task.title}" * (len({row.get("kind") for row in rows}) == 1),
+        headline=_headline(task.metrics[0], rows),
         lead=f"{len(rows)} runs, each by the arm that it ships. Differences are against {order[0]}, paired by test item and seed "
         "where both runs were tested on the same items; an interval that holds 0 shows no difference.",
         order=order,
@@ -207,10 +207,10 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     )
 
 
-def tables(family: Light, found: Mapping[str, Any]) -> list[Table]:
+def tables(task: Light, found: Mapping[str, Any]) -> list[Table]:
     """Scores, settings that differ and costs, as page and terminal show them."""
     rows, kinds = found["runs"], cost_kinds(found["runs"])
-    measures = _measures(family, rows)
+    measures = _measures(task, rows)
     runs: list[list[str | Cell]] = [
         [
             Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}"),
@@ -241,14 +241,14 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return found + [(row["run"], line) for row in rows for line in row.get("changed", ())]
 
 
-def _measures(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
-    return [metric for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
+def _measures(task: Light, rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    return [metric for metric in task.metrics if any(metric.name in row["metrics"] for row in rows)]
 
 
-def _blocks(family: Light, found: Mapping[str, Any]) -> list[Block]:
+def _blocks(task: Light, found: Mapping[str, Any]) -> list[Block]:
     """The tables, with drawings before the costs and remarks behind them."""
-    rows, (*above, costs) = found["runs"], tables(family, found)
-    drawings, reasons = _drawings(_measures(family, rows)[0], rows), remarks(rows)
+    rows, (*above, costs) = found["runs"], tables(task, found)
+    drawings, reasons = _drawings(_measures(task, rows)[0], rows), remarks(rows)
     return [
         *above,
         *([Figure("Side by side", drawings)] if drawings else []),
@@ -362,7 +362,7 @@ def _estimate(run: Run, metric: Metric) -> dict[str, Any] | None:
     return {"mean": found.mean, "low": ends[0], "high": ends[1], "values": values}
 
 
-def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
+def _read(task: Light, folder: Path, name: str, cost: bool) -> Run:
     check_finished(folder)
     run = RunFolder(folder)
     about, summary = run.run, records.read_object(folder / records.SUMMARY, {"shipped": dict[str, Any]})
@@ -374,16 +374,16 @@ def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
     results = [run.result(arm, seed) for seed in done]
     names = dict.fromkeys(key for result in results for key in result["metrics"])
     scalars = {key: [r["metrics"][key] for r in results if r["metrics"].get(key) is not None] for key in names}
-    items = {seed: {**run.scores(arm, seed), **family.further_items(run, arm, seed)} for seed in done}
+    items = {seed: {**run.scores(arm, seed), **task.further_items(run, arm, seed)} for seed in done}
     seconds = [result["seconds"] for result in results if result.get("seconds") is not None]
-    counted, why = _cost(family, folder, arm, done[0]) if cost else ({}, None)
+    counted, why = _cost(task, folder, arm, done[0]) if cost else ({}, None)
     return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why, changed_files(folder))
 
 
-def _cost(family: Light, folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:
+def _cost(task: Light, folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:
     """What the student costs; where it can no longer be loaded, which a table of scores need not fail for, the reason."""
     try:
-        return dict(family.cost(records.arm_folder(folder, arm, seed))), None
+        return dict(task.cost(records.arm_folder(folder, arm, seed))), None
     except StillhouseError as error:
         return {}, str(error)
 
@@ -398,7 +398,7 @@ def _names(places: Sequence[Path]) -> list[str]:
 
 
 def kinds_of(folders: Sequence[Path]) -> list[str]:
-    """The family named by the `run.json` of each folder.
+    """The task named by the `run.json` of each folder.
 
     Raises:
         InputError: one is no run folder.

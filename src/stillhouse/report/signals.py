@@ -27,7 +27,7 @@ def signals_table(run: RunFolder) -> Table | None:
                 rows.append([name, *ends, *(_median(readings, name, key) if kind == "terms" else "" for key in READ)])
     caption = (
         "Terms of the loss of the taught arm, first seed, unweighted. Gradients are those of the weighted terms at the "
-        "student's weights (written where training.doctor is set): 1 pulls as strongly as the family's own loss, a "
+        "student's weights (written where training.doctor is set): 1 pulls as strongly as the task's own loss, a "
         "cosine below 0 pulls against it."
     )
     head = ["", "first value", "last value", *READ.values()]

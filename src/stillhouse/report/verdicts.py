@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from stillhouse.core.family import Metric
+from stillhouse.core.task import Metric
 from stillhouse.core.verdict import standing, untested, verdict_of
 from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MINUS, NOTHING, Sentence, lead, plain, subject

@@ -61,7 +61,7 @@ def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) ->
     return None
 
 
-def summarize(study: Any, plan: Plan, family: Any, cost: str | None = None) -> dict[str, Any]:
+def summarize(study: Any, plan: Plan, task: Any, cost: str | None = None) -> dict[str, Any]:
     """All trials as plain data, the best one, and the front."""
     trials = [_trial(trial) for trial in real_trials(study)]
     done = [trial for trial in trials if trial["state"] == "done"]
@@ -73,8 +73,8 @@ def summarize(study: Any, plan: Plan, family: Any, cost: str | None = None) -> d
         "recipe": plan.recipe,
         "fixed": list(plan.fixed),
         "space": space_mapping(plan.space),
-        "objective": family.validated,
-        "in_percent": family.validated_in_percent,
+        "objective": task.validated,
+        "in_percent": task.validated_in_percent,
         "seeds": plan.seeds,
         "wanted": plan.trials,
         "trials": trials,
@@ -101,9 +101,9 @@ def importance(study: Any, plan: Plan, done: Sequence[Any]) -> dict[str, float]:
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def write_sweep(study: Any, plan: Plan, out: Path, family: Any, cost: str | None = None) -> dict[str, Any]:
+def write_sweep(study: Any, plan: Plan, out: Path, task: Any, cost: str | None = None) -> dict[str, Any]:
     """Write `sweep.json` and `report.html` into the sweep's folder; returns what the first holds."""
-    found = summarize(study, plan, family, cost)
+    found = summarize(study, plan, task, cost)
     if found["command"] is not None:
         best = next(trial for trial in found["trials"] if trial["number"] == found["best"])
         found["command"] = command_of(plan, best["settings"], seeds=3, out=Path(out) / "best")
@@ -112,7 +112,7 @@ def write_sweep(study: Any, plan: Plan, out: Path, family: Any, cost: str | None
         Path(out) / REPORT,
         _blocks(found),
         title=f"sweep of {plan.recipe}",
-        kicker=f"stillhouse sweep \N{MIDDLE DOT} {family.title}",
+        kicker=f"stillhouse sweep \N{MIDDLE DOT} {task.title}",
         headline=_headline(found),
         lead=_lead(found),
         command=found["command"] or "",

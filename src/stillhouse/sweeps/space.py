@@ -44,9 +44,9 @@ def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, Categor
     """`key=value` as settings of every trial, and `key=a,b,c` as lists to try.
 
     Example:
-        >>> fixed, lists = read_assignments(["training.epochs=5", "training.learning_rate=1e-3,3e-3", "lesson.tau=[[1, 2]]"])
+        >>> fixed, lists = read_assignments(["training.epochs=5", "training.learning_rate=1e-3,3e-3", "loss.tau=[[1, 2]]"])
         >>> fixed, lists["training.learning_rate"].choices
-        (['training.epochs=5', 'lesson.tau=[[1, 2]]'], (0.001, 0.003))
+        (['training.epochs=5', 'loss.tau=[[1, 2]]'], (0.001, 0.003))
 
     Raises:
         ConfigError: no `=`, an empty list or entry, a value twice, a key twice.

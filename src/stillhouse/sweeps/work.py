@@ -11,17 +11,17 @@ from typing import Any
 
 import optuna
 
+from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
-from stillhouse.core.family import Family, TeacherAtChance
 from stillhouse.core.records import RUN
-from stillhouse.core.watch import SILENT, Watch
+from stillhouse.core.task import Task, TeacherAtChance
 from stillhouse.report.words import score_words
 from stillhouse.sweeps.space import as_assignment
 from stillhouse.sweeps.study import Plan, cannot_write, next_trial, real_trials
 from stillhouse.sweeps.trial import Pruned, train_trial
 from stillhouse.training.interrupt import Interrupted
 
-Build = Callable[[Mapping[str, Any]], tuple[Family[Any, Any], Any]]  # settings -> family and configuration
+Build = Callable[[Mapping[str, Any]], tuple[Task[Any, Any], Any]]  # settings -> task and configuration
 Log = Callable[[str], None]
 DATA_KEYS = ("data.", "corpus.")
 
@@ -30,15 +30,15 @@ class DamagedTrial(InputError):
     """The folder of a trial cannot be gone on with: that says nothing of the trial's settings."""
 
 
-def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILENT) -> None:
+def work(study: Any, plan: Plan, out: Path, build: Build, *, callback: Callback = NULL_CALLBACK) -> None:
     """Carry out trials until all are done or in the hands of others.
 
     Args:
         study: open, see `study.open_study`.
         plan: of the sweep.
         out: folder of the sweep; a trial is in `trial-NNNN`.
-        build: settings -> family and configuration.
-        watch: gets a line for each trial.
+        build: settings -> task and configuration.
+        callback: gets a line for each trial.
 
     Raises:
         Interrupted: stopped on request; the trial is saved and the next worker goes on with it.
@@ -49,9 +49,9 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
     """
     kept: dict[str, Any] = {}
 
-    def built(settings: Mapping[str, Any]) -> tuple[Family[Any, Any], Any]:
-        family, config = build(settings)
-        return keeping(family, kept), config
+    def built(settings: Mapping[str, Any]) -> tuple[Task[Any, Any], Any]:
+        task, config = build(settings)
+        return keeping(task, kept), config
 
     try:
         left = True
@@ -59,7 +59,7 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
             with next_trial(study, plan, out) as trial:
                 left = trial is not None
                 if left:
-                    carry_out(study, trial, plan, out, built, watch)
+                    carry_out(study, trial, plan, out, built, callback)
         trials = real_trials(study)
     except optuna.exceptions.StorageInternalError as error:
         raise cannot_write(study.study_name, error) from None
@@ -68,7 +68,7 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
         raise InputError(f"all {len(trials)} trials failed; the first: {errors[0]}")
 
 
-def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch: Watch) -> None:
+def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, callback: Callback) -> None:
     """Train one trial, or go on with one that was killed, and write down how it ended."""
     states = optuna.trial.TrialState
     known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
@@ -89,17 +89,17 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             raise Pruned(f"pruned after epoch {epoch}: below the median of the trials before")
 
     try:
-        family, config = build(settings)
+        task, config = build(settings)
         command = command_of(plan, settings)
-        found = train_trial(family, config, folder, seeds=plan.seeds, command=command, report=report)
+        found = train_trial(task, config, folder, seeds=plan.seeds, command=command, report=report)
         _same_data(study, plan, trial.number, found.data)
         if not math.isfinite(found.score):
-            raise InputError(f"the {family.validated} is {found.score}")
+            raise InputError(f"the {task.validated} is {found.score}")
     except (Interrupted, CannotWrite):  # none is due to the settings: the trial stays to be done
         raise
     except Pruned as stop:
         study.tell(trial, state=states.PRUNED)
-        watch.log(f"{name}: {stop}")
+        callback.log(f"{name}: {stop}")
     except (StillhouseError, RuntimeError, MemoryError) as error:
         if continued and not trained and isinstance(error, InputError):
             raise DamagedTrial(f"{name}: {error}; delete {folder}, and --resume trains it again") from None
@@ -108,12 +108,12 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
         study.tell(trial, state=states.FAIL)
         if isinstance(error, TeacherAtChance):
             raise
-        watch.log(f"{name}: failed: {reason}")
+        callback.log(f"{name}: failed: {reason}")
     else:
         for key, value in vars(found).items():
             trial.set_user_attr(key, list(value) if isinstance(value, tuple) else value)
         study.tell(trial, found.score)
-        watch.log(f"{name}: {score_words(found.score, family.validated_in_percent)}, {found.seconds:.1f} s")
+        callback.log(f"{name}: {score_words(found.score, task.validated_in_percent)}, {found.seconds:.1f} s")
 
 
 def command_of(
@@ -127,36 +127,36 @@ def command_of(
     return shlex.join([*words, *([] if out is None else ["--out", str(out)])])
 
 
-def keeping(family: Family[Any, Any], kept: dict[str, Any]) -> Family[Any, Any]:
-    """The same family, which builds data and teachers only where `Family.made_of` differs from the trial before.
+def keeping(task: Task[Any, Any], kept: dict[str, Any]) -> Task[Any, Any]:
+    """The same task, which builds data and teachers only where `Task.cache_key` differs from the trial before.
 
     Teachers are of the data that they were built with: other data take them along. What is no longer needed is let go before
     its successor is built, so that two never lie in memory.
 
     Args:
-        family: of a sweep.
+        task: of a sweep.
         kept: what a worker holds, the same mapping for all of its trials; empty at first.
     """
-    found: Any = copy.copy(family)
+    found: Any = copy.copy(task)
 
     def data(config: Any, log: Log) -> Any:
-        key = family.made_of(config)[0]
+        key = task.cache_key(config)[0]
         if "data" not in kept or kept["data_of"] != key:
             kept.clear()
-            kept["data"], kept["data_of"] = family.data(config, log), key
+            kept["data"], kept["data_of"] = task.data(config, log), key
         return kept["data"]
 
     def teachers(config: Any, data: Any, given: Any, log: Log) -> Any:
         if given is not None or data is not kept.get("data"):
-            return family.teachers(config, data, given, log)
-        key = family.made_of(config)[1]
+            return task.teachers(config, data, given, log)
+        key = task.cache_key(config)[1]
         if "teachers" not in kept or kept["teachers_of"] != key:
             kept.pop("teachers", None)
-            kept["teachers"], kept["teachers_of"] = family.teachers(config, data, None, log), key
+            kept["teachers"], kept["teachers_of"] = task.teachers(config, data, None, log), key
         return kept["teachers"]
 
     found.data, found.teachers = data, teachers
-    whole: Family[Any, Any] = found
+    whole: Task[Any, Any] = found
     return whole
 
 

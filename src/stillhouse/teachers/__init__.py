@@ -9,8 +9,8 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
-from stillhouse.core.family import TeacherAtChance
-from stillhouse.core.types import ImageTask
+from stillhouse.core.task import TeacherAtChance
+from stillhouse.core.types import ImageSpec
 
 if TYPE_CHECKING:
     from stillhouse.teachers.average import AverageTeacher
@@ -109,11 +109,11 @@ class TeacherConfig:
         """Whether the teacher is the student itself: there is none before training."""
         return self.source == SELF
 
-    def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> NetworkTeacher:
+    def build(self, input_spec: ImageSpec, features: tuple[str, ...] = ()) -> NetworkTeacher:
         """The frozen teacher for a task.
 
         Args:
-            task: class count, image shape, pixel statistics.
+            input_spec: class count, image shape, pixel statistics.
             features: paths of sub-modules whose outputs are wanted.
 
         Raises:
@@ -132,9 +132,9 @@ class TeacherConfig:
         if self.data_size:
             from stillhouse.teachers.from_timm import SMALLEST_SIDE
 
-            side = max(SMALLEST_SIDE, *task.shape[1:])
-            return build(replace(self, image_size=side, data_size=False), task, features)
-        return build(self, task, features)
+            side = max(SMALLEST_SIDE, *input_spec.shape[1:])
+            return build(replace(self, image_size=side, data_size=False), input_spec, features)
+        return build(self, input_spec, features)
 
 
 _HOMES = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.teachers.teacher import Teacher
 
 
@@ -73,7 +73,7 @@ class AverageTeacher(Teacher):
         self._average = ModelEmaV3(model, exclude_buffers=False)  # averages whole numbers by copying them
         self.module: nn.Module = self._average.module.requires_grad_(False)
         _remove_taps(self.module)
-        self._tapped = Tapped(self.module, features)
+        self._tapped = FeatureExtractor(self.module, features)
         self.spec: OutputSpec = self._tapped.spec(example)
 
     def __call__(self, batch: Batch) -> Outputs:
@@ -135,5 +135,5 @@ def _remove_taps(module: nn.Module) -> None:
     """A copied tap still writes into the student's features; hooks of others stay."""
     for part in module.modules():
         for key, hook in list(part._forward_hooks.items()):
-            if getattr(hook, "__module__", None) == Tapped.__module__:
+            if getattr(hook, "__module__", None) == FeatureExtractor.__module__:
                 del part._forward_hooks[key]

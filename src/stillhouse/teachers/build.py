@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.classes import order_of
 from stillhouse.teachers.from_checkpoint import (
@@ -23,7 +23,7 @@ from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin, Tokens
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> NetworkTeacher:
+def build(config: TeacherConfig, input_spec: ImageSpec, features: tuple[str, ...]) -> NetworkTeacher:
     """See `TeacherConfig.build`."""
     kind, _, name = config.source.partition(":")
     if kind == "builtin":
@@ -31,7 +31,7 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
         if not path.is_file():
             known = ", ".join(sorted(f"builtin:{p.stem}" for p in WEIGHTS.glob("*.safetensors")))
             raise InputError(f"teacher {config.source!r} does not ship with the package; there is {known}")
-        return _own(path, config, task, features)
+        return _own(path, config, input_spec, features)
     if kind == "ckpt":
         path = Path(name)
         if path.is_file() and not is_own(path):
@@ -39,23 +39,25 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
 
             found = recognise(read_state_dict(path))
             if found is not None:
-                return build(replace(config, source=found, checkpoint=name), task, features)
-        return _own(path, config, task, features)
-    order, task = _order(config, task)
+                return build(replace(config, source=found, checkpoint=name), input_spec, features)
+        return _own(path, config, input_spec, features)
+    order, input_spec = _order(config, input_spec)
     if kind == "py":
-        return _of_file(config, task, features, order)
+        return _of_file(config, input_spec, features, order)
     if config.checkpoint is not None:  # looked at before anything is fetched, and it takes the place of what would be
         read_state_dict(Path(config.checkpoint))
         config = replace(config, pretrained=False)
-    module, wants = build_by_name(kind, name, config, task)
+    module, wants = build_by_name(kind, name, config, input_spec)
     new_head = True
     if config.checkpoint is not None:
         new_head = config.head == "probe"
-        load_foreign(module, Path(config.checkpoint), task.num_classes, channels=wants.channels, skip_head=new_head)
+        load_foreign(
+            module, Path(config.checkpoint), input_spec.num_classes, channels=wants.channels, skip_head=new_head
+        )
     origin = Origin(config.source, config.architecture)
     return NetworkTeacher(
         module,
-        task,
+        input_spec,
         _seen(wants, config),
         name=config.source,
         origin=origin,
@@ -66,27 +68,27 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
 
 
 def _of_file(
-    config: TeacherConfig, task: ImageTask | TextTask, features: tuple[str, ...], order: tuple[int, ...] | None
+    config: TeacherConfig, input_spec: ImageSpec | TextSpec, features: tuple[str, ...], order: tuple[int, ...] | None
 ) -> NetworkTeacher:
     from stillhouse.teachers.from_file import build_own
 
-    module, wants = build_own(config.source.partition(":")[2], config.arguments, task, config.image_size)
+    module, wants = build_own(config.source.partition(":")[2], config.arguments, input_spec, config.image_size)
     if config.checkpoint is not None:
         load_strictly(module, read_state_dict(Path(config.checkpoint)), f"checkpoint {config.checkpoint}")
     new_head = config.head == "probe"
     if new_head:
-        replace_head(module, final_linear(module, config.source), task.num_classes)
+        replace_head(module, final_linear(module, config.source), input_spec.num_classes)
     name = config.source.rpartition(":")[2]
     return NetworkTeacher(
-        module, task, _seen(wants, config), name=name, head_is_new=new_head, features=features, order=order
+        module, input_spec, _seen(wants, config), name=name, head_is_new=new_head, features=features, order=order
     )
 
 
-def _order(config: TeacherConfig, task: ImageTask) -> tuple[tuple[int, ...] | None, ImageTask]:
+def _order(config: TeacherConfig, input_spec: ImageSpec) -> tuple[tuple[int, ...] | None, ImageSpec]:
     """Which of the teacher's scores each class of the data has, and the task with the teacher's own classes."""
     if config.classes is None:
-        return None, task
-    return tuple(order_of(config.classes, task.class_names)), replace(task, class_names=config.classes)
+        return None, input_spec
+    return tuple(order_of(config.classes, input_spec.class_names)), replace(input_spec, class_names=config.classes)
 
 
 def _seen(wants: Input | Tokens, config: TeacherConfig) -> Input | Tokens:
@@ -106,20 +108,20 @@ def _seen(wants: Input | Tokens, config: TeacherConfig) -> Input | Tokens:
     return replace(wants, mean=config.mean or wants.mean, std=config.std or wants.std)
 
 
-def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> NetworkTeacher:
+def _own(path: Path, config: TeacherConfig, input_spec: ImageSpec, features: tuple[str, ...]) -> NetworkTeacher:
     module, wants, saved, origin = load_own(path)
     new_head = config.head == "probe"
-    order, task = _order(config, task)
-    if saved.num_classes != task.num_classes and not new_head:
+    order, input_spec = _order(config, input_spec)
+    if saved.num_classes != input_spec.num_classes and not new_head:
         raise InputError(
-            f"teacher {path}: expected {task.num_classes} classes, it was trained for {saved.num_classes} "
+            f"teacher {path}: expected {input_spec.num_classes} classes, it was trained for {saved.num_classes} "
             f"({', '.join(saved.class_names[:5])}, ...); head: probe re-makes its last layer and fits it to this data"
         )
     if new_head:
-        replace_head(module, final_linear(module, str(path)), task.num_classes)
+        replace_head(module, final_linear(module, str(path)), input_spec.num_classes)
     return NetworkTeacher(
         module,
-        task,
+        input_spec,
         _seen(wants, config),
         name=path.stem,
         origin=origin,

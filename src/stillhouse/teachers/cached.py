@@ -18,7 +18,7 @@ MOST_BYTES = 2**31
 class CachedTeacher(Teacher):
     """A teacher's logits and features by row, served by `batch.index`; equal to asking it, as long as inputs are fixed.
 
-    Logits are class scores (N, K), or whatever a family has in their place: complex lines (N, L, 1) stay complex.
+    Logits are class scores (N, K), or whatever a task has in their place: complex lines (N, L, 1) stay complex.
 
     Args:
         teacher: who is asked.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.types import ImageTask
+from stillhouse.core.types import ImageSpec
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.from_torchvision import IMAGENET_MEAN, IMAGENET_STD, SMALLEST_SIDE
 from stillhouse.teachers.teacher import Input
@@ -63,7 +63,7 @@ class CifarResNet(nn.Module):
         return logits
 
 
-def build_cifar(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Module, Input]:
+def build_cifar(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
     """The network with a head for the task, and what it wants to see: 3 channels, ImageNet's normalization.
 
     The published weights (resnet20-12fca82f.th and its kin, trained on CIFAR-10) were trained with ImageNet's pixel mean and
@@ -78,8 +78,8 @@ def build_cifar(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.M
         raise InputError(f"cifar:{name}: expected no arguments, got {', '.join(sorted(config.architecture))}")
     if config.pretrained and config.checkpoint is None:
         raise InputError(f"cifar:{name} has no published weights to fetch; expected its checkpoint: ckpt:FILE")
-    side = config.image_size or max(SMALLEST_SIDE, *task.shape[1:])
-    return CifarResNet(BLOCKS[name], task.num_classes), Input(3, IMAGENET_MEAN, IMAGENET_STD, side)
+    side = config.image_size or max(SMALLEST_SIDE, *input_spec.shape[1:])
+    return CifarResNet(BLOCKS[name], input_spec.num_classes), Input(3, IMAGENET_MEAN, IMAGENET_STD, side)
 
 
 def _stage(inside: int, width: int, blocks: int) -> nn.Sequential:

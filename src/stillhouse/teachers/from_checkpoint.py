@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError, one_line_for_pickles
 from stillhouse.core.hashes import KEY, read_sealed, sealed
 from stillhouse.core.records import check_object, write_atomically
-from stillhouse.core.types import ImageTask
+from stillhouse.core.types import ImageSpec
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.recognised import shapes_of
 from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin
@@ -48,7 +48,7 @@ def save_teacher(path: Path, teacher: NetworkTeacher, *, data_name: str, data_sh
     about = {
         "source": teacher.origin.source,
         "architecture": teacher.origin.architecture,
-        "task": asdict(teacher.task),
+        "task": asdict(teacher.input_spec),
         "input": asdict(teacher.wants),
         "data": {"name": data_name, "sha256": data_sha256},
         "validation_accuracy": score,
@@ -63,7 +63,7 @@ def is_own(path: Path) -> bool:
     return _metadata(path) is not None
 
 
-def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
+def load_own(path: Path) -> tuple[nn.Module, Input, ImageSpec, Origin]:
     """Rebuild a network that `save_teacher` wrote.
 
     Raises:
@@ -86,7 +86,7 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
             f"name it: teacher.source=timm:NAME (or torchvision:NAME, or py:FILE.py:CLASS) teacher.checkpoint={path}"
         )
     try:
-        task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})
+        input_spec = ImageSpec(**{key: tuple(value) for key, value in about["task"].items()})
         seen = about["input"]
         wants = Input(seen["channels"], tuple(seen["mean"]), tuple(seen["std"]), seen["side"])
     except (TypeError, KeyError) as error:
@@ -95,12 +95,12 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
     config = TeacherConfig(
         source=about["source"], pretrained=False, image_size=wants.side, architecture=about["architecture"]
     )
-    module, _ = build_by_name(kind, name, config, task)
+    module, _ = build_by_name(kind, name, config, input_spec)
     load_strictly(module, read_state_dict(path), str(path))
-    return module, wants, task, Origin(about["source"], about["architecture"])
+    return module, wants, input_spec, Origin(about["source"], about["architecture"])
 
 
-def build_by_name(kind: str, name: str, config: Any, task: ImageTask) -> tuple[nn.Module, Input]:
+def build_by_name(kind: str, name: str, config: Any, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
     """The network that `timm:NAME`, `torchvision:NAME` or `cifar:NAME` is, with a head for the task, and what it wants to see."""
     if kind == "timm":
         from stillhouse.teachers.from_timm import build_timm as build
@@ -108,7 +108,7 @@ def build_by_name(kind: str, name: str, config: Any, task: ImageTask) -> tuple[n
         from stillhouse.teachers.cifar_resnet import build_cifar as build
     else:
         from stillhouse.teachers.from_torchvision import build_torchvision as build
-    return build(name, config, task)
+    return build(name, config, input_spec)
 
 
 def load_foreign(module: nn.Module, path: Path, num_classes: int, *, channels: int, skip_head: bool) -> None:

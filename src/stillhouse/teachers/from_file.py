@@ -12,19 +12,19 @@ from typing import Any
 from torch import nn
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 from stillhouse.teachers.teacher import Input, Tokens
 
 
 def build_own(
-    name: str, arguments: Mapping[str, Any], task: ImageTask | TextTask, side: int | None = None
+    name: str, arguments: Mapping[str, Any], input_spec: ImageSpec | TextSpec, side: int | None = None
 ) -> tuple[nn.Module, Input | Tokens]:
     """The network that a class or function of a file gives, and what it wants to see: raw pixels, or token ids.
 
     Args:
         name: FILE.py:NAME.
         arguments: by keyword, for the class or function.
-        task: of the data; a network of pictures wants the channels of its first convolution.
+        input_spec: of the data; a network of pictures wants the channels of its first convolution.
         side: pictures are resized to this square first.
 
     Raises:
@@ -46,10 +46,10 @@ def build_own(
         ) from error
     if not isinstance(network, nn.Module):
         raise InputError(f"teacher py:{name}: expected a torch.nn.Module, got {type(network).__name__}")
-    if isinstance(task, TextTask):
+    if isinstance(input_spec, TextSpec):
         return network, Tokens()
     first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
-    channels = first.in_channels if first is not None and first.in_channels in (1, 3) else task.shape[0]
+    channels = first.in_channels if first is not None and first.in_channels in (1, 3) else input_spec.shape[0]
     return network, Input(channels, (0.0,), (1.0,), side)
 
 

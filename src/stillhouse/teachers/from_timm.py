@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.types import ImageTask
+from stillhouse.core.types import ImageSpec
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.teacher import Input
 
 SMALLEST_SIDE = 32
 
 
-def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Module, Input]:
+def build_timm(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
     """The network with a head for the task, and what it wants to see.
 
     The side: `image_size` if given; else, for a CNN, that of the data but at least 32; else (ViT, Swin: position tables and
@@ -30,9 +30,13 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
     if not timm.is_model(name.split(".")[0]):
         raise InputError(f"timm has no model {name!r}; {nearest(name, timm.list_models())}")
     own_arguments(config.architecture, f"timm:{name}")
-    settings: dict[str, Any] = {"num_classes": task.num_classes, "in_chans": task.shape[0], **config.architecture}
+    settings: dict[str, Any] = {
+        "num_classes": input_spec.num_classes,
+        "in_chans": input_spec.shape[0],
+        **config.architecture,
+    }
     try:
-        module, side = _create(name, config, settings, max(task.shape[1:]))
+        module, side = _create(name, config, settings, max(input_spec.shape[1:]))
     except (AssertionError, ValueError, TypeError) as error:
         raise InputError(f"timm:{name} cannot be built with {settings}: {error}") from None
     except (RuntimeError, OSError) as error:
@@ -41,15 +45,15 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
             "(teacher.checkpoint=FILE teacher.pretrained=false)"
         ) from None
     if config.pretrained:
-        check_adapts(module, task.shape[0], f"timm:{name}")
+        check_adapts(module, input_spec.shape[0], f"timm:{name}")
     if config.pretrained or config.checkpoint is not None:
         published: dict[str, Any] = module.pretrained_cfg
         mean, std = tuple(published["mean"]), tuple(published["std"])
     else:
-        mean, std = task.pixel_mean, task.pixel_std  # from scratch: no published pixels to agree with
-    if len(mean) not in (1, task.shape[0]):
+        mean, std = input_spec.pixel_mean, input_spec.pixel_std  # from scratch: no published pixels to agree with
+    if len(mean) not in (1, input_spec.shape[0]):
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
-    return module, Input(task.shape[0], mean, std, side)
+    return module, Input(input_spec.shape[0], mean, std, side)
 
 
 def adapt_channels(module: nn.Module, weights: Mapping[str, Tensor], channels: int, where: str) -> dict[str, Tensor]:

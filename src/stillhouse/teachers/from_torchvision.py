@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.types import ImageTask
+from stillhouse.core.types import ImageSpec
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.heads import final_linear, replace_head
 from stillhouse.teachers.teacher import Input
@@ -16,7 +16,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALLEST_SIDE = 32
 
 
-def build_torchvision(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Module, Input]:
+def build_torchvision(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
     """The network with a head for the task, and what it wants to see: 3 channels, ImageNet's normalization.
 
     The side: `image_size` if given; else 224 for transformers (a table of positions), else that of the data, at least 32.
@@ -42,10 +42,10 @@ def build_torchvision(name: str, config: TeacherConfig, task: ImageTask) -> tupl
             f"the published weights of torchvision:{name} cannot be fetched ({error}); offline, give a checkpoint "
             "(teacher.checkpoint=FILE teacher.pretrained=false)"
         ) from None
-    replace_head(module, final_linear(module, f"torchvision:{name}"), task.num_classes)
+    replace_head(module, final_linear(module, f"torchvision:{name}"), input_spec.num_classes)
     mean, std = _normalization(name)
     own_side = 224 if "vit" in name or "swin" in name or "maxvit" in name else None
-    side = config.image_size or own_side or max(SMALLEST_SIDE, *task.shape[1:])
+    side = config.image_size or own_side or max(SMALLEST_SIDE, *input_spec.shape[1:])
     return module, Input(3, mean, std, side)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, TextTask
-from stillhouse.layers.taps import Tapped
+from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, TextSpec
+from stillhouse.layers.hooks import FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Teacher(ABC):
     @staticmethod
     def from_module(
         module: nn.Module,
-        task: ImageTask | TextTask,
+        input_spec: ImageSpec | TextSpec,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -119,7 +119,7 @@ class Teacher(ABC):
 
         Args:
             module: normalized pixels, or token ids (B, L) -> logits (B, K).
-            task: of the data (`ImageData.task`).
+            input_spec: of the data (`ImageData.task`).
             mean: pixel mean it was trained with [0: raw pixels].
             std: pixel deviation it was trained with [1].
             side: resize to this square first.
@@ -128,15 +128,15 @@ class Teacher(ABC):
             features: paths of sub-modules for feature signals.
 
         Example:
-            >>> task = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+            >>> task = ImageSpec(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
             >>> teacher = Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), task)
             >>> teacher.spec.num_classes, teacher.params
             (2, 34)
         """
-        if isinstance(task, TextTask):
-            return NetworkTeacher(module, task, Tokens(), name=name or type(module).__name__, features=features)
-        wants = Input(channels or task.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
-        return NetworkTeacher(module, task, wants, name=name or type(module).__name__, features=features)
+        if isinstance(input_spec, TextSpec):
+            return NetworkTeacher(module, input_spec, Tokens(), name=name or type(module).__name__, features=features)
+        wants = Input(channels or input_spec.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
+        return NetworkTeacher(module, input_spec, wants, name=name or type(module).__name__, features=features)
 
 
 class NetworkTeacher(Teacher):
@@ -157,7 +157,7 @@ class NetworkTeacher(Teacher):
     def __init__(
         self,
         module: nn.Module,
-        task: ImageTask | TextTask,
+        input_spec: ImageSpec | TextSpec,
         wants: Input | Tokens,
         *,
         name: str,
@@ -170,18 +170,18 @@ class NetworkTeacher(Teacher):
         self.module = module.eval()
         for parameter in module.parameters():
             parameter.requires_grad_(False)
-        self.name, self.task, self.wants, self.origin = name, task, wants, origin
+        self.name, self.input_spec, self.wants, self.origin = name, input_spec, wants, origin
         self.order = None if order is None else tuple(order)
         self.head_is_new, self.head_was_fitted = head_is_new, False
-        self._tapped = Tapped(self.module, features)
+        self._tapped = FeatureExtractor(self.module, features)
         try:
-            self.spec: OutputSpec = self._tapped.spec(self.prepare(task.example(2)))
+            self.spec: OutputSpec = self._tapped.spec(self.prepare(input_spec.example(2)))
         except (RuntimeError, AssertionError, ValueError) as error:
-            shape = " x ".join(map(str, task.shape))
+            shape = " x ".join(map(str, input_spec.shape))
             raise InputError(f"teacher {name} cannot take inputs of {shape}: {error}; try another image_size") from None
-        if self.spec.num_classes != task.num_classes:
+        if self.spec.num_classes != input_spec.num_classes:
             raise InputError(
-                f"teacher {name}: expected {task.num_classes} classes, it has {self.spec.num_classes}; "
+                f"teacher {name}: expected {input_spec.num_classes} classes, it has {self.spec.num_classes}; "
                 "head: probe re-makes its last layer and fits it to this data"
             )
         self.spec = self._of_data(self.spec)
@@ -197,15 +197,15 @@ class NetworkTeacher(Teacher):
             found = self._tapped(self.prepare(batch.inputs))
         return found if self.order is None else replace(found, logits=found.logits[:, list(self.order)])
 
-    def listening(self, features: Sequence[str]) -> NetworkTeacher:
+    def with_features(self, features: Sequence[str]) -> NetworkTeacher:
         """Itself, tapped at these sub-modules from now on.
 
         Raises:
             InputError: a path that it does not have.
         """
         self._tapped.close()
-        self._tapped = Tapped(self.module, features)
-        self.spec = self._of_data(self._tapped.spec(self.prepare(self.task.example(2))))
+        self._tapped = FeatureExtractor(self.module, features)
+        self.spec = self._of_data(self._tapped.spec(self.prepare(self.input_spec.example(2))))
         return self
 
     def _of_data(self, spec: OutputSpec) -> OutputSpec:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.taps import Tapped
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import SignalConfig, build_signals, signals_in, student_features, teacher_features
 from stillhouse.signals.base import SignalBase
 
@@ -50,7 +50,10 @@ class Attached(nn.Module):
         if total_steps is None and any(config.schedule is not None for config in configs):
             raise InputError("attach: a schedule needs total_steps, the number of calls of the whole training")
         self._closed = False
-        self._ears = (_Ear(student, student_features(configs)), _Ear(teacher, teacher_features(configs)))
+        self._ears = (
+            _OutputRecorder(student, student_features(configs)),
+            _OutputRecorder(teacher, teacher_features(configs)),
+        )
         self._teacher = (
             _bare(teacher),
         )  # in a tuple: no sub-module, so that .train() and .parameters() do not reach it
@@ -158,9 +161,9 @@ def attach(
 
         >>> student, teacher = nn.Linear(1, 2, bias=False), nn.Linear(1, 2, bias=False)
         >>> student.weight.data, teacher.weight.data = torch.zeros(2, 1), torch.tensor([[3.0], [1.0]]).log()
-        >>> lesson = attach(student, teacher, [{"kind": "logits", "temperature": 1.0}], example=torch.ones(2, 1))
+        >>> distillation = attach(student, teacher, [{"kind": "logits", "temperature": 1.0}], example=torch.ones(2, 1))
         >>> scores = student(torch.ones(8, 1))
-        >>> print(f"{lesson(torch.ones(8, 1)).item():.4f}")
+        >>> print(f"{distillation(torch.ones(8, 1)).item():.4f}")
         0.1308
     """
     configs = [one if isinstance(one, SignalBase) else _read(one, place) for place, one in enumerate(signals)]
@@ -179,12 +182,12 @@ def _read(signal: Mapping[str, Any], place: int) -> SignalBase:
     return found
 
 
-class _Ear:
+class _OutputRecorder:
     """Hooks on a network: its scores, and what the named sub-modules put out."""
 
     def __init__(self, network: nn.Module, paths: Sequence[str]) -> None:
         self.network = _bare(network)
-        self.taps = Tapped(self.network, paths)
+        self.taps = FeatureExtractor(self.network, paths)
         self.scores: Tensor | None = None
         self.heard = False  # whether there was a call since the last `take`
         self.hook = self.network.register_forward_hook(self._keep)

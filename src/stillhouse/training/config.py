@@ -1,4 +1,4 @@
-"""How a network is trained: the knobs of the loop, which act in every family; a family's subclass adds its own. No torch."""
+"""How a network is trained: the knobs of the loop, which act in every task; a task's subclass adds its own. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_DEVICES = 1024
 
 @configclass
 class TrainingConfig:
-    """Knobs of the training loop, the same for every arm of a run and for every family."""
+    """Knobs of the training loop, the same for every arm of a run and for every task."""
 
     epochs: int = Field(default=20, gt=0, description="passes over the training split")
     batch_size: int = Field(default=128, gt=0, le=2**24, description="rows per optimizer step")

@@ -1,6 +1,6 @@
-"""The job that every family shares: a student's own loss, a term for every signal, a curriculum over its rows.
+"""The job that every task shares: a student's own loss, a term for every signal, a curriculum over its rows.
 
-A family decides how a batch is made, what its own loss is and how a model is scored; signals, curricula, self-distillation,
+A task decides how a batch is made, what its own loss is and how a model is scored; signals, curricula, self-distillation,
 teachers that follow the student, figures and the state that resume needs are here, once.
 """
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from stillhouse.core.processes import gather
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.curricula import Curriculum
+from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.layers.part import regularizers
-from stillhouse.layers.taps import Tapped
 from stillhouse.signals import signals_in
 from stillhouse.signals.base import Signal
 from stillhouse.teachers.average import AverageTeacher
@@ -25,34 +25,34 @@ from stillhouse.training.job import Job, Terms, Validation
 
 
 @dataclass(frozen=True)
-class Listening:
-    """What is learned beside the family's own loss.
+class SignalSet:
+    """What is learned beside the task's own loss.
 
     Attributes:
         teacher: called with a `Batch`, gives `Outputs`; None where the signals need none.
         signals: modules with `name` and `weight`: (student_out, teacher_out, batch, progress) -> (B,) or a scalar.
         features: module paths that are tapped in the student.
-        own: signals that need no teacher, learned in every stage of a curriculum alike.
-        average: the student's moving average, the teacher of `own`; None: they compare the student with itself.
+        auxiliary_losses: signals that need no teacher, learned in every stage of a curriculum alike.
+        average: the student's moving average, the teacher of `auxiliary_losses`; None: they compare the student with itself.
         curriculum: which rows come first, and how much own loss and signals count in each of its stages.
     """
 
     teacher: Callable[[Batch], Outputs] | None = None
     signals: nn.ModuleList = field(default_factory=nn.ModuleList)
     features: tuple[str, ...] = ()
-    own: nn.ModuleList = field(default_factory=nn.ModuleList)
+    auxiliary_losses: nn.ModuleList = field(default_factory=nn.ModuleList)
     average: AverageTeacher | None = None
     curriculum: Curriculum | None = None
 
 
 class DistillJob(Job):
-    """Rows -> the family's own loss and one term a signal.
+    """Rows -> the task's own loss and one term a signal.
 
     Args:
         model: the student.
         rows: number of training rows.
         seed: decides order and augmentation.
-        listening: teacher, signals and curriculum; nothing of all that if None.
+        signal_set: teacher, signals and curriculum; nothing of all that if None.
         extras: what is learned along beside the signals; named, so that checkpoints stay readable.
         call: what to call in place of `model` (its hidden states, for example).
     """
@@ -63,20 +63,22 @@ class DistillJob(Job):
         *,
         rows: int,
         seed: int,
-        listening: Listening | None = None,
+        signal_set: SignalSet | None = None,
         extras: nn.Module | None = None,
         call: Callable[[Tensor], Any] | None = None,
     ) -> None:
-        self.listening = listening or Listening()
-        learned: Sequence[nn.Module] = [*self.listening.signals, *self.listening.own]
+        self.signal_set = signal_set or SignalSet()
+        learned: Sequence[nn.Module] = [*self.signal_set.signals, *self.signal_set.auxiliary_losses]
         super().__init__(model, rows=rows, seed=seed, extras=nn.ModuleList(learned) if extras is None else extras)
-        self.student = Tapped(model, self.listening.features, call=call)
-        followers = {"teacher": self.listening.teacher, "average": self.listening.average}
+        self.student = FeatureExtractor(model, self.signal_set.features, call=call)
+        followers = {"teacher": self.signal_set.teacher, "average": self.signal_set.average}
         self.followers: dict[str, Any] = {name: x for name, x in followers.items() if hasattr(x, "update")}
-        self.active = [signal for signal in signals_in(self.listening.signals) if signal.weight > 0]
-        self.own = [signal for signal in signals_in(self.listening.own) if signal.weight > 0 or signal.always]
+        self.active = [signal for signal in signals_in(self.signal_set.signals) if signal.weight > 0]
+        self.auxiliary_losses = [
+            signal for signal in signals_in(self.signal_set.auxiliary_losses) if signal.weight > 0 or signal.always
+        ]
 
-    # ------------------------------------------------------------------------------------------------ of the family
+    # ------------------------------------------------------------------------------------------------ of the task
 
     @abstractmethod
     def batch(self, rows: Tensor, progress: Progress) -> Batch:
@@ -84,7 +86,7 @@ class DistillJob(Job):
 
     @abstractmethod
     def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
-        """The family's own loss, by name; `share` is what the curriculum leaves of its weight."""
+        """The task's own loss, by name; `share` is what the curriculum leaves of its weight."""
 
     def outputs(self, batch: Batch) -> Outputs:
         """What the student puts out, with the features that signals tap."""
@@ -97,20 +99,20 @@ class DistillJob(Job):
     # ------------------------------------------------------------------------------------------------ the loop's questions
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
-        """The family's own terms, every signal of non-zero weight, and what model and signals add to stay in bounds."""
+        """The task's own terms, every signal of non-zero weight, and what model and signals add to stay in bounds."""
         batch = self.batch(rows, progress)
         student_out = self.outputs(batch)
-        curriculum = self.listening.curriculum
+        curriculum = self.signal_set.curriculum
         shares = {"labels": 1.0, "signals": 1.0} if curriculum is None else curriculum.weights()
         terms = self.task_terms(student_out, batch, progress, shares["labels"])
         if self.active and shares["signals"] > 0:
-            teacher = self.listening.teacher
+            teacher = self.signal_set.teacher
             teacher_out = student_out if teacher is None else teacher(self.teacher_batch(batch, progress))
             terms |= self.compared(self.active, student_out, teacher_out, batch, progress, shares["signals"])
-        if self.own:
-            average = self.listening.average
+        if self.auxiliary_losses:
+            average = self.signal_set.average
             target = student_out if average is None else average(batch)
-            terms |= self.compared(self.own, student_out, target, batch, progress, 1.0)
+            terms |= self.compared(self.auxiliary_losses, student_out, target, batch, progress, 1.0)
         return {**terms, **regularizers(self.model)}
 
     def compared(
@@ -141,39 +143,47 @@ class DistillJob(Job):
 
     def figures(self) -> dict[str, float]:
         """Numbers of the signals (a temperature, a gate) as `signal/figure`, and of the curriculum."""
-        found = {f"{s.name}/{name}": value for s in (*self.active, *self.own) for name, value in s.figures().items()}
-        if self.listening.curriculum is not None:
-            found |= {f"curriculum/{name}": value for name, value in self.listening.curriculum.figures().items()}
+        found = {
+            f"{s.name}/{name}": value
+            for s in (*self.active, *self.auxiliary_losses)
+            for name, value in s.figures().items()
+        }
+        if self.signal_set.curriculum is not None:
+            found |= {f"curriculum/{name}": value for name, value in self.signal_set.curriculum.figures().items()}
         return {name: float(value) for name, value in found.items()}
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """(low, high) of those figures that have any."""
-        return {f"{s.name}/{name}": ends for s in (*self.active, *self.own) for name, ends in s.bounds().items()}
+        return {
+            f"{s.name}/{name}": ends
+            for s in (*self.active, *self.auxiliary_losses)
+            for name, ends in s.bounds().items()
+        }
 
     def order(self, epoch: int) -> Tensor:
         """The rows of an epoch, as the curriculum has them."""
-        curriculum = self.listening.curriculum
+        curriculum = self.signal_set.curriculum
         return super().order(epoch) if curriculum is None else curriculum.order(epoch)
 
     @property
     def stage(self) -> tuple[int, int]:
         """The curriculum's."""
-        curriculum = self.listening.curriculum
+        curriculum = self.signal_set.curriculum
         return (0, 1) if curriculum is None else (curriculum.stage, curriculum.stages)
 
-    def observe(self, validation: Validation, progress: Progress) -> None:
+    def on_validation_end(self, validation: Validation, progress: Progress) -> None:
         """Let the curriculum see whether it is time for its next stage."""
-        if self.listening.curriculum is not None:
-            self.listening.curriculum.observe(validation.metrics, progress.step, progress.fraction)
+        if self.signal_set.curriculum is not None:
+            self.signal_set.curriculum.on_validation_end(validation.metrics, progress.step, progress.fraction)
 
-    def stepped(self, step: int) -> None:
+    def on_train_batch_end(self, step: int) -> None:
         """A teacher that follows the student (an average of its weights) moves with it."""
         for follower in self.followers.values():
             follower.update(self.model, step - 1)
 
     def frozen(self) -> list[nn.Module]:
         """The networks of the teacher, those of every member."""
-        return [network for network in networks_of(self.listening.teacher) if not _learns(network)]
+        return [network for network in networks_of(self.signal_set.teacher) if not _learns(network)]
 
     @property
     def follows(self) -> bool:
@@ -194,7 +204,7 @@ class DistillJob(Job):
             part.load_state_dict(state[name])
 
     def _stateful(self) -> dict[str, Any]:
-        parts = {**self.followers, "curriculum": self.listening.curriculum}
+        parts = {**self.followers, "curriculum": self.signal_set.curriculum}
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -214,7 +224,7 @@ def gathered_batch(batch: Batch, sizes: Sequence[int]) -> Batch:
 
 
 def networks_of(teacher: Any) -> list[nn.Module]:
-    """The networks behind a teacher, however it is wrapped: itself, a tutor's, every member's."""
+    """The networks behind a teacher, however it is wrapped: itself, a teacher's, every member's."""
     if isinstance(teacher, nn.Module):
         return [teacher]
     several = getattr(teacher, "members", None)  # a group of language teachers refuses to name one network

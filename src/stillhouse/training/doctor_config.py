@@ -6,7 +6,7 @@ from pydantic import Field
 
 from stillhouse.core.config import configclass
 
-TASK = "labels"  # the term that the others are held against, unless the family or the user names another
+TASK = "labels"  # the term that the others are held against, unless the task or the user names another
 
 
 @configclass

@@ -24,12 +24,12 @@ class Validation:
     Attributes:
         metrics: what is recorded.
         rank: compared entry by entry, larger is better: by it the best epoch is kept.
-        luck: of few rows, the standard error of rank's first entry: of epochs that are no further below the best the last is kept.
+        score_stderr: standard error of rank's first entry; of epochs within it of the best, the last is kept.
     """
 
     metrics: dict[str, float | None]
     rank: tuple[float, ...]
-    luck: float = 0.0
+    score_stderr: float = 0.0
 
 
 class Job(ABC):
@@ -42,7 +42,7 @@ class Job(ABC):
         extras: what is learned along and not kept: projectors, temperatures.
 
     Attributes:
-        task_term: name of the family's own loss, which the doctor, DOT, PCGrad and the cosine gate hold the others against.
+        task_term: name of the task's own loss, which the doctor, DOT, PCGrad and the cosine gate hold the others against.
     """
 
     task_term: str = TASK
@@ -91,10 +91,10 @@ class Job(ABC):
         """The stage of the curriculum, of how many."""
         return 0, 1
 
-    def stepped(self, step: int) -> None:
+    def on_train_batch_end(self, step: int) -> None:
         """Called after every optimizer step, with the number of steps done."""
 
-    def observe(self, validation: Validation, progress: Progress) -> None:
+    def on_validation_end(self, validation: Validation, progress: Progress) -> None:
         """Called after every validation."""
 
     def figures(self) -> dict[str, float]:

@@ -157,7 +157,7 @@ class _Trainer(TrainingState):
         self.state.step += 1
         if self.average is not None:
             self.average.update(self.model, step=self.state.step)
-        self.job.stepped(self.state.step)
+        self.job.on_train_batch_end(self.state.step)
         if not log:
             return {}
         values = {name: float(value) for name, value in sums.items()}
@@ -286,7 +286,7 @@ class _Trainer(TrainingState):
             self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch
             self.best_weights = self._held(scored)
         self.state.ranks.append(found.rank)
-        self.job.observe(found, self._progress())
+        self.job.on_validation_end(found, self._progress())
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
         return found.metrics
@@ -297,7 +297,7 @@ class _Trainer(TrainingState):
             return True
         ranks = self.state.ranks
         above_start = not self._holds_start or found.rank > ranks[0]
-        return found.luck > 0 and above_start and found.rank[0] >= max(ranks)[0] - found.luck
+        return found.score_stderr > 0 and above_start and found.rank[0] >= max(ranks)[0] - found.score_stderr
 
     def _hold_start(self) -> None:
         """Count the weights at the start as epoch 0: training that makes nothing better ends with them."""

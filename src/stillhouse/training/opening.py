@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core import processes, ranks
+from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.watch import SILENT, Watch
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import join
 
@@ -42,6 +42,6 @@ def open_run(
         yield RunFolder(path, before)
 
 
-def only_first(watch: Watch) -> Watch:
+def only_first(callback: Callback) -> Callback:
     """Who is kept informed of a run: by process 0 alone."""
-    return watch if ranks.first() else SILENT
+    return callback if ranks.first() else NULL_CALLBACK

@@ -16,8 +16,8 @@ from stillhouse.core.records import CHECKPOINT, check_object
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import fabric
-from stillhouse.training.doctor import SignalDoctor
 from stillhouse.training.dot import DOT
+from stillhouse.training.gradient_monitor import SignalDoctor
 from stillhouse.training.job import Job
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.threads import Threads
@@ -211,7 +211,7 @@ class TrainingState:
         if config.strategy == "fsdp":
             if self.job.follows:
                 raise InputError(
-                    "strategy fsdp: weights are split, and a moving average that teaches (own_decay, a teacher that is the "
+                    "strategy fsdp: weights are split, and a moving average that teaches (auxiliary_decay, a teacher that is the "
                     "student) copies whole ones; take strategy: ddp"
                 )
             self.average = self._build_average()  # a copy of whole weights, split like them

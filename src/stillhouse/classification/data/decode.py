@@ -19,14 +19,14 @@ ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageHeader:
     """The header of an image file: (H, W) as it is to be looked at, and whether it is gray."""
 
     size: tuple[int, int]
     gray: bool
 
 
-def look(file: Path) -> Look:
+def look(file: Path) -> ImageHeader:
     """Read the header of an image file.
 
     Raises:
@@ -35,16 +35,16 @@ def look(file: Path) -> Look:
     with _opened(file) as image:
         width, height = image.size
         turned = image.getexif().get(ORIENTATION) in TURNED
-        return Look((width, height) if turned else (height, width), image.mode in GRAY_MODES)
+        return ImageHeader((width, height) if turned else (height, width), image.mode in GRAY_MODES)
 
 
-def common_size(looks: Sequence[Look]) -> tuple[int, int]:
+def common_size(looks: Sequence[ImageHeader]) -> tuple[int, int]:
     """(H, W) that all images have, or else the default square."""
     sizes = {seen.size for seen in looks}
     return sizes.pop() if len(sizes) == 1 else (DEFAULT_SIDE, DEFAULT_SIDE)
 
 
-def common_channels(files: Sequence[Path], looks: Sequence[Look]) -> int:
+def common_channels(files: Sequence[Path], looks: Sequence[ImageHeader]) -> int:
     """3 if the first image has colours, 1 if none has.
 
     Raises:

@@ -28,7 +28,7 @@ from stillhouse.classification.data.splits import check_every_class, hold_out, l
 from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
 from stillhouse.classification.data.streamed import Loaded, Rows, Streamed
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.core.types import Batch, ImageTask
+from stillhouse.core.types import Batch, ImageSpec
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ImageData:
         train: what is learned from; pixel mean and deviation of the task are its own.
         validation: on which the best epoch is picked, taken from the training split.
         test: read once, at the end.
-        task: class names, shape and pixel statistics.
+        input_spec: class names, shape and pixel statistics.
         augmentation: what `augment` does.
         randaugment: operations and magnitude of a RandAugment after it.
         views: number of augmented views of each image; 0: new changes at every step.
@@ -88,7 +88,7 @@ class ImageData:
     train: ImageSplit
     validation: ImageSplit
     test: ImageSplit
-    task: ImageTask
+    input_spec: ImageSpec
     augmentation: Augmentation = "none"
     randaugment: tuple[int, int] | None = None
     shown: ImageData | None = None
@@ -173,7 +173,7 @@ class ImageData:
             >>> import numpy as np
             >>> images = np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8)
             >>> data = ImageData.from_arrays(images, np.arange(40) % 2, class_names=["even", "odd"])
-            >>> data.sizes, data.task.shape
+            >>> data.sizes, data.input_spec.shape
             ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
         """
         train = rows_from_arrays(images, labels)
@@ -221,7 +221,7 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
         train=ImageSplit(train.images, train.labels),
         validation=ImageSplit(validation.images, validation.labels),
         test=ImageSplit(test.images, test.labels),
-        task=ImageTask(names, (c, h, w), mean, std),
+        input_spec=ImageSpec(names, (c, h, w), mean, std),
         augmentation=config.augment,
         randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
         views=config.views or 0,

@@ -25,7 +25,7 @@ from stillhouse.classification.data.splits import hold_out, limit
 from stillhouse.classification.data.streamed import Rows
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import line_of_table, missing_labels, require_labels
-from stillhouse.core.types import Batch, TextTask
+from stillhouse.core.types import Batch, TextSpec
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class TextSplit(Split):
 
 @dataclass(frozen=True)
 class TextData:
-    """Three splits of labelled texts and the task that they set; `run(family, config, out, data=...)` takes it.
+    """Three splits of labelled texts and the task that they set; `run(task, config, out, data=...)` takes it.
 
     Attributes:
         name: of the data set.
         train: what is learned from.
         validation: on which the best epoch is picked.
         test: read once, at the end.
-        task: classes, length, vocabulary.
+        input_spec: classes, length, vocabulary.
     """
 
     name: str
     train: TextSplit
     validation: TextSplit
     test: TextSplit
-    task: TextTask
+    input_spec: TextSpec
     augmentation: str = "none"
 
     @property
@@ -129,7 +129,7 @@ class TextData:
         """
         if len(splits) != 3:
             raise InputError(f"splits: expected train, validation and test, got {len(splits)}")
-        task = TextTask(tuple(class_names), length, vocabulary, padding)
+        input_spec = TextSpec(tuple(class_names), length, vocabulary, padding)
         made = []
         for word, (texts, labels) in zip(("train", "validation", "test"), splits):
             if len(texts) != len(labels) or not len(texts):
@@ -140,9 +140,11 @@ class TextData:
             wrong = [label for label in labels if not 0 <= int(label) < len(class_names)]
             if wrong:
                 raise InputError(f"{word} labels: expected 0 to {len(class_names) - 1}, got {wrong[0]}")
-            made.append(TextSplit(_encoded(word, texts, encode, task), torch.tensor([int(label) for label in labels])))
+            made.append(
+                TextSplit(_encoded(word, texts, encode, input_spec), torch.tensor([int(label) for label in labels]))
+            )
         train, validation, test = made
-        return cls(name, train, validation, test, task)
+        return cls(name, train, validation, test, input_spec)
 
 
 def load_texts(config: TextDataConfig) -> TextData:
@@ -165,14 +167,14 @@ def load_texts(config: TextDataConfig) -> TextData:
     if len(names) < 2:
         raise InputError(f"{path}: expected at least 2 classes in {config.label_column!r}, got {', '.join(names)}")
     encode, vocabulary = tokenizer_of(config)
-    task = TextTask(tuple(names), config.length, vocabulary)
-    whole = Rows(_encoded(path.name, texts, encode, task), torch.tensor([names.index(word) for word in words]))
+    input_spec = TextSpec(tuple(names), config.length, vocabulary)
+    whole = Rows(_encoded(path.name, texts, encode, input_spec), torch.tensor([names.index(word) for word in words]))
     train, test = hold_out(whole, config.test_fraction, config.split_seed, names, "test")
     train, validation = hold_out(train, config.validation_fraction, config.split_seed, names, "validation")
     train = limit(train, config.train_limit, config.split_seed, len(names), "train")
     test = limit(test, config.test_limit, config.split_seed, len(names), "test")
     splits = [TextSplit(cast(Tensor, rows.images), rows.labels) for rows in (train, validation, test)]
-    return TextData(path.stem, splits[0], splits[1], splits[2], task)
+    return TextData(path.stem, splits[0], splits[1], splits[2], input_spec)
 
 
 def hashed_words(vocabulary: int) -> Callable[[str], list[int]]:
@@ -221,16 +223,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _encoded(where: str, texts: Sequence[str], encode: Callable[[str], Sequence[int]], task: TextTask) -> Tensor:
+def _encoded(where: str, texts: Sequence[str], encode: Callable[[str], Sequence[int]], input_spec: TextSpec) -> Tensor:
     """(N, L) token ids, cut and padded."""
-    ids = torch.full((len(texts), task.length), task.padding)
+    ids = torch.full((len(texts), input_spec.length), input_spec.padding)
     for row, text in enumerate(texts):
-        tokens = list(encode(text))[: task.length]
+        tokens = list(encode(text))[: input_spec.length]
         if not tokens:
             raise InputError(f"{where}, row {row}: expected a text with at least one token, got {text!r}")
-        if not 0 <= min(tokens) <= max(tokens) < task.vocabulary:
+        if not 0 <= min(tokens) <= max(tokens) < input_spec.vocabulary:
             raise InputError(
-                f"{where}, row {row}: token ids from 0 to {task.vocabulary - 1} expected, got {max(tokens)}"
+                f"{where}, row {row}: token ids from 0 to {input_spec.vocabulary - 1} expected, got {max(tokens)}"
             )
         ids[row, : len(tokens)] = torch.tensor(tokens)
     return ids

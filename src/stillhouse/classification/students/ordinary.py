@@ -1,4 +1,4 @@
-"""Ordinary networks of timm as students: the same family as most teachers, the peer to hold other families against."""
+"""Ordinary networks of timm as students: the same task as most teachers, the peer to hold other tasks against."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ class TimmStudentConfig:
         default_factory=dict, description="more keyword arguments of the architecture, as channels or embed_dim"
     )
 
-    def build(self, task: ImageTask | TextTask) -> nn.Module:
+    def build(self, input_spec: ImageSpec | TextSpec) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.
 
         Raises:
@@ -36,25 +36,29 @@ class TimmStudentConfig:
         from stillhouse.layers.pixels import Normalized
         from stillhouse.teachers.from_timm import own_arguments
 
-        if not isinstance(task, ImageTask):
-            raise InputError(f"student {self.kind!r}: expected images, got texts of {task.length} tokens")
+        if not isinstance(input_spec, ImageSpec):
+            raise InputError(f"student {self.kind!r}: expected images, got texts of {input_spec.length} tokens")
         if not timm.is_model(self.architecture):
             raise InputError(
                 f"timm has no model {self.architecture!r}; {nearest(self.architecture, timm.list_models())}"
             )
         own_arguments(self.arguments, f"student timm:{self.architecture}")
-        settings: dict[str, Any] = {"num_classes": task.num_classes, "in_chans": task.shape[0], **self.arguments}
+        settings: dict[str, Any] = {
+            "num_classes": input_spec.num_classes,
+            "in_chans": input_spec.shape[0],
+            **self.arguments,
+        }
         try:
             try:
-                network: nn.Module = timm.create_model(self.architecture, img_size=task.shape[1:], **settings)
+                network: nn.Module = timm.create_model(self.architecture, img_size=input_spec.shape[1:], **settings)
             except TypeError as error:
                 if "img_size" not in str(error):
                     raise
                 network = timm.create_model(self.architecture, **settings)
-            student = Normalized(network, task.pixel_mean, task.pixel_std)
+            student = Normalized(network, input_spec.pixel_mean, input_spec.pixel_std)
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                student.eval()(torch.zeros(1, *task.shape))
+                student.eval()(torch.zeros(1, *input_spec.shape))
         except (AssertionError, ValueError, TypeError, RuntimeError) as error:
-            shape = " x ".join(map(str, task.shape))
+            shape = " x ".join(map(str, input_spec.shape))
             raise InputError(f"student timm:{self.architecture} cannot be built for {shape}: {error}") from None
         return student.train()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +28,7 @@ class SpikingStudentConfig:
         default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
     )
 
-    def build(self, task: ImageTask | TextTask) -> nn.Module:
+    def build(self, input_spec: ImageSpec | TextSpec) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.
 
         Raises:
@@ -37,13 +37,13 @@ class SpikingStudentConfig:
         from stillhouse.layers.pixels import Normalized
         from stillhouse.layers.spikes.neurons import SpikingNetwork
 
-        if not isinstance(task, ImageTask):
-            raise InputError(f"student {self.kind!r}: expected images, got texts of {task.length} tokens")
-        if min(task.shape[1:]) < 2**self.depth:
+        if not isinstance(input_spec, ImageSpec):
+            raise InputError(f"student {self.kind!r}: expected images, got texts of {input_spec.length} tokens")
+        if min(input_spec.shape[1:]) < 2**self.depth:
             raise InputError(
                 f"student {self.kind!r}: expected images of {2**self.depth} pixels a side for depth {self.depth}, got "
-                f"{task.shape[1]} x {task.shape[2]}"
+                f"{input_spec.shape[1]} x {input_spec.shape[2]}"
             )
-        widths = [task.shape[0], *(self.width * 2**i for i in range(self.depth))]
-        network = SpikingNetwork(widths, task.num_classes, steps=self.steps, decay=self.decay)
-        return Normalized(network, task.pixel_mean, task.pixel_std)
+        widths = [input_spec.shape[0], *(self.width * 2**i for i in range(self.depth))]
+        network = SpikingNetwork(widths, input_spec.num_classes, steps=self.steps, decay=self.decay)
+        return Normalized(network, input_spec.pixel_mean, input_spec.pixel_std)

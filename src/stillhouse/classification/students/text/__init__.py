@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import ImageSpec, TextSpec
 
 if TYPE_CHECKING:
     from stillhouse.classification.students.text.spiking import SpikingTextTransformer
@@ -29,7 +29,7 @@ class TextTransformerConfig:
         if self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
 
-    def build(self, task: ImageTask | TextTask) -> TextTransformer:
+    def build(self, input_spec: ImageSpec | TextSpec) -> TextTransformer:
         """The network, with weights from torch's global generator.
 
         Raises:
@@ -37,9 +37,9 @@ class TextTransformerConfig:
         """
         from stillhouse.classification.students.text.transformer import TextTransformer
 
-        if not isinstance(task, TextTask):
-            raise InputError(f"student 'text-transformer': expected labelled texts, got images of {task.shape}")
-        return TextTransformer(task, width=self.width, depth=self.depth, heads=self.heads, dropout=self.dropout)
+        if not isinstance(input_spec, TextSpec):
+            raise InputError(f"student 'text-transformer': expected labelled texts, got images of {input_spec.shape}")
+        return TextTransformer(input_spec, width=self.width, depth=self.depth, heads=self.heads, dropout=self.dropout)
 
 
 @configclass
@@ -59,7 +59,7 @@ class SpikingTextConfig:
         if self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
 
-    def build(self, task: ImageTask | TextTask) -> SpikingTextTransformer:
+    def build(self, input_spec: ImageSpec | TextSpec) -> SpikingTextTransformer:
         """The network, with weights from torch's global generator.
 
         Raises:
@@ -67,10 +67,10 @@ class SpikingTextConfig:
         """
         from stillhouse.classification.students.text.spiking import SpikingTextTransformer
 
-        if not isinstance(task, TextTask):
-            raise InputError(f"student 'spiking-text': expected labelled texts, got images of {task.shape}")
+        if not isinstance(input_spec, TextSpec):
+            raise InputError(f"student 'spiking-text': expected labelled texts, got images of {input_spec.shape}")
         return SpikingTextTransformer(
-            task, width=self.width, depth=self.depth, heads=self.heads, steps=self.steps, decay=self.decay
+            input_spec, width=self.width, depth=self.depth, heads=self.heads, steps=self.steps, decay=self.decay
         )
 
 

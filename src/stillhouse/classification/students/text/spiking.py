@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.classification.students.text.transformer import checked_ids
-from stillhouse.core.types import TextTask
+from stillhouse.core.types import TextSpec
 from stillhouse.layers.spikes.neurons import LeakyNeurons
 
 
@@ -65,7 +65,7 @@ class SpikingTextTransformer(nn.Module):
     Sub-modules to tap: `layers.0`, ... the stream after each block, averaged over time (B, L, D); `pooled` (B, T, D); `head`.
 
     Args:
-        task: vocabulary, length, padding and classes.
+        input_spec: vocabulary, length, padding and classes.
         width: D.
         depth: blocks.
         heads: H, divides D.
@@ -73,24 +73,29 @@ class SpikingTextTransformer(nn.Module):
         decay: share of a neuron's charge that is left after a time step.
 
     Example:
-        >>> model = SpikingTextTransformer(TextTask(("no", "yes"), 5, 11), width=8, depth=1, heads=2, steps=3, decay=0.5)
+        >>> model = SpikingTextTransformer(TextSpec(("no", "yes"), 5, 11), width=8, depth=1, heads=2, steps=3, decay=0.5)
         >>> tuple(model(torch.tensor([[3, 4, 0, 0, 0]])).shape)
         (1, 2)
 
     Source: Lv et al. 2023, arXiv:2308.15122 (SpikeBERT); its attention: Zhou et al. 2022, arXiv:2209.15425 (Spikformer).
     """
 
-    def __init__(self, task: TextTask, *, width: int, depth: int, heads: int, steps: int, decay: float) -> None:
+    def __init__(self, input_spec: TextSpec, *, width: int, depth: int, heads: int, steps: int, decay: float) -> None:
         super().__init__()
-        self.padding, self.length, self.vocabulary, self.steps = task.padding, task.length, task.vocabulary, steps
-        self.tokens = nn.Embedding(task.vocabulary, width)
-        self.positions = nn.Parameter(torch.zeros(1, task.length, width))
+        self.padding, self.length, self.vocabulary, self.steps = (
+            input_spec.padding,
+            input_spec.length,
+            input_spec.vocabulary,
+            steps,
+        )
+        self.tokens = nn.Embedding(input_spec.vocabulary, width)
+        self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
         nn.init.trunc_normal_(self.positions, std=0.02)
         self.blocks = nn.ModuleList(SpikingBlock(width, heads, decay) for _ in range(depth))
         self.layers = nn.ModuleList(nn.Identity() for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.pooled = nn.Identity()
-        self.head = nn.Linear(width, task.num_classes)
+        self.head = nn.Linear(width, input_spec.num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, K).

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import TextTask
+from stillhouse.core.types import TextSpec
 
 
 def checked_ids(ids: Tensor, length: int, vocabulary: int) -> Tensor:
@@ -62,32 +62,32 @@ class TextTransformer(nn.Module):
     """Token ids (B, L) -> logits (B, K); sub-modules to tap: `blocks.0`, ..., `blocks.0.attention.qkv`, `pooled`.
 
     Args:
-        task: vocabulary, length, padding and classes.
+        input_spec: vocabulary, length, padding and classes.
         width: D.
         depth: blocks.
         heads: H, divides D.
         dropout: on embeddings and branches.
 
     Example:
-        >>> model = TextTransformer(TextTask(("no", "yes"), 5, 11), width=8, depth=1, heads=2, dropout=0.0)
+        >>> model = TextTransformer(TextSpec(("no", "yes"), 5, 11), width=8, depth=1, heads=2, dropout=0.0)
         >>> tuple(model(torch.tensor([[3, 4, 0, 0, 0]])).shape)
         (1, 2)
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
-    def __init__(self, task: TextTask, *, width: int, depth: int, heads: int, dropout: float) -> None:
+    def __init__(self, input_spec: TextSpec, *, width: int, depth: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.padding, self.length, self.vocabulary = task.padding, task.length, task.vocabulary
-        self.tokens = nn.Embedding(task.vocabulary, width)
-        self.positions = nn.Parameter(torch.zeros(1, task.length, width))
+        self.padding, self.length, self.vocabulary = input_spec.padding, input_spec.length, input_spec.vocabulary
+        self.tokens = nn.Embedding(input_spec.vocabulary, width)
+        self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
         nn.init.normal_(self.tokens.weight, std=0.1)
         nn.init.trunc_normal_(self.positions, std=0.02)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.pooled = nn.Identity()
-        self.head = nn.Linear(width, task.num_classes)
+        self.head = nn.Linear(width, input_spec.num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, K).

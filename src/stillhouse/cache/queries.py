@@ -1,0 +1,178 @@
+"""The rows that a task asks its teacher about, and the writing of the answers: one way for all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stillhouse.cache.content import Content
+from stillhouse.cache.files import write_shards
+from stillhouse.cache.plan import Plan, rows_a_shard, shard_bytes_of
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs
+
+UNKNOWN = "not stated"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows that a teacher is asked about.
+
+    Attributes:
+        rows: how many.
+        batch: row numbers (B,) int64 -> what the teacher is shown.
+        whole: keep all scores of it, whatever is kept of the training rows: few rows, from which figures are made.
+    """
+
+    rows: int
+    batch: Callable[[Tensor], Batch]
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class TeacherQueries:
+    """What a task asks of a teacher, and what decides the answers.
+
+    Attributes:
+        teacher: called with a `Batch`, gives `Outputs`.
+        name: of the teacher.
+        parts: by name; the training rows are "train", or "view-0", "view-1", ... of augmented images.
+        classes: K; 0 where there are none.
+        teacher_sha256: of its weights.
+        preprocessing: how it sees the inputs, in words.
+        data_sha256: of the inputs.
+        labels_sha256: of what a student learns beside the teacher.
+        augmentation: of the views; None: inputs as they are.
+        batch: rows at a time; each row is always asked about beside the same others.
+        params: of the teacher.
+        licence: under which the teacher's outputs may be passed on, as far as it says so itself.
+        content: what is kept of the training rows where nothing else is asked for.
+        further: entries of the key that a task has alone.
+        about: further facts that are kept beside: sources, versions, the teacher's grade.
+    """
+
+    teacher: Callable[[Batch], Outputs]
+    name: str
+    parts: Mapping[str, Part]
+    classes: int
+    teacher_sha256: str
+    preprocessing: str
+    data_sha256: str
+    labels_sha256: str = ""
+    augmentation: Mapping[str, Any] | None = None
+    batch: int = 64
+    params: int = 0
+    licence: str = UNKNOWN
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    content: Content = field(default_factory=Content)
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_facts(self, **facts: Any) -> TeacherQueries:
+        """The same with further facts beside the answers."""
+        return replace(self, about={**self.about, **facts})
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What decides the answers, by name; the preprocessing first, since it is a part of a teacher's hash."""
+        return {
+            "preprocessing": self.preprocessing,
+            "teacher": self.teacher_sha256,
+            "labels": self.labels_sha256,
+            "data": self.data_sha256,
+            "augmentation": self.augmentation,
+            **self.further,
+        }
+
+    def content_of(self, part: str, content: Content) -> Content:
+        """What is kept of a part."""
+        return content.whole if self.parts[part].whole and content.topk else content
+
+    def answers(self, part: str, start: int, stop: int, content: Content) -> Iterator[dict[str, NDArray[Any]]]:
+        """Arrays of the rows of a part from `start` to `stop`, a batch at a time."""
+        kept = self.content_of(part, content)
+        for rows in torch.arange(start, stop).split(self.batch):
+            batch = self.parts[part].batch(rows)
+            with torch.no_grad():
+                yield kept.encode(self.teacher(batch), batch, self.name)
+
+    def plan(self, content: Content, *, licence: str | None = None, shard_bytes: int | None = None) -> Plan:
+        """What a cache of the answers holds; a first batch of every part is asked to know their shapes."""
+        if not self.parts or min(part.rows for part in self.parts.values()) < 1:
+            raise InputError(f"teacher {self.name}: expected rows to ask about, got none")
+        arrays: dict[str, Any] = {}
+        of_views: dict[str, Any] = {}
+        for name in self.parts:
+            stem = name.rpartition("-")[0]  # thousands of views have the shapes of the first
+            if stem in of_views:
+                arrays[name] = of_views[stem]
+                continue
+            found = next(self.answers(name, 0, min(2, self.parts[name].rows), content))
+            arrays[name] = {what: (values.shape[1:], values.dtype.str) for what, values in found.items()}
+            if stem:
+                of_views[stem] = arrays[name]
+        rows = {name: part.rows for name, part in self.parts.items()}
+        key = {**self.key, **content.to_key(), "classes": self.classes, "batch": self.batch}
+        about = {"teacher": self.name, "params": self.params, "licence": licence or self.licence, **self.about}
+        plan = Plan(key, rows, arrays, dict.fromkeys(rows, 1), about)
+        most = shard_bytes or shard_bytes_of(plan.bytes)
+        sizes = {name: rows_a_shard(plan.row_bytes(name), self.batch, most) for name in rows}
+        return Plan(key, rows, arrays, sizes, about)
+
+
+def write_cache(
+    teacher_queries: TeacherQueries,
+    folder: Path,
+    content: Content,
+    *,
+    share: tuple[int, int] = (1, 1),
+    licence: str | None = None,
+    wait: bool = False,
+    shard_bytes: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> bool:
+    """Ask a teacher and keep its answers; a folder that was begun is continued, beside other processes that write in it.
+
+    Args:
+        teacher_queries: rows and teacher.
+        folder: for the files.
+        content: what is kept of the training rows.
+        share: (i, n), write every n-th shard only, beginning with the i-th.
+        licence: under which the teacher's outputs may be passed on [as the teacher says itself].
+        wait: until other writers have finished.
+        shard_bytes: size of a shard [8 to 256 MiB, by the size of all].
+        on_progress: called with (rows done, rows).
+
+    Returns:
+        Whether the cache is finished.
+
+    Raises:
+        InputError: the folder holds a cache of something else, a disk that is full, answers that are not numbers.
+    """
+    plan = teacher_queries.plan(content, licence=licence, shard_bytes=shard_bytes)
+    return write_shards(
+        folder,
+        plan,
+        lambda part, start, stop: teacher_queries.answers(part, start, stop, content),
+        share=share,
+        wait=wait,
+        on_progress=on_progress,
+    )
+
+
+def drawn_rows(parts: Mapping[str, int], count: int, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Some rows of every part, by a seed.
+
+    Example:
+        >>> {name: len(rows) for name, rows in drawn_rows({"train": 100, "test": 3}, 8, seed=0).items()}
+        {'train': 8, 'test': 3}
+    """
+    random = np.random.default_rng(seed)
+    return {name: np.sort(random.permutation(rows)[:count]) for name, rows in parts.items()}

@@ -1,0 +1,96 @@
+"""The tasks of students; each is one package, and none imports another. `TASKS` is the only list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.folder import run_above, student_folder
+from stillhouse.core.records import CARD, RUN, read_object
+
+if TYPE_CHECKING:
+    from stillhouse.core.task import Light, Task
+
+TASKS = ("classification", "sar", "lm", "embed")
+
+
+def task(kind: str) -> Task[Any, Any]:
+    """The task of a name, imported now.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    _known(kind)
+    found: Task[Any, Any] = import_module(f"stillhouse.tasks.{kind}.task").TASK
+    return found
+
+
+def light(kind: str) -> Light:
+    """What the task of a name does with files alone, imported now; torch is not.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    _known(kind)
+    found: Light = import_module(f"stillhouse.tasks.{kind}.light").LIGHT
+    return found
+
+
+def _known(kind: str) -> None:
+    if kind == "teacher":
+        raise InputError(
+            "expected a run, got a trained teacher; it teaches a run as teacher.source=ckpt:FILE of its weights"
+        )
+    if kind in ("images", "clauses"):
+        raise InputError(
+            f"task {kind!r} is of stillhouse before 2026-11-23, whose folders do not open; train it again (classification)"
+        )
+    if kind not in TASKS:
+        raise InputError(f"task {kind!r} is not known; {nearest(kind, TASKS)}")
+
+
+def light_at(folder: Path) -> Light:
+    """The same of a run folder.
+
+    Raises:
+        InputError: it is none, or of no task that is known.
+    """
+    named = _named(Path(folder)).get("kind")
+    return task_at(folder) if named is None else light(str(named))
+
+
+def task_of(config: Any) -> Task[Any, Any]:
+    """The task whose run a configuration is.
+
+    Raises:
+        InputError: no task has such a configuration.
+    """
+    for kind in TASKS:
+        found = task(kind)
+        if type(config) is found.Config:
+            return found
+    raise InputError(f"expected the configuration of a run, got {type(config).__name__}")
+
+
+def task_at(folder: Path) -> Task[Any, Any]:
+    """The task of a run folder, or of the folder of a student.
+
+    Raises:
+        InputError: neither, or of no task that is known.
+    """
+    about = _named(Path(folder))
+    named = about.get("kind") or about.get("task")
+    if named is None:
+        raise InputError(
+            f"{folder}: expected a run or student that names its task, got one of an earlier version; make it again"
+        )
+    return task(str(named))
+
+
+def _named(folder: Path) -> Mapping[str, Any]:
+    """`run.json` of the run that a folder belongs to, or the card of a student."""
+    run = run_above(folder)
+    return dict(read_object(run / RUN if run is not None else student_folder(folder) / CARD, {}))

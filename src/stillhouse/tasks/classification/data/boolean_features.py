@@ -1,0 +1,381 @@
+"""Bits of images by oriented filters and quantiles: what flat clause machines read in place of pixels.
+
+For every channel of an image: the pixel above 0 and above three quantiles of its positive pixels (4 bits), and eight filters
+(Sobel 3 x 3, a 5 x 5 diagonal, a 7 x 7 Sobel, a 3 x 3 line, each with its quarter turn), each compared with nine thresholds:
+0, four quantiles of the positive and four of the negative responses. 4 + 8 x 9 = 76 bits a pixel. Quantiles are those of
+the image itself, so a picture's bits depend on nothing else.
+
+Legend: B images, C channels, H height, W width.
+
+Source: the boolean convolution features of the Tsetlin.jl examples (Hnilov 2025, arXiv:2508.08350), as the documents describe them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
+from stillhouse.classification.data.images import ImageData, ImageSplit
+from stillhouse.classification.data.split import Split
+from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import sha256_of
+from stillhouse.core.records import read_json, write_json
+from stillhouse.core.types import Batch, ImageSpec
+from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
+
+BITS = 76
+POSITIVE, NEGATIVE = (0.25, 0.34, 0.5, 0.75), (0.75, 0.66, 0.5, 0.25)
+RAW = (0.25, 0.5, 0.75)
+COPIES: tuple[tuple[float, float, bool], ...] = (  # angle in degrees, zoom, mirrored
+    (0.0, 1.0, False),
+    (0.0, 0.9, False),
+    (0.0, 1.1, False),
+    (-6.0, 1.0, False),
+    (6.0, 1.0, False),
+    (0.0, 1.0, True),
+)
+
+
+def filters() -> list[Tensor]:
+    """Eight kernels (k, k): four and their quarter turns."""
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    diagonal = torch.eye(5) - torch.eye(5).roll(1, 1).triu(1) / 2 - torch.eye(5).roll(-1, 1).tril(-1) / 2
+    ramp, smooth = torch.arange(-3.0, 4.0), torch.tensor([1.0, 6, 15, 20, 15, 6, 1])
+    wide_sobel = smooth[:, None] * ramp[None, :]
+    line = torch.tensor([[-1.0, 2, -1], [-1, 2, -1], [-1, 2, -1]])
+    made = [sobel, diagonal, wide_sobel, line]
+    return [turned for kernel in made for turned in (kernel, torch.rot90(kernel))]
+
+
+@torch.no_grad()
+def boolean_features(images: Tensor, square: int = 1) -> Tensor:
+    """The bits of images, those of each square joined by OR.
+
+    A joined bit asks whether a pixel anywhere in its square has it. Whether some response of a square is above a level is whether
+    its largest is, so that squares are joined before anything is compared.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        square: side in pixels of what is joined; 1 joins nothing. At the right and lower edge squares are cut off.
+
+    Returns:
+        (B, 76 C, H / square, W / square) bool, whole squares and parts of one.
+
+    Example:
+        A black image has no bit at all.
+
+        >>> boolean_features(torch.zeros(1, 1, 8, 8)).any().item(), tuple(boolean_features(torch.rand(2, 3, 8, 8)).shape)
+        (False, (2, 228, 8, 8))
+        >>> tuple(boolean_features(torch.rand(1, 1, 10, 8), square=4).shape)
+        (1, 76, 3, 2)
+    """
+    count, channels, height, width = images.shape
+    maps = images.reshape(count * channels, 1, height, width)
+    brightest = _largest(maps, square)
+    bits = [brightest > 0, *(brightest > level for level in _levels(maps, RAW, ())[0])]
+    for kernel in filters():
+        # in whole numbers (halves of gray levels): places that are alike are equal, whatever order floats are summed in
+        response = torch.nn.functional.conv2d(maps * 255, 2 * kernel[None, None], padding="same").round()
+        above, below = _levels(response, POSITIVE, NEGATIVE)
+        largest, smallest = _largest(response, square), -_largest(-response, square)
+        bits.append(largest > 0)
+        bits += [largest > level for level in above]
+        bits += [smallest < level for level in below]
+    joined = torch.cat(bits, dim=1)
+    return joined.reshape(count, channels * BITS, *joined.shape[2:])
+
+
+def _largest(maps: Tensor, square: int) -> Tensor:
+    """The largest entry of each square."""
+    return maps if square == 1 else torch.nn.functional.max_pool2d(maps, square, ceil_mode=True)
+
+
+FILTERS = ("Sobel", "diagonal", "wide Sobel", "line")
+
+
+def feature_name(bit: int, channels: int = BITS) -> str:
+    """What a channel of `boolean_features` asks.
+
+    Args:
+        bit: its number.
+        channels: of all; more than 76 are several image channels.
+
+    Example:
+        >>> feature_name(0), feature_name(2), feature_name(4), feature_name(14), feature_name(12)
+        ('bright', 'brighter than 50 %', 'Sobel above 0', 'turned Sobel above 25 %', 'Sobel below 25 %')
+    """
+    image_channel, place = divmod(bit, BITS)
+    of = f" (channel {image_channel})" if channels > BITS else ""
+    if place < 1 + len(RAW):
+        return ("bright" if not place else f"brighter than {RAW[place - 1]:.0%}".replace("%", " %")) + of
+    kernel, threshold = divmod(place - 1 - len(RAW), 1 + len(POSITIVE) + len(NEGATIVE))
+    name = f"{'turned ' if kernel % 2 else ''}{FILTERS[kernel // 2]}"
+    if not threshold:
+        return f"{name} above 0{of}"
+    side, shares = ("above", POSITIVE) if threshold <= len(POSITIVE) else ("below", NEGATIVE)
+    share = shares[(threshold - 1) % len(POSITIVE)]
+    return f"{name} {side} {share:.0%}{of}".replace("%", " %")
+
+
+def _levels(maps: Tensor, above: tuple[float, ...], below: tuple[float, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """(B, 1, 1, 1) each: quantiles of the positive entries of every map (nearest rank), and of the negative ones by their size.
+
+    Infinity where there are none. One sort serves both: negative entries come first, the largest of them in front.
+    """
+    values = _sorted(maps.flatten(1))
+    positive, negative = (values > 0).sum(1), (values < 0).sum(1)
+
+    def quantile(share: float, many: Tensor, end: Tensor | int, sign: int) -> Tensor:
+        rank = (share * (many - 1).clamp(min=0)).round().long()
+        found = values.gather(1, (end + sign * rank).clamp(0, values.shape[1] - 1)[:, None])
+        return torch.where(many[:, None] > 0, found, sign * torch.inf)[:, :, None, None]
+
+    first = values.shape[1] - positive
+    return [quantile(s, positive, first, 1) for s in above], [quantile(s, negative, negative - 1, -1) for s in below]
+
+
+def _sorted(rows: Tensor) -> Tensor:
+    """Rows in rising order; on a CPU by NumPy, whose vectorized sort takes a fraction of torch's time."""
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
+    if rows.device.type != "cpu" or traced or type(rows) is not Tensor:
+        return rows.sort(dim=1).values
+    return torch.from_numpy(np.sort(rows.detach().numpy(), axis=1))
+
+
+def copies(images: Tensor) -> list[Tensor]:
+    """The images and five changed copies of each: zoomed out and in, turned by 6 degrees either way, mirrored left to right.
+
+    The original pipeline mirrors top to bottom, which shows shirts upside down; that is not repeated.
+
+    Args:
+        images: (B, C, H, W).
+    """
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as change
+
+    made = []
+    for angle, zoom, mirrored in COPIES:
+        x = images.flip(-1) if mirrored else images
+        if angle or zoom != 1.0:
+            nothing = {"translate": [0, 0], "shear": [0.0, 0.0]}
+            x = change.affine(x, angle=angle, scale=zoom, interpolation=InterpolationMode.BILINEAR, **nothing)
+        made.append(x)
+    return made
+
+
+ABANDONED = 600.0  # seconds without a write, after which a folder is that of a build that was killed
+FORMAT = "stillhouse-boolean-features-4"
+
+
+@dataclass(frozen=True)
+class PackedSplit(Split):
+    """A split of bits, eight to a byte, read from disk as they are wanted.
+
+    Attributes:
+        packed: (N, ceil(C H W / 8)) uint8.
+        labels: (N) int64.
+        shape: (C, H, W).
+    """
+
+    packed: np.ndarray
+    labels: Tensor
+    shape: tuple[int, int, int]
+
+    @property
+    def held(self) -> Tensor:
+        """(N, ...) what is on disk: the packed bits, read as they are looked at."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns that the file is not writable; nobody writes
+            return torch.from_numpy(self.packed)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The rows of an index: inputs (B, C, H, W) float32 of 0 and 1."""
+        rows = np.unpackbits(self.packed[index.numpy()], axis=1, count=int(np.prod(self.shape)))
+        return Batch(torch.from_numpy(rows).float().view(-1, *self.shape), self.labels.index_select(0, index), index)
+
+
+@dataclass(frozen=True)
+class CopiedSplit(Split):
+    """The images that the bits of `fashion_aug` were made of, row by row: for teachers, who read pixels.
+
+    Attributes:
+        split: N images.
+    """
+
+    split: ImageSplit
+
+    @property
+    def labels(self) -> Tensor:  # type: ignore[override]
+        """Of every copy."""
+        return self.split.labels.repeat_interleave(len(COPIES))
+
+    def __len__(self) -> int:
+        return len(COPIES) * len(self.split)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The copies of an index: inputs (B, C, H, W), labels (B), and the index."""
+        images = self.split.batch(index // len(COPIES))
+        place = torch.arange(len(index)) * len(COPIES) + index % len(COPIES)
+        return Batch(_side_by_side(images.inputs).index_select(0, place), images.labels, index)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All copies of `size` images at a time, in the order of the bits."""
+        place = 0
+        for batch in self.split.batches(size):
+            images = _side_by_side(batch.inputs)
+            index = torch.arange(place, place + len(images))
+            yield Batch(images, batch.labels.repeat_interleave(len(COPIES)), index)
+            place += len(images)
+
+
+def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool = True) -> ImageData:
+    """The same splits as bits; from the cache if it holds exactly them.
+
+    The cache is keyed by what decides its content: the pixels and labels of the data set and how bits are made. A folder is
+    written under another name and renamed when it is whole.
+
+    Args:
+        data: images.
+        config: mode, size, channels, cache.
+        quiet: no progress bar.
+
+    Returns:
+        Splits of bits; `shown` are the images, for teachers.
+
+    Raises:
+        InputError: the cache folder cannot be written, or what it holds is damaged.
+    """
+    if config.mode == "raw":
+        return data
+    shape = config.shape(*data.input_spec.shape)
+    key = {"format": FORMAT, "data": data.sha256, "mode": config.mode, "shape": list(shape)}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(config.cache).expanduser() / f"{data.name}-{config.mode}-{digest}"
+    if config.force and folder.exists():
+        shutil.rmtree(folder)
+    if not folder.exists():
+        _build(data, config, shape, key, folder, quiet)
+    seen = replace(data, train=CopiedSplit(data.train)) if config.mode == "fashion_aug" else data  # type: ignore[arg-type]
+    return replace(_open(data, folder, key), shown=seen)
+
+
+def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except InputError as error:
+        raise InputError(f"{error}; delete the folder, or give features.force=true") from None
+    if manifest.get("key") != key:
+        raise InputError(f"{folder}: its manifest is of other features; delete the folder, or give features.force=true")
+    shape: tuple[int, int, int] = tuple(manifest["shape"])
+    splits = {}
+    for name, about in manifest["splits"].items():
+        try:
+            packed = np.load(folder / f"{name}.npy", mmap_mode="r")
+            labels = np.load(folder / f"{name}-labels.npy")
+        except (OSError, ValueError, EOFError):  # gone, or cut off
+            raise InputError(
+                f"{folder}: the features of {name} cannot be read; delete the folder, or give features.force=true"
+            ) from None
+        for file in (f"{name}.npy", f"{name}-labels.npy"):
+            try:
+                verify_file(folder / file, {SHA: about["sha256"].get(file)})
+            except InputError as error:
+                raise InputError(f"{error}; features.force=true does both") from None
+        splits[name] = PackedSplit(packed, torch.from_numpy(labels), shape)
+    input_spec = ImageSpec(data.input_spec.class_names, shape, (0.0,) * shape[0], (1.0,) * shape[0])
+    return ImageData(name=f"{data.name} ({manifest['key']['mode']})", input_spec=input_spec, **splits)  # type: ignore[arg-type]
+
+
+def _build(
+    data: ImageData, config: FeaturesMode, shape: tuple[int, int, int], key: dict[str, Any], folder: Path, quiet: bool
+) -> None:
+    from rich.progress import Progress as Bars
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for old in folder.parent.glob(f".{folder.name}.*"):
+            if time.time() - max(path.stat().st_mtime for path in (old, *old.iterdir())) > ABANDONED:
+                shutil.rmtree(old, ignore_errors=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from None
+    try:
+        manifest: dict[str, Any] = {"key": key, "shape": [shape[0] * BITS, *shape[1:]], "splits": {}}
+        with Bars(disable=quiet) as bars:
+            for name in ("train", "validation", "test"):
+                many = config.mode == "fashion_aug" and name == "train"
+                manifest["splits"][name] = _write(getattr(data, name), many, name, config, shape, unfinished, bars)
+        write_json(unfinished / "manifest.json", manifest)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not (folder / "manifest.json").is_file():
+                raise
+            shutil.rmtree(unfinished, ignore_errors=True)  # another process was first with the same bits
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _write(
+    split: ImageSplit,
+    many: bool,
+    name: str,
+    config: FeaturesMode,
+    shape: tuple[int, int, int],
+    folder: Path,
+    bars: Any,
+) -> dict[str, Any]:
+    """Write one split (all copies of a batch after one another) as `NAME.npy` and its labels; returns its part of the manifest."""
+    channels, height, width = shape
+    factor = len(COPIES) if many else 1
+    bytes_a_row = -(-channels * BITS * height * width // 8)
+    packed_shape = (len(split) * factor, bytes_a_row)
+    out = ArrayFile(folder / f"{name}.npy", packed_shape, np.dtype(np.uint8).str)
+    labels, place = [], 0
+    bar = bars.add_task(f"boolean features: {name}", total=len(split))
+    try:
+        out.open()
+        for batch in split.batches(config.batch_size):
+            images = _fitted(batch.inputs, shape)
+            bits = boolean_features(_side_by_side(images) if many else images).flatten(1).numpy()
+            out.append(np.packbits(bits, axis=1))
+            labels.append(batch.labels.repeat_interleave(factor))
+            place += len(bits)
+            bars.update(bar, advance=len(batch.labels))
+        packed = out.close()
+    finally:
+        out.abandon()
+    np.save(folder / f"{name}-labels.npy", torch.cat(labels).numpy())
+    files = {f"{name}.npy": packed[SHA], f"{name}-labels.npy": sha256_of(folder / f"{name}-labels.npy")}
+    return {"rows": place, "packed_shape": list(packed_shape), "sha256": files}
+
+
+def _side_by_side(images: Tensor) -> Tensor:
+    """(B, C, H, W) to (copies x B, C, H, W), the copies of an image next to each other."""
+    return torch.stack(copies(images), dim=1).flatten(0, 1)
+
+
+def _fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    from torchvision.transforms.v2 import functional as change
+
+    if shape[0] == 1 and images.shape[1] == 3:
+        images = change.rgb_to_grayscale(images)
+    if images.shape[-2:] != shape[1:]:
+        images = torch.nn.functional.interpolate(
+            images, shape[1:], mode="bilinear", align_corners=False, antialias=True
+        )
+    return images.clamp(0, 1)

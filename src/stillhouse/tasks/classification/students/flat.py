@@ -1,0 +1,245 @@
+"""Clauses straight over pixels: the flat Tsetlin machine, and several layers of it.
+
+Shapes: B batch, C channels, H W pixels, F bits, J clauses, K classes.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.layers.straight_through import hard_step
+from stillhouse.tasks.classification.data.boolean_features import boolean_features
+from stillhouse.tasks.classification.students.base import ClauseModel, Diagnostics
+from stillhouse.tasks.classification.students.clauses import ClauseBank
+from stillhouse.tasks.classification.students.core import Binarizer, ClauseOutput, ControlCore, DeepTM, make_core
+from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig, HybridTMConfig
+
+
+class Thermometer(nn.Module):
+    """Pixels to bits: bit l of a pixel is whether it is brighter than l / (levels + 1), l = 1 .. levels.
+
+    With one level it is the half, and images that are bits already pass as they are.
+
+    Args:
+        levels: bits a pixel.
+
+    Example:
+        >>> Thermometer(3)(torch.tensor([0.1, 0.3, 0.9]).reshape(1, 1, 1, 3)).tolist()
+        [[0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.edges: Tensor
+        edges = torch.arange(1, levels + 1, dtype=torch.float32) / (levels + 1)
+        self.register_buffer("edges", edges.reshape(-1, 1, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] to bits (B, levels C H W), level by level."""
+        return (pixels.unsqueeze(1) > self.edges).to(pixels.dtype).flatten(1)
+
+
+class FilterBits(nn.Module):
+    """Pixels to bits of oriented filters (see `boolean_features`), those of a square of the image joined by OR.
+
+    A joined bit asks whether an edge of its direction is anywhere in its square: a shift by a pixel or two changes few of
+    them, and there are `square`^2 times fewer literals.
+
+    Args:
+        square: side in pixels of what is joined; 1 joins nothing.
+
+    Example:
+        >>> tuple(FilterBits(4)(torch.rand(2, 1, 28, 28)).shape), 76 * 7 * 7
+        ((2, 3724), 3724)
+    """
+
+    def __init__(self, square: int) -> None:
+        super().__init__()
+        self.square = square
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] to bits (B, 76 C H' W'), feature by feature; H' W' count the squares, parts of one too."""
+        return boolean_features(pixels, self.square).to(pixels.dtype).flatten(1)
+
+
+class TeamCore(nn.Module):
+    """Every class has clauses of its own: half of them for it, half against; nothing but the clauses is learned.
+
+    Clause j < J/2 votes for class j // (J / 2K), clause J/2 + j against it. The sum is divided by the square root of the
+    clauses of a class, and multiplied by one learned scale.
+
+    Args:
+        bits: F.
+        clauses: J, a multiple of 2 K.
+        classes: K.
+        config: the rule of the clauses.
+
+    Source: Granmo 2018, arXiv:1804.01508 (voting of a Tsetlin machine).
+    """
+
+    def __init__(self, bits: int, clauses: int, classes: int, config: FlatTMConfig) -> None:
+        super().__init__()
+        self.bank = ClauseBank(bits, clauses, config.rule)
+        self.drop = nn.Dropout(config.rule.clause_dropout)
+        own = clauses // (2 * classes)
+        self.own = own
+        votes = torch.eye(classes).repeat_interleave(own, dim=1)
+        self.votes: Tensor
+        self.register_buffer("votes", torch.cat([votes, -votes], dim=1) / (2 * own) ** 0.5, persistent=False)
+        self.scale = nn.Parameter(torch.tensor(3.0))
+
+    def vote_weight(self) -> Tensor:
+        """(K, J) what a clause adds to a class."""
+        return self.scale * self.votes
+
+    def forward(self, numbers: Tensor) -> ClauseOutput:
+        """Signed numbers (B, F) to class scores (B, K) and strengths (B, J)."""
+        strength = self.bank((numbers > 0).to(numbers.dtype))
+        return ClauseOutput(nn.functional.linear(self.drop(strength), self.vote_weight()), strength)
+
+
+class FlatTM(ClauseModel):
+    """One layer of clauses over all pixels of an image.
+
+    Example:
+        >>> model = FlatTM(image_size=8, in_channels=1, clauses=20, num_classes=3)
+        >>> tuple(model(torch.rand(4, 1, 8, 8)).shape)
+        (4, 3)
+
+    Source: Granmo 2018, arXiv:1804.01508; Hnilov 2025, arXiv:2508.08350 (fuzzy-pattern clauses).
+    """
+
+    config_class = FlatTMConfig
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        config: FlatTMConfig = self.config
+        bits = config.bits
+        if config.rule.literals is not None and config.rule.literals > 2 * bits:
+            raise InputError(
+                f"literals: expected at most the {2 * bits} literals of {bits} bits, got {config.rule.literals:g}"
+            )
+        self.bits = FilterBits(config.square) if config.filters else Thermometer(config.levels)
+        self.core: TeamCore | DeepTM | ControlCore
+        if config.voting == "team":
+            self.core = TeamCore(bits, config.clauses, config.num_classes, config)
+        else:
+            self.core = make_core(config.part, bits, config.clauses, config.num_classes, config.rule)
+
+    def voted(self, pixels: Tensor) -> ClauseOutput:
+        """Logits (B, K) and clause strengths (B, J) of raw pixels (B, C, H, W)."""
+        self.advance_tau()
+        voted: ClauseOutput = self.core(self.bits(self.checked(pixels)) - 0.5)
+        return voted
+
+    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
+        """Logits (B, K), and a `Diagnostics` if it is asked for."""
+        logits, strength = self.voted(pixels)
+        if not collect_diagnostics:
+            return logits
+        means = {"clauses": strength.detach().mean(0)}
+        return logits, Diagnostics(logits={"final_decision": logits}, clause_mean=means)
+
+
+class DeepTMClassifier(ClauseModel):
+    """Several layers of clauses over all pixels: the votes of a layer become the bits of the next.
+
+    Example:
+        >>> model = DeepTMClassifier(image_size=8, in_channels=1, hidden_dims=(16,), clauses=20, num_classes=3)
+        >>> tuple(model(torch.rand(4, 1, 8, 8)).shape)
+        (4, 3)
+    """
+
+    config_class = DeepTMConfig
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        config: DeepTMConfig = self.config
+        channels, height, width = self.image_shape
+        count = config.levels * channels * height * width
+        self.bits = Thermometer(config.levels)
+        self.core: nn.Module
+        if config.part == "clauses":
+            self.core = DeepTM(
+                count, config.hidden_dims, config.num_classes, config.clauses, config.rule, dropout=config.dropout
+            )
+        else:
+            self.core = _ordinary_stack(count, config)
+
+    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
+        """Logits (B, K), and a `Diagnostics` if it is asked for."""
+        self.advance_tau()
+        pixels = self.checked(pixels)
+        if self.training and self.config.input_noise > 0:
+            pixels = pixels + self.config.input_noise * torch.randn_like(pixels)
+        numbers = self.bits(pixels) - 0.5
+        if not isinstance(self.core, DeepTM):
+            logits = self.core(numbers)
+            return (logits, Diagnostics(logits={"final_decision": logits})) if collect_diagnostics else logits
+        logits, strength = self.core(numbers)
+        if not collect_diagnostics:
+            return logits
+        means = {"clauses": strength.detach().mean(0)}
+        return logits, Diagnostics(logits={"final_decision": logits}, clause_mean=means)
+
+
+def _ordinary_stack(count: int, config: DeepTMConfig) -> nn.Sequential:
+    """The control: linear maps, or MLPs with a hidden unit a clause, between the same widths."""
+    layers: list[nn.Module] = []
+    widths = (count, *config.hidden_dims, config.num_classes)
+    for place, (before, after) in enumerate(pairwise(widths)):
+        if place:
+            layers += [nn.LayerNorm(before), nn.Dropout(config.dropout)]
+        if config.part == "mlp":
+            layers += [nn.Linear(before, config.clauses), nn.GELU(), nn.Linear(config.clauses, after)]
+        else:
+            layers.append(nn.Linear(before, after))
+    return nn.Sequential(*layers)
+
+
+class HybridTM(ClauseModel):
+    """Convolutions, learned thresholds, shares of positions above each threshold, an MLP, clauses.
+
+    Thresholds are hard in training too (straight through), so that training and use see the same bits.
+
+    Example:
+        >>> model = HybridTM(image_size=8, in_channels=1, clauses=16, num_classes=3)
+        >>> import torch; tuple(model(torch.rand(2, 1, 8, 8)).shape)
+        (2, 3)
+    """
+
+    config_class = HybridTMConfig
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        config: HybridTMConfig = self.config
+        count = config.thresholds
+        self.features = nn.Sequential(
+            nn.Conv2d(config.in_channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(64, count, 1),
+        )
+        self.binarize = Binarizer(count, spread=1.0)
+        self.mlp = nn.Sequential(nn.Linear(count, config.hidden), nn.ReLU(), nn.Linear(config.hidden, count))
+        self.center = Binarizer(count, learned=False)
+        self.core = make_core(config.part, count, config.clauses, config.num_classes, config.rule)
+
+    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
+        """Logits (B, K), and a `Diagnostics` if it is asked for."""
+        self.advance_tau()
+        shares = hard_step(self.binarize(self.features(self.normalized(pixels)))).mean((2, 3))
+        logits, strength = self.core(self.center(self.mlp(shares)))
+        if not collect_diagnostics:
+            return logits
+        means = {"clauses": strength.detach().mean(0)}
+        return logits, Diagnostics(logits={"final_decision": logits}, clause_mean=means)

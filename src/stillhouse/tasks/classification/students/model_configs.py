@@ -1,0 +1,264 @@
+"""The other models of the task, each as one strict configuration. No torch here.
+
+Defaults are the configurations of table 6.1 (32 x 32 RGB, ten classes).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from stillhouse.core.config import configclass
+from stillhouse.tasks.classification.students.base_config import (
+    NormalizedConfig,
+    PixelBitsConfig,
+    PixelClauseOptions,
+    expect_even,
+)
+
+if TYPE_CHECKING:
+    from stillhouse.tasks.classification.students.base import ClauseModel
+
+
+@configclass
+class FlatTMConfig(PixelBitsConfig):
+    """One layer of clauses over all pixels: the classical Tsetlin machine with fuzzy clauses."""
+
+    kind: Literal["flat-tm"] = "flat-tm"
+    rule: PixelClauseOptions = Field(
+        default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
+    )
+    clauses: int = Field(default=512, gt=0, description="clauses in all, even")
+    voting: Literal["dense", "team"] = Field(
+        default="dense",
+        description="learned votes for every class; or teams: half of a class's own clauses for it, half against",
+    )
+
+    filters: bool = Field(
+        default=False,
+        description="76 bits a pixel of oriented filters and quantiles, made in the network, in place of levels",
+    )
+    square: int = Field(
+        default=1, gt=0, description="of filters: join the bits of squares of so many pixels a side by OR"
+    )
+
+    @property
+    def bits(self) -> int:
+        """Bits of an image that the clauses read."""
+        channels, height, width = self.image_shape
+        if not self.filters:
+            return self.levels * channels * height * width
+        return 76 * channels * -(-height // self.square) * -(-width // self.square)
+
+    def __post_init__(self) -> None:
+        expect_even("clauses", self.clauses)
+        if self.voting == "team" and self.clauses % (2 * self.num_classes):
+            raise ValueError(
+                f"clauses: expected a multiple of 2 x {self.num_classes} classes for voting 'team', got {self.clauses}"
+            )
+        if self.voting == "team" and self.part != "clauses":
+            raise ValueError(f"voting: expected 'dense' for the control part {self.part!r}, got 'team'")
+
+    def model_class(self) -> type[ClauseModel]:
+        """FlatTM."""
+        from stillhouse.tasks.classification.students.flat import FlatTM
+
+        return FlatTM
+
+
+@configclass
+class DeepTMConfig(PixelBitsConfig):
+    """Several layers of clauses over all pixels."""
+
+    kind: Literal["deep-tm"] = "deep-tm"
+    rule: PixelClauseOptions = Field(
+        default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
+    )
+    hidden_dims: tuple[int, ...] = Field(default=(256, 128), description="widths between the layers")
+    clauses: int = Field(default=256, gt=0, description="clauses of each layer, even")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="on the votes between the layers")
+    input_noise: float = Field(default=0.0, ge=0, description="deviation of noise on the pixels in training")
+
+    def __post_init__(self) -> None:
+        expect_even("clauses", self.clauses)
+        if any(width < 1 for width in self.hidden_dims):
+            raise ValueError(f"hidden_dims: expected positive widths, got {self.hidden_dims}")
+
+    def model_class(self) -> type[ClauseModel]:
+        """DeepTMClassifier."""
+        from stillhouse.tasks.classification.students.flat import DeepTMClassifier
+
+        return DeepTMClassifier
+
+
+@configclass
+class ResNetTMConfig(NormalizedConfig):
+    """A ResNet with a clause layer at the end of every block, and one that votes after every stage."""
+
+    kind: Literal["resnet-tm"] = "resnet-tm"
+    layers: Literal[18, 34, 50, 101] = Field(default=18, description="which ResNet")
+    width: int = Field(default=64, gt=0, description="channels of the first stage; doubles from stage to stage")
+    tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
+    clauses: int = Field(default=128, gt=0, description="clauses of each layer, even")
+    stem: Literal["imagenet", "small"] = Field(
+        default="imagenet", description="7 x 7 with stride 2 and pooling (as documented), or 3 x 3 for small images"
+    )
+    input_norm: Literal["none", "batchnorm", "layernorm", "instancenorm"] = Field(
+        default="none", description="normalization of the image before the stem"
+    )
+    taus: tuple[float, float, float, float] | None = Field(
+        default=None, description="tau of each stage in place of rule.tau"
+    )
+
+    def __post_init__(self) -> None:
+        expect_even("clauses", self.clauses)
+        if self.taus is not None and not all(0 < tau < 1 for tau in self.taus):
+            raise ValueError(f"taus: expected numbers in (0, 1), got {self.taus}")
+
+    def model_class(self) -> type[ClauseModel]:
+        """ResNetTM."""
+        from stillhouse.tasks.classification.students.resnet import ResNetTM
+
+        return ResNetTM
+
+
+SWIN_SIZES = {
+    "tiny": (96, (2, 2, 6, 2), (3, 6, 12, 24)),
+    "small": (96, (2, 2, 18, 2), (3, 6, 12, 24)),
+    "base": (128, (2, 2, 18, 2), (4, 8, 16, 32)),
+    "large": (192, (2, 2, 18, 2), (6, 12, 24, 48)),
+}
+
+
+@configclass
+class SwinTMConfig(NormalizedConfig):
+    """Swin with a clause layer that reads a whole window at once, and one that votes after every stage."""
+
+    kind: Literal["swin-tm"] = "swin-tm"
+    size: Literal["tiny", "small", "base", "large"] = Field(
+        default="tiny", description="widths, depths and heads of Swin"
+    )
+    embed_dim: int | None = Field(default=None, gt=0, description="width of the first stage in place of the size's")
+    depths: tuple[int, ...] | None = Field(default=None, description="blocks of each stage in place of the size's")
+    num_heads: tuple[int, ...] | None = Field(default=None, description="heads of each stage in place of the size's")
+    patch_size: int = Field(default=4, gt=0, description="side of a patch; an image it does not divide is padded")
+    window_size: int | None = Field(
+        default=None, gt=0, description="side of a window, at most the first map; none: 7; smaller maps cap it"
+    )
+    cap_windows: bool = Field(
+        default=True,
+        description="shrink windows to small maps; off, as documented: pad maps to the window (175 M parameters)",
+    )
+    attention: bool = Field(
+        default=True, description="window attention before the clause layer; off: clauses alone mix tokens"
+    )
+    tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
+    clauses: int = Field(default=256, gt=0, description="clauses of each block, even")
+    head_clauses: int = Field(default=128, gt=0, description="clauses of each read-out, even")
+    drop_path_rate: float = Field(default=0.1, ge=0, lt=1, description="stochastic depth of the last block")
+    drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on tokens and on both branches")
+    attn_drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
+
+    def __post_init__(self) -> None:
+        expect_even("clauses, head_clauses", self.clauses, self.head_clauses)
+        self.backbone()
+
+    def backbone(self) -> Any:
+        """The sizes, checked by the configuration of the transformer they are shared with."""
+        from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+
+        first, blocks, split = SWIN_SIZES[self.size]
+        depths, heads, width = self.depths or blocks, self.num_heads or split, self.embed_dim or first
+        return UnifiedTMConfig(
+            architecture="swin",
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            embed_dim=tuple(width * 2**place for place in range(len(depths))),
+            depths=depths,
+            num_heads=heads,
+            window_size=self.window_size,
+            tm_clauses=self.clauses,
+            drop_path_rate=self.drop_path_rate,
+            drop_rate=self.drop_rate,
+            attn_drop_rate=self.attn_drop_rate,
+            relative_position_type="learned",
+        )
+
+    def model_class(self) -> type[ClauseModel]:
+        """SwinTM."""
+        from stillhouse.tasks.classification.students.swin import SwinTM
+
+        return SwinTM
+
+
+@configclass
+class PyramidTMConfig(NormalizedConfig):
+    """Clause layers on the image pooled to several sizes, and a fusion of their votes."""
+
+    kind: Literal["pyramid-tm"] = "pyramid-tm"
+    pools: tuple[int, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="sides that the image is pooled to; none: its side, a half, a quarter, 1",
+    )
+    widths: tuple[int, ...] = Field(default=(256, 192, 128, 96), description="bits of each scale")
+    clauses: tuple[int, ...] = Field(default=(256, 192, 160, 128), description="clauses of each scale, even")
+    taus: tuple[float, ...] | None = Field(default=None, description="tau of each scale in place of rule.tau")
+    dropout: tuple[float, ...] = Field(
+        default=(0.05, 0.05, 0.05, 0.0), description="on the projected image of each scale"
+    )
+    scale_logits: Literal["sqrt", "mean", "none"] = Field(
+        default="sqrt", description="divide the votes of a scale by the root of its clauses, by their number, or not"
+    )
+    fusion: Literal["attention", "weights"] = Field(
+        default="attention", description="weights: a learned mean of the scales; attention: over scales and clauses too"
+    )
+
+    def __post_init__(self) -> None:
+        expect_even("clauses", *self.clauses)
+        count = len(self.sides())
+        for name, value in (
+            ("widths", self.widths),
+            ("clauses", self.clauses),
+            ("taus", self.taus),
+            ("dropout", self.dropout),
+        ):
+            if value is not None and len(value) != count:
+                raise ValueError(f"{name}: expected {count} numbers (one a scale), got {len(value)}")
+        if max(self.sides()) > max(self.image_shape[1:]):
+            raise ValueError(f"pools: expected sides up to the image's {self.image_shape[1:]}, got {self.sides()}")
+        if self.taus is not None and not all(0 < tau < 1 for tau in self.taus):
+            raise ValueError(f"taus: expected numbers in (0, 1), got {self.taus}")
+
+    def sides(self) -> tuple[int, ...]:
+        """The side of every scale."""
+        side = max(self.image_shape[1:])
+        return self.pools or (side, max(1, side // 2), max(1, side // 4), 1)
+
+    def model_class(self) -> type[ClauseModel]:
+        """PyramidTM."""
+        from stillhouse.tasks.classification.students.pyramid import PyramidTM
+
+        return PyramidTM
+
+
+@configclass
+class HybridTMConfig(NormalizedConfig):
+    """A small convolutional network whose features become bits for one clause layer."""
+
+    kind: Literal["hybrid-tm"] = "hybrid-tm"
+    thresholds: int = Field(default=32, gt=0, description="channels that are compared with learned thresholds")
+    hidden: int = Field(
+        default=64, gt=0, description="width of the MLP between the shares of bits and the clauses' bits"
+    )
+    clauses: int = Field(default=384, gt=0, description="clauses, even")
+
+    def __post_init__(self) -> None:
+        expect_even("clauses", self.clauses)
+
+    def model_class(self) -> type[ClauseModel]:
+        """HybridTM."""
+        from stillhouse.tasks.classification.students.flat import HybridTM
+
+        return HybridTM

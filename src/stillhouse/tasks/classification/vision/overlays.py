@@ -1,0 +1,158 @@
+"""What an overlay shows: images, attention and clause strength on their grid, and probabilities, as arrays in the run folder.
+
+Legend: M images, C channels, H height, W width, K classes, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stillhouse.classification.data import ImageData
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_arrays, read_object, write_arrays, write_json
+
+OVERLAYS, NAMES = "overlays.npz", "overlays.json"
+
+
+@torch.no_grad()
+def maps_of(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention, clause strength and logits of a transformer with clauses.
+
+    Attention is the real one of the last block: the weights with which the class token reads the patches, mean over heads;
+    without a class token, what each patch gets from all others (in windows: from its window). Clause strength is the mean
+    over the last block's clauses at each patch.
+
+    Args:
+        model: in eval mode.
+        pixels: (M, C, H, W) in [0, 1].
+
+    Returns:
+        (M, rows, columns) each, and logits (M, K). Without clauses their map is 0.
+    """
+    block = list(model.named_blocks())[-1][1]
+    seen: dict[str, Any] = {}
+    hooks = [
+        block.attention.register_forward_pre_hook(lambda part, args: seen.update(attended=args[0])),
+        block.register_forward_hook(lambda part, args, block_out: seen.update(strength=block_out.strength)),
+    ]
+    try:
+        logits = model(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    attended, strength = seen["attended"], seen["strength"]
+    first = int(model.class_token is not None)
+    attention = (
+        block.attention.received(attended) if hasattr(block.attention, "received") else _read(block, attended, first)
+    )
+    clauses = torch.zeros_like(attention) if strength is None else strength[:, first:].mean(-1)
+    grid = model.config.stages()[-1].grid
+    return attention.unflatten(1, grid), clauses.unflatten(1, grid), logits
+
+
+def _read(block: Any, attended: Tensor, first: int) -> Tensor:
+    weights = block.attention.weights(attended).mean(1)  # (M, N, N)
+    return weights[:, 0, 1:] if first else weights.mean(1)
+
+
+def write_overlays(model: Any, data: ImageData, folder: Path, samples: int) -> None:
+    """Images of the test split, drawn by class, into `overlays.npz` and `overlays.json`."""
+    shown = data.test.sample(samples)
+    batch = shown.batch(torch.arange(len(shown)))
+    model.eval()
+    attention, clauses, logits = maps_of(model, batch.inputs)
+    padding, patch = model.padding, model.patch_size
+    write_arrays(
+        folder / OVERLAYS,
+        images=(batch.inputs * 255).round().to(torch.uint8).numpy(),
+        attention=attention.numpy().astype(np.float32),
+        clauses=clauses.numpy().astype(np.float32),
+        probabilities=torch.softmax(logits.float(), 1).numpy(),
+        labels=batch.labels.numpy(),
+    )
+    height, width = data.input_spec.shape[1:]
+    covered = [height + padding[1], width + padding[0]]
+    write_json(folder / NAMES, {"class_names": list(data.input_spec.class_names), "covered": covered, "patch": patch})
+
+
+def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
+    """One picture an image: the image, attention over it, clause strength over it, bars of the likeliest classes.
+
+    Args:
+        folder: run folder of a model, with `overlays.npz` and `overlays.json`.
+        out: made if it is not there; `sample_00000.png` and so on.
+        topk: classes in the bars.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: the run folder has no overlays, or the pictures cannot be written.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    if not (folder / "overlays.npz").is_file():
+        raise InputError(f"{folder}: no overlays.npz; train with --visualize-overlays")
+    arrays = read_arrays(folder / "overlays.npz", ["images", "labels", "attention", "clauses", "probabilities"])
+    about = read_object(folder / "overlays.json", {"class_names": list[str], "covered": Any})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from None
+    for old in out.glob("sample_*.png"):  # of a run with more samples: two runs in one folder would be mixed
+        if old.stem.removeprefix("sample_").isdigit() and int(old.stem.removeprefix("sample_")) >= len(
+            arrays["images"]
+        ):
+            old.unlink()
+    written = []
+    for number, image in enumerate(arrays["images"]):
+        figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
+        picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        label = about["class_names"][int(arrays["labels"][number])]
+        _picture(axes[0], picture, f"image ({label})")
+        for axis, name, colors in ((axes[1], "attention", "magma"), (axes[2], "clauses", "viridis")):
+            _picture(axis, picture, {"attention": "attention of the last block", "clauses": "clause strength"}[name])
+            _over(axis, arrays[name][number], about["covered"], picture.shape[:2], colors)
+        _bars(axes[3], arrays["probabilities"][number], about["class_names"], topk, label)
+        written.append(out / f"sample_{number:05d}.png")
+        try:
+            figure.savefig(written[-1], dpi=120)
+        except OSError as error:
+            raise InputError(f"cannot write {written[-1]}: {error.strerror}") from None
+        finally:
+            plt.close(figure)
+    return written
+
+
+def _picture(axis: Any, picture: np.ndarray, title: str) -> None:
+    axis.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
+    axis.set_title(title, fontsize=10)
+    axis.set_axis_off()
+
+
+def _over(axis: Any, values: np.ndarray, covered: list[int], shape: tuple[int, ...], colors: str) -> None:
+    """A map over the whole padded image, so that each patch lies where it was cut; what is padding is not shown."""
+    extent = (-0.5, covered[1] - 0.5, covered[0] - 0.5, -0.5)
+    axis.imshow(values, cmap=colors, alpha=0.55, extent=extent, interpolation="bilinear")
+    axis.set_xlim(-0.5, shape[1] - 0.5)
+    axis.set_ylim(shape[0] - 0.5, -0.5)
+
+
+def _bars(axis: Any, probabilities: np.ndarray, names: list[str], topk: int, label: str) -> None:
+    best = np.argsort(-probabilities, kind="stable")[:topk]
+    colors = ["#2a7f62" if names[place] == label else "#8a8a8a" for place in best]
+    axis.barh(range(len(best)), probabilities[best], color=colors)
+    axis.set_yticks(range(len(best)), [names[place] for place in best])
+    axis.invert_yaxis()  # the likeliest on top
+    axis.set_xlim(0, 1)
+    axis.set_title(f"top {len(best)}", fontsize=10)
+    for row, place in enumerate(best):
+        axis.text(min(probabilities[place] + 0.02, 0.8), row, f"{probabilities[place]:.1%}", va="center", fontsize=9)

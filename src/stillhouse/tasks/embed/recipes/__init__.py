@@ -1,0 +1,50 @@
+"""Embedding runs that are known to work; no torch.
+
+load_embedding("runs/corpus")                        the recipe `embedding` on vectors
+load_embedding("mine.yaml", ["training.epochs=5"])   a file, which may start from one (`recipe: embedding-tree`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stillhouse.core.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
+from stillhouse.core.recipe_files import shipped_recipes
+from stillhouse.tasks.embed.documented.settings import DOCUMENTED, PRESETS, documented
+from stillhouse.tasks.embed.plan import EmbedRunConfig
+
+RECIPES = shipped_recipes(
+    Path(__file__).parent, EmbedRunConfig, ("embedding", "embedding-tree", "embedding-fast", *PRESETS)
+)
+
+
+def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str | None = None) -> EmbedRunConfig:
+    """The run that a file describes, or a recipe on vectors, with `a.b=c` assignments carried out.
+
+    Args:
+        source: a .yaml or .json file (of our settings or of documented ones), or vectors: anything `open_vectors` takes.
+        assignments: changes on top.
+        recipe: what to start from. [as in the file, else `embedding`]
+
+    Raises:
+        ConfigError: no such recipe, unknown key, wrong value.
+    """
+    change: dict[str, Any] = {"data": {"path": source}}
+    if source.lower().endswith((".yaml", ".yml", ".json")):
+        change = load_yaml(source)
+        named = change.pop("recipe", None)
+        if named is not None and recipe is not None and named != recipe:
+            raise ConfigError(f"--recipe {recipe}: {source} starts from {named!r}; leave one of them out")
+        recipe = named or recipe
+        if DOCUMENTED & set(change):
+            change = documented(change, PRESETS.get(recipe or ""))
+    if (recipe := recipe or "embedding") not in RECIPES:
+        raise ConfigError(f"recipe {recipe!r} is not known; {nearest(recipe, RECIPES)}")
+    for assignment in assignments:
+        set_path(change, assignment)
+    data = change.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        raise ConfigError(f"{source}: data.path: missing; name the vectors of the teacher")
+    return parse(EmbedRunConfig, merge(to_mapping(RECIPES[recipe]()), change))

@@ -1,0 +1,189 @@
+"""From a scene to range-compressed lines and their exact focus.
+
+One dimension: scene * echo -> raw, raw * matched filter -> target, both by linear convolution over a stretch so much longer than
+the line that every sample shown, target included, has its whole aperture.
+
+Legend: N lines, L samples shown, h half aperture; the scene has L + 4h samples, the raw data L + 2h, the target L.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import fft
+
+from stillhouse.core.checks import InputError
+from stillhouse.tasks.sar.data.matched_filter import echo, half_aperture, impulse_response, matched_filter
+from stillhouse.tasks.sar.data.parameters import SarParameters
+from stillhouse.tasks.sar.data.scene import KINDS, Scene, SceneConfig, draw_scene, speckle
+
+Complex = NDArray[np.complex128]
+Rates = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """N simulated lines.
+
+    Attributes:
+        raw: (N, L) range-compressed data, with thermal noise where asked for.
+        clean: (N, L) the same without noise.
+        focused: (N, L) the exact discrete matched filter of the noise-free data, from all of the data: the ground truth.
+        valid: the samples whose whole aperture lies inside the L samples of `raw`: only there can any model reach `focused`.
+        azimuth_rate: (N) Ka, Hz/s.
+        doppler_centroid: (N) Hz.
+        kinds: (N) index into `scene.KINDS`.
+        point_amplitude: (P) complex: what the focus of each point target peaks at.
+    """
+
+    raw: Complex
+    clean: Complex
+    focused: Complex
+    valid: slice
+    azimuth_rate: NDArray[np.float64]
+    doppler_centroid: NDArray[np.float64]
+    kinds: NDArray[np.int64]
+    point_amplitude: Complex
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the radar passes its lines; as its parameters have it where nothing is given.
+
+    Attributes:
+        azimuth_rate: Ka, a number or (N).
+        doppler_centroid: Hz, a number or (N).
+        half: h, where several calls must share one valid region.
+    """
+
+    azimuth_rate: ArrayLike | None = None
+    doppler_centroid: ArrayLike = 0.0
+    half: int | None = None
+
+    def of_lines(self, parameters: SarParameters, lines: int, length: int) -> tuple[Rates, int]:
+        """Rates and centroids (N) of N lines of L samples, and h.
+
+        Raises:
+            InputError: lines shorter than the aperture.
+        """
+        rate = parameters.rate if self.azimuth_rate is None else self.azimuth_rate
+        given = {"azimuth_rate": rate, "doppler_centroid": self.doppler_centroid}
+        rates = {name: np.array(np.broadcast_to(value, (lines,)), float) for name, value in given.items()}
+        half = half_aperture(parameters, **rates) if self.half is None else self.half
+        if length <= 2 * half:
+            raise InputError(f"length: expected at least one aperture ({2 * half + 1} samples), got {length}")
+        return rates, half
+
+
+STRAIGHT = Motion()
+
+
+def simulate_lines(
+    parameters: SarParameters,
+    scene: SceneConfig,
+    rng: np.random.Generator,
+    *,
+    lines: int,
+    length: int,
+    snr_db: float | None = None,
+    motion: Motion = STRAIGHT,
+) -> Lines:
+    """Draw scenes and let the radar see them.
+
+    Args:
+        parameters: the radar.
+        scene: the mix of scenes.
+        rng: the source of chance.
+        lines: N.
+        length: L.
+        snr_db: mean power of a line's noise-free raw data over the power of the noise, dB; no noise where not given.
+        motion: rates and centroids of the lines.
+
+    Raises:
+        InputError: a line shorter than the aperture.
+
+    Example:
+        >>> from stillhouse.tasks.sar.data.parameters import preset
+        >>> drawn = simulate_lines(preset("toy-64"), SceneConfig(), np.random.default_rng(0), lines=2, length=128)
+        >>> drawn.raw.shape, drawn.valid
+        ((2, 128), slice(32, 96, None))
+    """
+    rates, half = motion.of_lines(parameters, lines, length)
+    samples = length + 4 * half
+    drawn = draw_scene(scene, rng, lines, samples, stretch=samples / length, gain=parameters.oversampling)
+    seen = _seen(parameters, drawn, rates, half)
+    return seen if snr_db is None else replace(seen, raw=add_noise(seen.clean, snr_db, rng))
+
+
+def point_lines(
+    parameters: SarParameters,
+    positions: ArrayLike,
+    *,
+    length: int,
+    amplitudes: ArrayLike = 1.0,
+    motion: Motion = STRAIGHT,
+) -> Lines:
+    """One isolated point a line, without clutter or noise: what IRW, PSLR and phase are measured on.
+
+    Args:
+        parameters: the radar.
+        positions: (N) in samples of the line, fractions allowed.
+        length: L.
+        amplitudes: complex, a number or (N).
+        motion: rates and centroids of the lines.
+
+    Raises:
+        InputError: a line shorter than the aperture, a position off the line.
+    """
+    places = np.atleast_1d(np.asarray(positions, float))
+    lines = len(places)
+    if not ((places >= 0) & (places <= length - 1)).all():
+        raise InputError(f"positions: expected 0 to {length - 1}, got {places.min():g} to {places.max():g}")
+    rates, half = motion.of_lines(parameters, lines, length)
+    drawn = Scene(
+        clutter=np.zeros((lines, length + 4 * half), np.complex128),
+        kinds=np.full(lines, KINDS.index("points")),
+        point_line=np.arange(lines),
+        point_position=places + 2 * half,
+        point_amplitude=np.array(np.broadcast_to(np.asarray(amplitudes, complex), (lines,))),
+    )
+    return _seen(parameters, drawn, rates, half)
+
+
+def add_noise(lines: Complex, snr_db: float, rng: np.random.Generator) -> Complex:
+    """Thermal noise: white circular Gaussian, each line's mean power over it `snr_db`."""
+    power = np.mean(np.abs(lines) ** 2, axis=-1, keepdims=True) * 10 ** (-snr_db / 10)
+    return lines + np.sqrt(power) * speckle(rng, lines.shape)
+
+
+def _inside(lines: Complex, kernels: Complex) -> Complex:
+    """(N, M) and (N, K) -> (N, M - K + 1): the convolution where both overlap fully."""
+    length, taps = lines.shape[-1], kernels.shape[-1]
+    size = fft.next_fast_len(length + taps - 1)
+    return fft.ifft(fft.fft(lines, size) * fft.fft(kernels, size))[..., taps - 1 : length]
+
+
+def _seen(parameters: SarParameters, scene: Scene, rates: Rates, half: int) -> Lines:
+    """Clutter convolved with the echo, points evaluated between samples."""
+    long = _inside(scene.clutter, impulse_response(parameters, half=half, **rates))  # (N, L + 2h)
+    # the echo of a point between two samples can touch one sample more than that of a point on one
+    first = np.ceil(scene.point_position - half - 1).astype(np.int64)
+    samples = first[:, None] + np.arange(2 * half + 3)
+    of_points = {name: value[scene.point_line][:, None] for name, value in rates.items()}
+    value = scene.point_amplitude[:, None] * echo(samples - scene.point_position[:, None], parameters, **of_points)
+    place = samples - half  # raw starts h after the scene
+    inside = (place >= 0) & (place < long.shape[1])
+    owner = np.broadcast_to(scene.point_line[:, None], place.shape)
+    np.add.at(long, (owner[inside], place[inside]), value[inside])
+    clean = long[:, half : long.shape[1] - half]
+    return Lines(
+        raw=clean,
+        clean=clean,
+        focused=_inside(long, matched_filter(parameters, half=half, **rates)),
+        valid=slice(half, clean.shape[1] - half),
+        **rates,
+        kinds=scene.kinds,
+        point_amplitude=scene.point_amplitude,
+    )
