@@ -102,7 +102,7 @@ NOT_CAUGHT = (
           "(self.config.mixing.mixup_alpha, self.config.mixing.cutmix_alpha)"),
           "training/test_mixing.py::test_ramps_start_at_nothing_and_end_at_all_of_it"),
     fault("labels are smoothed twice", "classification.job:ClassificationJob.task_terms",
-          edited("smoothing=self.config.label_smoothing", "smoothing=1 - (1 - self.config.label_smoothing) ** 2"),
+          edited("self.config.label_smoothing", "1 - (1 - self.config.label_smoothing) ** 2"),
           "training/test_mixing.py::test_labels_are_smoothed_once_mixed_or_not[mixing0]"),
     fault("labels of mixed images are not smoothed", "losses.regression:label_cross_entropy",
           edited("label_smoothing=smoothing", "label_smoothing=0.0 if labels.ndim == 2 else smoothing"),

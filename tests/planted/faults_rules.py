@@ -38,7 +38,7 @@ EXPLAINED = (
     Fault("heads are weighed by the first validation images", f"{CLAUSES}.specialize:clause_usage",
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[usage]"),
     Fault("a re-made head is fitted on the first rows", "stillhouse.classification.teachers:_member",
-          edited("data.train.sample(HEAD_ROWS)", f"{PART}(data.train, torch.arange(HEAD_ROWS))"), f"{PARTS}[head]"),
+          edited("labelled_rows(data.train).sample(HEAD_ROWS)", f"{PART}(data.train, torch.arange(HEAD_ROWS))"), f"{PARTS}[head]"),
     Fault("the plain score is of the first rows", "stillhouse.classification.teachers:baseline_score",
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[plain]"),
     Fault("lines of an export are the first ones", "stillhouse.tasks.sar.task:_checked_lines",

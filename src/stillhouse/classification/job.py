@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.classification.data import ImageData
+from stillhouse.classification.labelled import mixed_order, slots
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.predict import predict_together
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import MISSING
 from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import label_cross_entropy
@@ -54,6 +56,15 @@ class ClassificationJob(DistillJob):
         if config.mixing.on and not isinstance(data.input_spec, ImageSpec):
             raise InputError("training.mixing: mixup and CutMix mix images; this data set has none")
         self.seen = (0.0, 0)
+        labels = data.train.labels
+        self.slots = slots(labels, config.batch_size, config.labelled_share)
+        self.labelled = self.slots / config.batch_size or max(1, int((labels != MISSING).sum())) / len(labels)
+
+    def order(self, epoch: int) -> Tensor:
+        """Where few rows have a label, so many of them in each batch."""
+        if not self.slots:
+            return super().order(epoch)
+        return mixed_order(self.data.train.labels, self.config.batch_size, self.slots, self.seed, epoch)
 
     def batch(self, rows: Tensor, progress: Progress, draw: int = 0) -> Batch:
         """Rows as they are seen at a step: augmentation and mixing are functions of seed, step and draw."""
@@ -83,14 +94,19 @@ class ClassificationJob(DistillJob):
         return Outputs(found.logits.float(), {n: x if x.is_complex() else x.float() for n, x in found.features.items()})
 
     def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
-        """The cross-entropy with the labels, where it counts."""
+        """The cross-entropy with the labels, where it counts, over the rows that have one."""
         if self.config.report_train:
             self._count(student_out.logits, batch)
         weight = self.config.label_weight * share
         if weight <= 0:
             return {}
-        loss = label_cross_entropy(student_out.logits, batch.targets, smoothing=self.config.label_smoothing).mean()
-        return {self.task_term: (weight, loss)}
+        logits, targets, smoothing = student_out.logits, batch.targets, self.config.label_smoothing
+        if self.labelled == 1:
+            return {self.task_term: (weight, label_cross_entropy(logits, targets, smoothing=smoothing).mean())}
+        there = batch.labels != MISSING
+        losses = label_cross_entropy(logits[there], targets[there], smoothing=smoothing)
+        # the mean over a whole batch: parts of it, which are summed, have more labelled rows or fewer
+        return {self.task_term: (weight, losses.sum() / (len(there) * self.labelled))}
 
     def teacher_batch(self, batch: Batch, progress: Progress) -> Batch:
         """The very tensors that the student sees, unless the configuration asks for the worse alternatives."""
@@ -128,7 +144,8 @@ class ClassificationJob(DistillJob):
             extractor.close()
         metrics = evaluate(probabilities, split.labels.numpy(), self.teacher_probabilities)
         rank = (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0))
-        return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank)
+        luck = standard_error(rank[0], len(split)) if self.labelled < 1 else 0.0
+        return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank, luck)
 
     def state_dict(self) -> dict[str, Any]:
         """Also what the epoch has seen so far."""
@@ -146,6 +163,9 @@ class ClassificationJob(DistillJob):
 
     def _count(self, logits: Tensor, batch: Batch) -> None:
         """Right answers since the last validation; of a mixed image the share of the class that is named."""
+        there = batch.labels != MISSING
+        if not bool(there.all()):
+            logits, batch = logits[there], replace(batch, labels=batch.labels[there])
         named = logits.detach().argmax(1)
         right = (
             (named == batch.labels).float()
@@ -174,6 +194,19 @@ def fit_classifier(
     """`fit` of a `ClassificationJob`; see both."""
     job = ClassificationJob(model, data, config, seed=seed, signal_set=signal_set)
     return fit(job, config, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
+
+
+def standard_error(share: float, rows: int) -> float:
+    """Of a share of a few rows, of which one more was right and one more wrong: a share of 1 in 10 rows is not known exactly.
+
+    Example:
+        >>> round(standard_error(1.0, 10), 3)
+        0.087
+
+    Source: Agresti, Coull 1998, The American Statistician 52(2).
+    """
+    middle = (share * rows + 1) / (rows + 2)
+    return float((middle * (1 - middle) / rows) ** 0.5)
 
 
 def mix(batch: Batch, *, mixup: float, cutmix: float, num_classes: int, seed: int) -> Batch:

@@ -17,6 +17,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
+from stillhouse.classification.data.label_draw import labelled_rows
 from stillhouse.classification.light import MOST_NUMBERS, MOST_ROWS
 from stillhouse.core.types import Batch, ImageSpec, TextSpec
 
@@ -36,7 +37,7 @@ def commonest(data: Any) -> Model:
     Returns:
         A model; a class that no row has is counted as half a row.
     """
-    counts = torch.bincount(data.train.labels, minlength=data.input_spec.num_classes).double()
+    counts = torch.bincount(labelled_rows(data.train).labels, minlength=data.input_spec.num_classes).double()
     shares = (counts.clamp(min=0.5) / counts.clamp(min=0.5).sum()).log()
     return lambda batch: shares.expand(len(batch.labels), -1)
 
@@ -44,8 +45,8 @@ def commonest(data: Any) -> Model:
 def linear(data: Any) -> Model:
     """Logistic regression on pixels, or on TF-IDF of token counts, that is fitted in seconds whatever the size of the data.
 
-    At most `MOST_ROWS` training rows are read, classes in proportion, and at most `MOST_NUMBERS` numbers of an image (averages
-    over neighbouring pixels). The regularization is the one of `STRENGTHS` that is best on as many validation rows.
+    At most `MOST_ROWS` labelled training rows are read, classes in proportion, and at most `MOST_NUMBERS` numbers of an image
+    (averages over neighbouring pixels). The regularization is the one of `STRENGTHS` that is best on as many validation rows.
 
     Args:
         data: labelled rows, with its splits and its task.
@@ -59,7 +60,9 @@ def linear(data: Any) -> Model:
     from sklearn.preprocessing import StandardScaler
 
     texts = isinstance(data.input_spec, TextSpec)
-    (x, y), (x_valid, y_valid) = (_read(split, data.input_spec) for split in (data.train, data.validation))
+    (x, y), (x_valid, y_valid) = (
+        _read(split, data.input_spec) for split in (labelled_rows(data.train), data.validation)
+    )
     best, most = None, -1.0
     for strength in STRENGTHS:
         first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_std=False)

@@ -19,6 +19,7 @@ from stillhouse.core.plan import RunPlan, Stage, check_plan
 from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
 from stillhouse.teachers import TeacherConfig
 
+SELF = "self-trained"  # the arm that learns the untaught student's own answers
 MEMBER = re.compile(r"^(\d+):.")  # `1:layer3` is layer3 of the second teacher
 
 
@@ -94,6 +95,8 @@ class ClassesRunConfig(RunPlan):
             raise ValueError(
                 "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
             )
+        if SELF in self.arms and "no-kd" not in self.arms:
+            raise ValueError(f"arms: {SELF!r} learns the answers of 'no-kd', which is not among them")
         if "direct" in self.arms and not self.teacher_assistants:
             raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
         if self.init_from_teacher and (not taught or self.more_teachers):

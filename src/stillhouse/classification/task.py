@@ -6,6 +6,7 @@ Nothing heavy is imported here before it is needed, so that `--help`, `list` and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from stillhouse.classification.data import ClassesDataConfig, TextDataConfig
 from stillhouse.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, ClassesLight
-from stillhouse.classification.plan import ClassesRunConfig, TeacherRunConfig
+from stillhouse.classification.plan import SELF, ClassesRunConfig, TeacherRunConfig
 from stillhouse.classification.unused import unused_settings
 from stillhouse.core import records
 from stillhouse.core.callback import Callback
@@ -21,7 +22,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
-from stillhouse.core.labels import UnlabelledRows
+from stillhouse.core.labels import MISSING
 from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ ABOUT = {
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
     "direct": "taught by the teacher itself, without the chain of assistants",
+    SELF: "the untaught student, trained once more; where a row has no label, its own answer if it is at least 90 % sure",
 }
 
 
@@ -71,12 +73,10 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
         """Read, check and split the data."""
-        try:
-            data = config.data.build()
-        except UnlabelledRows as error:
-            log(f"data: {error.line}")
-            raise
-        log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
+        from stillhouse.classification.data.label_draw import described
+
+        data = config.data.build()
+        log(f"data: {data.name}, {described(data)}")
         return data
 
     def facts(self, data: Any) -> dict[str, Any]:
@@ -88,7 +88,10 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
         """Refuse an assistant that has not the features that signals want of a teacher, before anything is trained."""
         import torch
 
+        from stillhouse.classification.labelled import check_missing
         from stillhouse.classification.teachers import wanted_features
+
+        check_missing(config, data.train.labels)
 
         wanted = wanted_features(config)
         for number, link in enumerate(config.teacher_assistants if wanted else ()):
@@ -152,6 +155,12 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
 
         return teacher_queries_of(config, data, teacher, features)
 
+    def of_seed(self, context: RunContext[ClassesRunConfig, Any], seed: int) -> RunContext[ClassesRunConfig, Any]:
+        """With the labels of this seed, and what was fitted to labels fitted to those."""
+        from stillhouse.classification.teachers import lab_of_seed
+
+        return lab_of_seed(context, seed)
+
     def teacher_record(self, context: RunContext[ClassesRunConfig, Any]) -> dict[str, Any]:
         """`teacher.json`; with the checks of all members where several teach together."""
         found = super().teacher_record(context)
@@ -169,18 +178,19 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
     def arms(self, config: ClassesRunConfig) -> Sequence[Arm]:
         """The student taught, alone, and without the chain; below them what plain models make of the same labels."""
         reads = READS[isinstance(config.data, TextDataConfig)]
+        seeds = config.seeds if getattr(config.data, "label_limit", None) else 1  # each has labels of its own
         plain = [
-            Arm(
-                name, None, False, fit=_fitted(name), about=ABOUT[name].format(reads=reads, rows=MOST_ROWS), plain=words
-            )
+            Arm(name, None, False, seeds, fit=_fitted(name), about=about, plain=words)
             for name, words in PLAIN.items()
+            for about in [ABOUT[name].format(reads=reads, rows=MOST_ROWS)]
         ]
-        return [*(self.arm(name, config) for name in config.arms), *plain]
+        named = sorted(config.arms, key=lambda name: name == SELF)  # after the student whose answers it learns
+        return [*(self.arm(name, config) for name in named), *plain]
 
     def arm(self, name: str, config: ClassesRunConfig) -> Arm:
         """What an arm changes."""
         chain = config.teacher_assistants if name == "kd" else ()
-        return Arm(name, config.student, name != "no-kd", config.seeds, chain, about=self.about[name])
+        return Arm(name, config.student, name not in ("no-kd", SELF), config.seeds, chain, about=self.about[name])
 
     def shipped(self, arms: Sequence[Arm]) -> Arm:
         """The arm that the controls are held against."""
@@ -192,6 +202,7 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
         return (
             Contrast("teacher", "kd", "no-kd", "accuracy", always=True),
             Contrast("chain", "kd", "direct", "accuracy"),
+            Contrast("teacher against self-training", "kd", SELF, "accuracy"),
             *(Contrast(name, config.reference, name, "accuracy") for name in PLAIN),
         )
 
@@ -210,12 +221,23 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
         )
         return self.job_class()(
             stage_context.student,
-            context.data,
+            self._self_labelled(context, stage_context.seed) if stage_context.arm.name == SELF else context.data,
             stage_context.stage.training,
             seed=stage_context.job_seed,
             signal_set=signal_set_of(stage_context, context.data.input_spec.example(2)),
             teacher_probabilities=None if stage_teacher is None else stage_teacher.facts,
         )
+
+    def _self_labelled(self, context: RunContext[ClassesRunConfig, Any], seed: int) -> Any:
+        """The data, with what the untaught student of the same seed is sure of as labels of rows without one."""
+        import torch
+
+        from stillhouse.classification.labelled import own_labels
+        from stillhouse.classification.predict import probabilities_of
+
+        model, train = self.load(context.place("no-kd", seed)), context.data.train
+        found = probabilities_of(model, train, context.config.training.evaluation_batch_size)
+        return replace(context.data, train=replace(train, labels=own_labels(train.labels, torch.from_numpy(found))))
 
     def job_class(self) -> Any:
         """The class of its jobs."""
@@ -272,7 +294,8 @@ class ClassificationTask(ClassesLight, Task[ClassesRunConfig, Any]):
 
         size, labels = context.config.training.evaluation_batch_size, context.data.test.labels.numpy()
         if arm.plain:
-            rows = min(len(context.data.train), MOST_ROWS) if arm.name == LINEAR else len(context.data.train)
+            labelled = int((context.data.train.labels != MISSING).sum())
+            rows = min(labelled, MOST_ROWS) if arm.name == LINEAR else labelled
             return Scores(
                 *_figures(predict(model, context.data.for_teachers.test, size), labels), facts={"fitted_on": rows}
             )

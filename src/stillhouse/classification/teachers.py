@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.content import Content
 from stillhouse.cache.queries import UNKNOWN, Part, TeacherQueries
 from stillhouse.cache.stored import StoredTeacher, spot_check
+from stillhouse.classification.data.label_draw import drawn, labelled_rows
 from stillhouse.classification.plan import MEMBER, ClassesRunConfig
 from stillhouse.classification.predict import predict
 from stillhouse.core.checks import InputError
@@ -111,7 +114,12 @@ def cache_key(config: ClassesRunConfig) -> Any:
 
 def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
     """Accuracy on the validation split against the share of the commonest class."""
-    report = check_teacher(teacher, data.validation.batches(batch_size), data.input_spec.class_names)
+    batches = data.validation.batches(batch_size)
+    if (
+        getattr(data, "hidden", None) is not None
+    ):  # few rows for it: those that students learn from are no secret to it either
+        batches = chain(batches, labelled_rows(data.train).batches(batch_size))
+    report = check_teacher(teacher, batches, data.input_spec.class_names)
     facts = {
         "ece": report.ece,
         "rows": report.rows,
@@ -162,7 +170,7 @@ def baseline_score(data: Any, rows: int = 5_000) -> float | None:
             batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
         return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
 
-    model = RidgeClassifier(alpha=1.0).fit(*flat(data.train))
+    model = RidgeClassifier(alpha=1.0).fit(*flat(labelled_rows(data.train)))
     return float(model.score(*flat(data.validation)))
 
 
@@ -197,6 +205,44 @@ def stage_teachers_of(
     return [
         None if (key := _key(config, stage, given)) is None else stage_teachers[key] for stage in config.stages_of(True)
     ]
+
+
+def lab_of_seed(context: Any, seed: int) -> Any:
+    """A run with the labels that one seed has drawn, and with teachers that have seen no other; each made once."""
+    if getattr(context.data, "hidden", None) is None:
+        return context
+    made = context.shared.setdefault("of seed", {})
+    if seed not in made:
+        data = drawn(context.data, seed)
+        if any(getattr(teacher, "head_was_fitted", False) for teacher in context.teachers):
+            teachers = [_refitted(one, data, context.config) for one in context.teachers]
+            stage_teachers = stage_teachers_of(context.config, data, teachers, context.given)
+        else:
+            teachers, stage_teachers = (
+                context.teachers,
+                [one and _validated(one, data, context.config) for one in context.stage_teachers],
+            )
+        made.clear()  # of one seed at a time: a teacher's answers may be large
+        made[seed] = replace(context, data=data, teachers=teachers, stage_teachers=stage_teachers)
+    return made[seed]
+
+
+def _refitted(teacher: Any, data: Any, config: ClassesRunConfig) -> Any:
+    """A teacher whose head is fitted to the labels of these data, where it was fitted to others."""
+    if isinstance(teacher, EnsembleTeacher):
+        return EnsembleTeacher([_refitted(member, data, config) for member in teacher.members], teacher.names)
+    if not getattr(teacher, "head_was_fitted", False):
+        return teacher
+    found = copy.deepcopy(teacher)
+    rows = labelled_rows(data.for_teachers.train).sample(HEAD_ROWS)
+    fit_head(found, rows.batches(config.training.evaluation_batch_size))
+    return found
+
+
+def _validated(stage_teacher: StageTeacher, data: Any, config: ClassesRunConfig) -> StageTeacher:
+    """The same, with its answers to the validation rows of these data."""
+    teacher, size = stage_teacher.teacher, config.training.evaluation_batch_size
+    return replace(stage_teacher, facts=predict(lambda b: teacher(b).logits, data.for_teachers.validation, size))
 
 
 def teacher_queries_of(
@@ -266,6 +312,10 @@ def _views(config: ClassesRunConfig, data: Any) -> dict[str, Any] | None:
 def _check_held(config: ClassesRunConfig, data: Any) -> None:
     """Refuse what no cache can hold, with the way out."""
     training = config.training
+    if getattr(data, "hidden", None) is not None:
+        raise InputError(
+            "cache: under data.label_limit each seed has validation rows of its own; leave one of the two out"
+        )
     if training.mixing.on:
         raise InputError(
             "cache: mixed images are new at every step, and no cache can hold them; leave training.mixing out"
@@ -353,7 +403,7 @@ def _member(
         teacher = source.build(data.input_spec, features=features)
     teacher.built_as = teacher.identity()
     if fit and teacher.head_is_new and source.head != "keep":
-        fit_head(teacher, data.train.sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
+        fit_head(teacher, labelled_rows(data.train).sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
     return teacher
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stillhouse.classification.data import ImageData
+from stillhouse.classification.data.label_draw import drawn
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.plan import TeacherRunConfig
@@ -60,7 +61,7 @@ def train_teacher(
         )
     how = shared.TeacherTraining(
         kind="teacher",
-        data=lambda log: task.data(config, log),
+        data=lambda log: drawn(task.data(config, log), config.seed),
         facts=lambda data: {"name": data.name, "sizes": data.sizes, "sha256": data.sha256},
         build=lambda data: FineTuned(config.teacher.build(data.input_spec)),
         job=lambda model, data: ClassificationJob(model, data, config.training, seed=config.seed),

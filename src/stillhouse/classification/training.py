@@ -60,6 +60,12 @@ class ClassificationTrainingConfig(TrainingConfig):
 
     label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
+    labelled_share: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="share of each batch that has a label at least, where training rows without one are many; every arm alike",
+    )
     mixing: MixingConfig = Field(default_factory=MixingConfig, description="mixup and CutMix of training images")
     teacher_view: Literal["same", "independent", "clean"] = Field(
         default="same",

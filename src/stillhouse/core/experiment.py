@@ -300,7 +300,7 @@ def graded(task: Task[Any, Any], teacher: Any, config: Any, data: Any, *, callba
 
 def train_and_evaluate(task: Task[Any, Any], arm: Arm, seed: int, context: RunContext[Any, Any]) -> None:
     """Train (or fit) one arm with one seed, score it and leave it in its folder."""
-    folder = context.place(arm.name, seed)
+    folder, context = context.place(arm.name, seed), task.of_seed(context, seed)
     result: dict[str, Any] = {}
     if arm.fit is not None:
         import time

@@ -1,6 +1,6 @@
 """Which labels are missing: one rule for every source of labelled rows. A missing label is never a class. No torch.
 
-Rows without a label cannot be used yet, so every source refuses them; support for training rows without labels begins at this mask.
+A training row may lack one: it is then learned by what needs no label. A validation or test row may not.
 """
 
 from __future__ import annotations
@@ -16,16 +16,6 @@ from stillhouse.core.checks import InputError
 MISSING = -1  # in place of a class number
 CELLS = frozenset({"", "null", "nan", "<na>", "-1", "-1.0"})  # of tables, in small letters
 FOLDERS = frozenset({"unlabelled", "unlabeled"})  # beside class folders, in small letters
-
-
-class UnlabelledRows(InputError):
-    """Rows without a label, where labels are needed.
-
-    Attributes:
-        line: how many they are, as the line about the data says it.
-    """
-
-    line: str = ""
 
 
 def missing_labels(labels: Any) -> NDArray[np.bool_]:
@@ -56,20 +46,15 @@ def row_number(row: int) -> str:
     return f"row {row}"
 
 
-def line_of_table(row: int) -> str:
-    """What a row of a table is called: the first under the head is row 1."""
-    return f"row {row + 1}"
-
-
 def require_labels(
-    missing: NDArray[np.bool_], where: str, split: str = "train", *, called: Callable[[int], str] = row_number
+    missing: NDArray[np.bool_], where: str, split: str, *, called: Callable[[int], str] = row_number
 ) -> None:
-    """Refuse rows without a label: those for training until they can be used, those for validation and test always.
+    """Refuse rows of a validation or test split without a label.
 
     Args:
         missing: (N) of `missing_labels`.
         where: the rows lie: a file and its column, an array, a folder.
-        split: train, validation or test; train where the others are still to be taken from the rows.
+        split: validation or test.
         called: what the row of a number is called.
 
     Raises:
@@ -78,10 +63,32 @@ def require_labels(
     count = int(missing.sum())
     if not count:
         return
-    use = "rows without a label cannot be trained on yet" if split == "train" else f"each {split} row needs one"
-    error = UnlabelledRows(
-        f"{where}: no label in {count:,} of {len(missing):,} rows (first: {called(int(missing.argmax()))}); {use}: label them, or "
-        "take them out"
+    raise InputError(
+        f"{where}: no label in {count:,} of {len(missing):,} rows (first: {called(int(missing.argmax()))}); each {split} row "
+        "needs one: label them, or take them out"
     )
-    error.line = f"{where}, {len(missing) - count:,} labelled, {count:,} unlabelled"
-    raise error
+
+
+def whole_numbers(labels: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """Class numbers of labels some of which are missing: NaN makes whole numbers floats, and None makes them objects.
+
+    Args:
+        labels: (N).
+        missing: (N) of `missing_labels`.
+
+    Returns:
+        (N) int64 with -1 where there is none; the labels as they came where the others are no whole numbers.
+
+    Example:
+        >>> labels = np.array([2.0, np.nan, 0.0])
+        >>> whole_numbers(labels, missing_labels(labels)).tolist()
+        [2, -1, 0]
+    """
+    given = np.array(labels[~missing].tolist())
+    if given.dtype.kind == "f" and (given % 1 == 0).all():
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "iu":
+        return labels
+    found = np.full(len(labels), MISSING, np.int64)
+    found[~missing] = given
+    return found

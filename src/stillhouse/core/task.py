@@ -212,6 +212,10 @@ class Task(Light, Generic[C, D]):
     def prepare(self, context: RunContext[C, D]) -> None:
         """Make once what all arms use (a cache of the teacher's outputs, a graph of neighbours), into `context.shared`."""
 
+    def of_seed(self, context: RunContext[C, D], seed: int) -> RunContext[C, D]:
+        """The run as one seed sees it, where seeds differ in their data (the rows whose labels are known)."""
+        return context
+
     def stage_teachers(self, context: RunContext[C, D]) -> Sequence[Any]:
         """Whom the taught arms listen to, one a stage; None where a stage listens to nobody."""
         return (context.teacher,) * len(context.config.stages_of(True))  # type: ignore[attr-defined]

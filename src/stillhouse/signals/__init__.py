@@ -78,6 +78,7 @@ def build_signals(configs: Sequence[SignalBase], student: OutputSpec, teacher: O
     """
     signals = [config.build(student, teacher) for config in configs]
     for config, signal in zip(configs, signals):
+        signal.reads_labels = config.reads_labels
         signal.compares = (config.student_paths, config.teacher_paths) if config.compares_samples else None
     names = [signal.name for signal in signals]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -64,6 +64,11 @@ class SignalBase:
         return False
 
     @property
+    def reads_labels(self) -> bool:
+        """Whether it reads labels at all, so that it says nothing of a row without one."""
+        return self.reads_one_label or not self.needs_teacher
+
+    @property
     def schedule(self) -> ScheduleConfig | None:
         """The schedule that its temperature follows, if it follows one."""
         return None
@@ -88,8 +93,10 @@ class Signal(TrainedPart, ABC):
         always: computed at weight 0 too, because it measures something.
         compares: names of the features of student and teacher that it needs of a whole batch; None: of each sample alone, so that
             several processes compute it for their own samples.
+        reads_labels: whether it is given labelled rows alone.
     """
 
+    reads_labels = False
     always: ClassVar[bool] = False
 
     def __init_subclass__(cls, of: type[SignalBase] | None = None) -> None:

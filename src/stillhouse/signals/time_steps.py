@@ -49,6 +49,11 @@ class TimeStepsConfig(SignalBase):
     label_weight: float = Field(default=0.0, ge=0, description="weight of the labels' cross-entropy at each step")
     own_weight: float = Field(default=0.0, ge=0, description="weight of the KL from the student's mean over the steps")
 
+    @property
+    def reads_labels(self) -> bool:
+        """Where they have a weight."""
+        return self.label_weight > 0
+
 
 class TimeStepSignal(Signal, of=TimeStepsConfig):
     """Mean over time steps of the distance to the teacher's scores; (B,) unweighted.

@@ -58,11 +58,11 @@ class Attached(nn.Module):
             _bare(teacher),
         )  # in a tuple: no sub-module, so that .train() and .parameters() do not reach it
         self._total, self._ignore = total_steps or 1, ignore_index
-        self._labelled = [config.name or config.kind for config in configs if _reads_labels(config)]
+        self._labelled = [config.name or config.kind for config in configs if config.reads_labels]
         try:
             specs = [ear.spec(example) for ear in self._ears]
             for config in configs:
-                if specs[0][1] > 2 and (config.kind != SINGLE and _reads_labels(config)):
+                if specs[0][1] > 2 and (config.kind != SINGLE and config.reads_labels):
                     raise InputError(
                         f"signal {config.name or config.kind!r} reads one label a sample; expected scores (B, K) of the student, "
                         f"got {specs[0][1]} axes: of maps and sequences take kind: logits, or features without labels"
@@ -279,7 +279,3 @@ def _rows(student: Tensor, teacher: Tensor, labels: Tensor | None, ignored: int)
         return flat_student, flat_teacher, labels
     counts = labels != ignored
     return flat_student[counts], flat_teacher[counts], labels[counts]
-
-
-def _reads_labels(config: SignalBase) -> bool:
-    return config.reads_one_label or not config.needs_teacher

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from stillhouse.core.labels import MISSING
 from stillhouse.core.processes import gather
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.curricula import Curriculum
@@ -55,7 +56,12 @@ class DistillJob(Job):
         signal_set: teacher, signals and curriculum; nothing of all that if None.
         extras: what is learned along beside the signals; named, so that checkpoints stay readable.
         call: what to call in place of `model` (its hidden states, for example).
+
+    Attributes:
+        labelled: share of a batch's rows that have a label, in (0, 1].
     """
+
+    labelled = 1.0
 
     def __init__(
         self,
@@ -136,10 +142,27 @@ class DistillJob(Job):
                     gathered(teacher_out, of_teacher, self.sizes),
                     gathered_batch(batch, self.sizes),
                 )
-            terms[signal.name] = (signal.weight * share, signal(*seen, progress).mean())
+            value = (
+                self.labelled_term(signal, *seen, progress) if signal.reads_labels else signal(*seen, progress).mean()
+            )
+            terms[signal.name] = (signal.weight * share, value)
             for name, term in signal.regularizers().items():
                 terms[f"{signal.name}/{name}"] = term
         return terms
+
+    def labelled_term(
+        self, signal: Signal, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress
+    ) -> Tensor:
+        """A signal that reads labels, over the rows that have one, as a share of what a whole batch has of them."""
+        there = batch.labels != MISSING
+        if bool(there.all()):
+            return signal(student_out, teacher_out, batch, progress).mean()
+        if not bool(there.any()):
+            return student_out.logits.sum() * 0.0
+        seen = (rows_of(student_out, there), rows_of(teacher_out, there))
+        soft = None if batch.soft_labels is None else batch.soft_labels[there]
+        some = Batch(batch.inputs[there], batch.labels[there], batch.index[there.to(batch.index.device)], soft)
+        return signal(*seen, some, progress).mean() * there.float().mean() / self.labelled
 
     def figures(self) -> dict[str, float]:
         """Numbers of the signals (a temperature, a gate) as `signal/figure`, and of the curriculum."""
@@ -206,6 +229,17 @@ class DistillJob(Job):
     def _stateful(self) -> dict[str, Any]:
         parts = {**self.followers, "curriculum": self.signal_set.curriculum}
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def rows_of(outputs: Outputs, rows: Tensor) -> Outputs:
+    """Outputs for some rows (B) True or False."""
+    features = {name: x[rows] for name, x in outputs.features.items()}
+    return replace(
+        outputs,
+        logits=outputs.logits[rows],
+        features=features,
+        members=tuple(rows_of(member, rows) for member in outputs.members),
+    )
 
 
 def gathered(outputs: Outputs, names: Sequence[str], sizes: Sequence[int]) -> Outputs:

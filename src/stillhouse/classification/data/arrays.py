@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stillhouse.classification.data.streamed import Loaded, Rows, Streamed
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.labels import missing_labels, require_labels
+from stillhouse.core.labels import MISSING, missing_labels, require_labels, whole_numbers
 
 CHUNK = 1024
 
@@ -27,7 +27,7 @@ def rows_from_arrays(images: Any, labels: Any, where: str = "") -> Rows:
 
     Args:
         images: (N, H, W), (N, C, H, W) or (N, H, W, C); uint8, or floats in [0, 1].
-        labels: (N) whole numbers from 0.
+        labels: (N) whole numbers from 0; -1, None or NaN where a training row has none.
         where: goes before the array's name in messages (`test_`).
 
     Raises:
@@ -39,7 +39,10 @@ def rows_from_arrays(images: Any, labels: Any, where: str = "") -> Rows:
     tensor = _channels_first(_pixels(pixels, f"{where}images"), f"{where}images")
     if numbers.ndim == 1:
         missing = missing_labels(numbers if isinstance(labels, Tensor) else labels)
-        require_labels(missing, f"{where}labels", where.rstrip("_") or "train")
+        if where:
+            require_labels(missing, f"{where}labels", where.rstrip("_"))
+        elif missing.any():
+            numbers = whole_numbers(numbers, missing)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise InputError(
             f"{where}labels: expected whole numbers of shape (N,), got {numbers.dtype} of shape {numbers.shape}"
@@ -71,7 +74,9 @@ def infer_class_names(labels: Tensor) -> tuple[str, ...]:
         ('0', '1', '2')
     """
     lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0:
+    if highest == MISSING:
+        raise InputError(f"labels: expected a label in some of {len(labels):,} rows, got none")
+    if lowest < MISSING:
         raise InputError(f"labels: expected class numbers from 0, got {lowest} in row {int(labels.argmin())}")
     if highest >= max(2, len(labels)):
         raise InputError(f"labels: expected class numbers from 0 without gaps, got {highest} with {len(labels)} rows")
@@ -88,7 +93,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
 
 
 def check_rows(split: str, rows: Rows, num_classes: int) -> None:
-    """Raise unless a split has rows, pixels that are numbers in [0, 1] (or uint8) and labels in 0..K-1.
+    """Raise unless a split has rows, pixels that are numbers in [0, 1] (or uint8) and labels in 0..K-1, or -1 for training.
 
     Args:
         split: its name, for the message.
@@ -101,7 +106,8 @@ def check_rows(split: str, rows: Rows, num_classes: int) -> None:
     if rows.images.numel() == 0:
         raise InputError(f"{split} split: expected images, got none (shape {tuple(rows.images.shape)})")
     check_pixels(split, rows.images)
-    wrong = (rows.labels < 0) | (rows.labels >= num_classes)
+    least = MISSING if split == "training" else 0
+    wrong = (rows.labels < least) | (rows.labels >= num_classes)
     if wrong.any():
         first = int(wrong.nonzero()[0])
         raise InputError(
@@ -187,11 +193,10 @@ def load_npz(path: Path) -> Loaded:
     for key in ("images", "labels"):
         if key not in arrays:
             raise InputError(f"{path}: expected an array {key!r}, got {', '.join(sorted(arrays)) or 'no arrays'}")
-    for key in ("labels", "validation_labels", "test_labels"):
+    for split in ("validation", "test"):
+        key = f"{split}_labels"
         if key in arrays and arrays[key].ndim == 1:
-            require_labels(
-                missing_labels(arrays[key]), f"{path}: {key}", key.removesuffix("labels").rstrip("_") or "train"
-            )
+            require_labels(missing_labels(arrays[key]), f"{path}: {key}", split)
     train = rows_from_arrays(arrays["images"], arrays["labels"])
     test = optional_rows(arrays.get("test_images"), arrays.get("test_labels"), "test_")
     validation = optional_rows(arrays.get("validation_images"), arrays.get("validation_labels"), "validation_")

@@ -54,7 +54,7 @@ class DataConfig:
         default=None, ge=2, description="classes of the head, at least those of the data: more leave room for later"
     )
     validation_fraction: float = Field(
-        default=0.1, gt=0, lt=1, description="share of the training split on which the best epoch is picked"
+        default=0.1, gt=0, lt=1, description="share of the labelled training rows on which the best epoch is picked"
     )
     test_fraction: float = Field(
         default=0.4, gt=0, lt=1, description="share held out where the source has no test split"
@@ -65,6 +65,12 @@ class DataConfig:
     )
     test_limit: int | None = Field(
         default=None, gt=0, description="test on that many images only, classes in proportion"
+    )
+    label_limit: int | None = Field(
+        default=None,
+        gt=0,
+        description="so many labels for training and validation together, classes in proportion, drawn anew for each seed; the "
+        "other training rows are used without",
     )
     augment: Literal["none", "shift", "affine", "crop-flip", "resized-crop"] = Field(
         default="none",
@@ -137,12 +143,20 @@ class TextDataConfig:
     vocabulary: int = Field(default=4096, ge=2, description="of hashed words: how many numbers they share")
     length: int = Field(default=64, gt=0, description="tokens of a text; longer ones are cut, shorter ones padded")
     validation_fraction: float = Field(
-        default=0.1, gt=0, lt=1, description="share of the rows that picks the best epoch"
+        default=0.1, gt=0, lt=1, description="share of the labelled rows that picks the best epoch"
     )
-    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of the rows held out for the test")
+    test_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="share of the labelled rows held out for the test"
+    )
     split_seed: int = Field(default=0, ge=0, lt=2**32, description="fixes which rows are held out and kept")
     train_limit: int | None = Field(default=None, gt=0, description="train on that many texts only")
     test_limit: int | None = Field(default=None, gt=0, description="test on that many texts only")
+    label_limit: int | None = Field(
+        default=None,
+        gt=0,
+        description="so many labels for training and validation together, classes in proportion, drawn anew for each seed; the "
+        "other training rows are used without",
+    )
 
     def build(self) -> TextData:
         """Read the file, tokenize and split it.

@@ -2,7 +2,7 @@
 
     ROOT/train/CLASS/*.png, and where they are there ROOT/test/CLASS/*.png and ROOT/val (valid, validation)/CLASS/*.png
     ROOT/CLASS/*.png, from which a test split is taken
-    ROOT/unlabelled (or ROOT/train/unlabelled) is no class: its images have none
+    ROOT/unlabelled (or ROOT/train/unlabelled) is no class: its images are trained on without one
 
 Images may lie in sub-folders. Each is read once, whatever it is called; links are followed within ROOT, never out of it or back up.
 `val` beside `test` is the validation split; `val` alone is the test split, as it is for ImageNet.
@@ -23,7 +23,7 @@ from stillhouse.classification.data.leaks import Image, check_apart
 from stillhouse.classification.data.streamed import Loaded, Rows, Streamed, by_threads
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import FOLDERS as UNLABELLED
-from stillhouse.core.labels import require_labels
+from stillhouse.core.labels import MISSING, require_labels
 from stillhouse.core.walk import File, Identity, Passed, files_under, follow
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"}
@@ -32,7 +32,7 @@ VALIDATION_NAMES = ("validation", "valid", "val")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The image files of one split: class names sorted, files sorted within each class, and a label a file."""
+    """The image files of one split: class names sorted, files sorted within each class, and a label a file (-1: none)."""
 
     class_names: tuple[str, ...]
     files: tuple[File, ...]
@@ -129,31 +129,26 @@ def _list(place: Path, root: Path, split: str, passed: Passed) -> Listing:
     found = {folder: _images(folder, root, passed) for folder in classes}
     beside = root.iterdir() if split == "train" and place != root else ()
     without = [folder for folder in (*folders, *beside) if folder.name.lower() in UNLABELLED and folder.is_dir()]
-    _check_labelled(root, split, found, without, passed)
+    some = [file for folder in without for file in _images(folder, root, passed)]
+    if split != "train":
+        _check_labelled(root, split, sum(map(len, found.values())), some)
     if not classes:
         raise InputError(f"folder {place}: expected a folder for every class with images in it, got no folders")
     for folder, files in found.items():
         if not files:
             more = f"; {passed}" if str(passed) else ""
             raise InputError(f"class folder {folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none{more}")
-        for file in files:
-            if file.identity is None:
-                check_file(file.path)
-    _check_one_class(found)
-    labels = [label for label, files in enumerate(found.values()) for _ in files]
-    return Listing(
-        tuple(folder.name for folder in classes),
-        tuple(file for files in found.values() for file in files),
-        tuple(labels),
-    )
+    _check_one_class({**found, Path("unlabelled"): some})
+    files = [file for own in (*found.values(), some) for file in own]
+    for file in files:
+        if file.identity is None:
+            check_file(file.path)
+    labels = [label for label, own in enumerate(found.values()) for _ in own]
+    return Listing(tuple(folder.name for folder in classes), tuple(files), (*labels, *[MISSING] * len(some)))
 
 
-def _check_labelled(
-    root: Path, split: str, found: Mapping[Path, Sequence[File]], without: Sequence[Path], passed: Passed
-) -> None:
+def _check_labelled(root: Path, split: str, count: int, some: Sequence[File]) -> None:
     """Refuse images that lie in a folder for those without a class."""
-    some = [file for folder in without for file in _images(folder, root, passed)]
-    count = sum(map(len, found.values()))
     missing = np.arange(count + len(some)) >= count
     require_labels(
         missing, f"folder {root}", split, called=lambda row: some[row - count].path.relative_to(root).as_posix()

@@ -6,7 +6,7 @@ Legend: B batch, N rows, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from stillhouse.classification.data.arrays import (
 )
 from stillhouse.classification.data.augment import Augmentation, augment, augment_rows
 from stillhouse.classification.data.config import DataConfig
+from stillhouse.classification.data.label_draw import Hidden, limit_labels, whole_splits
 from stillhouse.classification.data.shape import fit
 from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import check_every_class, hold_out, limit
@@ -37,11 +38,13 @@ class ImageSplit(Split):
 
     Attributes:
         images: (N, C, H, W) uint8, or float32 in [0, 1], or `Streamed`.
-        labels: (N) int64.
+        labels: (N) int64; -1 where a training row has none.
+        numbers: (N) int64 of the rows among all that their source has: training, validation, test; None: not known.
     """
 
     images: Tensor | Streamed
     labels: Tensor
+    numbers: Tensor | None = None
 
     @property
     def held(self) -> Tensor | Streamed:
@@ -81,6 +84,7 @@ class ImageData:
         randaugment: operations and magnitude of a RandAugment after it.
         views: number of augmented views of each image; 0: new changes at every step.
         view_seed: fixes them.
+        hidden: labels behind a limit, of which each seed of a run has some; None: every label is used.
         shown: what teachers look at, row for row, where students read something else that was made of it; None: the same.
     """
 
@@ -94,6 +98,7 @@ class ImageData:
     shown: ImageData | None = None
     views: int = 0
     view_seed: int = 0
+    hidden: Hidden | None = None
 
     @property
     def for_teachers(self) -> ImageData:
@@ -113,8 +118,7 @@ class ImageData:
     @cached_property
     def sha256(self) -> str:
         """Fingerprint of the pixels and labels of all splits: two runs with the same one saw the same data."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return fingerprint((name, split.held, split.labels) for name, split in splits.items())
+        return fingerprint((name, split.held, split.labels) for name, split in whole_splits(self).items())
 
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
         """A training batch (B, C, H, W), randomly changed by `augmentation`; the same seed gives the same batch."""
@@ -159,7 +163,7 @@ class ImageData:
 
         Args:
             images: (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1 or 3; uint8, or floats in [0, 1].
-            labels: (N) whole numbers from 0 to K - 1.
+            labels: (N) whole numbers from 0 to K - 1; -1 or None where a row has no label: it is a training row.
             class_names: (K); the numbers as words where not given.
             name: what reports call it.
             test: images and labels of a test split of its own; taken from `images` where not given.
@@ -191,6 +195,7 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
     """
     names, seed = loaded.class_names, config.split_seed
     check_class_names(names)
+    loaded = _numbered(loaded)
 
     def shaped(split: str, rows: Rows) -> Rows:
         check_rows(split, rows, len(names))
@@ -216,17 +221,29 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
         names = _with_room(names, config.num_classes)
     _, c, h, w = train.images.shape
     mean, std = pixel_statistics(train.images)
-    return ImageData(
+    data = ImageData(
         name=loaded.name,
-        train=ImageSplit(train.images, train.labels),
-        validation=ImageSplit(validation.images, validation.labels),
-        test=ImageSplit(test.images, test.labels),
+        train=ImageSplit(train.images, train.labels, train.numbers),
+        validation=ImageSplit(validation.images, validation.labels, validation.numbers),
+        test=ImageSplit(test.images, test.labels, test.numbers),
         input_spec=ImageSpec(names, (c, h, w), mean, std),
         augmentation=config.augment,
         randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
         views=config.views or 0,
         view_seed=config.view_seed or 0,
     )
+    return limit_labels(data, config.label_limit, config.validation_fraction, seed)
+
+
+def _numbered(loaded: Loaded) -> Loaded:
+    """The rows of a source with their numbers: those of training first, then validation, then test."""
+    count, found = 0, {}
+    for split in ("train", "validation", "test"):
+        rows = getattr(loaded, split)
+        if rows is not None:
+            found[split] = replace(rows, numbers=torch.arange(count, count + len(rows.labels)))
+            count += len(rows.labels)
+    return replace(loaded, **found)
 
 
 def _with_room(names: tuple[str, ...], count: int) -> tuple[str, ...]:

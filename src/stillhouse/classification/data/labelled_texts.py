@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.config import TextDataConfig
+from stillhouse.classification.data.label_draw import Hidden, limit_labels, whole_splits
 from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import hold_out, limit
 from stillhouse.classification.data.streamed import Rows
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.labels import line_of_table, missing_labels, require_labels
+from stillhouse.core.labels import MISSING, missing_labels, require_labels
 from stillhouse.core.types import Batch, TextSpec
 
 
@@ -34,11 +35,15 @@ class TextSplit(Split):
 
     Attributes:
         ids: (N, L) int64 token ids, padded.
-        labels: (N) int64.
+        labels: (N) int64; -1 where a training row has none.
+        texts: (N) what was tokenized; () where it is not known.
+        numbers: (N) int64 of the rows in their file; None: not known.
     """
 
     ids: Tensor
     labels: Tensor
+    texts: tuple[str, ...] = ()
+    numbers: Tensor | None = None
 
     def batch(self, index: Tensor) -> Batch:
         """The rows of an index (B): ids (B, L), labels (B), and the index."""
@@ -55,6 +60,7 @@ class TextData:
         validation: on which the best epoch is picked.
         test: read once, at the end.
         input_spec: classes, length, vocabulary.
+        hidden: labels behind a limit, of which each seed of a run has some; None: every label is used.
     """
 
     name: str
@@ -63,6 +69,7 @@ class TextData:
     test: TextSplit
     input_spec: TextSpec
     augmentation: str = "none"
+    hidden: Hidden | None = None
 
     @property
     def changes(self) -> bool:
@@ -83,7 +90,7 @@ class TextData:
     def sha256(self) -> str:
         """Fingerprint of the ids and labels of all splits."""
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
+        for split in whole_splits(self).values():
             for tensor in (split.ids, split.labels):
                 digest.update(repr(tuple(tensor.shape)).encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
@@ -136,13 +143,14 @@ class TextData:
                 raise InputError(
                     f"{word}: expected as many labels as texts and at least one, got {len(texts)} and {len(labels)}"
                 )
-            require_labels(missing_labels(labels), f"{word} labels", word)
-            wrong = [label for label in labels if not 0 <= int(label) < len(class_names)]
+            missing = missing_labels(labels)
+            if word != "train":
+                require_labels(missing, f"{word} labels", word)
+            numbers = [MISSING if none else int(label) for label, none in zip(labels, missing)]
+            wrong = [one for one in numbers if not MISSING <= one < len(class_names)]
             if wrong:
                 raise InputError(f"{word} labels: expected 0 to {len(class_names) - 1}, got {wrong[0]}")
-            made.append(
-                TextSplit(_encoded(word, texts, encode, input_spec), torch.tensor([int(label) for label in labels]))
-            )
+            made.append(TextSplit(_encoded(word, texts, encode, input_spec), torch.tensor(numbers), tuple(texts)))
         train, validation, test = made
         return cls(name, train, validation, test, input_spec)
 
@@ -151,7 +159,7 @@ def load_texts(config: TextDataConfig) -> TextData:
     """The rows of a file, tokenized and split; classes are the different labels in alphabetical order.
 
     Raises:
-        InputError: the file cannot be read, lacks a column, has one class only, rows without a label, or a text without tokens.
+        InputError: the file cannot be read, lacks a column, has one class only, or a text without tokens.
     """
     path = Path(config.root).expanduser()
     rows = read_rows(path)
@@ -161,20 +169,27 @@ def load_texts(config: TextDataConfig) -> TextData:
             raise InputError(f"{path}: expected a column {column!r}; {nearest(column, columns)}")
     texts = [str(row.get(config.text_column) or "") for row in rows]
     labels = [row.get(config.label_column) for row in rows]
-    require_labels(missing_labels(labels), f"{path}, column {config.label_column!r}", called=line_of_table)
-    words = [str(label) for label in labels]
-    names = sorted(set(words))
+    words = [None if missing else str(label) for label, missing in zip(labels, missing_labels(labels))]
+    names = sorted({word for word in words if word is not None})
     if len(names) < 2:
         raise InputError(f"{path}: expected at least 2 classes in {config.label_column!r}, got {', '.join(names)}")
     encode, vocabulary = tokenizer_of(config)
     input_spec = TextSpec(tuple(names), config.length, vocabulary)
-    whole = Rows(_encoded(path.name, texts, encode, input_spec), torch.tensor([names.index(word) for word in words]))
+    numbers = torch.tensor([MISSING if word is None else names.index(word) for word in words])
+    whole = Rows(_encoded(path.name, texts, encode, input_spec), numbers, torch.arange(len(texts)))
     train, test = hold_out(whole, config.test_fraction, config.split_seed, names, "test")
     train, validation = hold_out(train, config.validation_fraction, config.split_seed, names, "validation")
     train = limit(train, config.train_limit, config.split_seed, len(names), "train")
     test = limit(test, config.test_limit, config.split_seed, len(names), "test")
-    splits = [TextSplit(cast(Tensor, rows.images), rows.labels) for rows in (train, validation, test)]
-    return TextData(path.stem, splits[0], splits[1], splits[2], input_spec)
+    splits = [
+        TextSplit(
+            cast(Tensor, rows.images), rows.labels, tuple(texts[row] for row in rows.numbers.tolist()), rows.numbers
+        )
+        for rows in (train, validation, test)
+        if rows.numbers is not None
+    ]
+    data = TextData(path.stem, splits[0], splits[1], splits[2], input_spec)
+    return limit_labels(data, config.label_limit, config.validation_fraction, config.split_seed)
 
 
 def hashed_words(vocabulary: int) -> Callable[[str], list[int]]:

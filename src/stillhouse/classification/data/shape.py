@@ -29,7 +29,7 @@ def fit(rows: Rows, image_size: int | None, channels: int | None) -> Rows:
     for start in range(0, len(rows.labels), CHUNK):
         part = slice(start, start + CHUNK)
         fitted[part] = _fit_chunk(rows.images[part], image_size if resized else None, channels or c)
-    return Rows(fitted, rows.labels)
+    return Rows(fitted, rows.labels, rows.numbers)
 
 
 def _fit_chunk(images: Tensor, image_size: int | None, channels: int) -> Tensor:

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from stillhouse.classification.data.streamed import Rows, Streamed
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import MISSING
 from stillhouse.core.sample import sample_rows
 
 
 def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str], split: str) -> tuple[Rows, Rows]:
-    """Take a stratified share of the rows away, both parts in the order in which they came.
+    """Take a stratified share of the labelled rows away, both parts in the order in which they came.
 
     Args:
-        rows: (N) rows.
-        fraction: share of N that is taken, in (0, 1), rounded up.
+        rows: (N) rows; those without a label stay.
+        fraction: share of the labelled ones that is taken, in (0, 1), rounded up.
         seed: fixes which rows.
         class_names: (K), for messages.
         split: what the taken part is for (`validation`, `test`), for messages.
@@ -32,7 +33,8 @@ def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str],
     """
     from sklearn.model_selection import train_test_split
 
-    labels = rows.labels.numpy()
+    labelled = np.flatnonzero(rows.labels.numpy() != MISSING)
+    labels = rows.labels.numpy()[labelled]
     counts = np.bincount(labels, minlength=len(class_names))
     rare = int(counts.argmin())
     if counts[rare] < 2:
@@ -51,8 +53,8 @@ def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str],
                 else ""
             )
         )
-    left, held = train_test_split(np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed)
-    return pick(rows, np.sort(left)), pick(rows, np.sort(held))
+    _, held = train_test_split(labelled, test_size=taken, stratify=labels, random_state=seed)
+    return pick(rows, np.setdiff1d(np.arange(len(rows.labels)), held)), pick(rows, np.sort(held))
 
 
 def limit(rows: Rows, count: int | None, seed: int, num_classes: int, split: str) -> Rows:
@@ -69,8 +71,8 @@ def limit(rows: Rows, count: int | None, seed: int, num_classes: int, split: str
 
 
 def check_every_class(labels: Tensor, class_names: Sequence[str]) -> None:
-    """Raise unless every class has a training image: a class never seen cannot be learned, only guessed."""
-    counts = torch.bincount(labels, minlength=len(class_names))
+    """Raise unless every class has a labelled training image: a class never seen cannot be learned, only guessed."""
+    counts = torch.bincount(labels[labels != MISSING], minlength=len(class_names))
     missing = [name for name, count in zip(class_names, counts.tolist()) if count == 0]
     if missing:
         more = f" (nor have {len(missing) - 1} others)" if len(missing) > 1 else ""
@@ -82,6 +84,7 @@ def check_every_class(labels: Tensor, class_names: Sequence[str]) -> None:
 def pick(rows: Rows, index: np.ndarray) -> Rows:
     """The rows of an index, copied; of streamed images nothing is decoded."""
     where = torch.from_numpy(index)
-    if isinstance(rows.images, Streamed):
-        return Rows(rows.images.pick(index.tolist()), rows.labels.index_select(0, where))
-    return Rows(rows.images.index_select(0, where), rows.labels.index_select(0, where))
+    numbers = where if rows.numbers is None else rows.numbers.index_select(0, where)
+    streamed = isinstance(rows.images, Streamed)
+    images = rows.images.pick(index.tolist()) if streamed else rows.images.index_select(0, where)  # type: ignore[union-attr]
+    return Rows(images, rows.labels.index_select(0, where), numbers)

@@ -116,11 +116,13 @@ class Rows:
 
     Attributes:
         images: (N, C, H, W) uint8, or float32 in [0, 1]; or what decodes them when they are asked for.
-        labels: (N,) int64.
+        labels: (N,) int64; -1 where there is none.
+        numbers: (N,) int64 of the rows where they come from; None: they are all rows of it, in order.
     """
 
     images: Tensor | Streamed
     labels: Tensor
+    numbers: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

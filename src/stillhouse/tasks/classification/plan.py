@@ -13,9 +13,15 @@ from stillhouse.core.config import configclass
 from stillhouse.tasks.classification.students import TsetlinViTConfig
 from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
 
-ArmName = Literal["kd", "no-kd", "direct", "clauses-off", "mlp"]
-USUAL_ARMS: tuple[ArmName, ...] = ("kd", "no-kd", "clauses-off")
+ArmName = Literal["kd", "no-kd", "self-trained", "direct", "clauses-off", "mlp"]
 WITH_HEADS = {"unified-tm", "tsetlin-vit"}  # students whose attention heads can be weighed by their clauses
+
+
+def usual_arms(student: Any, data: Any) -> tuple[ArmName, ...]:
+    """The arms of a run that names none."""
+    limited = getattr(data, "label_limit", None) is not None
+    few: tuple[ArmName, ...] = ("self-trained",) if limited else ()
+    return ("kd", "no-kd", *few, "clauses-off") if has_clauses(student) else ("kd", "no-kd", *few)
 
 
 @configclass
@@ -48,15 +54,15 @@ class ClassificationRunConfig(ClassesRunConfig):
     arms: tuple[ArmName, ...] = Field(
         default=(),
         validate_default=True,
-        description="kd: taught; no-kd: labels alone; direct: without the chain; of clauses also clauses-off: no clause branch, "
-        "and mlp: an MLP there; empty: kd, no-kd and, of clauses, clauses-off",
+        description="kd: taught; no-kd: labels alone; self-trained: its own answers as labels of rows without one; direct: "
+        "without the chain; of clauses also clauses-off: no clause branch, and mlp: an MLP there; empty: kd, no-kd, under "
+        "data.label_limit self-trained, and of clauses clauses-off",
     )
 
     @field_validator("arms")
     @classmethod
     def _named(cls, arms: tuple[ArmName, ...], info: Any) -> tuple[ArmName, ...]:
-        usual = USUAL_ARMS if has_clauses(info.data.get("student")) else USUAL_ARMS[:2]
-        return arms or usual
+        return arms or usual_arms(info.data.get("student"), info.data.get("data"))
 
     def __post_init__(self) -> None:
         super().__post_init__()

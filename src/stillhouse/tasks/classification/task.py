@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from stillhouse.classification.plan import ClassesRunConfig
+from stillhouse.classification.plan import SELF, ClassesRunConfig
 from stillhouse.classification.students import SpikingTextConfig, TextTransformerConfig
 from stillhouse.classification.task import ABOUT, ClassificationTask
 from stillhouse.core import records
@@ -48,10 +48,14 @@ class ClassesTask(Light, ClassificationTask):
         return isinstance(student, Mapping) and str(student.get("kind")) in kinds(StudentConfig)
 
     def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
-        """The arms of a recipe without the controls of clauses, where the student became one that has none."""
+        """The usual arms, where the student became one without clauses or the labels became few, and arms were left as they are."""
         kind = kinds(StudentConfig).get(str(mapping["student"].get("kind")))
-        if has_clauses(base.student) and not has_clauses(kind) and mapping["arms"] == list(base.arms):
+        if mapping["arms"] != list(base.arms):
+            return mapping
+        if has_clauses(base.student) and not has_clauses(kind):
             mapping["arms"] = [arm for arm in base.arms if arm not in CONTROLS]
+        if mapping["data"].get("label_limit") and not base.data.label_limit and {"kd", "no-kd"} <= set(base.arms):
+            mapping["arms"] = [*mapping["arms"], SELF]
         return mapping
 
     def unsupported_reason(self, signal: Any, student: Any = TsetlinViTConfig) -> str | None:
@@ -175,7 +179,7 @@ class ClassesTask(Light, ClassificationTask):
         model = self.load(context.place(shipped["arm"], shipped["seed"]))
         if not sites(model):
             return
-        found = rules_of(model, context.data)
+        found = rules_of(model, self.of_seed(context, shipped["seed"]).data)
         write_rules(context.folder.path, found, student=dict(shipped))
         summary["rules"] = {
             "shown": len(found.rules),

@@ -32,6 +32,7 @@ from stillhouse.classification.data.images import ImageData, ImageSplit
 from stillhouse.classification.data.split import Split
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of
+from stillhouse.core.labels import missing_labels, require_labels
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
@@ -260,6 +261,7 @@ def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool 
     """
     if config.mode == "raw":
         return data
+    require_labels(missing_labels(data.train.labels), "data, as boolean features", "training")
     shape = config.shape(*data.input_spec.shape)
     key = {"format": FORMAT, "data": data.sha256, "mode": config.mode, "shape": list(shape)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
