@@ -411,7 +411,7 @@ def test_keys_of_another_kind_share_a_line():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("arms=[3]", "arms.0: expected 'kd', 'no-kd', 'direct', 'clauses-off' or 'mlp', got 3"),
+        ("arms=[3]", "arms.0: expected 'kd', 'no-kd', 'self-trained', 'direct', 'clauses-off' or 'mlp', got 3"),
         ("seeds=false", "seeds: expected a number, got false"),
         ("student.clauses=true", "student.clauses: expected a number, got true"),
         ("student.depth=x", "student.tsetlin-vit.depth: expected a whole number, got 'x'"),

@@ -107,6 +107,7 @@ class LineOutputs:
     student_paths: ClassVar[tuple[str, ...]] = ()
     teacher_paths: ClassVar[tuple[str, ...]] = ()
     compares_samples: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
     how: ComplexLoss
     temperature: float | None
     weight: float
@@ -121,6 +122,7 @@ class LineOutputs:
 class LineFeatures:
     """Hidden lines of the student against the teacher's, pair by pair of module paths."""
 
+    reads_labels: ClassVar[bool] = False
     pairs: tuple[tuple[str, str], ...]
     loss: Literal["projection", "cka"]
     weight: float
