@@ -67,12 +67,10 @@ class Curves(torch.nn.Module):  # scores (B, K): a sum over columns of piecewise
 
 
 class TabularJob(DistillJob):  # one stage of one arm: batches, the task's own loss, validation
-    def __init__(self, distillation):
-        self.data = distillation.context.data
+    def __init__(self, stage):
+        self.data = stage.context.data
         x, _ = self.data.train
-        super().__init__(
-            distillation.student, rows=len(x), seed=distillation.job_seed, signal_set=signal_set_of(distillation, x[:2])
-        )
+        super().__init__(stage.student, rows=len(x), seed=stage.job_seed, signal_set=signal_set_of(stage, x[:2]))
 
     def batch(self, rows, progress):
         return Batch(*(part[rows].to(self.device) for part in self.data.train), index=rows)
@@ -119,8 +117,8 @@ class TabularTask(Task):
     def student(self, arm, choice, seed, context):
         return Curves(context.data.train[0], choice, int(context.data.train[1].max()) + 1)
 
-    def job(self, distillation):
-        return TabularJob(distillation)
+    def job(self, stage):
+        return TabularJob(stage)
 
     def score(self, model, arm, seed, context):
         x, labels = context.data.test

@@ -117,13 +117,13 @@ def test_moments_are_carried_only_when_asked(tmp_path):
     """A new stage with the old moments takes another first step."""
     first = {}
     for carry in ((), ("optimizer",)):
-        stages = (StageConfig(name="a"), StageConfig(name="b", carry=carry))
+        stages = (StageConfig(name="a"), StageConfig(name="b", restore_from_previous=carry))
         out = tmp_path / f"carry-{len(carry)}"
         run(small(stages=stages), out)
         found = lines(out / "arms/kd/seed-0")
         first[carry] = found[-1]["loss"]
     assert first[()] != first[("optimizer",)]
-    stages = (StageConfig(name="a", signals=(FEATURES,)), StageConfig(name="b", carry=("optimizer",)))
+    stages = (StageConfig(name="a", signals=(FEATURES,)), StageConfig(name="b", restore_from_previous=("optimizer",)))
     with pytest.raises(StillhouseError, match="same learned parts"):
         run(small(stages=stages), tmp_path / "unlike")
 
@@ -297,8 +297,8 @@ def test_the_doctor_reads_the_weights_that_are_applied(tmp_path):
 def test_what_cannot_be_carried_is_refused_before_the_first_stage(tmp_path, parts):
     """Found out at the second stage, the first was trained for nothing."""
     first = StageConfig(name="a", epochs=1, signals=(FEATURES,))
-    second = StageConfig(name="b", epochs=1, signals=(LogitsConfig(),), carry=parts)
-    with pytest.raises(StillhouseError, match=r"stages \(b\).carry: "):
+    second = StageConfig(name="b", epochs=1, signals=(LogitsConfig(),), restore_from_previous=parts)
+    with pytest.raises(StillhouseError, match=r"stages \(b\).restore_from_previous: "):
         run(small(stages=(first, second)), tmp_path)
     assert not list(tmp_path.rglob(records.RECORDS))
 

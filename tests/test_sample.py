@@ -100,7 +100,7 @@ def vit():
 
 
 def data_of(split):
-    task = ImageData.from_arrays(split.images.numpy(), SORTED.numpy(), config=DataConfig(test_fraction=0.2)).task
+    task = ImageData.from_arrays(split.images.numpy(), SORTED.numpy(), config=DataConfig(test_fraction=0.2)).input_spec
     parts = SimpleNamespace(train=split, validation=split, test=split, input_spec=task, for_teachers=None)
     parts.for_teachers = parts
     return parts

@@ -173,7 +173,7 @@ class TrainingState:
             shared = {n: x for n, x in state["extras"].items() if n in here and here[n].shape == x.shape}
             if not shared:
                 raise StillhouseError(
-                    f"carry: 'extras' of {path}: nothing there fits (its entries: {sorted(state['extras'])[:5]})"
+                    f"restore_from_previous: 'extras' of {path}: nothing there fits (its entries: {sorted(state['extras'])[:5]})"
                 )
             self.extras.load_state_dict({**here, **shared})
         if "optimizer" in parts:
@@ -181,8 +181,8 @@ class TrainingState:
             sizes = [[len(group["params"]) for group in x["param_groups"]] for x in (now, old)]
             if sizes[0] != sizes[1]:
                 raise StillhouseError(
-                    f"carry: 'optimizer' of {path}: expected parameter groups of {sizes[0]}, got {sizes[1]}; signals "
-                    "that learn projectors must be the same in both stages"
+                    f"restore_from_previous: 'optimizer' of {path}: expected parameter groups of {sizes[0]}, got {sizes[1]}; "
+                    "signals that learn projectors must be the same in both stages"
                 )
             self.optimizer.load_state_dict(self._split_optimizer({**now, "state": old["state"]}))
 
