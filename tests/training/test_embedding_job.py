@@ -358,18 +358,18 @@ def test_few_rows_get_a_wider_neighbourhood_and_mixing_and_many_do_not():
 
 
 @pytest.mark.parametrize(
-    ("scores", "luck", "epoch"),
+    ("scores", "score_stderr", "epoch"),
     [
         ([0.50, 0.62, 0.60, 0.61], 0.0, 1),  # many rows: the best is the best
         ([0.50, 0.62, 0.60, 0.61], 0.03, 3),  # few: the first was lucky, and the last is as good
-        ([0.50, 0.62, 0.60, 0.58], 0.03, 2),  # what is below luck is worse
+        ([0.50, 0.62, 0.60, 0.58], 0.03, 2),  # a difference below it is none
         ([0.61, 0.62, 0.60, 0.60], 0.03, 1),  # never below the start
         ([0.61, 0.60, 0.60, 0.60], 0.03, 0),
     ],
 )
-def test_of_epochs_that_differ_by_luck_the_last_is_kept(scores, luck, epoch, store, tmp_path):
+def test_of_epochs_that_differ_by_luck_the_last_is_kept(scores, score_stderr, epoch, store, tmp_path):
     made, stream = job(store, {"epoch_steps": 1}), iter(scores)
-    made.validate = lambda model: Validation({"score": 0.0}, (next(stream),), luck)
+    made.validate = lambda model: Validation({"score": 0.0}, (next(stream),), score_stderr)
     assert fit(made, TrainingConfig(epochs=3, **TRAINING), seed=0, folder=tmp_path).best_epoch == epoch
 
 
@@ -390,7 +390,7 @@ def test_luck_is_the_standard_error_of_few_rows_and_nothing_of_many(store, monke
 
 
 def test_a_planted_lucky_epoch_is_not_kept(store, tmp_path):
-    """Of 120 validation rows the first epoch is scored above all that come, by half of what luck gives."""
+    """Of 120 validation rows the first epoch is scored above all that come, by half of what score_stderr gives."""
     training = TrainingConfig(epochs=6, **TRAINING)
     best = fit(job(store), training, seed=0, folder=tmp_path / "plain")
     made, calls = job(store), []

@@ -144,8 +144,8 @@ class ClassificationJob(DistillJob):
             extractor.close()
         metrics = evaluate(probabilities, split.labels.numpy(), self.teacher_probabilities)
         rank = (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0))
-        luck = standard_error(rank[0], len(split)) if self.labelled < 1 else 0.0
-        return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank, luck)
+        score_stderr = standard_error(rank[0], len(split)) if self.labelled < 1 else 0.0
+        return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank, score_stderr)
 
     def state_dict(self) -> dict[str, Any]:
         """Also what the epoch has seen so far."""

@@ -34,7 +34,7 @@ from stillhouse.training.job import Terms, Validation
 Index = NDArray[np.int64]
 CODE = "code"  # the student's codes as a feature of signals
 NEIGHBORS = 10  # of the validation score
-FEW_VALIDATION = 1000  # rows up to which the best of many epochs is luck
+FEW_VALIDATION = 1000  # rows up to which the best of many epochs is chance
 PAIRS = 100_000
 GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
 POLE_ROWS = 64
@@ -373,5 +373,5 @@ class _Judge:
         rank = 0.0 if np.ptp(apart) == 0 else float(spearmanr(self.distances, apart).statistic)
         overlap, share = float(kept.mean()), kept.mean(1)
         # the one-standard-error rule (Breiman et al. 1984): rows differ, and a few rows' mean with them
-        luck = float(share.std(ddof=1) / len(share) ** 0.5) if len(share) <= FEW_VALIDATION else 0.0
-        return Validation({"knn_overlap": overlap, "spearman": rank}, ((overlap + rank) / 2,), luck)
+        score_stderr = float(share.std(ddof=1) / len(share) ** 0.5) if len(share) <= FEW_VALIDATION else 0.0
+        return Validation({"knn_overlap": overlap, "spearman": rank}, ((overlap + rank) / 2,), score_stderr)

@@ -14,7 +14,7 @@ from stillhouse.tasks.classification.data.boolean_features import BITS, feature_
 from stillhouse.tasks.classification.students.base import ClauseModel
 from stillhouse.tasks.classification.students.core import DeepTM
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FilterBits, FlatTM, TeamCore, Thermometer
-from stillhouse.tasks.classification.students.sites import Site
+from stillhouse.tasks.classification.students.sites import ClauseModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Pixels:
         return np.rint(255 * wanted).astype(np.uint8), np.rint(255 * unwanted).astype(np.uint8)
 
 
-def pixels_of(model: ClauseModel, site: Site) -> Pixels | None:
+def pixels_of(model: ClauseModel, site: ClauseModule) -> Pixels | None:
     """How the bits of a site are pixels; None where they are none."""
     channels, height, width = model.image_shape
     if isinstance(model, FlatTM) and isinstance(model.bits, FilterBits):

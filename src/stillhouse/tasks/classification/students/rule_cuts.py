@@ -16,7 +16,7 @@ from stillhouse.logic.simplify import cut_literals, ddmin, effects
 from stillhouse.tasks.classification.lower import lower_layer
 from stillhouse.tasks.classification.students.core import DeepTM
 from stillhouse.tasks.classification.students.flat import TeamCore
-from stillhouse.tasks.classification.students.sites import Site, literals_of, signal_set, write_masks
+from stillhouse.tasks.classification.students.sites import ClauseModule, literals_of, signal_set, write_masks
 
 ALIKE = 1.1  # times as much on its class as on others: below this a clause holds alike everywhere
 Clause = tuple[str, int]  # site, number there
@@ -91,13 +91,15 @@ def answers(model: nn.Module, pixels: Tensor) -> Tensor:
     return torch.cat([model(pixels[start : start + 256]).argmax(1) for start in range(0, len(pixels), 256)])
 
 
-def sum_over_clauses(model: nn.Module, found: Mapping[str, Site]) -> bool:
+def sum_over_clauses(model: nn.Module, found: Mapping[str, ClauseModule]) -> bool:
     """Whether the scores are a sum over the clauses of one bank, so that every literal can be tried."""
     core = getattr(model, "core", None)
     return len(found) == 1 and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
 
 
-def cut_every_literal(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pairs: Sequence[Clause]) -> None:
+def cut_every_literal(
+    model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor, pairs: Sequence[Clause]
+) -> None:
     """Cut the clauses of a network whose scores are a sum over them, literal by literal."""
     name, core = next(iter(found)), getattr(model, "core", None)
     assert isinstance(core, (TeamCore, DeepTM))
@@ -113,7 +115,7 @@ def cut_every_literal(model: nn.Module, found: Mapping[str, Site], pixels: Tenso
 
 
 def cut_groups(
-    model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pairs: Sequence[Clause], trials: int
+    model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor, pairs: Sequence[Clause], trials: int
 ) -> None:
     """Cut the clauses of any network: groups of literals are removed, and come back where an answer changes."""
     pairs = sorted(set(pairs))
@@ -127,11 +129,13 @@ def cut_groups(
     _write_without(found, ddmin(order, unchanged, trials), masks)
 
 
-def _least_first(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pairs: Sequence[Clause]) -> list[Literal]:
+def _least_first(
+    model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor, pairs: Sequence[Clause]
+) -> list[Literal]:
     """Every literal of the clauses, that one first whose removal changes its clause at the fewest places."""
     heard: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def hear(site: Site, bits: Tensor, strength: Tensor) -> None:
+    def hear(site: ClauseModule, bits: Tensor, strength: Tensor) -> None:
         failing = site.failing(bits, count)
         heard[site.name] = (failing[0].flatten(0, 1), failing[1].flatten(0, 1))
 
@@ -156,7 +160,7 @@ def _least_first(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pa
 
 
 @torch.no_grad()
-def write_back(found: Mapping[str, Site], masks: Mapping[str, Tensor], pairs: Sequence[Clause]) -> None:
+def write_back(found: Mapping[str, ClauseModule], masks: Mapping[str, Tensor], pairs: Sequence[Clause]) -> None:
     """Give some clauses the literals that they had before they were cut."""
     for name in {name for name, _ in pairs}:
         now, own = torch.stack(found[name].bank.masks()).bool(), [clause for site, clause in pairs if site == name]
@@ -164,12 +168,12 @@ def write_back(found: Mapping[str, Site], masks: Mapping[str, Tensor], pairs: Se
         write_masks(found[name].bank, *now)
 
 
-def masks_of(found: Mapping[str, Site]) -> dict[str, Tensor]:
+def masks_of(found: Mapping[str, ClauseModule]) -> dict[str, Tensor]:
     """(2, C, F) of every site, to write back."""
     return {name: torch.stack(site.bank.masks()).bool() for name, site in found.items()}
 
 
-def _write_without(found: Mapping[str, Site], gone: Sequence[Literal], masks: Mapping[str, Tensor]) -> None:
+def _write_without(found: Mapping[str, ClauseModule], gone: Sequence[Literal], masks: Mapping[str, Tensor]) -> None:
     now = {name: mask.clone() for name, mask in masks.items()}
     for name, clause, literal in gone:
         plane, bit = divmod(literal, found[name].bank.num_bits)

@@ -37,7 +37,7 @@ from stillhouse.tasks.classification.students.rule_cuts import (
     tells,
     write_back,
 )
-from stillhouse.tasks.classification.students.sites import Site, literals_of, round_weights, signal_set, sites
+from stillhouse.tasks.classification.students.sites import ClauseModule, literals_of, round_weights, signal_set, sites
 
 GROWTH = (1, 3, 10, 30)  # rules a class
 MOST_RULES, MOST_A_CLASS = 100, 10
@@ -163,7 +163,7 @@ def find_rules(
 
 def _cut(
     model: nn.Module,
-    found: Mapping[str, Site],
+    found: Mapping[str, ClauseModule],
     cut_on: Images,
     chosen: Images,
     wanted: Sequence[tuple[int, Clause]],
@@ -198,7 +198,7 @@ def _cut(
     return _fulfilled(model, found, chosen)
 
 
-def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
+def _operations(model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor) -> int:
     """About how many operations an image takes: those of torch's counter, and every strength."""
     counts: list[int] = []
     with flop_counter() as counter, signal_set(found, lambda s, bits, x: counts.append(50 * x.numel())):
@@ -207,7 +207,7 @@ def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> 
 
 
 def _what_clauses_add(
-    model: nn.Module, found: Mapping[str, Site], images: Images, classes: int
+    model: nn.Module, found: Mapping[str, ClauseModule], images: Images, classes: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """By site: (K, C) what a clause adds to a class on its own images above others; (C) mean strengths."""
     own = {n: torch.zeros(classes, s.bank.num_clauses) for n, s in found.items()}
@@ -234,7 +234,7 @@ def _what_clauses_add(
     return added, means
 
 
-def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> Fulfilled:
+def _fulfilled(model: nn.Module, found: Mapping[str, ClauseModule], images: Images) -> Fulfilled:
     """How far and how often each clause is fulfilled on each image; a site that is not asked is left out."""
     degrees: dict[str, list[Tensor]] = {n: [] for n in found}
     places: dict[str, list[Tensor]] = {n: [] for n in found}
@@ -242,7 +242,7 @@ def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> F
     for start in range(0, len(images.labels), BATCH):
         pixels = images.pixels[start : start + BATCH]
 
-        def hear(site: Site, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
+        def hear(site: ClauseModule, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
             by_place = site.by_place(strength, count)
             degrees[site.name].append(by_place.mean(1) / full[site.name])
             places[site.name].append((by_place > 0).float().mean(1))
@@ -262,11 +262,13 @@ def _of(images: Images, k: int) -> Images:
     return Images(images.pixels[own], images.labels[own])
 
 
-def _with_gradients(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def _with_gradients(
+    model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
     """Strengths of every site that is asked, as the network has them, and the logits that depend on them."""
     strengths: dict[str, Tensor] = {}
 
-    def hear(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
+    def hear(site: ClauseModule, bits: Tensor, strength: Tensor) -> Tensor:
         kept = strength if strength.requires_grad else strength.detach().requires_grad_(True)
         strengths[site.name] = kept
         return kept
@@ -276,7 +278,9 @@ def _with_gradients(model: nn.Module, found: Mapping[str, Site], pixels: Tensor)
     return strengths, logits
 
 
-def _votes(found: Mapping[str, Site], strengths: Mapping[str, Tensor], logits: Tensor, k: int) -> dict[str, Tensor]:
+def _votes(
+    found: Mapping[str, ClauseModule], strengths: Mapping[str, Tensor], logits: Tensor, k: int
+) -> dict[str, Tensor]:
     """(B, P, C) activation times gradient for class k, by site."""
     with torch.enable_grad():
         gradients = torch.autograd.grad(
@@ -290,7 +294,7 @@ def _votes(found: Mapping[str, Site], strengths: Mapping[str, Tensor], logits: T
 
 
 def _votes_by_place(
-    model: nn.Module, found: Mapping[str, Site], images: Images, k: int, pairs: Sequence[Clause]
+    model: nn.Module, found: Mapping[str, ClauseModule], images: Images, k: int, pairs: Sequence[Clause]
 ) -> dict[Clause, Tensor]:
     """(M, P) what each of some clauses adds to class k."""
     kept: dict[Clause, list[Tensor]] = {pair: [] for pair in pairs}
@@ -310,14 +314,18 @@ def _ranked(added: Mapping[str, Tensor], k: int) -> list[tuple[Clause, float]]:
 
 
 def _accuracy(
-    model: nn.Module, found: Mapping[str, Site], images: Images, kept: set[Clause] | None, means: Mapping[str, Tensor]
+    model: nn.Module,
+    found: Mapping[str, ClauseModule],
+    images: Images,
+    kept: set[Clause] | None,
+    means: Mapping[str, Tensor],
 ) -> float:
     """Share of right answers where all clauses but the kept ones always put out their mean; None keeps all."""
     keep = {name: torch.zeros(site.bank.num_clauses) for name, site in found.items()}
     for name, clause in kept or ():
         keep[name][clause] = 1.0
 
-    def hear(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
+    def hear(site: ClauseModule, bits: Tensor, strength: Tensor) -> Tensor:
         mask, mean = keep[site.name], means[site.name]
         return strength * mask + mean * (1 - mask)
 

@@ -21,7 +21,7 @@ FAR = 30.0  # an include logit that is surely on one side of any threshold
 
 
 @dataclass(frozen=True, eq=False)
-class Site:
+class ClauseModule:
     """One bank of clauses in a network.
 
     Attributes:
@@ -42,7 +42,7 @@ class Site:
         return ~flat, flat
 
 
-def sites(model: nn.Module) -> dict[str, Site]:
+def sites(model: nn.Module) -> dict[str, ClauseModule]:
     """Every bank of clauses by its name, in the order of the network; empty for a network without clauses."""
     named = (
         {id(part.bank): n for n, part in model.feed_forwards().items()}
@@ -50,15 +50,17 @@ def sites(model: nn.Module) -> dict[str, Site]:
         else {}
     )
     banks = [(path, part) for path, part in model.named_modules() if isinstance(part, ClauseBank)]
-    found: dict[str, Site] = {}
+    found: dict[str, ClauseModule] = {}
     for path, bank in banks:
         name = named.get(id(bank)) or ("clauses" if len(banks) == 1 else _readable(path, [other for other, _ in banks]))
-        found[name] = Site(name, bank)
+        found[name] = ClauseModule(name, bank)
     return found
 
 
 @contextmanager
-def signal_set(found: Mapping[str, Site], hear: Callable[[Site, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
+def signal_set(
+    found: Mapping[str, ClauseModule], hear: Callable[[ClauseModule, Tensor, Tensor], Tensor | None]
+) -> Iterator[None]:
     """While open, `hear` gets every site with its bits and strengths, as the network has them, and may return other strengths."""
     with ExitStack() as stack:
         for site in found.values():
@@ -66,7 +68,9 @@ def signal_set(found: Mapping[str, Site], hear: Callable[[Site, Tensor, Tensor],
         yield
 
 
-def _hook(site: Site, hear: Callable[[Site, Tensor, Tensor], Tensor | None]) -> Callable[..., Tensor | None]:
+def _hook(
+    site: ClauseModule, hear: Callable[[ClauseModule, Tensor, Tensor], Tensor | None]
+) -> Callable[..., Tensor | None]:
     return lambda bank, args, strength: hear(site, args[0], strength)
 
 
@@ -88,7 +92,7 @@ def write_masks(bank: ClauseBank, positive: Tensor, negated: Tensor) -> None:
     bank.include_logits.copy_(FAR * (2 * torch.stack([positive, negated]).float() - 1))
 
 
-def literals_of(site: Site, clause: int) -> list[int]:
+def literals_of(site: ClauseModule, clause: int) -> list[int]:
     """Its literals, ascending: f for bit f, F + f for its negation."""
     masks: Any = torch.cat([mask[clause] for mask in site.bank.masks()])
     return [int(f) for f in masks.detach().nonzero().flatten()]

@@ -21,7 +21,7 @@ from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_object, write_json
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.students.sites import Site, signal_set, sites
+from stillhouse.tasks.classification.students.sites import ClauseModule, signal_set, sites
 from stillhouse.tasks.classification.vision.config import ClauseConfig
 from stillhouse.training.loop import fit
 
@@ -97,12 +97,12 @@ def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str
     sums: dict[str, Any] = dict.fromkeys(found, 0.0)
     counts = dict.fromkeys(found, 0)
 
-    def add(site: Site, bits: Tensor, strength: Tensor) -> None:
+    def add(site: ClauseModule, bits: Tensor, strength: Tensor) -> None:
         flat = strength.flatten(0, -2).double()
         sums[site.name], counts[site.name] = sums[site.name] + flat.sum(0), counts[site.name] + len(flat)
 
     def logits(block: str | None) -> Tensor:
-        def mean(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
+        def mean(site: ClauseModule, bits: Tensor, strength: Tensor) -> Tensor:
             return (sums[site.name] / counts[site.name]).to(strength).expand_as(strength)
 
         with signal_set({block: found[block]}, mean) if block else signal_set(found, add):
