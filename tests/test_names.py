@@ -39,18 +39,16 @@ def test_modules_that_are_named_exist():
 
 
 # words of our own that the field has a name for: gone, and its name
-GONE = dict(
-    pair.split(":")
-    for pair in """
-    Family:Task family:task families:tasks Lab:RunContext Lesson:StageContext lesson:loss Tutor:StageTeacher tutor:teacher
-    Staff:TeacherSpec Grade:TeacherCheck plain_score:baseline_score Watch:Callback SILENT:NULL_CALLBACK Tapped:FeatureExtractor
-    Listening:SignalSet listen:signal_set_of made_of:cache_key Course:TrainSchedule Examination:TestWindows Material:EmbeddingData
-    Kept:TopKLogProbs Later:TopKLogits Sizes:SortedProbs Questions:TeacherQueries Doctor:GradientMonitor Look:ImageHeader
-    Gain:LayerScale waves:sincos_position_embedding Voted:ClauseOutput Site:ClauseModule Join:IntegerLayerNorm
-    share_out:allocate_clauses cut_by_trials:ddmin without_effect:inert_settings luck:score_stderr settle:round_weights
-    chain_teachers:assistant_teachers own_decay:auxiliary_decay
-    """.split()
-)
+WORDS = """
+Family:Task family:task families:tasks Lab:RunContext Lesson:StageContext lesson:loss Tutor:StageTeacher tutor:teacher
+Staff:TeacherSpec Grade:TeacherCheck plain_score:baseline_score Watch:Callback SILENT:NULL_CALLBACK Tapped:FeatureExtractor
+Listening:SignalSet listen:signal_set_of made_of:cache_key Course:TrainSchedule Examination:TestWindows Material:EmbeddingData
+Kept:TopKLogProbs Later:TopKLogits Sizes:SortedProbs Questions:TeacherQueries Doctor:GradientMonitor Look:ImageHeader
+Gain:LayerScale waves:sincos_position_embedding Voted:ClauseOutput Site:ClauseModule Join:IntegerLayerNorm
+share_out:allocate_clauses cut_by_trials:ddmin without_effect:inert_settings luck:score_stderr settle:round_weights
+chain_teachers:assistant_teachers own_decay:auxiliary_decay
+"""
+GONE = dict(pair.split(":") for pair in WORDS.split())
 
 
 def test_words_that_are_gone_stay_gone():
