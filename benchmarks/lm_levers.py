@@ -45,8 +45,8 @@ def student(**change: Any) -> Change:
     return lambda config: replace(config, student=replace(config.student, **change))
 
 
-def stage_context(**change: Any) -> Change:
-    return lambda config: replace(config, stage_context=replace(config.loss, **change))
+def loss(**change: Any) -> Change:
+    return lambda config: replace(config, loss=replace(config.loss, **change))
 
 
 def training(**change: Any) -> Change:
@@ -75,16 +75,16 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         "two layers of it, 250,000 sequences: the recipe's size and another layer",
         student(layers=2, ngram=NGramConfig(entries=250_000)),
     ),
-    "taught": ("deep", "the same, taught by --teacher on the whole text", stage_context(kd_weight=1.0)),
+    "taught": ("deep", "the same, taught by --teacher on the whole text", loss(kd_weight=1.0)),
     "late": (
         "wide",
         "dense for the first 30 % of the steps",
-        stage_context(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6)),
+        loss(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6)),
     ),
     "early": (
         "wide",
         "quantized by 20 % of the steps",
-        stage_context(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2)),
+        loss(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2)),
     ),
     "dense": ("wide", "neither spikes nor ternary weights", student(spikes=None, ternary_weights=())),
     "spikes": ("wide", "ternary weights, no spikes", student(spikes=None)),
@@ -104,7 +104,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         student(width=256, layers=2, heads=8, embedding_width=128),
     ),
     "alone": ("wide", "the text of the row kd (--taught-bytes), from the labels alone", lambda config: config),
-    "kd": ("alone", "taught by --teacher, from a cache of its 32 largest logits", stage_context(kd_weight=1.0)),
+    "kd": ("alone", "taught by --teacher, from a cache of its 32 largest logits", loss(kd_weight=1.0)),
 }
 
 
@@ -116,7 +116,7 @@ def config_of(row: str, text: str) -> LmRunConfig:
     corpus = replace(start.corpus, source=text, tokenizer="bpe:2048", most_bytes=None)
     plain = replace(start.loss, kd_weight=0.0, label_weight=1.0, weights_ramp=(0.1, 0.4), spikes_ramp=(0.2, 0.5))
     adamw = replace(start.training, epochs=EPOCHS, optimizer="adamw", weight_decay=0.1)
-    return replace(start, corpus=corpus, student=OLD, stage_context=plain, training=adamw, arms=("kd",))
+    return replace(start, corpus=corpus, student=OLD, loss=plain, training=adamw, arms=("kd",))
 
 
 def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int = 0) -> SpikingLM:

@@ -79,7 +79,7 @@ IMAGE_CASES = {
         signals=[{"kind": "logits", "temperature": 2.0}],
         stages=[FOUR, {"name": "task", "epochs": 1}, {"name": "head", "epochs": 1, "train_only": ["head"]}],
     ),
-    "restore_from_previous": images(
+    "carry": images(
         signals=[FEATURES], stages=[{"name": "a"}, {"name": "b", "restore_from_previous": ["optimizer", "extras"]}]
     ),
     "curriculum": images(
@@ -232,9 +232,9 @@ SAR_STUDENT = {
 STEPS = {"outputs_from": 0.2, "features_from": 0.4, "ramp": 0.2}
 
 
-def sar(**stage_context: Any) -> Case:
+def sar(**distillation: Any) -> Case:
     """A run of `stillhouse sar distill`."""
-    files = {"teacher.yaml": SAR_TEACHER, "run.yaml": merged(SAR_STUDENT, {"distillation": stage_context})}
+    files = {"teacher.yaml": SAR_TEACHER, "run.yaml": merged(SAR_STUDENT, {"distillation": distillation})}
     words = "sar distill --teacher_config teacher.yaml --teacher_checkpoint teacher --student_config run.yaml"
     return Case(words + " --save_dir {out} --quiet", files, ("teacher",))
 
@@ -285,10 +285,10 @@ LM_CASES = {
     "cached": lm(arms=["kd", "no-kd", "dense", "scalar"]),
     "live": lm(
         arms=["kd", "no-kd"],
-        stage_context={**LIVE, "temperature": {"kind": "learned"}},
+        loss={**LIVE, "temperature": {"kind": "learned"}},
         signals=[{"kind": "hidden", **PATHS}],
     ),
-    "dynamics": lm(stage_context={**LIVE, "divergence": "js"}, signals=[{"kind": "dynamics", **PATHS}]),
+    "dynamics": lm(loss={**LIVE, "divergence": "js"}, signals=[{"kind": "dynamics", **PATHS}]),
     "curriculum": lm(arms=["kd", "no-kd"], curriculum=EASY),
 }
 
@@ -313,10 +313,10 @@ def embed(**change: Any) -> Case:
 
 EMBED_CASES = {
     "levels": embed(student={"levels": [3, 6]}, anchors=CONTROLS, frontier=[0.3], seeds=2),
-    "tau": embed(student={"output": "sphere"}, stage_context={"tau": [4.0, 2.0, 0.5], "reconstruction_weight": 0.3}),
+    "tau": embed(student={"output": "sphere"}, loss={"tau": [4.0, 2.0, 0.5], "reconstruction_weight": 0.3}),
     "losses": embed(
         anchors=["autoencoder"],
-        stage_context={"noise": 0.1, "spread_weight": 0.1, "decorrelation_weight": 0.1},
+        loss={"noise": 0.1, "spread_weight": 0.1, "decorrelation_weight": 0.1},
     ),
     "poles": embed(student={"axes": [["size", "small", "large"], *AXES]}, poles_file="poles.csv"),
     "hashed-text": embed(text={"features": 4096}),

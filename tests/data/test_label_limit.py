@@ -105,7 +105,7 @@ def test_a_new_head_is_fitted_to_the_labels_of_its_seed(monkeypatch):
     """A head fitted once would carry the labels of seed 0 into all others."""
     seen = []
     monkeypatch.setattr(teachers, "fit_head", lambda teacher, batches: seen.extend(batches))
-    monkeypatch.setattr(teachers, "tutors_of", lambda *given: [])
+    monkeypatch.setattr(teachers, "stage_teachers_of", lambda *given: [])
     data = sorted_data()
     context = SimpleNamespace(
         data=data, teachers=[SimpleNamespace(head_was_fitted=True)], config=SimpleNamespace(training=QUICK)
