@@ -176,7 +176,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(tmp_path):
 
         model = net()
         config = ClassificationTrainingConfig(**{**vars(QUICK), "checkpoint_seconds": 0.0})
-        settings = {"seed": 0, "folder": folder, "listening": agreeing(), "resume": resume, "on_progress": on_progress}
+        settings = {"seed": 0, "folder": folder, "signal_set": agreeing(), "resume": resume, "on_progress": on_progress}
         fit_classifier(model, sorted_data(), config, **settings)
         return torch.cat([x.flatten() for x in model.state_dict().values()])
 
