@@ -63,7 +63,9 @@ def test_a_limit_above_all_labels_changes_nothing():
 
 def test_every_class_has_a_labelled_row_or_the_limit_is_refused():
     assert set(shown(sorted_data(limit=4)).tolist()) == {0, 1, 2}
-    with pytest.raises(InputError, match=r"^label_limit: expected at least 4 \(one for each of 3 classes, and 1 for"):
+    with pytest.raises(
+        InputError, match=r"^data.label_limit: expected at least 4 \(one for each of 3 classes, and 1 for"
+    ):
         sorted_data(limit=3)
 
 

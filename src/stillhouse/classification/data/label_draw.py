@@ -61,7 +61,7 @@ def limit_labels(data: D, limit: int | None, fraction: float, seed: int) -> D:
     classes = len(torch.unique(labels[labels != MISSING]))
     if limit - validating < classes:
         raise InputError(
-            f"label_limit: expected at least {classes + validating} (one for each of {classes} classes, and {validating} for "
+            f"data.label_limit: expected at least {classes + validating} (one for each of {classes} classes, and {validating} for "
             f"validation), got {limit}"
         )
     hidden = Hidden(whole.train, whole.validation, min(there, limit - validating), validating, seed)
