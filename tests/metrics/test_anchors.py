@@ -1,6 +1,5 @@
 """Anchors that a student is compared with, and the similarity of pairs: right, seeded, on rows that were not fitted."""
 
-import os
 import sys
 from types import SimpleNamespace
 
@@ -81,9 +80,7 @@ def test_umap_is_fitted_on_training_rows_by_cosine(rows, monkeypatch):
         fit_anchor("umap", rows[0][:25], 23)
 
 
-@pytest.mark.skipif(
-    "STILLHOUSE_SLOW" not in os.environ, reason="UMAP compiles for half a minute; STILLHOUSE_SLOW=1 runs it"
-)
+@pytest.mark.slow  # UMAP compiles for half a minute
 @pytest.mark.parametrize("name", PACKAGE)
 def test_manifold_methods_place_new_rows_among_their_neighbours(rows, name):
     """The real packages: a transform of rows that were not fitted, the same for the same seed."""

@@ -663,33 +663,20 @@ RUNS = (
     Fault("the control hears the teacher", "stillhouse.core.pipeline:_through_stages",
           edited("heard = stage_teachers if taught else (None,) * len(stages)", "heard = stage_teachers"),
           "tests/conformance/test_every_task.py::test_the_control_never_hears_the_teacher[images]"),
-    Fault(
-        "the control learns in the order of the teacher of taught arms",
-        "stillhouse.core.pipeline:_through_stages",
-        edited(
+    *(
+        Fault(name, "stillhouse.core.pipeline:_through_stages", edited(
             """(taught or context.config.difficulty_model == "student"):
             stage_context = replace(
                 stage_context, curriculum=_curriculum(task, stage_context, choice,""",
             """True:
             heard_by_all = replace(stage_context, stage_teacher=stage_teachers[stage_context.number])
             stage_context = replace(
-                stage_context, curriculum=_curriculum(task, heard_by_all, choice,""",
-        ),
-        "tests/conformance/test_every_task.py::test_the_control_never_hears_the_teacher[lm]",
-    ),
-    Fault(
-        "the control in the teacher's order",
-        "stillhouse.core.pipeline:_through_stages",
-        edited(
-            """(taught or context.config.difficulty_model == "student"):
-            stage_context = replace(
-                stage_context, curriculum=_curriculum(task, stage_context, choice,""",
-            """True:
-            heard_by_all = replace(stage_context, stage_teacher=stage_teachers[stage_context.number])
-            stage_context = replace(
-                stage_context, curriculum=_curriculum(task, heard_by_all, choice,""",
-        ),
-        "tests/sar/test_sar_run.py::test_the_control_hears_nobody",
+                stage_context, curriculum=_curriculum(task, heard_by_all, choice,"""), test)
+        for name, test in (
+            ("the control learns in the order of the teacher of taught arms",
+             "tests/conformance/test_every_task.py::test_the_control_never_hears_the_teacher[lm]"),
+            ("the control in the teacher's order", "tests/sar/test_sar_run.py::test_the_control_hears_nobody"),
+        )
     ),
     Fault("the control is shipped", "stillhouse.core.task:reference_arm", lambda original: lambda arms: arms[0],
           "tests/conformance/test_every_task.py::test_the_taught_arm_is_shipped[sar]"),
