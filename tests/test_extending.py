@@ -115,8 +115,8 @@ def test_the_student_and_the_teacher_of_the_page_work_together(written):
     import torch
     from sklearn.ensemble import RandomForestClassifier
 
-    from stillhouse.classification.data import DataConfig
     from stillhouse.losses import forward_kl
+    from stillhouse.tasks.classification.data import DataConfig
 
     data = DataConfig(name="digits").build()
     batch = data.train.batch(torch.arange(256))

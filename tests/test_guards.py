@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.students.ordinary import TimmStudentConfig
 from stillhouse.cli.main import explained
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
@@ -19,8 +17,10 @@ from stillhouse.core.folder import RunFolder, settings_of
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
 from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
+from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.size import check_size
 

@@ -8,7 +8,7 @@ import networkx
 import stillhouse
 
 ROOT = Path(stillhouse.__file__).parent
-LEFT = ("stillhouse.tasks.", "stillhouse.classification.data.")  # rooms that still have some
+LEFT = ("stillhouse.tasks.", "stillhouse.tasks.classification.data.")  # rooms that still have some
 
 
 def modules():

@@ -34,7 +34,7 @@ def test_modules_that_are_named_exist():
             if not resolves(name):
                 lost.append(f"{path.relative_to(PACKAGE)}: {name}")
     assert not lost
-    assert not resolves("stillhouse.classification.data.open_vectors")
+    assert not resolves("stillhouse.tasks.classification.data.open_vectors")
     assert not resolves("stillhouse.students.state_space.streaming")
 
 

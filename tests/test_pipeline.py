@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stillhouse.classification.plan import StageConfig
-from stillhouse.classification.students import TimmStudentConfig
 from stillhouse.core import experiment, records
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import StillhouseError
@@ -16,7 +14,8 @@ from stillhouse.curricula import CurriculumConfig
 from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.tasks import task_of
-from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig, StageConfig
+from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig, save_teacher
 from stillhouse.temperature import LearnedTemperature
@@ -241,7 +240,7 @@ def test_weights_of_a_curriculum_reach_the_loss(tmp_path):
 
 def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     """An inherited layer that was never copied looks like one that learned nothing new."""
-    from stillhouse.classification.data import DataConfig
+    from stillhouse.tasks.classification.data import DataConfig
     from stillhouse.teachers import Teacher
 
     torch.manual_seed(3)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.card import read_card
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.recipes import RECIPES
 from stillhouse.tasks.classification.students.kinds import StudentConfig
 from stillhouse.tasks.classification.task import TASK

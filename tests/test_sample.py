@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stillhouse.classification import teachers
-from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
-from stillhouse.classification.data.labelled_texts import TextSplit
 from stillhouse.core.sample import sample_rows
+from stillhouse.tasks.classification import teachers
+from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.tasks.classification.data.boolean_features import CopiedSplit, PackedSplit
+from stillhouse.tasks.classification.data.labelled_texts import TextSplit
 from stillhouse.tasks.classification.specialize import clause_usage
 from stillhouse.tasks.classification.students import rules
 from stillhouse.tasks.classification.students.flat import FlatTM

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import LogitsConfig, RelationsConfig, build_signals
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
 from stillhouse.training.distillation import SignalSet
 

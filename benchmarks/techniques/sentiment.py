@@ -16,15 +16,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stillhouse.classification.data.labelled_texts import TextData
-from stillhouse.classification.job import fit_classifier
-from stillhouse.classification.metrics import evaluate
-from stillhouse.classification.predict import predict
-from stillhouse.classification.students import TextTransformerConfig
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import configclass
 from stillhouse.core.types import TextSpec
+from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.job import fit_classifier
+from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.predict import predict
+from stillhouse.tasks.classification.students.text import TextTransformerConfig
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
 
 LENGTH = 40

@@ -11,9 +11,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
+from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.vision.run import run_models
 from stillhouse.teachers import Teacher, TeacherConfig
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.classification.data import DataConfig
 from stillhouse.cli.cache import main as cache
 from stillhouse.core.config import dump_yaml, to_mapping
 from stillhouse.core.experiment import pending, setup, train_and_evaluate
@@ -22,6 +21,7 @@ from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.logits import ForwardKL
+from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
 from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK

@@ -13,13 +13,6 @@ from stillhouse.cache.content import Content, same, seen
 from stillhouse.cache.files import MANIFEST, _digest
 from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
-from stillhouse.classification.data import ImageData
-from stillhouse.classification.data.config import DataConfig
-from stillhouse.classification.job import ClassificationJob
-from stillhouse.classification.plan import ClassesRunConfig
-from stillhouse.classification.students import TimmStudentConfig
-from stillhouse.classification.teachers import _check_stored, build_teachers, flops_of, teacher_queries_of
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.hashes import sha256_of
@@ -28,6 +21,13 @@ from stillhouse.losses import forward_kl
 from stillhouse.losses.tail import tail_bounds
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.dual_head import DualHeadConfig
+from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
+from stillhouse.tasks.classification.teachers import _check_stored, build_teachers, flops_of, teacher_queries_of
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import EnsembleTeacher, Teacher
 
 K = 6
@@ -51,7 +51,7 @@ def network(input_spec, seed=0, **wants):
 
 def config(**changes):
     return parse(
-        ClassesRunConfig, {"student": {"kind": "timm", "architecture": "test_resnet"}, "arms": ["kd"], **changes}
+        ClassificationRunConfig, {"student": {"kind": "timm", "architecture": "test_resnet"}, "arms": ["kd"], **changes}
     )
 
 

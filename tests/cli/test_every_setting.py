@@ -12,10 +12,10 @@ from functools import cache
 import pytest
 import yaml
 
-from stillhouse.classification.data import DataConfig
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError, members, parse, place, settings, to_mapping
 from stillhouse.recipes import known, known_teachers
+from stillhouse.tasks.classification.data import DataConfig
 
 ROOTS = {
     (command, type(recipe())): None

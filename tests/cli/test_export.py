@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import stillhouse
-from stillhouse.classification.card import save_student
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.export import write_onnx, write_program
 from stillhouse.cli.main import main
 from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
 from stillhouse.tasks import TASKS, task
+from stillhouse.tasks.classification.card import save_student
+from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.numpy_machine import ClauseMachine
+from stillhouse.tasks.classification.programs import write_onnx, write_program
 from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")

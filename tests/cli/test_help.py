@@ -108,16 +108,15 @@ def test_every_example_is_a_line_that_the_verb_takes(words, tmp_path, monkeypatc
 
 def test_what_is_listed_is_what_there_is():
     """Read from the sources, so that `list` needs no torch: a name that the reading misses could not be found."""
-    from stillhouse.classification.students import OrdinaryStudentConfig
     from stillhouse.signals import SignalConfig
     from stillhouse.tasks.classification.students.kinds import StudentConfig
     from stillhouse.temperature import TemperatureConfig
 
-    students = {**described("tasks/classification/students"), **described("classification")}
+    students = described("tasks/classification/students")
     for found, real in (
         (described("signals"), kinds(SignalConfig)),
         (described("temperature", ""), kinds(TemperatureConfig)),
-        (students, {**kinds(StudentConfig), **kinds(OrdinaryStudentConfig)}),
+        (students, kinds(StudentConfig)),
         (recipes("RECIPES"), known()),
         (recipes("TEACHER_RECIPES"), known_teachers()),
     ):

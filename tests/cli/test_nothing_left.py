@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from stillhouse.classification.card import read_card
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.students.kinds import StudentConfig
 
 TEXT = " ".join(f"word {n % 37} of {n % 11}." for n in range(4000))

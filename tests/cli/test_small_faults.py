@@ -145,10 +145,10 @@ def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
 
 def test_digits_lie_nowhere_else(tmp_path):
     """`evaluate RUN --data-root X` scored the bundled digits, without a word on X."""
-    from stillhouse.tasks import task
+    from stillhouse.tasks.classification.evaluation import data_of
 
     with pytest.raises(InputError, match="--data-root: digits are in the package"):
-        task("classification")._data_of(tmp_path, "digits", "elsewhere")
+        data_of(tmp_path, "digits", "elsewhere")
 
 
 def test_a_model_that_is_none_is_one_error(capsys):

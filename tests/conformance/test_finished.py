@@ -9,11 +9,11 @@ import pytest
 import torch
 from cases import CASES, task_of_case
 
-from stillhouse.classification import teachers
 from stillhouse.core import experiment, records
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
 from stillhouse.tasks import task
+from stillhouse.tasks.classification import teachers
 
 
 @contextmanager

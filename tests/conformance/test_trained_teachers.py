@@ -59,7 +59,7 @@ def test_a_good_one_is(case_of, tmp_path, capsys):
 
 def test_a_poor_one_is_said_to_be_poor(case_of, tmp_path, capsys, monkeypatch):
     """Better than guessing, and behind a model that nobody taught."""
-    from stillhouse.classification import teachers
+    from stillhouse.tasks.classification import teachers
 
     monkeypatch.setattr(teachers, "baseline_score", lambda data: 1.01)
     assert main(teacher_words(case_of("images"), tmp_path)) == 0

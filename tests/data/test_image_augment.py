@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.data.augment import augment
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.augment import augment
 
 HOWS = ("shift", "affine", "crop-flip")
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numbered_images import numbered
 
-from stillhouse.classification.data import ImageData
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import ImageData
 
 LABELS = np.arange(40) % 2
 FLOATS = np.full((40, 4, 4), 0.5, np.float32)

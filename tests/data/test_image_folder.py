@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.data.decode import decode
-from stillhouse.classification.photos import PhotoClasses
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.decode import decode
+from stillhouse.tasks.classification.photos import PhotoClasses
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numbered_images import numbered, rows_of
 
-from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import DataConfig, ImageData
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(data):

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification import teachers
-from stillhouse.classification.data import DataConfig, ImageData, ImageSplit, label_draw
-from stillhouse.classification.data.label_draw import Hidden, described, drawn, limit_labels
-from stillhouse.classification.job import ClassificationJob, fit_classifier
-from stillhouse.classification.labelled import mixed_order, slots
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.recipes import load
 from stillhouse.signals import LogitsConfig, build_signals
+from stillhouse.tasks.classification import teachers
+from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit, label_draw
+from stillhouse.tasks.classification.data.label_draw import Hidden, described, drawn, limit_labels
+from stillhouse.tasks.classification.job import ClassificationJob, fit_classifier
+from stillhouse.tasks.classification.labelled import mixed_order, slots
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 
 QUICK = ClassificationTrainingConfig(epochs=3, batch_size=16, device="cpu", threads=1, log_every=1)

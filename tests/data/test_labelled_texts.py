@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import stillhouse
-from stillhouse.classification.card import save_student
-from stillhouse.classification.data import TextDataConfig
-from stillhouse.classification.data.labelled_texts import hashed_words
-from stillhouse.classification.students import TextTransformerConfig
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.records import read_json
 from stillhouse.core.types import TextSpec
 from stillhouse.tasks import task_at
+from stillhouse.tasks.classification.card import save_student
+from stillhouse.tasks.classification.data import TextDataConfig
+from stillhouse.tasks.classification.data.labelled_texts import hashed_words
+from stillhouse.tasks.classification.students.text import TextTransformerConfig
 
 WORDS = {"good": ("fine", "lovely", "glad"), "bad": ("awful", "dull", "sour")}
 

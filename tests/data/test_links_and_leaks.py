@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.photos import PhotoClasses
 from stillhouse.core.checks import InputError
 from stillhouse.core.walk import Passed, files_under
+from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.photos import PhotoClasses
 from stillhouse.tasks.lm.data import CorpusConfig
 from stillhouse.tasks.sar.data.products import find_products
 

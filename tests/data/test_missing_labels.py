@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from stillhouse.classification.data import DataConfig, ImageData, TextDataConfig
-from stillhouse.classification.data.labelled_texts import TextData
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import missing_labels
 from stillhouse.core.types import Batch, ImageSpec
+from stillhouse.tasks.classification.data import DataConfig, ImageData, TextDataConfig
+from stillhouse.tasks.classification.data.labelled_texts import TextData
 from stillhouse.tasks.embed.data.texts import read_pairs
 from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
 from stillhouse.tasks.embed.metrics.neighbourhood import figures_of

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numbered_images import numbered
 
-from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import DataConfig, ImageData
 
 
 def build(path, **settings):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.classification.data import DataConfig
+from stillhouse.tasks.classification.data import DataConfig
 
 pytestmark = pytest.mark.assets
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.data.augment import augment
-from stillhouse.classification.data.streamed import Streamed
-from stillhouse.classification.job import fit_classifier
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
+from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.augment import augment
+from stillhouse.tasks.classification.data.streamed import Streamed
+from stillhouse.tasks.classification.job import fit_classifier
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.tasks.lm.data import CorpusConfig
 from stillhouse.tasks.lm.data.corpus import Lines
 from stillhouse.tasks.lm.data.tokenizer import Tokenizer
@@ -75,7 +75,7 @@ def test_nothing_but_a_batch_is_decoded(pictures, monkeypatch):
     seen = []
     decoded = Streamed._decoded
     monkeypatch.setattr(Streamed, "_decoded", lambda self, row: seen.append(row) or decoded(self, row))
-    monkeypatch.setattr("stillhouse.classification.data.streamed.SAMPLE", 4)
+    monkeypatch.setattr("stillhouse.tasks.classification.data.streamed.SAMPLE", 4)
     data = replace(FOLDER, root=str(pictures), stream=True).build()
     assert len(data.sha256) == 64
     assert len(seen) == 4

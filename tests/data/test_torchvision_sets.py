@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from stillhouse.classification.data import DataConfig
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import DataConfig
 
 
 def idx(array):

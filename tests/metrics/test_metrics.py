@@ -8,9 +8,9 @@ import torch
 from sklearn.metrics import log_loss
 from torch import nn
 
-from stillhouse.classification.metrics import accuracy, agreement, evaluate, expected_calibration_error, nll
 from stillhouse.core.checks import InputError
 from stillhouse.metrics.cost import fastest_ms, measure_cost
+from stillhouse.tasks.classification.metrics import accuracy, agreement, evaluate, expected_calibration_error, nll
 
 FAIR = np.array([[0.9, 0.1], [0.4, 0.6]])
 

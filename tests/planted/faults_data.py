@@ -10,12 +10,12 @@ from plant import Fault, constant, edited, nothing
 
 LABELS = "tests/data/test_missing_labels.py::"
 FEW = "tests/data/test_label_limit.py::"
-DRAW = "stillhouse.classification.data.label_draw:"
+DRAW = "stillhouse.tasks.classification.data.label_draw:"
 LINKS = "tests/data/test_links_and_leaks.py::"
 WEIGHTS = "tests/teachers/test_published_weights.py::"
 CORPUS = "stillhouse.tasks.lm.data.corpus:"
-TEXTS = "stillhouse.classification.data.labelled_texts:"
-FOLDER = "stillhouse.classification.data.folder:"
+TEXTS = "stillhouse.tasks.classification.data.labelled_texts:"
+FOLDER = "stillhouse.tasks.classification.data.folder:"
 
 FAULTS = (
     # ------------------------------------------------------------------------------------------ labels that are missing
@@ -36,8 +36,9 @@ FAULTS = (
           edited("np.asanyarray(labels)", "np.asarray(labels)"), f"{LABELS}test_which_labels_are_missing"),
     Fault("rows without a label pass", "stillhouse.core.labels:require_labels", nothing,
           f"{LABELS}test_a_test_split_needs_classes"),
-    Fault("the line about the data does not count rows without a label", "stillhouse.classification.data.label_draw:described",
-          edited("if count < len(data.train)", "if False"), f"{LABELS}test_a_run_says_how_many_have_a_label"),
+    Fault("the line about the data does not count rows without a label",
+          "stillhouse.tasks.classification.data.label_draw:described", edited("if count < len(data.train)", "if False"),
+          f"{LABELS}test_a_run_says_how_many_have_a_label"),
     Fault("texts are not asked for labels", f"{TEXTS}load_texts", edited("missing_labels(labels)", "missing_labels([0])"),
           f"{LABELS}test_rows_that_lack_the_column_have_no_label"),
     Fault("the columns of a file are those of its first row", f"{TEXTS}load_texts",
@@ -45,15 +46,15 @@ FAULTS = (
           f"{LABELS}test_rows_that_lack_the_column_have_no_label"),
     Fault("lists of texts are not asked for labels", f"{TEXTS}TextData.from_texts",
           edited("missing_labels(labels)", "missing_labels([0])"), f"{LABELS}test_lists_of_texts_need_labels"),
-    Fault("a list with None among its labels is of another type", "stillhouse.classification.data.arrays:rows_from_arrays",
+    Fault("a list with None among its labels is of another type", "stillhouse.tasks.classification.data.arrays:rows_from_arrays",
           edited("if numbers.ndim == 1:", "if numbers.ndim == 1 and numbers.dtype.kind in 'iu':"),
           f"{LABELS}test_a_list_and_a_tensor_of_labels_are_read_alike"),
-    Fault("an .npz without labels does not say which file", "stillhouse.classification.data.arrays:load_npz",
+    Fault("an .npz without labels does not say which file", "stillhouse.tasks.classification.data.arrays:load_npz",
           edited("if key in arrays and arrays[key].ndim == 1:", "if False:"), f"{LABELS}test_npz_files_without_labels_are_refused"),
-    Fault("a held-out row may lack a label", "stillhouse.classification.data.splits:hold_out",
+    Fault("a held-out row may lack a label", "stillhouse.tasks.classification.data.splits:hold_out",
           edited("train_test_split(labelled,", "train_test_split(np.arange(len(labels)),"),
           f"{LABELS}test_arrays_without_labels_are_training_rows"),
-    Fault("rows of a split are numbered anew when some are taken", "stillhouse.classification.data.splits:pick",
+    Fault("rows of a split are numbered anew when some are taken", "stillhouse.tasks.classification.data.splits:pick",
           edited("where if rows.numbers is None else rows.numbers.index_select(0, where)", "torch.arange(len(where))"),
           f"{LABELS}test_arrays_without_labels_are_training_rows"),
     Fault("unlabelled is a class", f"{FOLDER}_list", edited("folder.name.lower() not in UNLABELLED", "folder.name"),
@@ -72,19 +73,19 @@ FAULTS = (
           f"{FEW}test_classes_have_their_share_of_sorted_rows"),
     Fault("a class may have no label", f"{DRAW}limit_labels", edited("limit - validating < classes", "False"),
           f"{FEW}test_every_class_has_a_labelled_row_or_the_limit_is_refused"),
-    Fault("the labels act on rows without one", "stillhouse.classification.job:ClassificationJob.task_terms",
+    Fault("the labels act on rows without one", "stillhouse.tasks.classification.job:ClassificationJob.task_terms",
           edited("there = batch.labels != MISSING", "there, targets = batch.labels < 9, targets.clamp(min=0)"),
           f"{FEW}test_the_label_loss_is_the_mean_over_labelled_rows"),
     Fault("parts of a batch weigh alike, however few of their rows have a label",
-          "stillhouse.classification.job:ClassificationJob.task_terms",
+          "stillhouse.tasks.classification.job:ClassificationJob.task_terms",
           edited("losses.sum() / (len(there) * self.labelled)", "losses.mean()"),
           f"{FEW}test_the_label_loss_is_the_mean_over_labelled_rows"),
-    Fault("a head is fitted to rows without a label", "stillhouse.classification.teachers:_refitted",
+    Fault("a head is fitted to rows without a label", "stillhouse.tasks.classification.teachers:_refitted",
           edited("labelled_rows(data.for_teachers.train)", "data.for_teachers.train"),
           f"{FEW}test_a_new_head_is_fitted_to_the_labels_of_its_seed"),
-    Fault("a run is the same for every seed", "stillhouse.classification.teachers:lab_of_seed",
+    Fault("a run is the same for every seed", "stillhouse.tasks.classification.teachers:lab_of_seed",
           edited("drawn(context.data, seed)", "context.data"), f"{FEW}test_a_new_head_is_fitted_to_the_labels_of_its_seed"),
-    Fault("every epoch begins the rows anew", "stillhouse.classification.labelled:mixed_order",
+    Fault("every epoch begins the rows anew", "stillhouse.tasks.classification.labelled:mixed_order",
           edited("epoch * len(labels) +", "0 * epoch +"),
           f"{FEW}test_each_batch_has_its_share_of_labelled_rows_and_rows_come_in_turns"),
     Fault("labels of vectors may be missing", "stillhouse.tasks.embed.data.vectors:_checked_labels",
@@ -117,13 +118,13 @@ FAULTS = (
     ),
     Fault("a class that leads out is left out", f"{FOLDER}_check_inside", edited("if len(passed.outside) > before:", "if False:"),
           f"{LINKS}test_a_class_or_split_that_leads_out_is_an_error"),
-    Fault("no split is held against another", "stillhouse.classification.data.leaks:check_apart", nothing,
+    Fault("no split is held against another", "stillhouse.tasks.classification.data.leaks:check_apart", nothing,
           f"{LINKS}test_an_image_in_two_splits_is_an_error_that_names_it"),
-    Fault("copies in two splits are not seen", "stillhouse.classification.data.leaks:_keys_of_several", constant(set()),
+    Fault("copies in two splits are not seen", "stillhouse.tasks.classification.data.leaks:_keys_of_several", constant(set()),
           f"{LINKS}test_an_image_in_two_splits_is_an_error_that_names_it"),
     Fault("an image may be of two classes", f"{FOLDER}_check_one_class", nothing,
           f"{LINKS}test_an_image_of_two_classes_is_an_error"),
-    Fault("predict follows links", "stillhouse.classification.photos:_of_folder",
+    Fault("predict follows links", "stillhouse.tasks.classification.photos:_of_folder",
       edited("if not found:", "found = [type('F', (), {'path': x}) for x in sorted(folder.rglob('*.png'))]\n    if not found:",),
       f"{LINKS}test_predict_reads_each_photo_once_and_none_from_outside"),
     Fault("a text may be two splits", f"{CORPUS}check_apart", nothing, f"{LINKS}test_a_text_is_one_split_alone"),
@@ -152,13 +153,13 @@ FAULTS = (
           f"{WEIGHTS}test_weights_of_three_channels_take_gray_images"),
     Fault("a first layer that timm cannot adapt is left at random", "stillhouse.teachers.from_timm:check_adapts", nothing,
           f"{WEIGHTS}test_published_weights_that_timm_would_leave_at_random_are_refused"),
-    Fault("operations of a teacher are counted by the multiply-add", "stillhouse.classification.teachers:flops_of",
+    Fault("operations of a teacher are counted by the multiply-add", "stillhouse.tasks.classification.teachers:flops_of",
           lambda original: lambda teacher: None if (found := original(teacher)) is None else found // 2,
           f"{WEIGHTS}test_operations_of_a_teacher_are_those_counted_by_hand"),
-    Fault("a cache does not know what its teacher costs", "stillhouse.classification.teachers:teacher_queries_of",
+    Fault("a cache does not know what its teacher costs", "stillhouse.tasks.classification.teachers:teacher_queries_of",
           edited('"flops": flops_of(teacher)', '"flop": 0'),
           "tests/cache/test_stored_teacher.py::test_it_answers_as_the_teacher_does"),
-    Fault("a run does not say what its teacher costs", "stillhouse.classification.teachers:flops_of", constant(None),
+    Fault("a run does not say what its teacher costs", "stillhouse.tasks.classification.teachers:flops_of", constant(None),
           f"{WEIGHTS}test_a_run_says_what_both_sides_cost"),
     Fault("the report leaves the teacher's operations out", "stillhouse.report.page:_costs",
           edited("known = NOTHING if flops is None else", "known = NOTHING if True else"),

@@ -8,7 +8,7 @@ from plant import Fault, constant, edited
 # fmt: off
 
 CLAUSES = "stillhouse.tasks.classification"
-PART = "__import__('stillhouse.classification.data.split', fromlist=['Part']).Part"
+PART = "__import__('stillhouse.tasks.classification.data.split', fromlist=['Part']).Part"
 PARTS = "tests/test_sample.py::test_a_part_of_a_split_holds_every_class_in_its_share"
 RULES = "tests/students/test_tm_rules.py"
 RUNS = "tests/vision/test_vision_runs.py"
@@ -20,7 +20,7 @@ EXPLAINED = (
     Fault("a sample is drawn without its classes", "stillhouse.core.sample:sample_rows",
           edited("if labels is None else", "if True else"),
           "tests/test_sample.py::test_every_class_has_its_share_whatever_the_order"),
-    Fault("a sample's labels are those of other rows", "stillhouse.classification.data.split:Part.batch",
+    Fault("a sample's labels are those of other rows", "stillhouse.tasks.classification.data.split:Part.batch",
           edited("self.rows.index_select(0, index)", "index"),
           "tests/test_sample.py::test_a_sample_of_any_split_is_its_rows_in_its_order[images]"),
     Fault("rules are judged on the first test images", f"{CLAUSES}.students.rules:find_rules",
@@ -37,9 +37,9 @@ EXPLAINED = (
           "tests/vision/test_class_folders.py::test_overlays_show_every_class"),
     Fault("heads are weighed by the first validation images", f"{CLAUSES}.specialize:clause_usage",
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[usage]"),
-    Fault("a re-made head is fitted on the first rows", "stillhouse.classification.teachers:_member",
+    Fault("a re-made head is fitted on the first rows", "stillhouse.tasks.classification.teachers:_member",
           edited("labelled_rows(data.train).sample(HEAD_ROWS)", f"{PART}(data.train, torch.arange(HEAD_ROWS))"), f"{PARTS}[head]"),
-    Fault("the plain score is of the first rows", "stillhouse.classification.teachers:baseline_score",
+    Fault("the plain score is of the first rows", "stillhouse.tasks.classification.teachers:baseline_score",
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[plain]"),
     Fault("lines of an export are the first ones", "stillhouse.tasks.sar.task:_checked_lines",
           edited("sample_rows(len(data.test), CHECKED_LINES)", "slice(CHECKED_LINES)"),
@@ -63,7 +63,7 @@ EXPLAINED = (
     Fault("votes explain answers that clauses do not decide", f"{CLAUSES}.rules_report:clause_blocks",
           edited('f"{LITTLE} {CAPTION}"', "CAPTION"),
           "tests/report/test_rules_report.py::test_clauses_that_vote_most_say_where_all_of_them_decide_nothing"),
-    Fault("the numbers at a glance do not say of how many rows", "stillhouse.classification.report:_tiles",
+    Fault("the numbers at a glance do not say of how many rows", "stillhouse.tasks.classification.report:_tiles",
           edited('"test rows" if tested is None', '"test rows" if True'),
           "tests/vision/test_class_folders.py::test_every_accuracy_says_whose_it_is_and_on_which_images[tm]"),
     Fault("an accuracy does not say on which images", f"{CLAUSES}.rules_file:judged", constant("test images"),

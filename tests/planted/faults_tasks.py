@@ -73,7 +73,7 @@ TASKS = (
     Fault("a finished run looks at its data alone", "stillhouse.core.experiment:check_same",
           edited('folder.same("teacher"', '(lambda *a: None)("teacher"'),
           f"{FINISHED}test_other_data_and_teachers_are_still_refused[sar]"),
-    Fault("a finished run fits its teacher's head", "stillhouse.classification.teachers:build_teachers",
+    Fault("a finished run fits its teacher's head", "stillhouse.tasks.classification.teachers:build_teachers",
           edited("fit=ready", "fit=True"), f"{FINISHED}test_no_head_is_fitted_again[images]"),
     Fault("a finished run compares its cache", "stillhouse.tasks.sar.task:SarTask.identities",
           edited("replace(config, teacher_cache=None)", "config"), f"{FINISHED}test_no_cache_is_compared_again"),

@@ -6,13 +6,13 @@ import timm
 import torch
 from scipy.special import rel_entr
 
-from stillhouse.classification.students.text.transformer import TextTransformer
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.attention import relation_kl
 from stillhouse.signals.attention import AttentionConfig
+from stillhouse.tasks.classification.students.text.transformer import TextTransformer
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 NOW = Progress(0, 10)

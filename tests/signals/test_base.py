@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds, parse, to_mapping
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.signals import Signal, SignalBase, SignalConfig, build_signals, needs_teacher, signals_in
 from stillhouse.signals.attention import AttentionConfig
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.optimizer import extra_groups
 

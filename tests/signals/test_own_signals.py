@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.signals.contrastive import ContrastiveConfig
 from stillhouse.signals.probes import ProbesConfig
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.training.distillation import SignalSet
 
@@ -76,7 +76,7 @@ def test_probes_find_what_is_linearly_there_and_validation_says_so():
 
 
 def on_cpu():
-    from stillhouse.classification.training import ClassificationTrainingConfig
+    from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 
     return ClassificationTrainingConfig(device="cpu")
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.classification.students import SpikingTextConfig
-from stillhouse.classification.students.text.spiking import Neurons
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
@@ -17,6 +15,8 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import forward_kl
 from stillhouse.signals.time_steps import TimeStepsConfig
 from stillhouse.tasks.classification.recipes import RECIPES
+from stillhouse.tasks.classification.students.text import SpikingTextConfig
+from stillhouse.tasks.classification.students.text.spiking import Neurons
 from stillhouse.tasks.classification.task import TASK
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)

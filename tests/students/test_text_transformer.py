@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from stillhouse.classification.card import load_student, save_student
-from stillhouse.classification.data.labelled_texts import TextData
-from stillhouse.classification.students import OrdinaryStudentConfig, TextTransformerConfig, TimmStudentConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.tasks.classification.card import load_student, save_student
+from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.students.kinds import StudentConfig
+from stillhouse.tasks.classification.students.text import TextTransformerConfig
+from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
 IMAGES = ImageSpec(("a", "b", "c"), (1, 28, 28), (0.5,), (0.25,))
@@ -59,7 +61,7 @@ def test_it_is_saved_and_loaded(tmp_path):
         tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), SPEC, task="classification"
     )
     ids = torch.tensor([[3, 4, 5, 0, 0, 0]])
-    assert torch.equal(load_student(tmp_path, OrdinaryStudentConfig)(ids), model(ids))
+    assert torch.equal(load_student(tmp_path, StudentConfig)(ids), model(ids))
 
 
 def test_students_refuse_the_other_kind_of_data():

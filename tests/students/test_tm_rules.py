@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import ImageSplit
 from stillhouse.tasks.classification.rules_report import _caption
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
 from stillhouse.tasks.classification.students.interpret import block_votes, strongest_clauses

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageSpec
+from stillhouse.tasks.classification.data import ImageSplit
 from stillhouse.tasks.classification.students import TsetlinViTConfig
 from stillhouse.tasks.classification.students.interpret import block_votes, strongest_clauses
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer, sincos_position_embedding

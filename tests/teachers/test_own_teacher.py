@@ -6,12 +6,12 @@ import torch
 import yaml
 from torch import nn
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.teachers import baseline_score, teacher_check
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageSpec, TextSpec
+from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.teachers import baseline_score, teacher_check
 from stillhouse.teachers import TeacherConfig, check_teacher
 from stillhouse.teachers.classes import order_of, permutation
 from stillhouse.teachers.recognised import recognise

@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from stillhouse.classification.teachers import flops_of
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.students.transformer import load_transformer
+from stillhouse.tasks.classification.teachers import flops_of
 from stillhouse.tasks.embed.data.vectors import open_vectors
 from stillhouse.tasks.sar.saved import load_weights
 from stillhouse.tasks.sar.students import StateSpaceConfig

@@ -10,9 +10,9 @@ from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from stillhouse.classification.data import DataConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, ImageSpec, OutputSpec
+from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.teachers import CachedTeacher, Teacher, TeacherConfig, check_teacher, fit_head, save_teacher
 from stillhouse.teachers.from_checkpoint import read_state_dict
 from stillhouse.teachers.heads import final_linear

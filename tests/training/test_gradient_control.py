@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob, fit_classifier
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.records import RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import ClassificationJob, fit_classifier
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.doctor_config import DoctorConfig
 from stillhouse.training.loop import fit

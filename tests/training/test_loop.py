@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import fit_classifier as fit
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import fit_classifier as fit
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.checkpoint import load_checkpoint, save_checkpoint
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.interrupt import Interrupted
@@ -166,8 +166,8 @@ def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
 
 def test_the_weights_that_are_scored_are_the_weights_that_remain(data, tmp_path):
     """A checkpoint of the last raw weights beside the best average's score is the classic mismatch."""
-    from stillhouse.classification.metrics import evaluate
-    from stillhouse.classification.predict import predict
+    from stillhouse.tasks.classification.metrics import evaluate
+    from stillhouse.tasks.classification.predict import predict
 
     model = net(batch_norm=True)
     done = fit(model, data, replace(QUICK, epochs=4, ema_decay=0.8), seed=0, folder=tmp_path)
@@ -179,8 +179,8 @@ def test_the_weights_that_are_scored_are_the_weights_that_remain(data, tmp_path)
 
 def test_the_average_follows_buffers_and_does_not_lag_in_a_short_run(data, tmp_path):
     """With decay 0.999 and no warm-up, 27 steps would leave 97 % of the untrained start; and it is what is scored and kept."""
-    from stillhouse.classification.metrics import evaluate
-    from stillhouse.classification.predict import predict
+    from stillhouse.tasks.classification.metrics import evaluate
+    from stillhouse.tasks.classification.predict import predict
 
     model = net(batch_norm=True)
     start = weights(model).clone()

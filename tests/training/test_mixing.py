@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob, mix
-from stillhouse.classification.training import ClassificationTrainingConfig, MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import ClassificationJob, mix
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig, MixingConfig
 from stillhouse.training.distillation import SignalSet
 
 
@@ -174,7 +174,7 @@ def test_test_accuracy_is_recorded_when_asked_and_never_chosen_by(data):
 
 def test_texts_are_not_mixed(data):
     """Blending token numbers would train on nonsense."""
-    from stillhouse.classification.data.labelled_texts import TextData
+    from stillhouse.tasks.classification.data.labelled_texts import TextData
 
     texts = TextData.from_texts(
         [(["ab"] * 4, [0, 1] * 2)] * 3, lambda t: [1, 2], class_names=["a", "b"], vocabulary=3, length=2

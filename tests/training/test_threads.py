@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import fit_classifier as fit
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import fit_classifier as fit
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training import loop, state
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.interrupt import Interrupted

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import fit_classifier
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import fit_classifier
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 
 

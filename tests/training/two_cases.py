@@ -14,15 +14,15 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.cli.main import run_command as command
 from stillhouse.core import ranks
 from stillhouse.core.records import RECORDS, read_records
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
 from stillhouse.signals.projectors import LinearProjector
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.doctor_config import DoctorConfig

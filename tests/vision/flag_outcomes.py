@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 import yaml
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.teachers import stage_teacher_of
 from stillhouse.compat.vision import read
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.types import Progress
+from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.students.core import apply_prior
 from stillhouse.tasks.classification.task import TASK
+from stillhouse.tasks.classification.teachers import stage_teacher_of
 from stillhouse.tasks.classification.vision.models import student_of
 from stillhouse.tasks.classification.vision.run import places_of
 from stillhouse.teachers import Teacher

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
+from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.data.boolean_features import (
     BITS,
     PackedSplit,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.plan import RunTrainingConfig
 from stillhouse.tasks.classification.specialize import ClausesJob, clause_usage
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer

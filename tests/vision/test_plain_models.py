@@ -6,15 +6,15 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from stillhouse.classification import plain
-from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.data.labelled_texts import TextData
-from stillhouse.classification.light import LINEAR, MAJORITY, MOST_NUMBERS
-from stillhouse.classification.predict import predict
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.types import ImageSpec
 from stillhouse.recipes import load_run
+from stillhouse.tasks.classification import plain
+from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS
+from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.task import TASK
 
 

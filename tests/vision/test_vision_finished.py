@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 
 from fptm_ste import imagenet_sweeps
-from stillhouse.classification import teachers
 from stillhouse.cli.main import main
 from stillhouse.core.records import read_json
+from stillhouse.tasks.classification import teachers
 from stillhouse.tasks.classification.vision import run as vision
 
 STUDENT = [

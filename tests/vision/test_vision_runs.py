@@ -9,12 +9,12 @@ import pytest
 import torch
 import yaml
 
-from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
+from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.specialize import clause_usage
 from stillhouse.tasks.classification.students.core import ClauseOutput

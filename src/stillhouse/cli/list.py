@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     print("Minutes: all arms and seeds on two cores of an AMD EPYC without a GPU; a dash: not measured.\n")
     _recipes("recipes (stillhouse distill NAME)", recipes("RECIPES"))
     _recipes("teacher recipes (stillhouse train-teacher NAME)", recipes("TEACHER_RECIPES"))
-    from stillhouse.classification.data import DataConfig
     from stillhouse.core.config import settings
+    from stillhouse.tasks.classification.data import DataConfig
 
     names = typing.get_args(settings(DataConfig)["name"].annotation)
     _section("data sets (data.name=NAME)", [*((str(name), "") for name in names), TEXTS])
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     _section("temperatures (temperature: {kind: ...} in a signal)", described("temperature", "").items())
     _section(
         "students (student.kind=...)",
-        {**described("tasks/classification/students"), **described("classification")}.items(),
+        described("tasks/classification/students").items(),
     )
     return 0
 

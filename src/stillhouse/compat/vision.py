@@ -208,9 +208,9 @@ def print_models(results: Mapping[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stillhouse.classification.light import PLAIN
     from stillhouse.cli.show import comparison_words, print_table
     from stillhouse.core.verdict import standing
+    from stillhouse.tasks.classification.light import PLAIN
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     sizes = results["data"]["sizes"]

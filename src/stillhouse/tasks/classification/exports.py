@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillhouse.classification.export import ROUNDING, logits_of
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
 from stillhouse.core.folder import run_above
@@ -25,6 +24,7 @@ from stillhouse.logic.simplify import simplify
 from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification import numpy_machine
 from stillhouse.tasks.classification.lower import lower
+from stillhouse.tasks.classification.programs import ROUNDING, logits_of
 from stillhouse.tasks.classification.rules_file import RULES, SavedRules, decided, heading, read_rules, write_rules
 from stillhouse.tasks.classification.rules_report import blocks_of
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM

@@ -6,28 +6,62 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillhouse.classification.light import ClassesLight
+import numpy as np
+
+from stillhouse.core import records, task
+from stillhouse.core.folder import RunFolder, read_arrays
+from stillhouse.core.task import Metric
 
 if TYPE_CHECKING:
-    from stillhouse.core.folder import RunFolder
     from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
+
+
+LINEAR, MAJORITY = "linear", "majority"
+PLAIN = {
+    LINEAR: "a linear classifier",
+    MAJORITY: "the commonest class",
+}  # rows beside every student, as a reader calls them
+MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
+
 
 MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
 NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text")  # students without clauses
 
 
-class Light(ClassesLight):
+class Light(task.Light):
     """Labelled rows into classes, by students of any kind."""
 
     kind = "classification"
     title = "classes of images and texts"
 
+    metrics = (
+        Metric("accuracy", "accuracy", "points", "test images", scale=100, digits=2, low=0, high=1),
+        Metric("nll", "negative log-likelihood (nats)", "nats", "test images", lower_is_better=True, low=0),
+        Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
+        Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
+    )
+
+    def hub_task(self, card: Mapping[str, Any]) -> str:
+        """Of pictures or of texts."""
+        return "text-classification" if "vocabulary" in (card.get("task") or {}) else "image-classification"
+
+    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
+        """Whether the teacher names the same class; nothing of plain models."""
+        if arm in PLAIN:
+            return {}
+        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS, ["probabilities"])["probabilities"]
+        path = run.path / records.TEACHER_PREDICTIONS
+        if not path.is_file():
+            return {}
+        return {"agreement": student.argmax(1) == read_arrays(path, ["probabilities"])["probabilities"].argmax(1)}
+
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Also the rules and the clauses that vote most, with pictures."""
+        """Agreement with the teacher by class, calibration, and of clauses the rules and those that vote most, with pictures."""
+        from stillhouse.tasks.classification.report import blocks
         from stillhouse.tasks.classification.rules_report import clause_blocks, rule_blocks
 
-        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
+        return [*blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """Rules only of students with clauses, and machines of those that are clauses from the pixels to the class."""
@@ -37,10 +71,11 @@ class Light(ClassesLight):
         return (*machines, *(() if kind in NETWORKS else ("rules",)), "onnx", "torch")
 
     def load_exported(self, place: Path) -> Predictor | None:
-        """A machine of clauses as `export --to packed`, `json` or `numpy` wrote it, or an ONNX file."""
+        """A machine of clauses as `export --to packed`, `json` or `numpy` wrote it, or an ONNX file by onnxruntime."""
         from stillhouse.tasks.classification.machine_use import open_machine
+        from stillhouse.tasks.classification.photos import open_onnx
 
-        return open_machine(place) or super().load_exported(place)
+        return open_machine(place) or (open_onnx(place) if place.suffix == ".onnx" and place.is_file() else None)
 
 
 LIGHT = Light()

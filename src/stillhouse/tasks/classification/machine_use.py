@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.classification.photos import PhotoClasses, softmax
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import SHIPPED
 from stillhouse.core.records import RUN
 from stillhouse.logic.machine import PackedModel
 from stillhouse.tasks.classification.numpy_machine import FILE, ClauseMachine
+from stillhouse.tasks.classification.photos import PhotoClasses, softmax
 
 
 class MachineClasses(PhotoClasses):

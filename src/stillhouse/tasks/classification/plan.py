@@ -1,17 +1,25 @@
-"""A run that learns classes: what every such run has, its students, and how those of clauses start and are controlled. No torch."""
+"""A run with classes as one value: data, teachers, student, signals, training, arms and seeds. No torch."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from stillhouse.classification.data import ClassesDataConfig, DataConfig
-from stillhouse.classification.plan import ClassesRunConfig
-from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.core import plan
 from stillhouse.core.config import configclass
+from stillhouse.core.plan import RunPlan, Stage, check_plan
+from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
+from stillhouse.tasks.classification.data import ClassesDataConfig, DataConfig
 from stillhouse.tasks.classification.students import TsetlinViTConfig
 from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.teachers import TeacherConfig
+
+SELF = "self-trained"  # the arm that learns the untaught student's own answers
+MEMBER = re.compile(r"^(\d+):.")  # `1:layer3` is layer3 of the second teacher
 
 ArmName = Literal["kd", "no-kd", "self-trained", "direct", "clauses-off", "mlp"]
 WITH_HEADS = {"unified-tm", "tsetlin-vit"}  # students whose attention heads can be weighed by their clauses
@@ -37,12 +45,29 @@ class RunTrainingConfig(ClassificationTrainingConfig):
 
 
 @configclass
-class ClassificationRunConfig(ClassesRunConfig):
-    """Everything that a run with classes depends on; saved with the run."""
+class StageConfig(plan.StageConfig):
+    """One stage of a pipeline. What is left out stays as in the run; weights always go on to the next stage."""
+
+    label_weight: float | None = Field(default=None, ge=0, description="weight of the cross-entropy with the labels")
+    teacher: TeacherConfig | None = Field(default=None, description="the stage's own teacher")
+
+
+@configclass
+class ClassificationRunConfig(RunPlan):
+    """Everything that a distillation run with classes depends on; saved with the run."""
 
     data: ClassesDataConfig = Field(default_factory=DataConfig)
+    teacher: TeacherConfig | None = Field(default_factory=TeacherConfig, description="null trains on labels alone")
+    more_teachers: tuple[TeacherConfig, ...] = Field(
+        default=(),
+        description="further teachers: all are asked, signals of kind 'ensemble' weigh them; features of the second are 1:PATH",
+    )
     student: StudentConfig = Field(default_factory=TsetlinViTConfig)
+    signals: tuple[SignalConfig, ...] = Field(default=(LogitsConfig(),), description="what is learned from the teacher")
     training: RunTrainingConfig = Field(default_factory=RunTrainingConfig)
+    stages: tuple[StageConfig, ...] = Field(
+        default=(), description="stages one after another, as general and task distillation; empty: one stage"
+    )
     prior: Literal["none", "symmetric", "zero"] = Field(
         default="none",
         description="how include logits of clauses start: drawn; in complementary pairs; all close to the threshold",
@@ -65,7 +90,107 @@ class ClassificationRunConfig(ClassesRunConfig):
         return arms or usual_arms(info.data.get("student"), info.data.get("data"))
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_plan(self)
+        if self.reference not in self.arms:
+            raise ValueError(
+                f"arms: expected 'kd' or 'no-kd' among them, which the others are held against, got {', '.join(self.arms)}"
+            )
+        stage_contexts = [stage.signals for stage in self.stages_of(True)]
+        self._check_taught(stage_contexts)
+        self._check_features(stage_contexts)
+        self._check_own(stage_contexts)
+        self._check_curriculum(stage_contexts)
+        for stage in self.stages_of(True) if "kd" in self.arms else ():
+            self._check_something_to_learn(stage)
+        self._check_clauses()
+
+    def stages_of(self, taught: bool) -> tuple[Stage, ...]:
+        """The stages of an arm, in order; a stage without labels has them in an untaught arm."""
+        stages = tuple(replace(stage, teacher=stage.teacher or self.teacher) for stage in super().stages_of(True))
+        return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
+
+    def untaught_stage(self, stage: Stage) -> Stage:
+        """A stage as the control has it: labels instead of a teacher."""
+        plain = super().untaught_stage(stage)
+        training: Any = plain.training
+        return replace(plain, training=replace(training, label_weight=training.label_weight or 1.0))
+
+    def trial_stage(self, stage: Stage) -> Stage:
+        """A stage as the judge of a curriculum has it: one epoch of labels, by the training of the run."""
+        return super().trial_stage(replace(stage, training=replace(self.training, label_weight=1.0)))
+
+    @property
+    def reference(self) -> str:
+        """The arm that the controls are held against: taught if any arm is."""
+        return "kd" if "kd" in self.arms else "no-kd"
+
+    def _check_taught(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
+        taught = "kd" in self.arms
+        if taught and not any(stage_contexts):
+            raise ValueError("arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone")
+        if taught and self.teacher is None and any(needs_teacher(s) for signals in stage_contexts for s in signals):
+            raise ValueError("arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone")
+        if self.training.label_weight == 0 and "no-kd" in self.arms:
+            raise ValueError(
+                "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
+            )
+        if SELF in self.arms and "no-kd" not in self.arms:
+            raise ValueError(f"arms: {SELF!r} learns the answers of 'no-kd', which is not among them")
+        if "direct" in self.arms and not self.teacher_assistants:
+            raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
+        if self.init_from_teacher and (not taught or self.more_teachers):
+            raise ValueError(
+                "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher"
+            )
+
+    def _check_features(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
+        count = 1 + len(self.more_teachers)
+        for path in (path for signals in stage_contexts for path in teacher_features(signals)):
+            member = MEMBER.match(path)
+            if count > 1 and (member is None or int(member[1]) >= count):
+                raise ValueError(
+                    f"signals: there are {count} teachers, and {path!r} is of none of them; write 0:PATH for a feature of "
+                    f"the first, up to {count - 1}:PATH"
+                )
+
+    def _check_own(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
+        signal_set = [signal.kind for signal in self.auxiliary_losses if needs_teacher(signal)]
+        if any(kind != "logits" for kind in signal_set):
+            raise ValueError(
+                f"auxiliary_losses: is learned without a teacher, but {', '.join(signal_set)} listens to one; put it in signals"
+            )
+        if bool(signal_set) != (self.auxiliary_decay is not None):
+            raise ValueError(
+                "auxiliary_decay: expected together with logits among auxiliary_losses (the student's average teaches them), "
+                "or neither of them"
+            )
+        if self.training.mixing.on and any(
+            signal.reads_one_label for signals in (*stage_contexts, self.auxiliary_losses) for signal in signals
+        ):
+            raise ValueError(
+                "training.mixing: 'dkd', 'ofa' and 'ensemble' read one label an image, and a mixed image has two"
+            )
+
+    def _check_curriculum(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
+        if self.curriculum is None:
+            for signal in (signal for signals in stage_contexts for signal in signals):
+                if signal.schedule is not None and signal.schedule.over == "stages":
+                    raise ValueError(
+                        "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
+                    )
+            return
+        if "kd" not in self.arms and self.difficulty_model == "teacher":
+            raise ValueError(
+                "curriculum: its difficulty_model is the teacher, and no arm is 'kd'; take difficulty_model: student"
+            )
+        if "rouge-l" in self.curriculum.measures:
+            raise ValueError(
+                "curriculum.measures: 'rouge-l' compares generated texts; for classes take loss and margin"
+            )
+        if self.difficulty_model == "teacher" and (self.teacher is None or self.teacher.is_student):
+            raise ValueError("difficulty_model: 'teacher' needs a teacher; take difficulty_model: student")
+
+    def _check_clauses(self) -> None:
         student = self.student
         if self.training.clause_specialize > 0 and student.kind not in WITH_HEADS:
             raise ValueError(
@@ -79,3 +204,33 @@ class ClassificationRunConfig(ClassesRunConfig):
             raise ValueError(
                 f"arms: {lost[0]!r} is a control of clauses, and a student of kind {student.kind!r} has none"
             )
+
+    def _check_something_to_learn(self, stage: Stage) -> None:
+        where = "" if stage.name == "whole" else f"stages ({stage.name}): "
+        training: Any = stage.training
+        heard, own = (any(s.weight > 0 for s in signals) for signals in (stage.signals, self.auxiliary_losses))
+        curriculum = self.curriculum
+        for part in range(1 if curriculum is None else len(curriculum.shares)):
+            labels, signals = (
+                (1.0, 1.0) if curriculum is None else (curriculum.label_weight(part), curriculum.signal_weight(part))
+            )
+            if not own and training.label_weight * labels == 0 and not (heard and signals > 0):
+                place = (
+                    f"stage {part} of the curriculum"
+                    if curriculum
+                    else "label_weight is 0 and no signal has a weight above 0"
+                )
+                raise ValueError(f"{where}{place}: nothing is left to learn from")
+
+
+@configclass
+class TeacherRunConfig:
+    """A teacher to be fine-tuned on a data set and saved in the form that `ckpt:` reads."""
+
+    name: str = Field(
+        default="teacher", min_length=1, description="name of the run; the folder is runs/NAME unless --out is given"
+    )
+    data: DataConfig = Field(default_factory=DataConfig)
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    training: ClassificationTrainingConfig = Field(default_factory=ClassificationTrainingConfig)
+    seed: int = Field(default=0, ge=0, description="fixes weights of a new head, order and augmentation")

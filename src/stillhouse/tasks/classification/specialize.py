@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.classification.data import ImageSplit
-from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.data import ImageSplit
+from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import RunTrainingConfig
 
 ROWS = 1024  # enough for means over tokens, and a fraction of a validation pass

@@ -1,46 +1,66 @@
-"""Classes, by students of any kind: networks of timm, of spikes, of texts, and of clauses with controls, rules and machines."""
+"""Classes, by students of any kind: networks of timm, of spikes, of texts, and of clauses with controls, rules and machines.
+
+Nothing heavy is imported here before it is needed, so that `--help`, `list` and `--print-config` start at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from stillhouse.classification.plan import SELF, ClassesRunConfig
-from stillhouse.classification.students import SpikingTextConfig, TextTransformerConfig
-from stillhouse.classification.task import ABOUT, ClassificationTask
+import numpy as np
+
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
+from stillhouse.core.callback import Callback
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import kinds
-from stillhouse.core.exports import ExportChoices, Target
+from stillhouse.core.exports import Target
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
-from stillhouse.core.task import Arm, Contrast
+from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
 from stillhouse.core.types import TextSpec
-from stillhouse.tasks.classification.light import Light
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.data import TextDataConfig
+from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, Light
+from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
-from stillhouse.tasks.classification.students.unused import unused_settings
+from stillhouse.tasks.classification.students.text import SpikingTextConfig, TextTransformerConfig
+from stillhouse.tasks.classification.students.unused import unused_settings as unused_of_student
+from stillhouse.tasks.classification.unused import unused_settings
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from stillhouse.cache.queries import TeacherQueries
     from stillhouse.core.context import RunContext
+    from stillhouse.core.pipeline import StageContext
+    from stillhouse.training.job import Job
 
-
+READS = f"pixels (averages, of more than {MOST_NUMBERS:,})", "TF-IDF of tokens"
+ABOUT = {
+    LINEAR: "logistic regression on {reads}, fitted on the labels of at most {rows:,} training rows",
+    MAJORITY: "the commonest class of the training labels, whatever the input",
+    "kd": "the student, taught by the teacher",
+    "no-kd": "the same student without the teacher",
+    "direct": "taught by the teacher itself, without the chain of assistants",
+    SELF: "the untaught student, trained once more; where a row has no label, its own answer if it is at least 90 % sure",
+}
 CONTROLS = {
     "clauses-off": "the same student, trained without its clauses",
     "mlp": "the same student with an MLP in place of the clauses",
 }
 
 
-class ClassesTask(Light, ClassificationTask):
+class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
     """Labelled rows into classes, by students of any kind."""
 
     Config = ClassificationRunConfig
     Students = StudentConfig
-    about: ClassVar[Mapping[str, str]] = {**ABOUT, **CONTROLS}
+    TeacherRun = TeacherRunConfig
+    validated = "validation accuracy"
+    validated_in_percent = True
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of one of the students; a run that names no student is one where no other task owns it."""
@@ -66,8 +86,41 @@ class ClassesTask(Light, ClassificationTask):
             )
         return super().unsupported_reason(signal)
 
-    def check(self, config: ClassesRunConfig, data: Any) -> None:
-        """Refuse students and assistants that read the other kind of data, before a teacher is loaded."""
+    # ------------------------------------------------------------------------------------------------ before training
+
+    def train_teacher(self, config: TeacherRunConfig, out: Path, *, resume: bool, callback: Callback) -> Sequence[str]:
+        """Fine-tune a network on the data."""
+        from stillhouse.tasks.classification.train_teacher import train_teacher
+
+        result = train_teacher(self, config, out, resume=resume, callback=callback)
+        scores = [f"{result[split]['accuracy']:.2%}" for split in ("validation", "metrics")]
+        return (
+            f"validation accuracy {scores[0]}, test accuracy {scores[1]}",
+            use_of(result, f"teacher.source=ckpt:{out / 'teacher.safetensors'}"),
+        )
+
+    def data(self, config: ClassificationRunConfig, log: Callable[[str], None]) -> Any:
+        """Read, check and split the data."""
+        from stillhouse.tasks.classification.data.label_draw import described
+
+        data = config.data.build()
+        log(f"data: {data.name}, {described(data)}")
+        return data
+
+    def facts(self, data: Any) -> dict[str, Any]:
+        """Also classes and the shape of one row."""
+        from stillhouse.tasks.classification.evaluation import test_fingerprint
+
+        named = {"class_names": list(data.input_spec.class_names), "image_shape": list(data.input_spec.shape)}
+        return {**super().facts(data), **named, "test_sha256": test_fingerprint(data)}
+
+    def check(self, config: ClassificationRunConfig, data: Any) -> None:
+        """Refuse, before a teacher is loaded, students and assistants that read other data or lack features that signals want."""
+        import torch
+
+        from stillhouse.tasks.classification.labelled import check_missing
+        from stillhouse.tasks.classification.teachers import wanted_features
+
         texts = isinstance(data.input_spec, TextSpec)
         for place, student in [
             ("student", config.student),
@@ -82,16 +135,95 @@ class ClassesTask(Light, ClassificationTask):
             for number, signal in enumerate(stage.signals):
                 if (why := self.unsupported_reason(signal, config.student)) is not None:
                     raise InputError(f"signals.{number} ({signal.kind}): {why}")
-        super().check(config, data)
+        check_missing(config, data.train.labels)
+        wanted = wanted_features(config)
+        for number, link in enumerate(config.teacher_assistants if wanted else ()):
+            with torch.random.fork_rng(devices=[]):
+                names = [name for name, _ in link.build(data.input_spec).named_modules() if name]
+            for path in wanted:
+                if path not in names:
+                    raise InputError(
+                        f"teacher_assistants.{number}: signals tap {path!r} in the teacher, and this assistant has no such module; "
+                        f"{nearest(path, names)}; take an assistant like the teacher, or signals on class scores"
+                    )
 
-    def unused(self, config: ClassesRunConfig) -> Sequence[str]:
-        """Also settings of a clause network that another of its settings turns off."""
-        found = [*super().unused(config), *(f"student.{line}" for line in unused_settings(config.student))]
+    def teachers(
+        self, config: ClassificationRunConfig, data: Any, given: Any, log: Callable[[str], None]
+    ) -> Sequence[Any]:
+        """Every teacher of every stage; of several together each one, then the group."""
+        from stillhouse.tasks.classification.teachers import build_teachers
+
+        return build_teachers(config, data, given, self.load, log)
+
+    def cache_key(self, config: ClassificationRunConfig) -> tuple[Any, Any]:
+        """Data alone; of teachers whom stages listen to, and the features that they are asked for. Caches are read anew."""
+        from stillhouse.tasks.classification.teachers import cache_key
+
+        return config.data, cache_key(config)
+
+    def fingerprint(self, teacher: Any) -> str:
+        """Of its weights as they were built."""
+        from stillhouse.tasks.classification.teachers import fingerprint
+
+        return fingerprint(teacher)
+
+    def identities(self, config: ClassificationRunConfig, data: Any, given: Any) -> Sequence[str]:
+        """Of the weights as they are built: a new head is not fitted."""
+        from stillhouse.tasks.classification.teachers import build_teachers, fingerprint
+
+        return [fingerprint(one) for one in build_teachers(config, data, given, self.load, ready=False)]
+
+    def teacher_check(self, teacher: Any, config: ClassificationRunConfig, data: Any) -> TeacherCheck:
+        """Validation accuracy against the share of the commonest class."""
+        from stillhouse.tasks.classification.teachers import teacher_check
+
+        return teacher_check(teacher, data.for_teachers, config.training.evaluation_batch_size)
+
+    def baseline_score(self, config: ClassificationRunConfig, data: Any) -> tuple[str, float] | None:
+        """Of a linear classifier of small pictures."""
+        from stillhouse.tasks.classification.teachers import baseline_score
+
+        found = baseline_score(data.for_teachers)
+        return None if found is None else ("a linear classifier of 12 x 12 pixels", found)
+
+    def stage_teachers(self, context: RunContext[ClassificationRunConfig, Any]) -> Sequence[Any]:
+        """One a stage."""
+        from stillhouse.tasks.classification.teachers import stage_teachers_of
+
+        return stage_teachers_of(context.config, context.data, context.teachers, context.given)
+
+    def teacher_queries(
+        self, config: ClassificationRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()
+    ) -> TeacherQueries:
+        """Training images or their views, validation, test."""
+        from stillhouse.tasks.classification.teachers import teacher_queries_of
+
+        return teacher_queries_of(config, data, teacher, features)
+
+    def of_seed(
+        self, context: RunContext[ClassificationRunConfig, Any], seed: int
+    ) -> RunContext[ClassificationRunConfig, Any]:
+        """With the labels of this seed, and what was fitted to labels fitted to those."""
+        from stillhouse.tasks.classification.teachers import lab_of_seed
+
+        return lab_of_seed(context, seed)
+
+    def teacher_record(self, context: RunContext[ClassificationRunConfig, Any]) -> dict[str, Any]:
+        """`teacher.json`; with the checks of all members where several teach together."""
+        found = super().teacher_record(context)
+        if context.config.more_teachers and len(context.teacher_checks) > 1:
+            count = 1 + len(context.config.more_teachers)
+            found["members"] = [teacher_check.to_mapping() for teacher_check in context.teacher_checks[-count - 1 : -1]]
+        return found
+
+    def unused(self, config: ClassificationRunConfig) -> Sequence[str]:
+        """One line a setting that has no effect."""
+        found = [*unused_settings(config), *(f"student.{line}" for line in unused_of_student(config.student))]
         if getattr(config.student, "feed_forward", "") == "mlp" and "mlp" in config.arms:
             found.append("arms: 'mlp' is the student itself, whose feed_forward is mlp already")
         return found
 
-    def prepare(self, context: RunContext[ClassesRunConfig, Any]) -> None:
+    def prepare(self, context: RunContext[ClassificationRunConfig, Any]) -> None:
         """Announce where images are padded: nothing is ever cut silently."""
         side: int | None = getattr(context.config.student, "patch_size", None)
         if side is None:
@@ -103,46 +235,140 @@ class ClassesTask(Light, ClassificationTask):
                 f"patch {side} does not divide {height} x {width}: padded right and below to {padded[0]} x {padded[1]}"
             )
 
-    def arm(self, name: str, config: ClassesRunConfig) -> Arm:
-        """Controls of the clause branch are taught exactly if the reference arm is, and as it is."""
-        student = config.student
-        if name not in CONTROLS:
-            return super().arm(name, config)
-        changed = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
-        taught = config.reference == "kd"
-        return Arm(
-            name, changed, taught, config.seeds, config.teacher_assistants if taught else (), about=self.about[name]
-        )
+    # ------------------------------------------------------------------------------------------------ training
 
-    def contrasts(self, config: ClassesRunConfig) -> Sequence[Contrast]:
-        """Also the clauses against nothing and against an MLP."""
-        teacher, chain, *plain = super().contrasts(config)
+    def arms(self, config: ClassificationRunConfig) -> Sequence[Arm]:
+        """The student taught, alone, and without the chain; below them what plain models make of the same labels."""
+        reads = READS[isinstance(config.data, TextDataConfig)]
+        seeds = config.seeds if getattr(config.data, "label_limit", None) else 1  # each has labels of its own
+        plain = [
+            Arm(name, None, False, seeds, fit=_fitted(name), about=about, plain=words)
+            for name, words in PLAIN.items()
+            for about in [ABOUT[name].format(reads=reads, rows=MOST_ROWS)]
+        ]
+        named = sorted(config.arms, key=lambda name: name == SELF)  # after the student whose answers it learns
+        return [*(self.arm(name, config) for name in named), *plain]
+
+    def arm(self, name: str, config: ClassificationRunConfig) -> Arm:
+        """What an arm changes; controls of the clause branch are taught exactly if the reference arm is, and as it is."""
+        student: Any = config.student
+        taught = config.reference == "kd" if name in CONTROLS else name not in ("no-kd", SELF)
+        chain = config.teacher_assistants if taught and name != "direct" else ()
+        if name in CONTROLS:
+            student = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
+        return Arm(name, student, taught, config.seeds, chain, about=(ABOUT | CONTROLS)[name])
+
+    def shipped(self, arms: Sequence[Arm]) -> Arm:
+        """The arm that the controls are held against."""
+        named = {arm.name: arm for arm in arms}
+        return named.get("kd") or named["no-kd"]
+
+    def contrasts(self, config: ClassificationRunConfig) -> Sequence[Contrast]:
+        """The teacher, the chain where there is one, the clauses, and the shipped student beside plain models."""
         return (
-            teacher,
-            chain,
+            Contrast("teacher", "kd", "no-kd", "accuracy", always=True),
+            Contrast("chain", "kd", "direct", "accuracy"),
             Contrast("clauses", config.reference, "clauses-off", "accuracy"),
             Contrast("clauses against MLP", config.reference, "mlp", "accuracy"),
-            *plain,
+            Contrast("teacher against self-training", "kd", SELF, "accuracy"),
+            *(Contrast(name, config.reference, name, "accuracy") for name in PLAIN),
         )
 
-    def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[ClassesRunConfig, Any]) -> nn.Module:
-        """The network, its clauses started from the prior."""
-        from stillhouse.tasks.classification import specialize
+    def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> nn.Module:
+        """A network for the data, its clauses started from the prior."""
+        from stillhouse.tasks.classification.specialize import has_clauses as in_network
         from stillhouse.tasks.classification.students.core import apply_prior
 
-        network, config = super().student(arm, choice, seed, context), context.config
-        prior: Any = getattr(config, "prior", "none")
-        if prior != "none" and specialize.has_clauses(network):  # controls and ordinary assistants have none
+        network: nn.Module = choice.build(context.data.input_spec)
+        prior = context.config.prior
+        if prior != "none" and in_network(network):  # controls and ordinary assistants have none
             apply_prior(network, prior)
         return network
 
-    def job_class(self) -> Any:
-        """With the specialization of heads."""
+    def job(self, stage_context: StageContext[ClassificationRunConfig, Any]) -> Job:
+        """Labels, and what the stage's teacher puts out."""
+        from stillhouse.core.signal_set import signal_set_of
         from stillhouse.tasks.classification.specialize import ClausesJob
 
-        return ClausesJob
+        context = stage_context.context
+        stage_teacher = next(
+            (stage_teacher for stage_teacher in reversed(context.stage_teachers) if stage_teacher is not None), None
+        )
+        return ClausesJob(
+            stage_context.student,
+            self._self_labelled(context, stage_context.seed) if stage_context.arm.name == SELF else context.data,
+            stage_context.stage.training,  # type: ignore[arg-type]
+            seed=stage_context.job_seed,
+            signal_set=signal_set_of(stage_context, context.data.input_spec.example(2)),
+            teacher_probabilities=None if stage_teacher is None else stage_teacher.facts,
+        )
 
-    def on_run_end(self, context: RunContext[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+    def _self_labelled(self, context: RunContext[ClassificationRunConfig, Any], seed: int) -> Any:
+        """The data, with what the untaught student of the same seed is sure of as labels of rows without one."""
+        import torch
+
+        from stillhouse.tasks.classification.labelled import own_labels
+        from stillhouse.tasks.classification.predict import probabilities_of
+
+        model, train = self.load(context.place("no-kd", seed)), context.data.train
+        found = probabilities_of(model, train, context.config.training.evaluation_batch_size)
+        return replace(context.data, train=replace(train, labels=own_labels(train.labels, torch.from_numpy(found))))
+
+    def difficulty(self, judge: Any, context: RunContext[ClassificationRunConfig, Any]) -> np.ndarray:
+        """(N,) by loss and margin of a judge on the training rows."""
+        from stillhouse.curricula import score_difficulty
+        from stillhouse.tasks.classification.predict import predict, probabilities_of
+        from stillhouse.teachers.stage_teacher import StageTeacher
+
+        curriculum, size = context.config.curriculum, context.config.training.evaluation_batch_size
+        assert curriculum is not None
+        if isinstance(judge, StageTeacher):
+            found = predict(lambda batch: judge(batch).logits, context.data.for_teachers.train, size)
+        else:
+            found = probabilities_of(judge, context.data.train, size)
+        logits = np.log(np.maximum(found, np.finfo(np.float32).tiny))
+        labels = context.data.train.labels.numpy()
+        return score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k)
+
+    def labels(self, context: RunContext[ClassificationRunConfig, Any]) -> np.ndarray:
+        """(N,) classes of the training rows."""
+        found: np.ndarray = context.data.train.labels.numpy()
+        return found
+
+    def as_stage_teacher(self, students: Sequence[Any], context: RunContext[ClassificationRunConfig, Any]) -> Any:
+        """The newest assistant, or all of them together with the first teacher."""
+        from stillhouse.tasks.classification.teachers import as_teacher, stage_teacher_of
+        from stillhouse.teachers import EnsembleTeacher
+
+        data = context.data.for_teachers
+        assistants = [as_teacher(one, context.data, context.config, f"assistant-{n}") for n, one in enumerate(students)]
+        if context.config.assistant_teachers == "last":
+            return stage_teacher_of(assistants[-1], data, context.config)
+        first = next(
+            (stage_teacher.teacher for stage_teacher in context.stage_teachers if stage_teacher is not None), None
+        )
+        together = assistants if first is None else [first, *assistants]
+        return stage_teacher_of(EnsembleTeacher(together), data, context.config)
+
+    def module_of(self, stage_teacher: Any) -> Any:
+        """The teacher's network; None for several together."""
+        return getattr(stage_teacher.teacher, "module", None)
+
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    def score(self, model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> Scores:
+        """Accuracy and negative log-likelihood of each test row, calibration, and what the first seed costs."""
+        from stillhouse.tasks.classification import evaluation
+
+        return evaluation.score(model, arm, seed, context)
+
+    def score_teacher(self, context: RunContext[ClassificationRunConfig, Any]) -> Scores:
+        """The same of the teacher that students are compared with."""
+        from stillhouse.tasks.classification import evaluation
+
+        return evaluation.score_teacher(context)
+
+    def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
         student = context.config.student
         if has_clauses(student):
@@ -156,20 +382,7 @@ class ClassesTask(Light, ClassificationTask):
         write_arrays(context.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
         write_json(context.folder.path / records.CLAUSES, index)
 
-    def predictor(self, folder: Path) -> Any:
-        """Photos, arrays or texts into classes; a student of boolean features reads those of the photo."""
-        from stillhouse.classification.card import read_card
-        from stillhouse.classification.use import open_predictor
-        from stillhouse.tasks.classification.data.boolean_features import BITS, boolean_features
-
-        place = student_folder(folder)
-        student, input_spec = read_card(place, self.Students)
-        channels, rest = divmod(input_spec.shape[0], BITS)
-        if not has_clauses(student) or rest or channels not in (1, 3):
-            return super().predictor(folder)
-        return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
-
-    def _write_rules(self, context: RunContext[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+    def _write_rules(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """Rules of the shipped student into the run folder, and what they keep into the summary."""
         from stillhouse.tasks.classification.rules_file import write_rules
         from stillhouse.tasks.classification.students.rules import rules_of
@@ -189,40 +402,60 @@ class ClassesTask(Light, ClassificationTask):
             "growth": found.ablation_curve,
         }
 
+    def save(self, folder: Path, model: Any, choice: Any, context: RunContext[ClassificationRunConfig, Any]) -> None:
+        """Weights and card."""
+        from stillhouse.tasks.classification.card import save_student
+
+        texts = context.config.data if isinstance(context.config.data, TextDataConfig) else None
+        save_student(folder, model, choice, context.data.input_spec, task=self.kind, texts=texts)
+
+    def load(self, folder: Path) -> Any:
+        """A student in eval mode, on the CPU."""
+        from stillhouse.tasks.classification.card import load_student
+
+        return load_student(folder, self.Students)
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
+        from stillhouse.tasks.classification import evaluation
+
+        return evaluation.cost(self, folder)
+
+    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
+        """Score a saved student on the test split of its run's data, or of other data."""
+        from stillhouse.tasks.classification import evaluation
+
+        return evaluation.evaluate_saved(self, folder, **choices)
+
+    def predictor(self, folder: Path) -> Any:
+        """Photos, arrays or texts into classes; a student of boolean features reads those of the photo."""
+        from stillhouse.tasks.classification.card import read_card
+        from stillhouse.tasks.classification.data.boolean_features import BITS, boolean_features
+        from stillhouse.tasks.classification.use import open_predictor
+
+        place = student_folder(folder)
+        student, input_spec = read_card(place, self.Students)
+        channels, rest = divmod(input_spec.shape[0], BITS)
+        if not has_clauses(student) or rest or channels not in (1, 3):
+            return open_predictor(self, place)
+        return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
+
     def exports(self) -> Mapping[str, Target]:
-        """Also rules to read, and machines of logic."""
-        machines = {
-            "packed": Target(
-                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed")
-            ),
-            "c": Target("C99, no allocation", ".c", self._write_machine("c")),
-            "json": Target("literals and votes for other programs", ".json", self._write_machine("json")),
-            "numpy": Target("needs numpy alone", "", self._write_machine("numpy")),
-        }
-        rules = Target("clauses to read", "", self._write_rules_folder)
-        return {**machines, "rules": rules, **super().exports()}
+        """Rules to read, machines of logic, ONNX, and a program of torch.export."""
+        from stillhouse.tasks.classification.targets import targets
 
-    def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
-        """The writer of a form of students that are clauses from the pixels to the class."""
-
-        def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-            from stillhouse.tasks.classification import exports
-
-            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root))
-            writers = {
-                "packed": exports.export_packed,
-                "c": exports.export_c,
-                "json": exports.export_json,
-                "numpy": exports.export_numpy,
-            }
-            return writers[form](job, out)
-
-        return write
-
-    def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-        from stillhouse.tasks.classification.exports import export_rules
-
-        return export_rules(self.load(folder), self._data_of(folder, choices.data, choices.data_root), folder, out)
+        return targets(self.load)
 
 
-TASK = ClassesTask()
+def _fitted(name: str) -> Callable[[Any, int], Any]:
+    """How a plain model is fitted: (lab, seed) -> model."""
+
+    def fit(context: Any, seed: int) -> Any:
+        from stillhouse.tasks.classification import plain
+
+        return (plain.linear if name == LINEAR else plain.commonest)(context.data.for_teachers)
+
+    return fit
+
+
+TASK = ClassificationTask()

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from stillhouse.classification.card import read_weights
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
+from stillhouse.export.weights import read_weights
 from stillhouse.tasks.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM

@@ -28,14 +28,14 @@ import torch
 from torch import Tensor
 
 from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
-from stillhouse.classification.data.images import ImageData, ImageSplit
-from stillhouse.classification.data.split import Split
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.labels import missing_labels, require_labels
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
+from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
+from stillhouse.tasks.classification.data.split import Split
 
 BITS = 76
 POSITIVE, NEGATIVE = (0.25, 0.34, 0.5, 0.75), (0.75, 0.66, 0.5, 0.25)

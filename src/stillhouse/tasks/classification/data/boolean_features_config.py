@@ -9,7 +9,7 @@ from pydantic import Field
 from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
-    from stillhouse.classification.data.config import DataConfig
+    from stillhouse.tasks.classification.data.config import DataConfig
 
 Preset = Literal["mnist", "fashionmnist", "cifar10", "generic_28_gray", "generic_32_rgb", "generic_64_rgb"]
 PRESETS: dict[str, tuple[int, bool]] = {  # side in pixels, gray

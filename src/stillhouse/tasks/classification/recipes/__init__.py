@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.core.recipe_files import shipped_recipes
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, TeacherRunConfig
 
 HERE = Path(__file__).parent
 CLAUSES = ("digits", "mnist", "mnist-documented", "fashion-mnist", "mnist-flat", "cifar10")

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.classification.data.split import Split
 from stillhouse.core.checks import InputError
 from stillhouse.core.sample import sample_rows
+from stillhouse.tasks.classification.data.split import Split
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 

@@ -5,12 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from stillhouse.classification.students import (
-    SpikingStudentConfig,
-    SpikingTextConfig,
-    TextTransformerConfig,
-    TimmStudentConfig,
-)
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.tasks.classification.students.model_configs import (
     DeepTMConfig,
@@ -20,6 +14,9 @@ from stillhouse.tasks.classification.students.model_configs import (
     ResNetTMConfig,
     SwinTMConfig,
 )
+from stillhouse.tasks.classification.students.spiking import SpikingStudentConfig
+from stillhouse.tasks.classification.students.text import SpikingTextConfig, TextTransformerConfig
+from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
 
 
 def _kind(value: Any) -> Any:

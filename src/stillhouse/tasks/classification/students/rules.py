@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse.classification.data import ImageData
-from stillhouse.classification.data.split import Part, Split
 from stillhouse.core.checks import InputError
 from stillhouse.core.sample import sample_rows
 from stillhouse.metrics.cost import flop_counter
+from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.split import Part, Split
 from stillhouse.tasks.classification.students.base import ClauseModel
 from stillhouse.tasks.classification.students.literal_names import pixels_of
 from stillhouse.tasks.classification.students.rule import Rule, Rules, as_bytes, examples

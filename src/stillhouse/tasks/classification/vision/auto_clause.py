@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from stillhouse.classification.data import ImageData
-from stillhouse.classification.data.split import Split
-from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_object, write_json
+from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.split import Split
+from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.students.sites import ClauseModule, signal_set, sites
 from stillhouse.tasks.classification.vision.config import ClauseConfig

@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.training import MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.core.lock import missing_folders, remove_empty
@@ -23,8 +21,10 @@ from stillhouse.signals import (
     SignalConfig,
 )
 from stillhouse.signals.logits import ForwardKL
+from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
 from stillhouse.tasks.classification.plan import ArmName, ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.tasks.classification.vision.models import MODELS, ModelName, ModelsConfig, student_of
 from stillhouse.teachers import TeacherConfig
 

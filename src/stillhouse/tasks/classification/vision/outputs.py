@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from stillhouse.classification.data import ImageData
 from stillhouse.core import records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.config import to_mapping
 from stillhouse.core.machine import versions
 from stillhouse.core.records import arm_folder, read_object, write_json
+from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.rules_file import TEXT
 from stillhouse.tasks.classification.specialize import clause_usage, has_clauses, set_gains

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.classification.data import ImageData
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, read_object, write_arrays, write_json
+from stillhouse.tasks.classification.data import ImageData
 
 OVERLAYS, NAMES = "overlays.npz", "overlays.json"
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.classification.data import ImageData
 from stillhouse.core.records import write_json
 from stillhouse.logic.machine import has_numba
 from stillhouse.logic.packed import packed_bytes
 from stillhouse.logic.simplify import simplify
+from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.lower import lower
 
 PACKED = "packed.json"

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from stillhouse.classification.data import ImageData
 from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
@@ -34,6 +33,7 @@ from stillhouse.core.records import read_object, write_json
 from stillhouse.core.task import TeacherAtChance
 from stillhouse.core.types import ImageSpec
 from stillhouse.layers.hooks import FeatureExtractor
+from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.students.blocks import Block

@@ -1,0 +1,255 @@
+"""The job of learning classes, from labels and from what a teacher puts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core import processes, ranks
+from stillhouse.core.checks import InputError
+from stillhouse.core.labels import MISSING
+from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
+from stillhouse.layers.hooks import FeatureExtractor
+from stillhouse.losses import label_cross_entropy
+from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.labelled import mixed_order, slots
+from stillhouse.tasks.classification.metrics import evaluate
+from stillhouse.tasks.classification.predict import predict_together
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.training.distillation import DistillJob, SignalSet
+from stillhouse.training.job import Terms, Validation
+from stillhouse.training.loop import Fit, fit
+
+T = TypeVar("T")
+
+
+class ClassificationJob(DistillJob):
+    """Labelled rows -> logits (B, K); the label cross-entropy and one term a signal.
+
+    Args:
+        model: (B, C, H, W) pixels in [0, 1], or token ids (B, L) -> logits (B, K).
+        data: splits; only `train` and `validation` are read, `test` too with `report_test`.
+        config: weight and smoothing of the labels, size of a scoring batch.
+        seed: decides order and augmentation.
+        signal_set: teacher and signals; labels alone if None.
+        teacher_probabilities: (N, K) of the teacher on the validation split, for agreement.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        config: ClassificationTrainingConfig,
+        *,
+        seed: int,
+        signal_set: SignalSet | None = None,
+        teacher_probabilities: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(model, rows=len(data.train), seed=seed, signal_set=signal_set)
+        self.data, self.config, self.teacher_probabilities = data, config, teacher_probabilities
+        if config.mixing.on and not isinstance(data.input_spec, ImageSpec):
+            raise InputError("training.mixing: mixup and CutMix mix images; this data set has none")
+        self.seen = (0.0, 0)
+        labels = data.train.labels
+        self.slots = slots(labels, config.batch_size, config.labelled_share)
+        self.labelled = self.slots / config.batch_size or max(1, int((labels != MISSING).sum())) / len(labels)
+
+    def order(self, epoch: int) -> Tensor:
+        """Where few rows have a label, so many of them in each batch."""
+        if not self.slots:
+            return super().order(epoch)
+        return mixed_order(self.data.train.labels, self.config.batch_size, self.slots, self.seed, epoch)
+
+    def batch(self, rows: Tensor, progress: Progress, draw: int = 0) -> Batch:
+        """Rows as they are seen at a step: augmentation and mixing are functions of seed, step and draw."""
+        seed = (self.seed + 500_009 * draw + 250_007 * ranks.rank()) * 1_000_003 + progress.step
+        if self.data.changes and self.data.views and draw == 0:
+            epoch = progress.step // -(-self.rows // self.config.batch_size)
+            batch = self.data.view(epoch % self.data.views, rows)
+        else:
+            batch = self.data.train.batch(rows)
+            batch = replace(batch, inputs=self.data.augment(batch.inputs, seed=seed))
+        mixup, cutmix = self.config.mixing.alphas_at(progress, self.config.epochs)
+        if (mixup > 0 or cutmix > 0) and len(rows) > 1:  # a last row alone has no partner
+            batch = mix(batch, mixup=mixup, cutmix=cutmix, num_classes=self.data.input_spec.num_classes, seed=seed)
+        soft = None if batch.soft_labels is None else batch.soft_labels.to(self.device)
+        inputs, labels, index = (x.to(self.device) for x in (batch.inputs, batch.labels, batch.index))
+        return Batch(inputs, labels, index, soft)
+
+    def ahead(self, rows: Tensor) -> None:
+        """Streamed images begin to be decoded."""
+        begin = getattr(self.data.train, "ahead", None)
+        if begin is not None:
+            begin(rows)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Logits and features in float32, whatever the precision of the network."""
+        found = self.student(batch.inputs)
+        return Outputs(found.logits.float(), {n: x if x.is_complex() else x.float() for n, x in found.features.items()})
+
+    def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
+        """The cross-entropy with the labels, where it counts, over the rows that have one."""
+        if self.config.report_train:
+            self._count(student_out.logits, batch)
+        weight = self.config.label_weight * share
+        if weight <= 0:
+            return {}
+        logits, targets, smoothing = student_out.logits, batch.targets, self.config.label_smoothing
+        if self.labelled == 1:
+            return {self.task_term: (weight, label_cross_entropy(logits, targets, smoothing=smoothing).mean())}
+        there = batch.labels != MISSING
+        losses = label_cross_entropy(logits[there], targets[there], smoothing=smoothing)
+        # the mean over a whole batch: parts of it, which are summed, have more labelled rows or fewer
+        return {self.task_term: (weight, losses.sum() / (len(there) * self.labelled))}
+
+    def teacher_batch(self, batch: Batch, progress: Progress) -> Batch:
+        """The very tensors that the student sees, unless the configuration asks for the worse alternatives."""
+        if self.config.teacher_view == "same":
+            return batch
+        if self.config.teacher_view == "independent":
+            return self.batch(batch.index.cpu(), progress, draw=1)
+        clean = self.data.train.batch(batch.index.cpu())
+        return Batch(clean.inputs.to(self.device), batch.labels, batch.index)
+
+    def before_validation(self, model: nn.Module) -> dict[str, float | None]:
+        """A last change of the model before it is scored, and figures of it for the record; nothing here."""
+        return {}
+
+    def validate(self, model: nn.Module) -> Validation:
+        """Accuracy first, then negative log-likelihood; accuracies of read-outs on the way as `component/PLACE`."""
+        split, size = self.data.validation, self.config.evaluation_batch_size
+        extractor = FeatureExtractor(model, self.signal_set.features)
+        right: dict[str, int] = {}
+
+        def logits_of(batch: Batch) -> Tensor:
+            found = extractor(batch.inputs.to(self.device))
+            for signal in (*self.active, *self.auxiliary_losses):
+                for place, logits in signal.exit_logits(found).items():
+                    right[place] = right.get(place, 0) + int((logits.argmax(1).cpu() == batch.labels).sum())
+            return found.logits
+
+        changed = self.before_validation(model)
+        try:
+            probabilities = predict_together(logits_of, split, size)
+            counts = processes.together(right)
+            components = {f"component/{place}": sum(c[place] for c in counts) / len(split) for place in right}
+            test = self._test_accuracy(logits_of, size) if self.config.report_test else {}
+        finally:
+            extractor.close()
+        metrics = evaluate(probabilities, split.labels.numpy(), self.teacher_probabilities)
+        rank = (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0))
+        score_stderr = standard_error(rank[0], len(split)) if self.labelled < 1 else 0.0
+        return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank, score_stderr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Also what the epoch has seen so far."""
+        return {"seen": list(self.seen), **super().state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put it back."""
+        right, count = state.get("seen", (0.0, 0))
+        self.seen = (float(right), int(count))
+        super().load_state_dict(state)
+
+    def _test_accuracy(self, logits_of: Callable[[Batch], Tensor], size: int) -> dict[str, float | None]:
+        probabilities = predict_together(logits_of, self.data.test, size)
+        return {"test_accuracy": float((probabilities.argmax(1) == self.data.test.labels.numpy()).mean())}
+
+    def _count(self, logits: Tensor, batch: Batch) -> None:
+        """Right answers since the last validation; of a mixed image the share of the class that is named."""
+        there = batch.labels != MISSING
+        if not bool(there.all()):
+            logits, batch = logits[there], replace(batch, labels=batch.labels[there])
+        named = logits.detach().argmax(1)
+        right = (
+            (named == batch.labels).float()
+            if batch.soft_labels is None
+            else batch.soft_labels.gather(1, named[:, None]).squeeze(1)
+        )
+        self.seen = (self.seen[0] + float(right.sum()), self.seen[1] + len(right))
+
+    def _seen_accuracy(self) -> dict[str, float | None]:
+        right, seen = (sum(part) for part in zip(*processes.together(self.seen)))
+        self.seen = (0.0, 0)
+        return {"train_accuracy": right / seen} if seen else {}
+
+
+def fit_classifier(
+    model: nn.Module,
+    data: ImageData,
+    config: ClassificationTrainingConfig,
+    *,
+    seed: int,
+    folder: Path,
+    signal_set: SignalSet | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+) -> Fit:
+    """`fit` of a `ClassificationJob`; see both."""
+    job = ClassificationJob(model, data, config, seed=seed, signal_set=signal_set)
+    return fit(job, config, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
+
+
+def standard_error(share: float, rows: int) -> float:
+    """Of a share of a few rows, of which one more was right and one more wrong: a share of 1 in 10 rows is not known exactly.
+
+    Example:
+        >>> round(standard_error(1.0, 10), 3)
+        0.087
+
+    Source: Agresti, Coull 1998, The American Statistician 52(2).
+    """
+    middle = (share * rows + 1) / (rows + 2)
+    return float((middle * (1 - middle) / rows) ** 0.5)
+
+
+def mix(batch: Batch, *, mixup: float, cutmix: float, num_classes: int, seed: int) -> Batch:
+    """Each image blended with its neighbor in the batch, or with a box of it pasted in; one share for the whole batch.
+
+    Args:
+        batch: B images of at least 2; its labels become those of the larger part.
+        mixup: alpha of mixup; 0 turns it off.
+        cutmix: alpha of CutMix; 0 turns it off. If both are on, a fair coin decides.
+        num_classes: K.
+        seed: fixes the draw; the global random state is left alone.
+
+    Returns:
+        The batch with mixed `inputs`, and `soft_labels` (B, K): the shares of the two labels.
+
+    Raises:
+        InputError: a batch of one, which has no neighbor, or fewer than 2 classes.
+
+    Example:
+        >>> batch = Batch(torch.eye(2).reshape(2, 1, 1, 2), torch.tensor([0, 1]), torch.arange(2))
+        >>> mixed = mix(batch, mixup=1.0, cutmix=0.0, num_classes=2, seed=0)
+        >>> torch.allclose(mixed.inputs.flatten(1), mixed.soft_labels)
+        True
+
+    Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
+    """
+    if len(batch.labels) < 2:
+        raise InputError(
+            "mixup and CutMix: expected a batch of at least 2 images to mix, got 1; take a larger batch_size"
+        )
+    if num_classes < 2:
+        raise InputError(f"mixup and CutMix: expected at least 2 classes, got {num_classes}")
+    if mixup <= 0 and cutmix <= 0:
+        return batch
+    from torchvision.transforms import v2
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        blend = mixup > 0 and (cutmix <= 0 or bool(torch.rand(()) < 0.5))
+        change = (
+            v2.MixUp(alpha=mixup, num_classes=num_classes)
+            if blend
+            else v2.CutMix(alpha=cutmix, num_classes=num_classes)
+        )
+        inputs, soft = change(batch.inputs, batch.labels)
+    return replace(batch, inputs=inputs, soft_labels=soft)

@@ -1,0 +1,114 @@
+"""A spiking transformer that classifies texts: every matrix product of its blocks takes spikes, over a few time steps.
+
+Shapes: B batch, T time steps, L tokens, D width, H heads, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core.types import TextSpec
+from stillhouse.layers.spikes.neurons import LeakyNeurons
+from stillhouse.tasks.classification.students.text.transformer import checked_ids
+
+
+class Neurons(nn.Module):
+    """Layer norm, then leaky neurons.
+
+    Example:
+        >>> Neurons(4, decay=0.5)(torch.randn(2, 3, 5, 4)).unique().tolist()
+        [0.0, 1.0]
+    """
+
+    def __init__(self, width: int, decay: float) -> None:
+        super().__init__()
+        self.norm, self.neurons = nn.LayerNorm(width), LeakyNeurons(decay)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (B, T, L, D) of 0 and 1."""
+        spikes: Tensor = self.neurons(self.norm(x))
+        return spikes
+
+
+class SpikingBlock(nn.Module):
+    """Attention between spikes without a softmax, (q k^T) v, and a feed-forward layer; each adds to the stream."""
+
+    def __init__(self, width: int, heads: int, decay: float) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.before, self.between = Neurons(width, decay), Neurons(width, decay)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.spikes = nn.ModuleList(Neurons(width, decay) for _ in range(3))
+        self.mixed = Neurons(width, decay)
+        self.projection = nn.Linear(width, width)
+        self.up, self.inside, self.down = (
+            nn.Linear(width, 4 * width),
+            Neurons(4 * width, decay),
+            nn.Linear(4 * width, width),
+        )
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """(B, T, L, D) -> (B, T, L, D); keys where `there` (B, L) is false are not looked at."""
+        parts = [make(part) for make, part in zip(self.spikes, self.qkv(self.before(x)).chunk(3, -1))]
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(2, 3) for part in parts)  # (B, T, H, L, D / H)
+        k = k * there[:, None, None, :, None]
+        # no softmax: k^T v first, so that the cost is linear in the length
+        found = (q @ (k.transpose(-1, -2) @ v) * self.scale).transpose(2, 3).flatten(-2)
+        x = x + self.projection(self.mixed(found))
+        return x + self.down(self.inside(self.up(self.between(x))))
+
+
+class SpikingTextTransformer(nn.Module):
+    """Token ids (B, L) -> logits (B, K), the mean over the time steps of `head`'s scores (B, T, K).
+
+    Sub-modules to tap: `layers.0`, ... the stream after each block, averaged over time (B, L, D); `pooled` (B, T, D); `head`.
+
+    Args:
+        input_spec: vocabulary, length, padding and classes.
+        width: D.
+        depth: blocks.
+        heads: H, divides D.
+        steps: T.
+        decay: share of a neuron's charge that is left after a time step.
+
+    Example:
+        >>> model = SpikingTextTransformer(TextSpec(("no", "yes"), 5, 11), width=8, depth=1, heads=2, steps=3, decay=0.5)
+        >>> tuple(model(torch.tensor([[3, 4, 0, 0, 0]])).shape)
+        (1, 2)
+
+    Source: Lv et al. 2023, arXiv:2308.15122 (SpikeBERT); its attention: Zhou et al. 2022, arXiv:2209.15425 (Spikformer).
+    """
+
+    def __init__(self, input_spec: TextSpec, *, width: int, depth: int, heads: int, steps: int, decay: float) -> None:
+        super().__init__()
+        self.padding, self.length, self.vocabulary, self.steps = (
+            input_spec.padding,
+            input_spec.length,
+            input_spec.vocabulary,
+            steps,
+        )
+        self.tokens = nn.Embedding(input_spec.vocabulary, width)
+        self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.blocks = nn.ModuleList(SpikingBlock(width, heads, decay) for _ in range(depth))
+        self.layers = nn.ModuleList(nn.Identity() for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.pooled = nn.Identity()
+        self.head = nn.Linear(width, input_spec.num_classes)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, K).
+
+        Raises:
+            InputError: rows longer than the positions that there are, or token ids outside the vocabulary.
+        """
+        there = checked_ids(ids, self.length, self.vocabulary) != self.padding
+        x = (self.tokens(ids) + self.positions[:, : ids.shape[1]]).unsqueeze(1).expand(-1, self.steps, -1, -1)
+        for block, seen in zip(self.blocks, self.layers):
+            x = block(x, there)
+            seen(x.mean(1))
+        weight = there[:, None, :, None].to(x.dtype)
+        pooled = self.pooled((self.norm(x) * weight).sum(2) / weight.sum(2).clamp(min=1))
+        scores: Tensor = self.head(pooled)
+        return scores.mean(1)

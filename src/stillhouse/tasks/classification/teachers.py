@@ -1,0 +1,434 @@
+"""The teachers of a run with classes: built, graded on the validation split, asked once where that is enough."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stillhouse.cache.array_file import sha256_of_arrays
+from stillhouse.cache.content import Content
+from stillhouse.cache.queries import UNKNOWN, Part, TeacherQueries
+from stillhouse.cache.stored import StoredTeacher, spot_check
+from stillhouse.core.checks import InputError
+from stillhouse.core.folder import student_folder
+from stillhouse.core.plan import Stage
+from stillhouse.core.task import TeacherCheck
+from stillhouse.core.types import Batch, Outputs, TextSpec
+from stillhouse.metrics.cost import count_cost
+from stillhouse.signals import needs_teacher, teacher_features
+from stillhouse.tasks.classification.data.label_draw import drawn, labelled_rows
+from stillhouse.tasks.classification.plan import MEMBER, ClassificationRunConfig
+from stillhouse.tasks.classification.predict import predict
+from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
+from stillhouse.teachers.probe import HEAD_ROWS
+from stillhouse.teachers.stage_teacher import StageTeacher
+from stillhouse.teachers.teacher import NetworkTeacher
+
+Load = Callable[[Any], Any]  # folder -> student
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Whom some stages of a run listen to: one source, or several together, and the features that are asked of them.
+
+    Attributes:
+        key: one a staff.
+        sources: configurations; (None,) for a teacher that was given ready-made.
+        features: paths, `1:PATH` for one of the second source.
+    """
+
+    key: str
+    sources: tuple[TeacherConfig | None, ...]
+    features: tuple[str, ...] = ()
+
+
+def staff_of(config: ClassificationRunConfig, given: Any) -> list[TeacherSpec]:
+    """Every staff of a run, the one of the last stage last."""
+    stages = [(key, stage) for stage in config.stages_of(True) if (key := _key(config, stage, given)) is not None]
+    found = []
+    for key in reversed(dict.fromkeys(key for key, _ in reversed(stages))):
+        mine = [stage for other, stage in stages if other == key]
+        first = None if given is not None else mine[0].teacher
+        sources = (first,) if isinstance(given, EnsembleTeacher) else (first, *config.more_teachers)
+        features = tuple(dict.fromkeys(path for stage in mine for path in teacher_features(stage.signals)))
+        found.append(TeacherSpec(key, sources, features))
+    return found
+
+
+def build_teachers(
+    config: ClassificationRunConfig,
+    data: Any,
+    given: Any,
+    load: Load,
+    log: Callable[[str], None] = lambda line: None,
+    *,
+    ready: bool = True,
+) -> list[Any]:
+    """All teachers of a run in the order of `staff_of`; of several together each one, then the group.
+
+    Args:
+        config: of the run.
+        data: of the run; teachers look at what they are shown of it.
+        given: a ready teacher in the place of the first, or an ensemble in the place of all; None for none.
+        load: reads a student's folder, for `run:FOLDER`.
+        log: gets a line where a cache was compared with its teacher.
+        ready: fit new heads and compare a cache with its teacher; else they are only known by their weights.
+    """
+    found: list[Any] = []
+    if config.teacher_cache is not None and [len(staff.sources) for staff in staff_of(config, given)] != [1]:
+        raise InputError(
+            "teacher_cache: expected a run with one teacher, whose answers it holds; name cache:FOLDER as the source of each"
+        )
+    for staff in staff_of(config, given):
+        several = len(staff.sources) > 1
+        members = []
+        for number, source in enumerate(staff.sources):
+            features = _of_member(staff.features, number) if several else staff.features
+            member = given if source is None else _member(source, config, data, features, load, fit=ready)
+            if config.teacher_cache is not None:
+                member = _beside(member, config, data, features, log if ready else None)
+            members.append(member)
+        _check_several(config, members)
+        found += members
+        if several:
+            found.append(EnsembleTeacher(members))
+    return found
+
+
+def cache_key(config: ClassificationRunConfig) -> Any:
+    """The settings that decide which teachers `build_teachers` builds; all settings where one is a cache."""
+    staff = staff_of(config, None)
+    sources = [source.source for one in staff for source in one.sources if source is not None]
+    if config.teacher_cache is not None or any(source.startswith("cache:") for source in sources):
+        return config
+    kinds = sorted({signal.kind for stage in config.stages_of(True) for signal in stage.signals})
+    return config.data, staff, kinds, config.training.evaluation_batch_size
+
+
+def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
+    """Accuracy on the validation split against the share of the commonest class."""
+    batches = data.validation.batches(batch_size)
+    if (
+        getattr(data, "hidden", None) is not None
+    ):  # few rows for it: those that students learn from are no secret to it either
+        batches = chain(batches, labelled_rows(data.train).batches(batch_size))
+    report = check_teacher(teacher, batches, data.input_spec.class_names)
+    facts = {
+        "ece": report.ece,
+        "rows": report.rows,
+        "head": report.head,
+        "reliability": list(report.reliability),
+        "params": getattr(teacher, "params", None),
+        "flops": flops_of(teacher),
+    }
+    scores = report.name, report.score, report.low, report.chance
+    return TeacherCheck(
+        *scores,
+        "accuracy",
+        facts,
+        as_percent=True,
+        detail=f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else ""),
+    )
+
+
+def flops_of(teacher: Any) -> int | None:
+    """Operations that a teacher counts for one input of the data, as those of students are counted; of several their sum.
+
+    Of a cache those of the teacher that was asked; None where it is not known, as of a class of your own without a `module`.
+    """
+    if isinstance(teacher, EnsembleTeacher):
+        each = [flops_of(member) for member in teacher.members]
+        return None if None in each else sum(filter(None, each))
+    if isinstance(teacher, StoredTeacher):
+        return teacher.plan.about.get("flops")
+    if not isinstance(teacher, NetworkTeacher):
+        return None
+    return int(count_cost(teacher.module, lambda count: teacher.prepare(teacher.input_spec.example(count)))["flops"])
+
+
+def baseline_score(data: Any, rows: int = 5_000) -> float | None:
+    """Validation accuracy of a linear classifier of small pictures, which no network taught: a good teacher is above it.
+
+    Ridge regression on pictures of at most 12 pixels a side; None for texts.
+    """
+    from sklearn.linear_model import RidgeClassifier
+
+    if isinstance(data.input_spec, TextSpec):
+        return None
+
+    def flat(split: Any) -> tuple[Any, Any]:
+        batches = []
+        for batch in split.sample(rows).batches(500):
+            side = (min(12, batch.inputs.shape[-2]), min(12, batch.inputs.shape[-1]))
+            batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
+        return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
+
+    model = RidgeClassifier(alpha=1.0).fit(*flat(labelled_rows(data.train)))
+    return float(model.score(*flat(data.validation)))
+
+
+def fingerprint(teacher: Any) -> str:
+    """Of the weights as they were built: what is fitted to the data follows from them and from the data."""
+    if isinstance(teacher, EnsembleTeacher):
+        return " ".join(fingerprint(member) for member in teacher.members)
+    return str(getattr(teacher, "built_as", None) or teacher.identity())
+
+
+def stage_teacher_of(teacher: Any, data: Any, config: ClassificationRunConfig) -> StageTeacher:
+    """Ask a ready teacher what can be asked beforehand: with fixed inputs, everything that fits in memory."""
+    size, training = config.training.evaluation_batch_size, config.training
+    if isinstance(teacher, StoredTeacher):
+        found = predict(lambda b: teacher(b).logits, data.for_teachers.validation, size)
+        return StageTeacher(teacher, teacher.spec, None if data.for_teachers is data else _by_row(teacher, data), found)
+    data = data.for_teachers
+    fixed = not training.mixing.on and (not data.changes or training.teacher_view == "clean")
+    cached = _cached(teacher, data, size) if fixed and CachedTeacher.fits(teacher.spec, len(data.train)) else None
+    return StageTeacher(teacher, teacher.spec, cached, predict(lambda b: teacher(b).logits, data.validation, size))
+
+
+def stage_teachers_of(
+    config: ClassificationRunConfig, data: Any, teachers: Sequence[Any], given: Any
+) -> list[StageTeacher | None]:
+    """One teacher a stage; None where a stage listens to nobody, or to the student's own average."""
+    stage_teachers: dict[str, StageTeacher] = {}
+    place = 0
+    for staff in staff_of(config, given):
+        place += len(staff.sources) + (len(staff.sources) > 1)
+        stage_teachers[staff.key] = stage_teacher_of(teachers[place - 1], data, config)
+    return [
+        None if (key := _key(config, stage, given)) is None else stage_teachers[key] for stage in config.stages_of(True)
+    ]
+
+
+def lab_of_seed(context: Any, seed: int) -> Any:
+    """A run with the labels that one seed has drawn, and with teachers that have seen no other; each made once."""
+    if getattr(context.data, "hidden", None) is None:
+        return context
+    made = context.shared.setdefault("of seed", {})
+    if seed not in made:
+        data = drawn(context.data, seed)
+        if any(getattr(teacher, "head_was_fitted", False) for teacher in context.teachers):
+            teachers = [_refitted(one, data, context.config) for one in context.teachers]
+            stage_teachers = stage_teachers_of(context.config, data, teachers, context.given)
+        else:
+            teachers, stage_teachers = (
+                context.teachers,
+                [one and _validated(one, data, context.config) for one in context.stage_teachers],
+            )
+        made.clear()  # of one seed at a time: a teacher's answers may be large
+        made[seed] = replace(context, data=data, teachers=teachers, stage_teachers=stage_teachers)
+    return made[seed]
+
+
+def _refitted(teacher: Any, data: Any, config: ClassificationRunConfig) -> Any:
+    """A teacher whose head is fitted to the labels of these data, where it was fitted to others."""
+    if isinstance(teacher, EnsembleTeacher):
+        return EnsembleTeacher([_refitted(member, data, config) for member in teacher.members], teacher.names)
+    if not getattr(teacher, "head_was_fitted", False):
+        return teacher
+    found = copy.deepcopy(teacher)
+    rows = labelled_rows(data.for_teachers.train).sample(HEAD_ROWS)
+    fit_head(found, rows.batches(config.training.evaluation_batch_size))
+    return found
+
+
+def _validated(stage_teacher: StageTeacher, data: Any, config: ClassificationRunConfig) -> StageTeacher:
+    """The same, with its answers to the validation rows of these data."""
+    teacher, size = stage_teacher.teacher, config.training.evaluation_batch_size
+    return replace(stage_teacher, facts=predict(lambda b: teacher(b).logits, data.for_teachers.validation, size))
+
+
+def teacher_queries_of(
+    config: ClassificationRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()
+) -> TeacherQueries:
+    """The rows of a run that a teacher is asked about: training images or their views, validation, test.
+
+    Raises:
+        InputError: several teachers; images that are changed anew at every step, or mixed.
+    """
+    if isinstance(teacher, EnsembleTeacher):
+        raise InputError(
+            "cache: expected a run with one teacher, got several; keep each one's answers in a folder of its own"
+        )
+    if set(features) - set(teacher.spec.features):
+        if not hasattr(teacher, "with_features"):
+            raise InputError(f"cache: expected features {', '.join(teacher.spec.features) or 'none'} of {teacher.name}")
+        teacher = teacher.with_features(tuple(dict.fromkeys((*teacher.spec.features, *features))))
+    seen, training = data.for_teachers, config.training
+    _check_held(config, data)
+    augmentation = _views(config, data)
+    if augmentation is None:
+        parts = {"train": Part(len(seen.train), seen.train.batch)}
+    else:
+        parts = {f"view-{k}": Part(len(seen.train), partial(seen.view, k)) for k in range(seen.views)}
+    parts |= {
+        "validation": Part(len(seen.validation), seen.validation.batch, whole=True),
+        "test": Part(len(seen.test), seen.test.batch, whole=True),
+    }
+    module = getattr(teacher, "module", None)
+    known = getattr(module, "pretrained_cfg", None) or {}
+    return TeacherQueries(
+        teacher,
+        teacher.name,
+        parts,
+        teacher.spec.num_classes,
+        teacher.identity(),
+        str(getattr(teacher, "wants", "")),
+        data.sha256,
+        _labels(data),
+        augmentation,
+        training.evaluation_batch_size,
+        teacher.params,
+        str(known.get("license") or UNKNOWN),
+        {
+            "data": data.name,
+            "sizes": dict(seen.sizes),
+            "class_names": list(seen.input_spec.class_names),
+            "flops": flops_of(teacher),
+        },
+        Content(features=tuple(teacher.spec.features)),
+    )
+
+
+def _labels(data: Any) -> str:
+    return sha256_of_arrays(split.labels.numpy() for split in (data.train, data.validation, data.test))
+
+
+def _views(config: ClassificationRunConfig, data: Any) -> dict[str, Any] | None:
+    """What decides the images that the teacher is asked about; None: they are taken as they are."""
+    if not data.for_teachers.changes or config.training.teacher_view == "clean":
+        return None
+    found: dict[str, Any] = data.for_teachers.views_key
+    return found
+
+
+def _check_held(config: ClassificationRunConfig, data: Any) -> None:
+    """Refuse what no cache can hold, with the way out."""
+    training = config.training
+    if getattr(data, "hidden", None) is not None:
+        raise InputError(
+            "cache: under data.label_limit each seed has validation rows of its own; leave one of the two out"
+        )
+    if training.mixing.on:
+        raise InputError(
+            "cache: mixed images are new at every step, and no cache can hold them; leave training.mixing out"
+        )
+    if training.teacher_view == "independent":
+        raise InputError("cache: teacher_view 'independent' draws new images at every step; expected same or clean")
+    if _views(config, data) is not None and not data.for_teachers.views:
+        raise InputError(
+            f"cache: augmentation {data.for_teachers.augmentation!r} draws new images at every step; expected data.views=N "
+            "(--views N of `stillhouse cache`), a number of views that are seen again, or training.teacher_view=clean"
+        )
+
+
+def _check_stored(stored: StoredTeacher, config: ClassificationRunConfig, data: Any) -> None:
+    """See that a cache is of these rows, as the student will see them."""
+    _check_held(config, data)
+    expected = {"labels": _labels(data), "data": data.sha256, "augmentation": _views(config, data)}
+    stored.require({**expected, "classes": data.input_spec.num_classes})
+
+
+def _beside(
+    live: Any, config: ClassificationRunConfig, data: Any, features: Sequence[str], log: Callable[[str], None] | None
+) -> Any:
+    """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew; None of `log`: not."""
+    stored = StoredTeacher(Path(str(config.teacher_cache)), features=features, live=live)
+    if log is None:
+        return stored
+    teacher_queries = teacher_queries_of(config, data, live)
+    stored.require(teacher_queries.key)
+    log(spot_check(stored, teacher_queries))
+    return stored
+
+
+def _by_row(stored: StoredTeacher, data: Any) -> Callable[[Batch], Outputs]:
+    """A cache of images, for students that read something else made of them: rows are looked up as the teacher saw them."""
+
+    def asked(batch: Batch) -> Outputs:
+        rows = data.for_teachers.train.batch(batch.index.cpu())
+        return stored(Batch(rows.inputs.to(batch.inputs.device), batch.labels, batch.index))
+
+    return asked
+
+
+def as_teacher(student: Any, data: Any, config: ClassificationRunConfig, name: str) -> Teacher:
+    """A trained assistant, which now teaches; it takes raw inputs as every student does."""
+    return Teacher.from_module(student, data.input_spec, name=name, features=wanted_features(config))
+
+
+def wanted_features(config: ClassificationRunConfig) -> tuple[str, ...]:
+    """Paths that signals of any stage tap in whoever teaches."""
+    return tuple(dict.fromkeys(path for stage in config.stages_of(True) for path in teacher_features(stage.signals)))
+
+
+def _key(config: ClassificationRunConfig, stage: Stage, given: Any) -> str | None:
+    """Which teacher a stage needs; None where it needs none."""
+    listens = any(needs_teacher(signal) for signal in stage.signals)
+    if given is not None:
+        return "given"
+    if stage.teacher is None or stage.teacher.is_student or not (listens or config.teacher is not None):
+        return None
+    return repr(stage.teacher)
+
+
+def _member(
+    source: TeacherConfig,
+    config: ClassificationRunConfig,
+    data: Any,
+    features: tuple[str, ...],
+    load: Load,
+    *,
+    fit: bool,
+) -> Teacher:
+    """One teacher as it is built; with `fit` a re-made head is fitted on frozen features of the training split."""
+    kind, _, name = source.source.partition(":")
+    if kind == "cache":
+        stored = StoredTeacher(Path(name), features=features)
+        _check_stored(stored, config, data)
+        return stored
+    if kind == "run":
+        data = data.for_teachers
+        teacher = Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
+        return teacher
+    if isinstance(data.input_spec, TextSpec) and kind != "py":
+        raise InputError(
+            f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts, py:FILE.py:CLASS, "
+            "or teacher=null for none"
+        )
+    data = data.for_teachers
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what is drawn (an untrained body, a new head) is the same when the run is resumed
+        teacher = source.build(data.input_spec, features=features)
+    teacher.built_as = teacher.identity()
+    if fit and teacher.head_is_new and source.head != "keep":
+        fit_head(teacher, labelled_rows(data.train).sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
+    return teacher
+
+
+def _check_several(config: ClassificationRunConfig, members: Sequence[Any]) -> None:
+    weighs = any(signal.kind == "ensemble" for stage in config.stages_of(True) for signal in stage.signals)
+    if weighs and len(members) == 1 and not isinstance(members[0], EnsembleTeacher):
+        raise InputError(
+            f"signal 'ensemble' weighs several teachers, and there is one ({members[0].name}); name others in more_teachers"
+        )
+
+
+def _of_member(wanted: Sequence[str], number: int) -> tuple[str, ...]:
+    """The paths that are asked of one member: `1:layer3` is `layer3` of the second."""
+    matches = [(path, MEMBER.match(path)) for path in wanted]
+    return tuple(path.partition(":")[2] for path, match in matches if match is not None and int(match[1]) == number)
+
+
+def _cached(teacher: Any, data: Any, batch_size: int) -> Any:
+    if isinstance(teacher, EnsembleTeacher):
+        members = [_cached(member, data, batch_size) for member in teacher.members]
+        return EnsembleTeacher(members, teacher.names)
+    return CachedTeacher(teacher, data.train.batches(batch_size), len(data.train))
