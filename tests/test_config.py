@@ -85,7 +85,7 @@ def test_teacher_recipes_survive_a_round_trip(name):
 
 
 TEACHERS = {
-    "classes.yaml": ("teacher: {source: 'timm:resnet18'}\ndata: {name: digits}\n", "classification.plan"),
+    "classes.yaml": ("teacher: {source: 'timm:resnet18'}\ndata: {name: digits}\n", "tasks.classification.plan"),
     "text.yaml": ("recipe: wikitext-2-teacher\nwindow: 64\n", "tasks.lm.plan"),
     "own_text.yaml": ("corpus: {source: mine.txt}\n", "tasks.lm.plan"),
     "radar.yaml": (

@@ -16,7 +16,8 @@ ABOUT = "Use a student of any task on photos, texts, vectors or radar lines."
 USAGE = "stillhouse predict RUN SOURCE [--out FILE] [--json]"
 EPILOG = """what SOURCE may be, by task:
   images, clauses   photo.png, a folder, .npy (N, H, W[, C]), .csv that names files, -     class and probability of each
-  texts             lines.txt, a .csv with the run's text column, - (lines)                class and probability of each
+  texts, words      lines.txt, a .csv with the run's text column, - (lines), "a sentence"  class and probability of each
+  tables            a .csv, .tsv, .jsonl or .parquet with the run's columns                class and probability of each
   lm                lines.txt, - (lines); --tokens N writes on                             bits a byte, continuation
   embed             vectors.npy, table.csv of numbers, texts, - (rows of numbers)          the code of each row
   sar               lines.npy (N, L) complex, - (such a file)                              focused lines, --out FILE.npy
@@ -24,6 +25,7 @@ EPILOG = """what SOURCE may be, by task:
 examples:
   stillhouse predict runs/demo digit.png
   stillhouse predict runs/mine photos --out answers.csv
+  stillhouse predict runs/bank "I forgot my pin"
   stillhouse predict runs/five table.csv --json                  - instead of a file: standard input
 
 In Python: student = stillhouse.load("runs/mine"); student.predict(["photo.png"]); student.classes
@@ -75,7 +77,8 @@ def _check(options: Any) -> None:
     """What can be seen to be wrong before torch is loaded."""
     if not options.run.exists():
         raise InputError(f"{options.run}: there is no such folder; expected a run or a student")
-    if options.source != "-" and not Path(options.source).expanduser().exists():
+    sentence = " " in options.source  # of students of texts; others say that it is no file of theirs
+    if options.source != "-" and not sentence and not Path(options.source).expanduser().exists():
         raise InputError(f"{options.source}: there is no such file or folder")
     if options.out is not None:
         from stillhouse.core.outputs import check_output

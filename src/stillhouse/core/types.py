@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,12 +21,14 @@ class Batch:
         labels: (B,) int64, class numbers from 0.
         index: (B,) int64, rows of the split the batch was taken from (the key of a teacher cache).
         soft_labels: (B, K) shares of the classes where images were mixed; None where `labels` are enough.
+        rows: (B,) int64, rows of the file or arrays that all splits were taken from; None where they are not known.
     """
 
     inputs: Tensor
     labels: Tensor
     index: Tensor
     soft_labels: Tensor | None = None
+    rows: Tensor | None = None
 
     @property
     def targets(self) -> Tensor:
@@ -76,6 +78,7 @@ class ImageSpec:
         pixel_std: (C) standard deviation of the training pixels.
     """
 
+    rows: ClassVar[str] = "images"
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
     pixel_mean: tuple[float, ...]
@@ -104,6 +107,7 @@ class TextSpec:
         padding: the token id that stands for nothing.
     """
 
+    rows: ClassVar[str] = "texts"
     class_names: tuple[str, ...]
     length: int
     vocabulary: int
@@ -126,6 +130,43 @@ class TextSpec:
         ids = torch.randint(0, self.vocabulary, (count, self.length), generator=torch.Generator().manual_seed(0))
         ids[:, (self.length + 1) // 2 :] = self.padding
         return ids
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """What a model must know of rows of counted features: words of texts, thresholds and categories of tables.
+
+    Attributes:
+        class_names: one name a class, in label order.
+        names: (F) what each feature is: a word or two, `age > 37`, `job = clerk`.
+        idf: (F) inverse document frequencies of the training rows; 1 of tables.
+        reading: how raw rows become features, as `data.readers` takes it.
+    """
+
+    rows: ClassVar[str] = "words or a table"
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    idf: tuple[float, ...]
+    reading: Mapping[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(F) of one row."""
+        return (len(self.names),)
+
+    def example(self, count: int) -> Tensor:
+        """Counts (count, F) to find out shapes and times with; a twentieth of them is 1."""
+        import torch
+
+        return (torch.rand(count, *self.shape, generator=torch.Generator().manual_seed(0)) < 0.05).float()
+
+
+InputSpec = ImageSpec | TextSpec | FeatureSpec
 
 
 @dataclass(frozen=True, slots=True)

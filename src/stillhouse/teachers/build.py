@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.classes import order_of
 from stillhouse.teachers.from_checkpoint import (
@@ -68,7 +68,7 @@ def build(config: TeacherConfig, input_spec: ImageSpec, features: tuple[str, ...
 
 
 def _of_file(
-    config: TeacherConfig, input_spec: ImageSpec | TextSpec, features: tuple[str, ...], order: tuple[int, ...] | None
+    config: TeacherConfig, input_spec: InputSpec, features: tuple[str, ...], order: tuple[int, ...] | None
 ) -> NetworkTeacher:
     from stillhouse.teachers.from_file import build_own
 

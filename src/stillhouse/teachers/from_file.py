@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import InputSpec, TextSpec
 from stillhouse.teachers.teacher import Input, Tokens
 
 
 def build_own(
-    name: str, arguments: Mapping[str, Any], input_spec: ImageSpec | TextSpec, side: int | None = None
+    name: str, arguments: Mapping[str, Any], input_spec: InputSpec, side: int | None = None
 ) -> tuple[nn.Module, Input | Tokens]:
     """The network that a class or function of a file gives, and what it wants to see: raw pixels, or token ids.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, TextSpec
+from stillhouse.core.types import Batch, ImageSpec, InputSpec, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
 
 
@@ -106,7 +106,7 @@ class Teacher(ABC):
     @staticmethod
     def from_module(
         module: nn.Module,
-        input_spec: ImageSpec | TextSpec,
+        input_spec: InputSpec,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -133,7 +133,7 @@ class Teacher(ABC):
             >>> teacher.spec.num_classes, teacher.params
             (2, 34)
         """
-        if isinstance(input_spec, TextSpec):
+        if not isinstance(input_spec, ImageSpec):
             return NetworkTeacher(module, input_spec, Tokens(), name=name or type(module).__name__, features=features)
         wants = Input(channels or input_spec.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
         return NetworkTeacher(module, input_spec, wants, name=name or type(module).__name__, features=features)
@@ -157,7 +157,7 @@ class NetworkTeacher(Teacher):
     def __init__(
         self,
         module: nn.Module,
-        input_spec: ImageSpec | TextSpec,
+        input_spec: InputSpec,
         wants: Input | Tokens,
         *,
         name: str,

@@ -15,15 +15,20 @@ from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import FeatureSpec, ImageSpec, InputSpec, TextSpec
 from stillhouse.export.weights import read_weights
 
 FORMAT = "stillhouse-student-1"
+INPUTS = {
+    ImageSpec: "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself",
+    TextSpec: "token ids (B, L), padded",
+    FeatureSpec: "how often each feature of the task is there, (B, F)",
+}
 TOKENIZER = "tokenizer.json"  # of a student of texts whose words are not hashed
 
 
 def save_student(
-    folder: Path, student: nn.Module, config: Any, input_spec: ImageSpec | TextSpec, *, task: str, texts: Any = None
+    folder: Path, student: nn.Module, config: Any, input_spec: InputSpec, *, task: str, texts: Any = None
 ) -> None:
     """Write `student.safetensors` and `card.json` into a folder.
 
@@ -51,16 +56,14 @@ def save_student(
         "input_spec": asdict(input_spec),
         "class": type(student).__name__,
         "model_kwargs": getattr(student, "model_kwargs", None),
-        "input": "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself"
-        if isinstance(input_spec, ImageSpec)
-        else "token ids (B, L), padded",
+        "input": INPUTS[type(input_spec)],
         **reading,
         "versions": versions(),
     }
     write_json(folder / CARD, with_hashes(card, folder, files))
 
 
-def read_card(folder: Path, students: Any) -> tuple[Any, ImageSpec | TextSpec]:
+def read_card(folder: Path, students: Any) -> tuple[Any, InputSpec]:
     """The configuration and the task of a saved student.
 
     Args:
@@ -80,7 +83,8 @@ def read_card(folder: Path, students: Any) -> tuple[Any, ImageSpec | TextSpec]:
     input_spec: dict[str, Any] = {
         n: tuple(value) if isinstance(value, list) else value for n, value in card["input_spec"].items()
     }
-    student, kind = parse(students, card["student"]), TextSpec if "vocabulary" in input_spec else ImageSpec
+    student = parse(students, card["student"])
+    kind: Any = TextSpec if "vocabulary" in input_spec else FeatureSpec if "names" in input_spec else ImageSpec
     missing = [f.name for f in fields(kind) if f.name not in input_spec and f.default is MISSING]
     if missing or (more := [name for name in input_spec if name not in {f.name for f in fields(kind)}]):
         words = f"lacks {', '.join(missing)}" if missing else f"has also {', '.join(more)}"

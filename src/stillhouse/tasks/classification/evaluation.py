@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.core import records
+from stillhouse.core import records, summary
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.context import RunContext
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
 from stillhouse.core.labels import MISSING
-from stillhouse.core.summary import stored_time
 from stillhouse.core.task import Arm, Scores
-from stillhouse.metrics.cost import count_cost, fastest_ms, measure_cost
+from stillhouse.metrics import cost as costs
 from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.data import ClassesDataConfig
 from stillhouse.tasks.classification.data.statistics import fingerprint
@@ -39,7 +38,7 @@ def score(model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRun
         )
     probabilities = probabilities_of(model, context.data.test, size)
     weights = context.place(arm.name, seed) / records.STUDENT
-    facts = {"cost": measure_cost(model.cpu(), context.data.input_spec.example, weights)} if seed == 0 else {}
+    facts = {"cost": costs.measure_cost(model.cpu(), context.data.input_spec.example, weights)} if seed == 0 else {}
     arrays = {records.PREDICTIONS: {"labels": labels, "probabilities": probabilities}}
     return Scores(*_figures(probabilities, labels), arrays, facts)
 
@@ -79,13 +78,13 @@ def cost(task: Any, folder: Path) -> dict[str, float]:
     """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
     _, input_spec = read_card(folder, task.Students)
     model = task.load(folder)
-    found = count_cost(model, input_spec.example, folder / records.STUDENT)
-    stored = stored_time(folder)
+    found = costs.count_cost(model, input_spec.example, folder / records.STUDENT)
+    stored = summary.stored_time(folder)
     return {
         "params": float(found["params"]),
         "macs": found["flops"] / 2,
         "bytes": float(found["bytes_on_disk"]),
-        "ms": fastest_ms(model, input_spec.example) if stored is None else stored,
+        "ms": costs.fastest_ms(model, input_spec.example) if stored is None else stored,
     }
 
 

@@ -43,8 +43,11 @@ class Light(task.Light):
     )
 
     def hub_task(self, card: Mapping[str, Any]) -> str:
-        """Of pictures or of texts."""
-        return "text-classification" if "vocabulary" in (card.get("task") or {}) else "image-classification"
+        """Of pictures, of texts or of tables."""
+        spec = card.get("task") or {}
+        if "reading" in spec:
+            return "text-classification" if spec["reading"].get("kind") == "words" else "tabular-classification"
+        return "text-classification" if "vocabulary" in spec else "image-classification"
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """Whether the teacher names the same class; nothing of plain models."""

@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
-from stillhouse.core.types import Batch, ImageSpec, TextSpec
+from stillhouse.core.types import Batch, FeatureSpec, InputSpec, TextSpec
 from stillhouse.tasks.classification.data.label_draw import labelled_rows
 from stillhouse.tasks.classification.light import MOST_NUMBERS, MOST_ROWS
 
@@ -59,13 +59,15 @@ def linear(data: Any) -> Model:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    texts = isinstance(data.input_spec, TextSpec)
+    spec = data.input_spec
+    texts = isinstance(spec, TextSpec) or (isinstance(spec, FeatureSpec) and spec.reading["kind"] == "words")
+    centred = not isinstance(spec, FeatureSpec)  # whose counts are sparse
     (x, y), (x_valid, y_valid) = (
         _read(split, data.input_spec) for split in (labelled_rows(data.train), data.validation)
     )
     best, most = None, -1.0
     for strength in STRENGTHS:
-        first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_std=False)
+        first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_mean=centred, with_std=False)
         found = make_pipeline(first, LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it stopped after so many steps
@@ -85,7 +87,7 @@ def linear(data: Any) -> Model:
     return model
 
 
-def numbers(inputs: Tensor, input_spec: ImageSpec | TextSpec) -> Any:
+def numbers(inputs: Tensor, input_spec: InputSpec) -> Any:
     """(B, F) what the linear classifier reads of a batch: pixels, or a sparse matrix of token counts.
 
     Example:
@@ -100,13 +102,15 @@ def numbers(inputs: Tensor, input_spec: ImageSpec | TextSpec) -> Any:
         rows, places = np.nonzero(ids != input_spec.padding)
         entries = (np.ones(len(rows)), (rows, ids[rows, places]))
         return sparse.csr_matrix(entries, shape=(len(ids), input_spec.vocabulary))
+    if isinstance(input_spec, FeatureSpec):
+        return sparse.csr_matrix(inputs.numpy())
     channels, height, width = inputs.shape[1:]
     shrink = min(1.0, (MOST_NUMBERS / (channels * height * width)) ** 0.5)
     side = (max(1, int(height * shrink)), max(1, int(width * shrink)))
     return functional.adaptive_avg_pool2d(inputs, side).flatten(1).numpy()
 
 
-def _read(split: Any, input_spec: ImageSpec | TextSpec) -> tuple[Any, np.ndarray]:
+def _read(split: Any, input_spec: InputSpec) -> tuple[Any, np.ndarray]:
     """(n, F) and (n) of at most MOST_ROWS rows of a split, every class in its share."""
     read, labels = [], []
     for batch in split.sample(MOST_ROWS).batches(BATCH):

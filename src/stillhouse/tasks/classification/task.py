@@ -20,13 +20,10 @@ from stillhouse.core.exports import Target
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
-from stillhouse.core.types import TextSpec
-from stillhouse.tasks.classification.data import TextDataConfig
 from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, Light
 from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
-from stillhouse.tasks.classification.students.text import SpikingTextConfig, TextTransformerConfig
 from stillhouse.tasks.classification.students.unused import unused_settings as unused_of_student
 from stillhouse.tasks.classification.unused import unused_settings
 
@@ -38,7 +35,11 @@ if TYPE_CHECKING:
     from stillhouse.core.pipeline import StageContext
     from stillhouse.training.job import Job
 
-READS = f"pixels (averages, of more than {MOST_NUMBERS:,})", "TF-IDF of tokens"
+READS = {
+    "texts": "TF-IDF of tokens",
+    "words": "TF-IDF of words",
+    "table": "thresholds and categories",
+}  # else pixels
 ABOUT = {
     LINEAR: "logistic regression on {reads}, fitted on the labels of at most {rows:,} training rows",
     MAJORITY: "the commonest class of the training labels, whatever the input",
@@ -121,16 +122,14 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         from stillhouse.tasks.classification.labelled import check_missing
         from stillhouse.tasks.classification.teachers import wanted_features
 
-        texts = isinstance(data.input_spec, TextSpec)
+        given = data.input_spec.rows
         for place, student in [
             ("student", config.student),
             *((f"teacher_assistants.{n}", x) for n, x in enumerate(config.teacher_assistants)),
         ]:
-            if isinstance(student, (TextTransformerConfig, SpikingTextConfig)) != texts:
-                raise InputError(
-                    f"{place}: kind {student.kind!r} reads {'images' if texts else 'texts'}, and data {data.name!r} are "
-                    f"{'texts' if texts else 'images'}"
-                )
+            reads = getattr(student, "reads", "images")
+            if reads != given:
+                raise InputError(f"{place}: kind {student.kind!r} reads {reads}, and data {data.name!r} are {given}")
         for stage in config.stages_of(True):
             for number, signal in enumerate(stage.signals):
                 if (why := self.unsupported_reason(signal, config.student)) is not None:
@@ -239,7 +238,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def arms(self, config: ClassificationRunConfig) -> Sequence[Arm]:
         """The student taught, alone, and without the chain; below them what plain models make of the same labels."""
-        reads = READS[isinstance(config.data, TextDataConfig)]
+        reads = READS.get(config.data.name, f"pixels (averages, of more than {MOST_NUMBERS:,})")
         seeds = config.seeds if getattr(config.data, "label_limit", None) else 1  # each has labels of its own
         plain = [
             Arm(name, None, False, seeds, fit=_fitted(name), about=about, plain=words)
@@ -406,7 +405,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         """Weights and card."""
         from stillhouse.tasks.classification.card import save_student
 
-        texts = context.config.data if isinstance(context.config.data, TextDataConfig) else None
+        texts = context.config.data if context.config.data.name == "texts" else None
         save_student(folder, model, choice, context.data.input_spec, task=self.kind, texts=texts)
 
     def load(self, folder: Path) -> Any:

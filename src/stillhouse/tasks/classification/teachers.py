@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.folder import student_folder
 from stillhouse.core.plan import Stage
 from stillhouse.core.task import TeacherCheck
-from stillhouse.core.types import Batch, Outputs, TextSpec
+from stillhouse.core.types import Batch, ImageSpec, Outputs
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.tasks.classification.data.label_draw import drawn, labelled_rows
@@ -156,11 +156,11 @@ def flops_of(teacher: Any) -> int | None:
 def baseline_score(data: Any, rows: int = 5_000) -> float | None:
     """Validation accuracy of a linear classifier of small pictures, which no network taught: a good teacher is above it.
 
-    Ridge regression on pictures of at most 12 pixels a side; None for texts.
+    Ridge regression on pictures of at most 12 pixels a side; None for texts and tables.
     """
     from sklearn.linear_model import RidgeClassifier
 
-    if isinstance(data.input_spec, TextSpec):
+    if not isinstance(data.input_spec, ImageSpec):
         return None
 
     def flat(split: Any) -> tuple[Any, Any]:
@@ -398,10 +398,10 @@ def _member(
         data = data.for_teachers
         teacher = Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
         return teacher
-    if isinstance(data.input_spec, TextSpec) and kind != "py":
+    if not isinstance(data.input_spec, ImageSpec) and kind != "py":
         raise InputError(
-            f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts, py:FILE.py:CLASS, "
-            "or teacher=null for none"
+            f"teacher {source.source!r} reads images, and these are texts or a table; take run:FOLDER of a run on such data, "
+            "py:FILE.py:CLASS, or teacher=null for none"
         )
     data = data.for_teachers
     with torch.random.fork_rng(devices=[]):

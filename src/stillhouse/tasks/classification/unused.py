@@ -17,8 +17,8 @@ def unused_settings(config: ClassificationRunConfig) -> tuple[str, ...]:
     """One line a setting without effect, each with its place and what would give it one.
 
     Example:
-        >>> from stillhouse.tasks.classification.training import ClassificationTrainingConfig
-        >>> training = ClassificationTrainingConfig(label_weight=0.0, label_smoothing=0.1)
+        >>> from stillhouse.tasks.classification.plan import RunTrainingConfig
+        >>> training = RunTrainingConfig(label_weight=0.0, label_smoothing=0.1)
         >>> print(unused_settings(ClassificationRunConfig(training=training, arms=("kd",)))[0])
         training.label_smoothing: 0.1 does nothing, since label_weight is 0
     """

@@ -17,7 +17,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.folder import run_above
 from stillhouse.core.predict import Inputs, Predictor, lines_of
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import FeatureSpec, ImageSpec, TextSpec
 from stillhouse.tasks.classification.card import TOKENIZER, read_card
 from stillhouse.tasks.classification.photos import Classes, PhotoClasses
 
@@ -35,6 +35,8 @@ def open_predictor(task: Any, folder: Path, prepare: Prepare | None = None, chan
     """
     _, input_spec = read_card(folder, task.Students)
     network = task.load(folder)
+    if isinstance(input_spec, FeatureSpec):
+        return FeatureClasses(folder, network, input_spec)
     if isinstance(input_spec, TextSpec):
         return TextClasses(folder, network, input_spec)
     return ImageClasses(folder, network, input_spec, prepare, channels or input_spec.shape[0])
@@ -99,18 +101,66 @@ class TextClasses(Classes):
 
     def read(self, source: str) -> Inputs:
         """Texts, by the number of their line."""
-        path = Path(source)
-        if source != "-" and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
-            from stillhouse.tasks.classification.data.labelled_texts import read_rows
+        return texts_of(source, self.config.text_column)
 
-            rows = read_rows(path)
-            if self.config.text_column not in rows[0]:
-                names = map(str, rows[0])
-                raise InputError(f"{path}: expected a column {self.config.text_column!r}; {nearest('text', names)}")
-            texts = [str(row.get(self.config.text_column) or "") for row in rows]
-        else:
-            texts = lines_of(source)
-        return Inputs([str(number) for number in range(1, len(texts) + 1)], texts)
+
+class FeatureClasses(Classes):
+    """Texts by their words, or rows of a table, into classes; the card has the vocabulary or the thresholds."""
+
+    takes: ClassVar[str] = "a .csv, .tsv, .jsonl or .parquet of rows; of words also lines of text, or a sentence"
+
+    def __init__(self, folder: Path, network: Any, input_spec: FeatureSpec) -> None:
+        self.folder, self.network, self.input_spec, self.classes = folder, network, input_spec, input_spec.class_names
+
+    def probabilities(self, rows: Sequence[Tensor]) -> Sequence[Sequence[float]]:
+        """Of the network."""
+        return probabilities_of(self.network, rows)
+
+    def transform(self, one: Any) -> Tensor:
+        """(F) counts of the features in a text, or in a mapping from columns to values; none is known: all 0.
+
+        Raises:
+            InputError: another kind of input, or a row that lacks a column.
+        """
+        from stillhouse.tasks.classification.data.readers import read_features
+
+        return torch.from_numpy(read_features(self.input_spec.reading, self.input_spec.names, [one])[0]).float()
+
+    def read(self, source: str) -> Inputs:
+        """Texts or rows, by the number of their line; what is no file is a sentence."""
+        if self.input_spec.reading["kind"] == "words":
+            return texts_of(source, self.input_spec.reading["text_column"])
+        from stillhouse.tasks.classification.data.readers import rows_of
+
+        if source == "-":
+            raise InputError(f"expected a table, got standard input; this student reads {self.takes}")
+        rows = rows_of(Path(source))
+        return Inputs([str(number) for number in range(1, len(rows) + 1)], rows)
+
+
+def texts_of(source: str, column: str) -> Inputs:
+    """Texts of a file or of standard input (`-`), by the number of their line; what is no file is one text itself.
+
+    Args:
+        source: a table with a column of texts, a file of lines, `-`, or a sentence.
+        column: of the texts, in a table.
+
+    Raises:
+        InputError: a file that cannot be read, or lacks the column.
+    """
+    path = Path(source)
+    if " " in source and not path.exists():
+        return Inputs(["1"], [source])
+    if source != "-" and path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet"):
+        from stillhouse.tasks.classification.data.readers import rows_of
+
+        rows = rows_of(path)
+        if column not in rows[0]:
+            raise InputError(f"{path}: expected a column {column!r}; {nearest('text', map(str, rows[0]))}")
+        texts = [str(row.get(column) or "") for row in rows]
+    else:
+        texts = lines_of(source)
+    return Inputs([str(number) for number in range(1, len(texts) + 1)], texts)
 
 
 @torch.no_grad()

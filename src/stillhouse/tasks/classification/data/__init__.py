@@ -16,6 +16,7 @@ from pydantic import PlainValidator, TypeAdapter
 
 from stillhouse.core.config import settings
 from stillhouse.tasks.classification.data.config import DataConfig, TextDataConfig
+from stillhouse.tasks.classification.data.feature_config import TableDataConfig, WordDataConfig
 
 if TYPE_CHECKING:
     from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
@@ -27,22 +28,32 @@ def _reader(kind: Any) -> TypeAdapter[Any]:
 
 
 def _as_named(value: Any) -> Any:
-    """Texts where they are named, else images; settings that one lacks go, where they are as nobody set them.
+    """Texts, words or a table where they are named, else images; settings that a kind lacks go, where nobody set them.
 
     So `data.name=texts` over a recipe of images is read as a file that names texts.
     """
     if not isinstance(value, Mapping):
-        kind: Any = TextDataConfig if isinstance(value, TextDataConfig) else DataConfig
+        kind: Any = type(value) if type(value) in KINDS.values() else DataConfig
         return _reader(kind).validate_python(value)
-    both: Any = DataConfig, TextDataConfig
-    here, other = both[::-1] if value.get("name") == "texts" else both
-    lacking = {key: info.default for key, info in settings(other).items() if key not in settings(here)}
+    here: Any = KINDS.get(str(value.get("name")), DataConfig)
+    others: Any = [other for other in (DataConfig, *KINDS.values()) if other is not here]
+    known = settings(here)
+    lacking = {key: info.default for other in others for key, info in settings(other).items() if key not in known}
     given = {key: one for key, one in value.items() if key not in lacking or one != lacking[key]}
     return _reader(here).validate_python(given)
 
 
-ClassesDataConfig = Annotated[DataConfig | TextDataConfig, PlainValidator(_as_named)]
-__all__ = ["ClassesDataConfig", "DataConfig", "ImageData", "ImageSplit", "TextDataConfig"]
+KINDS: dict[str, Any] = {"texts": TextDataConfig, "words": WordDataConfig, "table": TableDataConfig}  # else images
+ClassesDataConfig = Annotated[DataConfig | TextDataConfig | WordDataConfig | TableDataConfig, PlainValidator(_as_named)]
+__all__ = [
+    "ClassesDataConfig",
+    "DataConfig",
+    "ImageData",
+    "ImageSplit",
+    "TableDataConfig",
+    "TextDataConfig",
+    "WordDataConfig",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,8 +46,9 @@ class TextSplit(Split):
     numbers: Tensor | None = None
 
     def batch(self, index: Tensor) -> Batch:
-        """The rows of an index (B): ids (B, L), labels (B), and the index."""
-        return Batch(self.ids.index_select(0, index), self.labels.index_select(0, index), index)
+        """The rows of an index (B): ids (B, L), labels (B), the index, and the numbers of the rows."""
+        rows = None if self.numbers is None else self.numbers.index_select(0, index)
+        return Batch(self.ids.index_select(0, index), self.labels.index_select(0, index), index, rows=rows)
 
 
 @dataclass(frozen=True)

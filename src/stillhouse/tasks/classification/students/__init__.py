@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec, TextSpec
 from stillhouse.tasks.classification.students.config import UnifiedTMConfig
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class TsetlinViTConfig:
         """The same network with an MLP of the same hidden width where the clauses are."""
         return replace(self, feed_forward="mlp")
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> UnifiedTMTransformer:
+    def build(self, input_spec: InputSpec) -> UnifiedTMTransformer:
         """The network, with weights from torch's global generator.
 
         Raises:
             InputError: the image is smaller than a patch.
         """
         if not isinstance(input_spec, ImageSpec):
-            raise InputError(f"student {self.kind!r}: expected images, got texts of {input_spec.length} tokens")
+            raise InputError(f"student {self.kind!r}: expected images, got {input_spec.rows}")
         config = UnifiedTMConfig(
             patch_size=self.patch_size,
             embed_dim=self.embed_dim,

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass, parse, to_mapping
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec
 
 if TYPE_CHECKING:
     from stillhouse.tasks.classification.students.base import ClauseModel
@@ -97,12 +97,10 @@ class ClauseModelConfig(ABC):
         """The same network with MLPs where clause layers were."""
         return replace(self, part="mlp")
 
-    def for_task(self, input_spec: ImageSpec | TextSpec) -> Self:
+    def for_task(self, input_spec: InputSpec) -> Self:
         """This configuration with the classes, the image and the pixel statistics of a data set."""
         if not isinstance(input_spec, ImageSpec):
-            raise InputError(
-                f"student {getattr(self, 'kind', '')!r}: expected images, got texts of {input_spec.length} tokens"
-            )
+            raise InputError(f"student {getattr(self, 'kind', '')!r}: expected images, got {input_spec.rows}")
         channels, height, width = input_spec.shape
         found: dict[str, Any] = {
             "image_size": (height, width),
@@ -117,7 +115,7 @@ class ClauseModelConfig(ABC):
     def model_class(self) -> type[ClauseModel]:
         """The class of the network."""
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> ClauseModel:
+    def build(self, input_spec: InputSpec) -> ClauseModel:
         """The network for a data set, with weights from torch's global generator."""
         return self.model_class().from_config(self.for_task(input_spec))
 

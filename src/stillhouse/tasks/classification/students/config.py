@@ -13,7 +13,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass, parse, to_mapping
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec
 from stillhouse.tasks.classification.students.base_config import ClauseOptions
 from stillhouse.tasks.classification.students.geometry import Numbers, Stage, Wholes, stages_of
 
@@ -211,7 +211,7 @@ class UnifiedTMConfig:
         """The same network with an MLP of the same hidden width where the clauses are."""
         return replace(self, feed_forward="mlp")
 
-    def for_task(self, input_spec: ImageSpec | TextSpec) -> UnifiedTMConfig:
+    def for_task(self, input_spec: InputSpec) -> UnifiedTMConfig:
         """This configuration with the classes, the image and the pixel statistics of a data set.
 
         Raises:
@@ -219,7 +219,7 @@ class UnifiedTMConfig:
             ConfigError: sizes that do not fit the image.
         """
         if not isinstance(input_spec, ImageSpec):
-            raise InputError(f"student {self.kind!r}: expected images, got texts of {input_spec.length} tokens")
+            raise InputError(f"student {self.kind!r}: expected images, got {input_spec.rows}")
         channels, height, width = input_spec.shape
         fitted = {
             "num_classes": input_spec.num_classes,
@@ -230,7 +230,7 @@ class UnifiedTMConfig:
         }
         return parse(type(self), {**to_mapping(self), **fitted})  # an image that does not fit is the user's fault
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> UnifiedTMTransformer:
+    def build(self, input_spec: InputSpec) -> UnifiedTMTransformer:
         """The network for a data set, with weights from torch's global generator."""
         from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +28,7 @@ class SpikingStudentConfig:
         default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
     )
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> nn.Module:
+    def build(self, input_spec: InputSpec) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.
 
         Raises:
@@ -38,7 +38,7 @@ class SpikingStudentConfig:
         from stillhouse.layers.spikes.neurons import SpikingNetwork
 
         if not isinstance(input_spec, ImageSpec):
-            raise InputError(f"student {self.kind!r}: expected images, got texts of {input_spec.length} tokens")
+            raise InputError(f"student {self.kind!r}: expected images, got {input_spec.rows}")
         if min(input_spec.shape[1:]) < 2**self.depth:
             raise InputError(
                 f"student {self.kind!r}: expected images of {2**self.depth} pixels a side for depth {self.depth}, got "

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ class TimmStudentConfig:
         default_factory=dict, description="more keyword arguments of the architecture, as channels or embed_dim"
     )
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> nn.Module:
+    def build(self, input_spec: InputSpec) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.
 
         Raises:
@@ -37,7 +37,7 @@ class TimmStudentConfig:
         from stillhouse.teachers.from_timm import own_arguments
 
         if not isinstance(input_spec, ImageSpec):
-            raise InputError(f"student {self.kind!r}: expected images, got texts of {input_spec.length} tokens")
+            raise InputError(f"student {self.kind!r}: expected images, got {input_spec.rows}")
         if not timm.is_model(self.architecture):
             raise InputError(
                 f"timm has no model {self.architecture!r}; {nearest(self.architecture, timm.list_models())}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec, InputSpec, TextSpec
 
 if TYPE_CHECKING:
     from stillhouse.tasks.classification.students.text.spiking import SpikingTextTransformer
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class TextTransformerConfig:
     """A small transformer encoder over token ids, mean-pooled over the tokens that are there."""
 
+    reads: ClassVar[str] = "texts"
     kind: Literal["text-transformer"] = "text-transformer"
     width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
     depth: int = Field(default=2, gt=0, description="number of blocks")
@@ -29,7 +30,7 @@ class TextTransformerConfig:
         if self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> TextTransformer:
+    def build(self, input_spec: InputSpec) -> TextTransformer:
         """The network, with weights from torch's global generator.
 
         Raises:
@@ -46,6 +47,7 @@ class TextTransformerConfig:
 class SpikingTextConfig:
     """A transformer of spiking neurons over token ids; `head` puts out class scores at every time step."""
 
+    reads: ClassVar[str] = "texts"
     kind: Literal["spiking-text"] = "spiking-text"
     width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
     depth: int = Field(default=2, gt=0, description="number of blocks")
@@ -59,7 +61,7 @@ class SpikingTextConfig:
         if self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
 
-    def build(self, input_spec: ImageSpec | TextSpec) -> SpikingTextTransformer:
+    def build(self, input_spec: InputSpec) -> SpikingTextTransformer:
         """The network, with weights from torch's global generator.
 
         Raises:
