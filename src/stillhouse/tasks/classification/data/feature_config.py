@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class RowsConfig:
     """A file of rows, some of them labelled, and how they are split."""
 
-    root: str = Field(min_length=1, description="the file")
+    root: str = Field(
+        min_length=1, description="the file; builtin:banking: messages of a bank's customers, in the package"
+    )
     test: str | None = Field(
         default=None, min_length=1, description="a file of test rows; none: a share of the first is held out"
     )

@@ -25,6 +25,7 @@ from stillhouse.tasks.classification.data.splits import hold_out, limit
 from stillhouse.tasks.classification.data.streamed import Rows
 
 Rowed = WordDataConfig | TableDataConfig
+BANKING, HERE = "builtin:banking", Path(__file__).parent / "banking"  # messages that come with the package
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,14 @@ class FeatureData(TextData):
 
 def load_features(config: Rowed) -> FeatureData:
     """The rows of a file, split and counted; see `features_of`."""
-    path = Path(config.root).expanduser()
-    test = None if config.test is None else Path(config.test).expanduser()
+    path, test = Path(config.root).expanduser(), None if config.test is None else Path(config.test).expanduser()
+    if config.root == BANKING:
+        path, test = HERE / "train.csv", test or HERE / "test.csv"
     rows, labels = _labelled(path, config)
     given = None if test is None else _labelled(test, config)
-    return features_of(config, rows, labels, given, where=str(path), name=path.stem)
+    return features_of(
+        config, rows, labels, given, where=str(path), name=path.stem if config.root != BANKING else "banking"
+    )
 
 
 def features_of(
