@@ -52,6 +52,11 @@ class _Regularized(Protocol):
 
 
 @runtime_checkable
+class _Scheduled(Protocol):
+    def set_progress(self, fraction: float) -> None: ...
+
+
+@runtime_checkable
 class _Grouped(Protocol):
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]: ...
 
@@ -59,6 +64,12 @@ class _Grouped(Protocol):
 def regularizers(module: nn.Module) -> dict[str, tuple[float, Tensor]]:
     """The regularizers of any module that has some (a timm model has none)."""
     return dict(module.regularizers()) if isinstance(module, _Regularized) else {}
+
+
+def set_progress(module: nn.Module, fraction: float) -> None:
+    """Tell a module that changes over training how much of it is done, in [0, 1]."""
+    if isinstance(module, _Scheduled):
+        module.set_progress(fraction)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from stillhouse.core.processes import gather
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.curricula import Curriculum
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.layers.part import regularizers
+from stillhouse.layers.part import regularizers, set_progress
 from stillhouse.signals import signals_in
 from stillhouse.signals.base import Signal
 from stillhouse.teachers.average import AverageTeacher
@@ -107,6 +107,7 @@ class DistillJob(Job):
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """The task's own terms, every signal of non-zero weight, and what model and signals add to stay in bounds."""
         batch = self.batch(rows, progress)
+        set_progress(self.model, progress.fraction)
         student_out = self.outputs(batch)
         curriculum = self.signal_set.curriculum
         shares = {"labels": 1.0, "signals": 1.0} if curriculum is None else curriculum.weights()

@@ -26,7 +26,7 @@ MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted o
 
 
 MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
-NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text")  # students without clauses
+NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text", "tf-idf", "scorecard")  # students without clauses
 
 
 class Light(task.Light):

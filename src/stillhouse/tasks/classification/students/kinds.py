@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
+from stillhouse.tasks.classification.students.feature_configs import ScorecardConfig, TfidfConfig
 from stillhouse.tasks.classification.students.model_configs import (
     DeepTMConfig,
     FlatTMConfig,
@@ -36,7 +37,9 @@ StudentConfig = Annotated[
     | Annotated[TimmStudentConfig, Tag("timm")]
     | Annotated[SpikingStudentConfig, Tag("spiking")]
     | Annotated[TextTransformerConfig, Tag("text-transformer")]
-    | Annotated[SpikingTextConfig, Tag("spiking-text")],
+    | Annotated[SpikingTextConfig, Tag("spiking-text")]
+    | Annotated[TfidfConfig, Tag("tf-idf")]
+    | Annotated[ScorecardConfig, Tag("scorecard")],
     Discriminator(_kind),
 ]
 

@@ -1,0 +1,53 @@
+"""Students of words and tables by their kinds. No torch until one is built."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass
+from stillhouse.core.types import FeatureSpec, InputSpec
+
+
+def features_of(kind: str, spec: InputSpec) -> FeatureSpec:
+    """The spec of words or a table.
+
+    Raises:
+        InputError: it is of images or of token ids.
+    """
+    if not isinstance(spec, FeatureSpec):
+        raise InputError(f"student {kind!r}: expected words or a table, got {spec.rows}; take data.name=words")
+    return spec
+
+
+@configclass
+class TfidfConfig:
+    """Logistic regression on TF-IDF of all words: the strongest student of texts here, and the hardest to read."""
+
+    reads: ClassVar[str] = "words or a table"
+    kind: Literal["tf-idf"] = "tf-idf"
+
+    def build(self, input_spec: InputSpec) -> Any:
+        """The network, with weights of 0."""
+        from stillhouse.tasks.classification.students.linear_features import TfidfClassifier
+
+        return TfidfClassifier(features_of(self.kind, input_spec))
+
+
+@configclass
+class ScorecardConfig:
+    """Points for each of a few words (or thresholds, or categories) of a class."""
+
+    reads: ClassVar[str] = "words or a table"
+    kind: Literal["scorecard"] = "scorecard"
+    words: int = Field(default=40, gt=0, description="features of a class that have points")
+    penalty: float = Field(default=3e-3, ge=0, description="weight of the L1 norm, until features are cut")
+
+    def build(self, input_spec: InputSpec) -> Any:
+        """The network, with weights of 0."""
+        from stillhouse.tasks.classification.students.linear_features import Scorecard
+
+        spec = features_of(self.kind, input_spec)
+        return Scorecard(spec, keep=self.words, penalty=self.penalty)
