@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "cifar", "py", "ckpt", "run", "cache", "self")
+SOURCES = ("builtin", "timm", "torchvision", "cifar", "py", "ckpt", "run", "cache", "self", "vectors")
+BY_ROW = ("vectors",)  # know rows of the data by their number
 FOREIGN = ("timm", "torchvision", "cifar", "py")  # whose weights may come from a file of anyone's
 SELF = "self:average"
 
@@ -34,7 +35,8 @@ class TeacherConfig:
         default="builtin:digits",
         description="builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), "
         "ckpt:FILE (of train-teacher, or a state dict that is recognised by its keys), run:FOLDER (the student of a run), "
-        "cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
+        "cache:FOLDER (its answers, kept by `stillhouse cache`), vectors:FILE.npy (a vector for each row of the data, on which a "
+        "head is fitted to the labelled ones), or self:average",
     )
     checkpoint: str | None = Field(
         default=None,
@@ -51,6 +53,10 @@ class TeacherConfig:
     head: Literal["auto", "keep", "probe"] = Field(
         default="auto",
         description="auto: fit a re-made head on frozen features; probe: re-make and fit it always; keep: never",
+    )
+    balanced: bool | None = Field(
+        default=None,
+        description="of a head on vectors: all classes count alike [where the largest has 1.5 times the rows of the smallest]",
     )
     decay: float | None = Field(
         default=None, ge=0, lt=1, description="of self:average, the moving average of the student's weights [0.999]"
@@ -76,6 +82,8 @@ class TeacherConfig:
             raise ValueError(f"source: expected {', '.join(f'{s}:...' for s in SOURCES)}, got {self.source!r}")
         if kind == "self" and self.source != SELF:
             raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
+        if kind not in BY_ROW and self.balanced is not None:
+            raise ValueError(f"balanced: does nothing with {self.source!r}; it belongs to {BY_ROW[0]}:FILE")
         if self.data_size and self.image_size is not None:
             raise ValueError("data_size: image_size is given; expected one of the two")
         if kind != "self" and self.decay is not None:
@@ -126,6 +134,8 @@ class TeacherConfig:
         if self.source.startswith("run:"):
             raise InputError(f"teacher {self.source!r} is a student; load it, and make it one by Teacher.from_module")
         if self.source.startswith("cache:"):
+            raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
+        if self.source.partition(":")[0] in BY_ROW:
             raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
         from stillhouse.teachers.build import build
 

@@ -25,6 +25,7 @@ from stillhouse.tasks.classification.light import LINEAR, MOST_ROWS
 from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict, probabilities_of
+from stillhouse.teachers.by_row import RowTeacher
 
 
 def score(model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> Scores:
@@ -43,9 +44,11 @@ def score(model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRun
     return Scores(*_figures(probabilities, labels), arrays, facts)
 
 
-def score_teacher(context: RunContext[ClassificationRunConfig, Any]) -> Scores:
-    """The same of the teacher that students are compared with."""
+def score_teacher(context: RunContext[ClassificationRunConfig, Any]) -> Scores | None:
+    """The same of the teacher that students are compared with; None where it was given no answers to test rows."""
     test = context.data.for_teachers.test
+    if isinstance(context.teacher, RowTeacher) and not context.teacher.covers(test.numbers):
+        return None
     found = predict(lambda batch: context.teacher(batch).logits, test, context.config.training.evaluation_batch_size)
     items, scalars = _figures(found, test.labels.numpy())
     facts = {"test_score": float(np.mean(items["accuracy"])), "test_ece": scalars["ece"]}

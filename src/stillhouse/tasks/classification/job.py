@@ -80,7 +80,7 @@ class ClassificationJob(DistillJob):
             batch = mix(batch, mixup=mixup, cutmix=cutmix, num_classes=self.data.input_spec.num_classes, seed=seed)
         soft = None if batch.soft_labels is None else batch.soft_labels.to(self.device)
         inputs, labels, index = (x.to(self.device) for x in (batch.inputs, batch.labels, batch.index))
-        return Batch(inputs, labels, index, soft)
+        return Batch(inputs, labels, index, soft, batch.rows)
 
     def ahead(self, rows: Tensor) -> None:
         """Streamed images begin to be decoded."""
@@ -115,7 +115,7 @@ class ClassificationJob(DistillJob):
         if self.config.teacher_view == "independent":
             return self.batch(batch.index.cpu(), progress, draw=1)
         clean = self.data.train.batch(batch.index.cpu())
-        return Batch(clean.inputs.to(self.device), batch.labels, batch.index)
+        return Batch(clean.inputs.to(self.device), batch.labels, batch.index, rows=batch.rows)
 
     def before_validation(self, model: nn.Module) -> dict[str, float | None]:
         """A last change of the model before it is scored, and figures of it for the record; nothing here."""

@@ -361,8 +361,8 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
         return evaluation.score(model, arm, seed, context)
 
-    def score_teacher(self, context: RunContext[ClassificationRunConfig, Any]) -> Scores:
-        """The same of the teacher that students are compared with."""
+    def score_teacher(self, context: RunContext[ClassificationRunConfig, Any]) -> Scores | None:
+        """The same of the teacher that students are compared with; None where it has no answers to test rows."""
         from stillhouse.tasks.classification import evaluation
 
         return evaluation.score_teacher(context)

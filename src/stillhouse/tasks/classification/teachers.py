@@ -26,7 +26,17 @@ from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.tasks.classification.data.label_draw import drawn, labelled_rows
 from stillhouse.tasks.classification.plan import MEMBER, ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict
-from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
+from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
+from stillhouse.teachers import (
+    BY_ROW,
+    CachedTeacher,
+    EnsembleTeacher,
+    Teacher,
+    TeacherConfig,
+    check_teacher,
+    fit_head,
+)
+from stillhouse.teachers.by_row import FittedTeacher
 from stillhouse.teachers.probe import HEAD_ROWS
 from stillhouse.teachers.stage_teacher import StageTeacher
 from stillhouse.teachers.teacher import NetworkTeacher
@@ -233,6 +243,8 @@ def _refitted(teacher: Any, data: Any, config: ClassificationRunConfig) -> Any:
         return EnsembleTeacher([_refitted(member, data, config) for member in teacher.members], teacher.names)
     if not getattr(teacher, "head_was_fitted", False):
         return teacher
+    if isinstance(teacher, FittedTeacher):
+        return fitted_to(teacher, data)
     found = copy.deepcopy(teacher)
     rows = labelled_rows(data.for_teachers.train).sample(HEAD_ROWS)
     fit_head(found, rows.batches(config.training.evaluation_batch_size))
@@ -398,10 +410,13 @@ def _member(
         data = data.for_teachers
         teacher = Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
         return teacher
+    if kind in BY_ROW:
+        whole = not (config.data.train_limit or config.data.test_limit)
+        return row_teacher(source, data, ready=fit, whole=whole)
     if not isinstance(data.input_spec, ImageSpec) and kind != "py":
         raise InputError(
-            f"teacher {source.source!r} reads images, and these are texts or a table; take run:FOLDER of a run on such data, "
-            "py:FILE.py:CLASS, or teacher=null for none"
+            f"teacher {source.source!r} reads images, and these are texts or a table; take vectors:FILE.npy, run:FOLDER of a run "
+            "on such data, py:FILE.py:CLASS, or teacher=null for none"
         )
     data = data.for_teachers
     with torch.random.fork_rng(devices=[]):

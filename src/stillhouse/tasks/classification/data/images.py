@@ -63,11 +63,12 @@ class ImageSplit(Split):
             index: (B) int64 rows from 0 to N - 1.
 
         Returns:
-            inputs (B, C, H, W) float32 in [0, 1], labels (B), and the index.
+            inputs (B, C, H, W) float32 in [0, 1], labels (B), the index, and the numbers of the rows.
         """
-        rows = self.images.index_select(0, index)
-        inputs = rows.float().div_(255) if rows.dtype == torch.uint8 else rows
-        return Batch(inputs, self.labels.index_select(0, index), index)
+        images = self.images.index_select(0, index)
+        inputs = images.float().div_(255) if images.dtype == torch.uint8 else images
+        rows = None if self.numbers is None else self.numbers.index_select(0, index)
+        return Batch(inputs, self.labels.index_select(0, index), index, rows=rows)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class ImageData:
             [(self.view_seed, number, int(row)) for row in rows],
             randaugment=self.randaugment,
         )
-        return Batch(inputs, batch.labels, batch.index)
+        return replace(batch, inputs=inputs)
 
     @property
     def views_key(self) -> dict[str, Any] | None:

@@ -1,0 +1,248 @@
+"""Teachers that know rows by their number: whose answer is which, and which labels they were fitted to."""
+
+import csv
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.labels import MISSING
+from stillhouse.core.records import TEACHER, read_json
+from stillhouse.core.types import Batch
+from stillhouse.recipes import load
+from stillhouse.tasks.classification.data import WordDataConfig
+from stillhouse.tasks.classification.data.label_draw import drawn
+from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
+from stillhouse.tasks.classification.teachers import lab_of_seed, teacher_check
+from stillhouse.teachers import EnsembleTeacher, TeacherConfig, check_teacher
+from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, logistic_head, out_of_fold
+
+COUNT, CLASSES = 120, 3
+
+
+def words_file(folder, labels, name="rows.csv"):
+    """A file of texts, a row a label; the words say nothing of it."""
+    path = folder / name
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("text", "label"), *((f"some words {n % 7} here", label) for n, label in enumerate(labels))])
+    return str(path)
+
+
+def vectors_of(labels, folder, name="vectors.npy", width=6, noise=0.1):
+    """Vectors from which a linear head reads the class."""
+    rng = np.random.default_rng(0)
+    found = np.eye(width)[np.asarray(labels)] + noise * rng.normal(size=(len(labels), width))
+    np.save(folder / name, found)
+    return str(folder / name)
+
+
+def made(folder, labels, **data):
+    """Data in the order of their classes, and a teacher of their vectors."""
+    config = WordDataConfig(root=words_file(folder, [f"c{label}" for label in labels]), min_texts=1, **data)
+    return config.build(), TeacherConfig(source=f"vectors:{vectors_of(labels, folder)}")
+
+
+def right(teacher, split):
+    batch = split.batch(torch.arange(len(split)))
+    return float((teacher(batch).logits.argmax(1) == batch.labels).float().mean())
+
+
+def test_every_split_of_a_sorted_file_finds_its_vectors(tmp_path):
+    labels = np.sort(np.arange(COUNT) % CLASSES)
+    data, source = made(tmp_path, labels)
+    teacher = row_teacher(source, data, ready=True, whole=True)
+    assert [right(teacher, split) for split in (data.train, data.validation, data.test)] == [1.0, 1.0, 1.0]
+
+
+def test_vectors_of_a_test_file_come_after_those_of_the_file(tmp_path):
+    labels, tested = np.sort(np.arange(COUNT) % CLASSES), np.array([2, 1, 0, 0, 2, 1, 1])
+    root, test = (
+        words_file(tmp_path, [f"c{label}" for label in some], name)
+        for some, name in ((labels, "rows.csv"), (tested, "test.csv"))
+    )
+    data = WordDataConfig(root=root, test=test, min_texts=1).build()
+    first, second = (np.eye(6)[some] for some in (labels, tested))
+    np.savez(tmp_path / "both.npz", train=first, test=second)
+    np.save(tmp_path / "one.npy", first)
+    teacher = row_teacher(TeacherConfig(source=f"vectors:{tmp_path}/both.npz"), data, ready=True, whole=True)
+    assert right(teacher, data.test) == 1.0
+    assert teacher.covers(data.test.numbers)
+    without = row_teacher(TeacherConfig(source=f"vectors:{tmp_path}/one.npy"), data, ready=True, whole=True)
+    assert right(without, data.validation) == 1.0
+    assert not without.covers(data.test.numbers)
+
+
+def test_a_labelled_row_is_answered_by_a_fit_without_it():
+    """Labels that are drawn can be learned by heart from 60 numbers a row, and never be known beforehand."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(80, 60)).astype(np.float32), rng.integers(0, 2, 80)
+    teacher = FittedTeacher("drawn", x, 2, lambda *a: _sure(), "").fitted(np.arange(40), labels[:40])
+    answered = teacher.answers.argmax(1).numpy()
+    assert (answered[:40] == labels[:40]).mean() < 0.75
+    whole = _sure().fit(x[:40], labels[:40])
+    assert (whole.predict(x[:40]) == labels[:40]).all()
+    np.testing.assert_allclose(teacher.answers[40:].exp().numpy(), whole.predict_proba(x[40:]), atol=2e-5)
+
+
+def _sure():
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=100.0, max_iter=1000)
+
+
+def test_a_class_with_one_labelled_row_and_unequal_classes_are_known():
+    labels = np.array([0] * 30 + [1] * 6 + [2])
+    x = (np.eye(3)[labels] + 0.05 * np.random.default_rng(1).normal(size=(37, 3))).astype(np.float32)
+    found = FittedTeacher("rare", x, 4, logistic_head, "").fitted(np.arange(37), labels)
+    assert (found.answers.argmax(1).numpy() == labels).all()
+    assert bool(torch.isfinite(found.answers).all())  # also of the class that no row has
+    assert "balanced" in found.about
+    assert "balanced" not in FittedTeacher("equal", x, 3, logistic_head, "").fitted([0, 1, 30, 31], [0, 0, 1, 1]).about
+
+
+def test_the_head_is_as_strong_as_rows_that_it_has_not_seen_want():
+    """Of vectors that are all noise the weakest head is the likeliest, of clean ones a strong one."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    noise = logistic_head(rng.normal(size=(60, 50)), labels, 2)
+    clean = logistic_head(np.eye(2)[labels], labels, 2)
+    strength = [getattr(head, "steps", [(0, head)])[-1][1].C for head in (noise, clean)]
+    assert strength[0] <= 0.1 < 100 <= strength[1]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_each_seed_fits_to_its_own_labels_alone(tmp_path, several):
+    """The answers are those of data that have no other label behind them; another seed has another teacher."""
+    data, source = made(tmp_path, np.sort(np.arange(COUNT) % CLASSES), label_limit=20)
+    teacher = row_teacher(source, data, ready=True, whole=True)
+    context, answers = _context(data, EnsembleTeacher([teacher, teacher]) if several else teacher), []
+    for seed in (1, 2):
+        found = lab_of_seed(context, seed).teachers[0]
+        answers.append((found.members[0] if several else found).answers)
+        shown = replace(drawn(data, seed), hidden=None)
+        assert (shown.train.labels != MISSING).sum() == 18
+        assert torch.equal(answers[-1], fitted_to(teacher, shown).answers)
+    assert not torch.equal(*answers)
+
+
+@dataclass
+class Context:
+    """What is read of a run."""
+
+    config: object
+    data: object
+    teachers: list
+    stage_teachers: list
+    given: object = None
+    shared: dict = field(default_factory=dict)
+
+
+def _context(data, teacher):
+    training = SimpleNamespace(evaluation_batch_size=50, mixing=SimpleNamespace(on=False), teacher_view="same")
+    config = SimpleNamespace(training=training, stages_of=lambda taught: ())
+    return Context(config, data, [teacher], [])
+
+
+def test_a_teacher_of_vectors_is_checked_on_rows_that_it_was_not_fitted_to(tmp_path):
+    labels = np.sort(np.arange(COUNT) % CLASSES)
+    data, source = made(tmp_path, labels, label_limit=40)
+    found = teacher_check(row_teacher(source, data, ready=True, whole=True), data, 50)
+    assert (found.score, found.facts["head"], found.facts["rows"]) == (1.0, "fitted", 40)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda x: x[:-1], r"expected a row for each row of the data \(120\), in their order, got 119"),
+        (lambda x: np.concatenate([x, x]), "got 240"),
+        (
+            lambda x: np.where(np.arange(len(x))[:, None] == 7, np.nan, x),
+            r"NaN or infinite ones in 1 rows \(first: 7\)",
+        ),
+        (lambda x: x[:, 0], r"expected numbers \(rows, width\)"),
+        (lambda x: x.astype(str), r"expected numbers \(rows, width\)"),
+    ],
+)
+def test_a_file_of_other_rows_is_refused(tmp_path, spoil, says):
+    labels = np.arange(COUNT) % CLASSES
+    data, source = made(tmp_path, labels)
+    path = tmp_path / "vectors.npy"
+    np.save(path, spoil(np.load(path)))
+    with pytest.raises(InputError, match=says):
+        row_teacher(source, data, ready=True, whole=True)
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    data, _ = made(tmp_path, np.arange(COUNT) % CLASSES)
+    (tmp_path / "text.npy").write_text("no vectors")
+    np.savez(tmp_path / "other.npz", test=np.zeros((2, 2)))
+    for name, says in (("none.npy", "No such file"), ("text.npy", "cannot be read"), ("other.npz", "an array 'train'")):
+        with pytest.raises(InputError, match=says):
+            row_teacher(TeacherConfig(source=f"vectors:{tmp_path / name}"), data, ready=True, whole=True)
+
+
+def test_rows_without_an_answer_or_a_number_and_mixed_images_are_refused():
+    teacher = RowTeacher("given", np.array([[0.5, 0.5], [np.nan, np.nan]]))
+
+    def batch(**parts):
+        return Batch(torch.zeros(1, 1), torch.zeros(1).long(), torch.zeros(1).long(), **parts)
+
+    for parts, says in (
+        ({"rows": torch.tensor([1])}, "no answer for row 1"),
+        ({"rows": torch.tensor([2])}, "no answer for row 2"),
+        ({}, "these data have none"),
+        ({"rows": torch.tensor([0]), "soft_labels": torch.ones(1, 2)}, "training.mixing"),
+    ):
+        with pytest.raises(InputError, match=says):
+            teacher(batch(**parts))
+    for bad in ([[1.0, -1.0]], [[0.0, 0.0]], [[np.inf, 1.0]]):
+        with pytest.raises(InputError, match="expected probabilities"):
+            RowTeacher("given", np.array(bad))
+
+
+def test_one_labelled_class_is_no_teacher():
+    teacher = FittedTeacher("one", np.zeros((9, 2), np.float32), 2, logistic_head, "")
+    with pytest.raises(InputError, match="at least 2 classes"):
+        teacher.fitted([0, 1], [1, 1])
+
+
+def test_held_out_answers_are_those_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(50, 4)), rng.integers(0, 3, 50)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    expected = cross_val_predict(LogisticRegression(), x, labels, cv=folds, method="predict_proba")
+    np.testing.assert_allclose(out_of_fold(LogisticRegression(), x, labels, 3), expected, atol=1e-5)
+
+
+def test_images_have_rows_too(tmp_path):
+    """A whole run of digits with stored vectors, with changes of images at every step: the answer stays that of the row."""
+    from sklearn.datasets import load_digits
+
+    from stillhouse.core.experiment import run
+
+    np.save(tmp_path / "pixels.npy", load_digits().data)
+    changes = [
+        "training.epochs=1", "seeds=1", "arms=[kd, no-kd]", "data.label_limit=100", "data.augment=shift",
+        "data.test_limit=100", f"teacher.source=vectors:{tmp_path}/pixels.npy", "student={kind: flat-tm, clauses: 20}",
+    ]  # fmt: skip
+    task, config = load("digits", changes)
+    run(task, config, tmp_path / "run")
+    assert read_json(tmp_path / "run" / TEACHER)["test"]["accuracy"] > 0.75
+
+
+def test_a_report_needs_labels(tmp_path):
+    data, source = made(tmp_path, np.arange(COUNT) % CLASSES)
+    teacher = row_teacher(source, data, ready=False, whole=True)
+    assert teacher.head_is_new
+    built = teacher.identity()
+    fitted = fitted_to(teacher, data)
+    assert fitted.head_was_fitted
+    assert fitted.built_as == built != fitted.identity()
+    assert check_teacher(fitted, data.validation.batches(9)).score == 1.0
