@@ -9,7 +9,7 @@ from pathlib import Path
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 
-TARGETS = ("hub", "packed", "c", "rules", "json", "onnx", "torch", "numpy")
+TARGETS = ("hub", "packed", "c", "rules", "json", "onnx", "torch", "numpy", "python", "sql")
 EPILOG = """forms, and the students that have them:
   hub      all: weights, card and README.md (verdict, licence, scores, hashes) as model hubs take them; nothing is sent
   onnx     images, clauses, embed: the network for onnxruntime; sar: one step of the stream
@@ -17,7 +17,9 @@ EPILOG = """forms, and the students that have them:
   numpy    flat-tm, deep-tm, embed: a folder that needs numpy and nothing else
   packed   flat-tm, deep-tm: one file of bits and whole numbers; lm: of ternary weights
   c, json  flat-tm, deep-tm: C99, a table for other programs
-  rules    clauses: a page, a text and JSON: the clauses that carry each class, drawn, and what they keep alone
+  python   rules, scorecard: one file with predict(text) or predict(row) that needs Python alone; also c and json
+  sql      rules, scorecard of a table: one SELECT
+  rules    clauses, rules, scorecard: a page, a text and JSON: what decides each class, and what it keeps alone
 
 What is written is compared with the network on the test split; what answers otherwise is not kept.
 

@@ -26,7 +26,8 @@ MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted o
 
 
 MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
-NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text", "tf-idf", "scorecard")  # students without clauses
+READABLE = ("rules", "scorecard")  # students that are rules from the words to the class
+NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text", "tf-idf")  # students without clauses
 
 
 class Light(task.Light):
@@ -61,15 +62,19 @@ class Light(task.Light):
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Agreement with the teacher by class, calibration, and of clauses the rules and those that vote most, with pictures."""
+        from stillhouse.tasks.classification.readable_report import screen_blocks
         from stillhouse.tasks.classification.report import blocks
         from stillhouse.tasks.classification.rules_report import clause_blocks, rule_blocks
 
-        return [*blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
+        return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """Rules only of students with clauses, and machines of those that are clauses from the pixels to the class."""
         student = card.get("student")
         kind = student.get("kind") if isinstance(student, Mapping) else None
+        if kind in READABLE:
+            table = ((card.get("input_spec") or {}).get("reading") or {}).get("kind") == "table"
+            return ("rules", "python", *(("sql",) if table else ()), "json", "c")
         machines = ("packed", "c", "json", "numpy") if kind in MACHINES else ()
         return (*machines, *(() if kind in NETWORKS else ("rules",)), "onnx", "torch")
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, Target
 
 Load = Callable[[Path], Any]
+Write = Callable[[Path, Path, ExportChoices], Sequence[str]]
 
 
 def targets(load: Load) -> Mapping[str, Target]:
@@ -19,10 +21,14 @@ def targets(load: Load) -> Mapping[str, Target]:
     """
     return {
         "packed": Target("bits and whole numbers in one file", ".packed.safetensors", _machine("export_packed", load)),
-        "c": Target("C99, no allocation", ".c", _machine("export_c", load)),
-        "json": Target("literals and votes for other programs", ".json", _machine("export_json", load)),
+        "c": Target("C99, no allocation", ".c", _readable("c", load, _machine("export_c", load))),
+        "json": Target(
+            "literals and votes for other programs", ".json", _readable("json", load, _machine("export_json", load))
+        ),
+        "python": Target("one file that needs Python alone", ".py", _readable("python", load)),
+        "sql": Target("one SELECT over a table", ".sql", _readable("sql", load)),
         "numpy": Target("needs numpy alone", "", _machine("export_numpy", load)),
-        "rules": Target("clauses to read", "", _rules(load)),
+        "rules": Target("rules and clauses to read", "", _readable("rules", load, _rules(load))),
         "onnx": Target("for onnxruntime", ".onnx", _onnx(load)),
         "torch": Target("for torch.export.load", ".pt2", _program(load)),
     }
@@ -42,6 +48,22 @@ def _machine(writer: str, load: Load) -> Callable[[Path, Path, ExportChoices], S
 
         lines: Sequence[str] = getattr(exports, writer)(exports.job(load(folder), _data(folder, choices)), out)
         return lines
+
+    return write
+
+
+def _readable(form: str, load: Load, other: Write | None = None) -> Write:
+    """The writer of a form of students of rules and scorecards; `other`: of those that are none."""
+
+    def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.tasks.classification.readable_run import export, is_readable
+
+        model = load(folder)
+        if is_readable(model):
+            return export(form, model, _data(folder, choices), out)
+        if other is None:
+            raise InputError(f"--to {form}: expected a student of rules or a scorecard, got {type(model).__name__}")
+        return other(folder, out, choices)
 
     return write
 

@@ -20,7 +20,7 @@ from stillhouse.core.exports import Target
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
-from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, Light
+from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, READABLE, Light
 from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
@@ -368,8 +368,12 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         return evaluation.score_teacher(context)
 
     def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
-        """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
+        """The shipped student's rules, and of a transformer the clauses that vote most."""
         student = context.config.student
+        if student.kind in READABLE:
+            from stillhouse.tasks.classification.readable_run import write_shipped
+
+            write_shipped(self, context, summary)
         if has_clauses(student):
             self._write_rules(context, summary)
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":

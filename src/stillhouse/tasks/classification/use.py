@@ -116,6 +116,19 @@ class FeatureClasses(Classes):
         """Of the network."""
         return probabilities_of(self.network, rows)
 
+    def rules(self, lines: int | None = None) -> str:
+        """What a student of rules or a scorecard decides by, on a screen: `print(stillhouse.load(run).rules())`.
+
+        Args:
+            lines: at most so many; None: as they were written at the end of its run.
+
+        Raises:
+            InputError: a student of another kind, or one whose run and data are gone.
+        """
+        from stillhouse.tasks.classification.readable_run import rules_of_folder
+
+        return rules_of_folder(self.folder, self.network, self.input_spec, lines)
+
     def transform(self, one: Any) -> Tensor:
         """(F) counts of the features in a text, or in a mapping from columns to values; none is known: all 0.
 

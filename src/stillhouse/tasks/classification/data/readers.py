@@ -79,9 +79,9 @@ def fit_table(
     found = []
     for name in columns:
         cells = [row.get(name) for row in rows]
-        there = [cell for cell in cells if not _missing(cell)]
+        there = [cell for cell in cells if not is_missing(cell)]
         column: dict[str, Any] = {"name": name}
-        numbers = [_number(cell) for cell in there]
+        numbers = [number_in(cell) for cell in there]
         if there and None not in numbers:
             column["cuts"] = _cuts(np.array(numbers, dtype=np.float64), levels, least)
         else:
@@ -154,8 +154,8 @@ def _bits(column: Mapping[str, Any], row: Mapping[str, Any], number: int) -> lis
     if name not in row:
         raise InputError(f"row {number + 1}: expected a column {name!r}; {nearest(name, [str(key) for key in row])}")
     cell = row[name]
-    absent = _missing(cell)
-    value = None if absent or "cuts" not in column else _number(cell)
+    absent = is_missing(cell)
+    value = None if absent or "cuts" not in column else number_in(cell)
     if "cuts" in column and value is None and not absent:
         raise InputError(f"row {number + 1}, column {name!r}: expected a number, got {str(cell)[:40]!r}")
     bits = [value is not None and value > cut for cut in column.get("cuts", ())]
@@ -172,7 +172,7 @@ def _cuts(numbers: NDArray[np.float64], levels: int, least: int) -> list[float]:
     return [float(cut) for cut, count in zip(chosen, above) if least <= count <= len(numbers) - least]
 
 
-def _number(cell: Any) -> float | None:
+def number_in(cell: Any) -> float | None:
     """The cell as a number; None where it is none. True and False are categories."""
     if isinstance(cell, bool):
         return None
@@ -182,10 +182,11 @@ def _number(cell: Any) -> float | None:
         return None
 
 
-def _missing(cell: Any) -> bool:
+def is_missing(cell: Any) -> bool:
+    """Whether a cell of a table holds nothing: empty, a word for that, or no finite number."""
     if cell is None or (isinstance(cell, str) and cell.strip().lower() in EMPTY):
         return True
-    number = _number(cell)
+    number = number_in(cell)
     return number is not None and not math.isfinite(number)
 
 

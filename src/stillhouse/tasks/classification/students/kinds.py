@@ -15,6 +15,7 @@ from stillhouse.tasks.classification.students.model_configs import (
     ResNetTMConfig,
     SwinTMConfig,
 )
+from stillhouse.tasks.classification.students.rule_list import RuleListConfig
 from stillhouse.tasks.classification.students.spiking import SpikingStudentConfig
 from stillhouse.tasks.classification.students.text import SpikingTextConfig, TextTransformerConfig
 from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
@@ -34,6 +35,7 @@ StudentConfig = Annotated[
     | Annotated[SwinTMConfig, Tag("swin-tm")]
     | Annotated[PyramidTMConfig, Tag("pyramid-tm")]
     | Annotated[HybridTMConfig, Tag("hybrid-tm")]
+    | Annotated[RuleListConfig, Tag("rules")]
     | Annotated[TimmStudentConfig, Tag("timm")]
     | Annotated[SpikingStudentConfig, Tag("spiking")]
     | Annotated[TextTransformerConfig, Tag("text-transformer")]

@@ -1,0 +1,247 @@
+"""A readable model on one screen: its first rules with how often they hold and are right, then the words of each class. No torch.
+
+What is shown is chosen on training rows, by the model's own answers; what is said of it is counted on rows that trained nothing.
+
+Legend: N rows, K classes, J rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.core.records import read_json, write_atomically, write_json
+from stillhouse.tasks.classification.readable import ReadableModel
+
+FILE, TEXT = "readable.json", "rules.txt"
+SCREEN, WIDTH = 20, 118  # lines, characters
+EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
+MOST_CLASSES = 12  # that have a line of their own
+LEAST, MOST = 0.005, 0.6  # share of the rows between which a rule is worth a line
+
+
+@dataclass(frozen=True)
+class Line:
+    """A rule on the screen.
+
+    Attributes:
+        rule: its number in the model.
+        words: as it is read.
+        class_name: that it gives most points.
+        points: to that class.
+        holds: share of the rows on which it holds.
+        right: share of those that are of the class.
+        rows: on how many it holds.
+        examples: rows on which it holds, first those whose answer it decides.
+        asked: names of the features that must be there.
+    """
+
+    rule: int
+    words: str
+    class_name: str
+    points: float
+    holds: float
+    right: float
+    rows: int
+    examples: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What people read of a model.
+
+    Attributes:
+        lines: the first rules.
+        classes: (class, its rules with points) as far as they have room.
+        rules: of the whole model.
+        rows: on which everything is counted.
+        unit: what a row is called.
+        full: accuracy of the whole model on them.
+        shown: accuracy with the points alone that are on the screen.
+    """
+
+    lines: tuple[Line, ...]
+    classes: tuple[tuple[str, str], ...]
+    rules: int
+    rows: int
+    unit: str
+    full: float
+    shown: float
+
+    def text(self, head: str = "") -> str:
+        """At most a screen."""
+        found = [head] if head else []
+        width = max((len(f"{line.words} -> {line.class_name}") for line in self.lines), default=0)
+        for place, line in enumerate(self.lines):
+            arrow = f"{line.words} -> {line.class_name}".ljust(min(width, 60))
+            found.append(f"{arrow}   {said(line, self.unit)}")
+            if place < SHOWN and line.examples:
+                found.append("    " + "  |  ".join(_short(one, 36) for one in line.examples))
+        if self.classes:
+            longest = max(len(name) for name, _ in self.classes)
+            found += [_short(f"{name.ljust(longest)}  {words}", WIDTH) for name, words in self.classes]
+        found.append(self.kept())
+        return "\n".join(found) + "\n"
+
+    def kept(self) -> str:
+        """What the screen alone is worth."""
+        return (
+            f"What is shown here alone is right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s that trained nothing; "
+            f"all {self.rules:,} rules: {_percent(self.full, 1)}."
+        )
+
+
+def said(line: Line, unit: str) -> str:
+    """How often a rule holds and is right.
+
+    Example:
+        >>> said(Line(0, "pin", "change_pin", 1.0, 0.04, 0.96, 25, (), ("pin",)), "message")
+        'holds for 4 % of messages, right in 96 %'
+    """
+    return f"holds for {_percent(line.holds)} of {unit}s, right in {_percent(line.right)}"
+
+
+def screen(
+    model: ReadableModel, train: Any, held: Any, labels: NDArray[Any], raw: Sequence[Any], *, lines: int = SCREEN
+) -> Screen:
+    """Choose what is shown, and count what it is worth.
+
+    Args:
+        model: the whole of it.
+        train: (N, F) counts of training rows, by which lines are chosen.
+        held: (M, F) counts of rows that trained nothing.
+        labels: (M) their classes.
+        raw: (M) their texts, or mappings from columns to values.
+        lines: on the screen, the last one included.
+    """
+    votes = np.array([rule.votes for rule in model.rules], dtype=np.float64).reshape(-1, len(model.class_names))
+    holds, there = model.holds(train), model.holds(held)
+    share = holds.mean(0)
+    worth = np.abs(votes) * np.sqrt(share * (1 - share))[:, None]  # (J, K)
+    named = len(model.class_names) <= MOST_CLASSES
+    classes, printed = _class_lines(model, votes, worth) if named else ((), np.zeros(votes.shape, dtype=bool))
+    room = max(1, lines - 1 - len(classes) - SHOWN - 1)
+    answers = model.scores(train).argmax(1)
+    chosen = _chosen(holds, votes, worth, answers, room)
+    scores = there @ votes + np.array(model.bias)
+    found = []
+    for number in chosen:
+        kind = int(votes[number].argmax())
+        printed[number, kind] = True
+        on = there[:, number]
+        without = scores - there[:, [number]] * votes[number]
+        decides = on & (scores.argmax(1) == kind) & (without.argmax(1) != kind)
+        rows = [*np.flatnonzero(decides), *np.flatnonzero(on & ~decides)][:EXAMPLES]
+        asked = tuple(name for name, positive in model.rules[number].literals if positive)
+        examples = tuple(_example(raw[row], model, number) for row in rows)
+        right = float((labels[on] == kind).mean()) if on.any() else 0.0
+        words = str(model.rules[number])
+        line = Line(
+            number, words, model.class_names[kind], float(votes[number, kind]), float(on.mean()), right, int(on.sum()),
+            examples, asked,
+        )  # fmt: skip
+        found.append(line)
+    alone = there @ (votes * printed) + np.array(model.bias)
+    return Screen(
+        tuple(found),
+        classes,
+        len(model.rules),
+        len(labels),
+        "message" if model.reading["kind"] == "words" else "row",
+        float((scores.argmax(1) == labels).mean()),
+        float((alone.argmax(1) == labels).mean()),
+    )
+
+
+def _chosen(
+    holds: NDArray[Any], votes: NDArray[Any], worth: NDArray[Any], answers: NDArray[Any], room: int
+) -> list[int]:
+    """Numbers of the rules that have a line: of each class in turn the one that is worth most, if it tells classes apart."""
+    share = holds.mean(0)
+    of_class = [
+        sorted((j for j in range(len(votes)) if votes[j].argmax() == k and votes[j, k] > 0), key=lambda j: -worth[j, k])
+        for k in range(votes.shape[1])
+    ]
+    turns: list[list[int]] = []
+    for k, own in enumerate(of_class):
+        turns.append([])
+        for j in own:
+            if LEAST <= share[j] <= MOST and (answers[holds[:, j]] == k).mean() >= 0.5:
+                turns[-1].append(j)
+    turns.sort(key=lambda own: -worth[own[0]].max() if own else 0.0)
+    order = [own[turn] for turn in range(max(map(len, turns), default=0)) for own in turns if turn < len(own)]
+    return order[:room]
+
+
+def _class_lines(
+    model: ReadableModel, votes: NDArray[Any], worth: NDArray[Any]
+) -> tuple[tuple[tuple[str, str], ...], NDArray[np.bool_]]:
+    """For each class its rules with points, the most worth first, as far as a line goes; and (J, K) which of them that is."""
+    printed = np.zeros(votes.shape, dtype=bool)
+    room = WIDTH - max(map(len, model.class_names)) - 2
+    lines = []
+    for k, name in enumerate(model.class_names):
+        line = ""
+        for j in np.argsort(-worth[:, k], kind="stable"):
+            part = f"{model.rules[j]} {votes[j, k]:+.1f}"
+            if abs(votes[j, k]) < 0.05 or len(line) + len(part) + 2 > room:
+                continue
+            line += f"{', ' if line else ''}{part}"
+            printed[j, k] = True
+        lines.append((name, line))
+    return tuple(lines), printed
+
+
+def _example(raw: Any, model: ReadableModel, number: int) -> str:
+    """A text as it is; of a row the columns that the rule asks about."""
+    if isinstance(raw, str):
+        return raw
+    names = [name for name, _ in model.rules[number].literals]
+    asked = [column for column in raw if any(name.startswith(f"{column} ") for name in names)]
+    return ", ".join(f"{column} = {raw[column]}" for column in asked)
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _short(text: str, most: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 3].rstrip(" ,") + "..."
+
+
+# ------------------------------------------------------------------------------------------------ on disk
+
+
+def write_screen(folder: Path, model: ReadableModel, found: Screen, **more: Any) -> None:
+    """`rules.txt` for people, `readable.json` for programs: the model, and what was found of it."""
+    text = found.text().encode()
+    write_atomically(folder / TEXT, lambda file: file.write(text))
+    write_json(folder / FILE, {"model": model.to_mapping(), "screen": asdict(found), **more})
+
+
+def read_screen(path: Path) -> tuple[ReadableModel, Screen, Mapping[str, Any]]:
+    """What `write_screen` wrote.
+
+    Raises:
+        InputError: another file.
+    """
+    from stillhouse.core.checks import InputError
+
+    found = read_json(path)
+    try:
+        screen = dict(found["screen"])
+        lines = [
+            {**line, "examples": tuple(line["examples"]), "asked": tuple(line["asked"])} for line in screen["lines"]
+        ]
+        screen["lines"] = tuple(Line(**line) for line in lines)
+        screen["classes"] = tuple((str(name), str(words)) for name, words in screen["classes"])
+        return ReadableModel.from_mapping(found["model"]), Screen(**screen), found
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: malformed file ({error!r})") from None
