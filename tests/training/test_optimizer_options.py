@@ -8,6 +8,9 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from stillhouse.core.checks import InputError
+from stillhouse.tasks.classification.students.flat import FlatTM
+from stillhouse.tasks.classification.students.swin import SwinTM
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.training import TrainingConfig
 from stillhouse.training.optimizer import build_optimizer, layer_numbers
 
@@ -127,3 +130,27 @@ def test_matrices_decay_and_vectors_do_not():
     for name, parameter in module.named_parameters():
         kept = 1 - 1e-2 * 0.5 if parameter.ndim == 2 else 1.0
         torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)
+
+
+SMALL = {"image_size": 8, "in_channels": 1}
+CLAUSED = {
+    FlatTM: {"clauses": 4},
+    UnifiedTMTransformer: {"patch_size": 4, "embed_dim": 12, "depths": 1, "tm_clauses": 4},
+    SwinTM: {"patch_size": 2, "embed_dim": 12, "depths": (1,), "num_heads": (3,), "clauses": 4, "head_clauses": 4},
+}
+
+
+@pytest.mark.parametrize("kind", CLAUSED, ids=lambda kind: kind.__name__)
+def test_clauses_keep_their_own_rate_at_every_step(kind):
+    """At the rate of ordinary weights include logits hardly reach the threshold, and the student stays as it was drawn."""
+    model = kind(**SMALL, **CLAUSED[kind])
+    model.clause_learning_rate_factor = 10.0
+    optimizer, schedule = build_optimizer(model, nn.Module(), replace(QUICK, layer_decay=1.0), 10)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+    for _ in range(40):
+        found = rates(optimizer, model)
+        common = found.get("head.weight", found.get("patch_embed.weight", optimizer.param_groups[-1]["lr"] / 10))
+        own = {name for name, rate in found.items() if rate == pytest.approx(10 * common)}
+        assert own == {name for name in found if any(word in name for word in ("include", "votes", "clause_bias"))}
+        optimizer.step()
+        schedule.step()

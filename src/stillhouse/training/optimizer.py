@@ -75,11 +75,18 @@ def _centralize(parameter: torch.Tensor) -> None:
     parameter.grad.sub_(parameter.grad.mean(dim=tuple(range(1, parameter.ndim)), keepdim=True))
 
 
+def _at_its_rate(group: dict[str, Any], learning_rate: float) -> dict[str, Any]:
+    """A group with the learning rate that its `rate_factor` makes of the common one; others as they are."""
+    if "rate_factor" not in group:
+        return group
+    return {**{k: v for k, v in group.items() if k != "rate_factor"}, "lr": group["rate_factor"] * learning_rate}
+
+
 def build_optimizer(
     model: nn.Module, extras: nn.Module, config: TrainingConfig, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, LRScheduler]:
     """The optimizer over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
-    own = parameter_groups(model, config.weight_decay)
+    own = [_at_its_rate(group, config.learning_rate) for group in parameter_groups(model, config.weight_decay)]
     if config.layer_decay < 1:
         own = by_layer(own, model, learning_rate=config.learning_rate, decay=config.layer_decay)
     if config.optimizer == "muon":

@@ -34,8 +34,14 @@ def usual_arms(student: Any, data: Any) -> tuple[ArmName, ...]:
 
 @configclass
 class RunTrainingConfig(ClassificationTrainingConfig):
-    """Knobs of training, and how strongly clauses weigh attention heads."""
+    """Knobs of training, and those of clauses: their learning rate, and how strongly they weigh attention heads."""
 
+    clause_learning_rate_factor: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="learning rate of what belongs to clauses (literals, votes) over the common one",
+    )
     clause_specialize: float = Field(
         default=0.0,
         ge=0,

@@ -274,11 +274,14 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> nn.Module:
-        """A network for the data, its clauses started from the prior."""
+        """A network for the data, its clauses started from the prior and with the learning rate that is theirs."""
         from stillhouse.tasks.classification.specialize import has_clauses as in_network
+        from stillhouse.tasks.classification.students.base import ClauseModel
         from stillhouse.tasks.classification.students.core import apply_prior
 
         network: nn.Module = choice.build(context.data.input_spec)
+        if isinstance(network, ClauseModel):
+            network.clause_learning_rate_factor = context.config.training.clause_learning_rate_factor
         prior = context.config.prior
         if prior != "none" and in_network(network):  # controls and ordinary assistants have none
             apply_prior(network, prior)

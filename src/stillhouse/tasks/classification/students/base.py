@@ -36,6 +36,7 @@ class ClauseModel(Student):
     """
 
     config_class: ClassVar[type]
+    clause_learning_rate_factor: float = 1.0  # of a run's training, see `parameter_groups`
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -104,13 +105,21 @@ class ClauseModel(Student):
         """Groups for an optimizer: matrices decay; biases, norms, positions, tokens and include logits do not.
 
         Decay would pull an include logit towards 0, which is the threshold: it would include literals, not forget them.
+        What belongs to a layer of clauses (include logits, votes, biases of clauses) is at `clause_learning_rate_factor` times
+        the common rate: an include logit has to cross half a unit or more before anything changes, a weight a few hundredths.
         """
-        decayed: list[nn.Parameter] = []
-        free: list[nn.Parameter] = []
+        layers = (module for module in self.modules() if any(isinstance(c, ClauseBank) for c in module.children()))
+        of_clauses = {id(parameter) for layer in layers for parameter in layer.parameters()}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(False, False): [], (False, True): []}
         for name, parameter in self.named_parameters():
-            keep = parameter.ndim < 2 or name.endswith("include_logits") or name in {"positions", "class_token"}
-            (free if keep else decayed).append(parameter)
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+            free = parameter.ndim < 2 or name.endswith("include_logits") or name in {"positions", "class_token"}
+            scaled = self.clause_learning_rate_factor != 1 and id(parameter) in of_clauses
+            groups.setdefault((scaled, free), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": 0.0 if free else weight_decay}
+            | ({"rate_factor": self.clause_learning_rate_factor} if scaled else {})
+            for (scaled, free), parameters in sorted(groups.items(), key=lambda entry: entry[0])
+        ]
 
 
 @dataclass(slots=True)
