@@ -33,7 +33,7 @@ class TeacherConfig:
 
     source: str = Field(
         default="builtin:digits",
-        description="builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), "
+        description="builtin:digits, builtin:banking, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), "
         "ckpt:FILE (of train-teacher, or a state dict that is recognised by its keys), run:FOLDER (the student of a run), "
         "cache:FOLDER (its answers, kept by `stillhouse cache`), vectors:FILE.npy (a vector for each row of the data, on which a "
         "head is fitted to the labelled ones), or self:average",

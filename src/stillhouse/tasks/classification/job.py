@@ -68,8 +68,6 @@ class ClassificationJob(DistillJob):
 
     def batch(self, rows: Tensor, progress: Progress, draw: int = 0) -> Batch:
         """Rows as they are seen at a step: augmentation and mixing are functions of seed, step and draw."""
-        if callable(advance := getattr(self.model, "advance", None)):  # a student that changes on the way
-            advance(progress.fraction)
         seed = (self.seed + 500_009 * draw + 250_007 * ranks.rank()) * 1_000_003 + progress.step
         if self.data.changes and self.data.views and draw == 0:
             epoch = progress.step // -(-self.rows // self.config.batch_size)

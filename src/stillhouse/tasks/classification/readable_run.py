@@ -26,6 +26,7 @@ from stillhouse.core.types import FeatureSpec
 from stillhouse.logic.c import C_FLAGS
 from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification import readable_exports
+from stillhouse.tasks.classification.data.split import Part
 from stillhouse.tasks.classification.programs import ROUNDING, logits_of
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
 from stillhouse.tasks.classification.readable_report import blocks_of
@@ -43,7 +44,7 @@ def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
     """The model that people read.
 
     Args:
-        network: with `readable()`; or a scorecard, whose score is `weight` (K, F) times what is there, plus `bias` (K).
+        network: with `readable()`; or a scorecard, whose score is `points()` (K, F) times what is there, plus `bias` (K).
         input_spec: names of its features and classes.
 
     Raises:
@@ -54,7 +55,7 @@ def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
         return found
     if not is_readable(network):
         raise InputError(f"rules: expected a student of rules or a scorecard, got {type(network).__name__}")
-    weight, bias = (x.detach().double().cpu().numpy() for x in (network.weight, network.bias))
+    weight, bias = (x.detach().double().cpu().numpy() for x in (network.points(), network.bias))
     used = np.flatnonzero((weight != 0).any(0))
     rules = tuple(Rule(((input_spec.names[place], True),), tuple(weight[:, place].tolist())) for place in used)
     return ReadableModel(
@@ -64,15 +65,21 @@ def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
 
 def screen_of(model: ReadableModel, data: Any, lines: int = SCREEN) -> Screen:
     """What is shown of a model, counted on validation and test rows."""
-    held = (data.validation, data.test)
+    held = [_counted(split) for split in (data.validation, data.test)]
     return screen(
         model,
-        data.train.ids.numpy(),
-        np.concatenate([split.ids.numpy() for split in held]),
-        np.concatenate([split.labels.numpy() for split in held]),
-        [row for split in held for row in split.raw],
+        _counted(data.train)[0],
+        np.concatenate([counts for counts, _, _ in held]),
+        np.concatenate([labels for _, labels, _ in held]),
+        [row for _, _, raw in held for row in raw],
         lines=lines,
     )
+
+
+def _counted(split: Any) -> tuple[NDArray[Any], NDArray[Any], Sequence[Any]]:
+    """Counts (N, F), labels (N) and raw rows of a split, or of a part of one."""
+    whole, rows = (split.split, split.rows.numpy()) if isinstance(split, Part) else (split, np.arange(len(split)))
+    return whole.ids.numpy()[rows], split.labels.numpy(), [whole.raw[row] for row in rows]
 
 
 def write_shipped(task: Any, context: Any, summary: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ SCREEN, WIDTH = 20, 118  # lines, characters
 EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
 MOST_CLASSES = 12  # that have a line of their own
 LEAST, MOST = 0.005, 0.6  # share of the rows between which a rule is worth a line
+SURE = 0.6  # and share of them to which the whole model gives its class, at least
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Screen:
         rows: on which everything is counted.
         unit: what a row is called.
         full: accuracy of the whole model on them.
-        shown: accuracy with the points alone that are on the screen.
+        shown: accuracy with the points alone that are on the screen; each of the others always gives its mean on training rows.
     """
 
     lines: tuple[Line, ...]
@@ -85,14 +86,14 @@ class Screen:
                 found.append("    " + "  |  ".join(_short(one, 36) for one in line.examples))
         if self.classes:
             longest = max(len(name) for name, _ in self.classes)
-            found += [_short(f"{name.ljust(longest)}  {words}", WIDTH) for name, words in self.classes]
+            found += [f"{name.ljust(longest)}  {words}" for name, words in self.classes]
         found.append(self.kept())
         return "\n".join(found) + "\n"
 
     def kept(self) -> str:
         """What the screen alone is worth."""
         return (
-            f"What is shown here alone is right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s that trained nothing; "
+            f"The points shown here alone are right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s that trained nothing; "
             f"all {self.rules:,} rules: {_percent(self.full, 1)}."
         )
 
@@ -125,7 +126,7 @@ def screen(
     share = holds.mean(0)
     worth = np.abs(votes) * np.sqrt(share * (1 - share))[:, None]  # (J, K)
     named = len(model.class_names) <= MOST_CLASSES
-    classes, printed = _class_lines(model, votes, worth) if named else ((), np.zeros(votes.shape, dtype=bool))
+    classes, printed = _class_lines(model, votes, holds) if named else ((), np.zeros(votes.shape, dtype=bool))
     room = max(1, lines - 1 - len(classes) - SHOWN - 1)
     answers = model.scores(train).argmax(1)
     chosen = _chosen(holds, votes, worth, answers, room)
@@ -147,7 +148,7 @@ def screen(
             examples, asked,
         )  # fmt: skip
         found.append(line)
-    alone = there @ (votes * printed) + np.array(model.bias)
+    alone = there @ (votes * printed) + np.array(model.bias) + share @ (votes * ~printed)
     return Screen(
         tuple(found),
         classes,
@@ -172,7 +173,7 @@ def _chosen(
     for k, own in enumerate(of_class):
         turns.append([])
         for j in own:
-            if LEAST <= share[j] <= MOST and (answers[holds[:, j]] == k).mean() >= 0.5:
+            if LEAST <= share[j] <= MOST and (answers[holds[:, j]] == k).mean() >= SURE:
                 turns[-1].append(j)
     turns.sort(key=lambda own: -worth[own[0]].max() if own else 0.0)
     order = [own[turn] for turn in range(max(map(len, turns), default=0)) for own in turns if turn < len(own)]
@@ -180,22 +181,41 @@ def _chosen(
 
 
 def _class_lines(
-    model: ReadableModel, votes: NDArray[Any], worth: NDArray[Any]
+    model: ReadableModel, votes: NDArray[Any], holds: NDArray[Any]
 ) -> tuple[tuple[tuple[str, str], ...], NDArray[np.bool_]]:
-    """For each class its rules with points, the most worth first, as far as a line goes; and (J, K) which of them that is."""
+    """For each class as many of its rules with points as have room, those that bring its scores nearest to the whole model's.
+
+    A rule that is not printed gives its mean to all rows. Chosen one by one: which of them lowers the cross-entropy with the whole model's probabilities most, to second order.
+
+    Returns:
+        (class, its line), and (J, K) what is printed.
+    """
     printed = np.zeros(votes.shape, dtype=bool)
-    room = WIDTH - max(map(len, model.class_names)) - 2
-    lines = []
-    for k, name in enumerate(model.class_names):
-        line = ""
-        for j in np.argsort(-worth[:, k], kind="stable"):
-            part = f"{model.rules[j]} {votes[j, k]:+.1f}"
-            if abs(votes[j, k]) < 0.05 or len(line) + len(part) + 2 > room:
-                continue
-            line += f"{', ' if line else ''}{part}"
-            printed[j, k] = True
-        lines.append((name, line))
-    return tuple(lines), printed
+    room = [WIDTH - max(map(len, model.class_names)) - 2 + 2] * len(model.class_names)
+    cost = np.array([[len(f"{rule} {vote:+.1f}, ") for vote in rule.votes] for rule in model.rules])
+    target = _softmax(holds @ votes + np.array(model.bias))
+    scores = np.tile(model.bias + holds.mean(0) @ votes, (len(holds), 1))
+    chosen: list[list[int]] = [[] for _ in model.class_names]
+    there = holds - holds.mean(0)
+    while True:
+        now = _softmax(scores)
+        gain = votes * (there.T @ (target - now)) - votes**2 / 2 * ((there * there).T @ (now * (1 - now)))
+        gain[printed | (np.abs(votes) < 0.05) | (cost > np.array(room))] = 0
+        j, k = np.unravel_index(gain.argmax(), gain.shape)
+        if gain[j, k] <= 0:
+            break
+        printed[j, k] = True
+        room[k] -= int(cost[j, k])
+        scores[:, k] += votes[j, k] * there[:, j]
+        chosen[k].append(int(j))
+    lines = [", ".join(f"{model.rules[j]} {votes[j, k]:+.1f}" for j in own) for k, own in enumerate(chosen)]
+    return tuple(zip(model.class_names, lines)), printed
+
+
+def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    raised = np.exp(scores - scores.max(1, keepdims=True))
+    found: NDArray[Any] = raised / raised.sum(1, keepdims=True)
+    return found
 
 
 def _example(raw: Any, model: ReadableModel, number: int) -> str:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import MISSING
+from stillhouse.tasks.classification.data.features import BANKING, HERE
 from stillhouse.tasks.classification.data.label_draw import whole_splits
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, fitted_again, logistic_head
 
 
 def row_teacher(source: TeacherConfig, data: Any, *, ready: bool, whole: bool) -> RowTeacher:
-    """The teacher of a source that names rows: `vectors:FILE`.
+    """The teacher of a source that names rows: `vectors:FILE`, or `builtin:banking`.
 
     Args:
         source: its `source` is one of `teachers.BY_ROW`.
@@ -34,7 +35,7 @@ def row_teacher(source: TeacherConfig, data: Any, *, ready: bool, whole: bool) -
         InputError: a file that cannot be read, or is not of these rows.
     """
     name = source.source.partition(":")[2]
-    vectors = read_vectors(Path(name).expanduser())
+    vectors = read_vectors(HERE / "vectors.npy" if source.source == BANKING else Path(name).expanduser())
     check_length(f"teacher {source.source}", len(vectors), data, whole)
     teacher = head_on(source.source, vectors, data, source.balanced)
     return fitted_to(teacher, data) if ready else teacher
@@ -101,7 +102,7 @@ def check_length(what: str, rows: int, data: Any, whole: bool) -> None:
     numbers = {name: _numbers(what, split) for name, split in splits.items()}
     own = 1 + int(torch.cat([numbers["train"], numbers["validation"]]).max())
     apart = int(numbers["test"].min()) >= own
-    most = 1 + int(max(own - 1, numbers["test"].max()))
+    most = max(own, 1 + int(numbers["test"].max()))
     wanted = {most, own} if apart else {most}
     if (whole and rows not in wanted) or rows < min(wanted):
         first = f"{own:,}, or {most:,} with those of the test file after them" if apart and own < most else f"{most:,}"

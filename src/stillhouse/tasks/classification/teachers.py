@@ -23,6 +23,7 @@ from stillhouse.core.task import TeacherCheck
 from stillhouse.core.types import Batch, ImageSpec, Outputs
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
+from stillhouse.tasks.classification.data.features import BANKING
 from stillhouse.tasks.classification.data.label_draw import drawn, labelled_rows
 from stillhouse.tasks.classification.plan import MEMBER, ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict
@@ -410,7 +411,7 @@ def _member(
         data = data.for_teachers
         teacher = Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
         return teacher
-    if kind in BY_ROW:
+    if kind in BY_ROW or source.source == BANKING:
         whole = not (config.data.train_limit or config.data.test_limit)
         return row_teacher(source, data, ready=fit, whole=whole)
     if not isinstance(data.input_spec, ImageSpec) and kind != "py":

@@ -19,7 +19,7 @@ from stillhouse.tasks.classification.students.rule_list import RuleListConfig
 BEGIN = 0.4  # share of the training after which rules are begun
 GROW = (0.5, 0.6, 0.7)  # and after which each of them may get one more word
 WATCH = 0.08  # share of the training before that over which residuals are gathered
-CANDIDATES = 1000  # features that may be added to a rule: the commonest
+CANDIDATES = 1000  # features that may be added to a rule: the commonest that are more than `and` or `can`
 START = 0.1  # points of a rule that is begun late
 SPARE = 4  # one rule in so many is kept free for rules of two words
 
@@ -49,6 +49,7 @@ class RuleNetwork(Student):
     begun: Tensor
     grown: Tensor
     common: Tensor
+    spread: Tensor
     first: Tensor
     second: Tensor
 
@@ -66,7 +67,8 @@ class RuleNetwork(Student):
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
         self.register_buffer("grown", torch.zeros((), dtype=torch.int64))
         rare = torch.tensor(input_spec.idf)
-        common = rare.argsort(stable=True)[:CANDIDATES]
+        content = torch.tensor([not _is_filler(name) for name in input_spec.names])
+        common = torch.where(content, rare, torch.inf).argsort(stable=True)[: min(CANDIDATES, int(content.sum()))]
         self.register_buffer("common", common, persistent=False)
         share = torch.exp(1 - rare).clamp(max=0.5)  # of rows, as idf has it
         self.register_buffer("spread", (share * (1 - share)).sqrt(), persistent=False)
@@ -116,7 +118,7 @@ class RuleNetwork(Student):
 
     # ------------------------------------------------------------------------------------------------ in training
 
-    def advance(self, fraction: float) -> None:
+    def set_progress(self, fraction: float) -> None:
         """Told before each step what share of the training is done: rules are begun and grown at set shares of it."""
         if fraction < self.fraction:  # a further stage of a pipeline goes on with the rules that there are
             self.grown.zero_()
@@ -251,3 +253,10 @@ class RuleNetwork(Student):
         if self.input_spec.reading["kind"] == "words":
             return set(name.split())
         return {name.rsplit(" > ", 1)[0].split(" = ", 1)[0]}
+
+
+def _is_filler(name: str) -> bool:
+    """Whether a feature is made of words alone that say nothing of a topic; of English, other languages have none here."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return set(name.split()) <= ENGLISH_STOP_WORDS
