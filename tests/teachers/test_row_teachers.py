@@ -15,7 +15,7 @@ from stillhouse.core.types import Batch
 from stillhouse.recipes import load
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.data.label_draw import drawn
-from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
+from stillhouse.tasks.classification.row_teachers import CLASSIFIERS, fitted_to, on_rows, row_teacher
 from stillhouse.tasks.classification.teachers import lab_of_seed, teacher_check
 from stillhouse.teachers import EnsembleTeacher, TeacherConfig, check_teacher
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, logistic_head, out_of_fold
@@ -237,7 +237,7 @@ def test_images_have_rows_too(tmp_path):
     assert read_json(tmp_path / "run" / TEACHER)["test"]["accuracy"] > 0.75
 
 
-def test_a_report_needs_labels(tmp_path):
+def test_a_teacher_is_known_by_what_it_is_fitted_to(tmp_path):
     data, source = made(tmp_path, np.arange(COUNT) % CLASSES)
     teacher = row_teacher(source, data, ready=False, whole=True)
     assert teacher.head_is_new
@@ -246,3 +246,163 @@ def test_a_report_needs_labels(tmp_path):
     assert fitted.head_was_fitted
     assert fitted.built_as == built != fitted.identity()
     assert check_teacher(fitted, data.validation.batches(9)).score == 1.0
+
+
+# ---------------------------------------------------------------------------------------------- answers that were given
+
+
+def given(folder, rows, name="answers.csv"):
+    with (folder / name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return TeacherConfig(source=f"predictions:{folder / name}")
+
+
+def test_predictions_are_read_by_class_and_by_row(tmp_path):
+    """Columns in any order, rows in the order of the file or by their number, names alone, arrays: the same answers."""
+    labels = np.sort(np.arange(COUNT) % CLASSES)
+    data, _ = made(tmp_path, labels)
+    shares = [{f"c{k}": 0.8 if k == label else 0.1 for k in (2, 0, 1)} for label in labels]
+    shuffled = np.random.default_rng(0).permutation(COUNT)
+    names = [f"c{label}" for label in labels]
+    np.save(tmp_path / "shares.npy", np.array([[row[f"c{k}"] for k in range(3)] for row in shares]))
+    np.save(tmp_path / "numbers.npy", labels)
+    np.save(tmp_path / "names.npy", np.array(names))
+    sources = [
+        given(tmp_path, shares),
+        given(tmp_path, [{"row": n, **shares[n]} for n in shuffled], "numbered.csv"),
+        given(tmp_path, [{"text": "x", "label": name} for name in names], "names.csv"),
+        *(TeacherConfig(source=f"predictions:{tmp_path}/{name}.npy") for name in ("shares", "numbers", "names")),
+    ]
+    for place, source in enumerate(sources):
+        teacher = row_teacher(source, data, ready=True, whole=True)
+        assert [right(teacher, split) for split in (data.train, data.validation, data.test)] == [1.0, 1.0, 1.0]
+        assert not teacher.head_was_fitted  # nothing of it is fitted anew for a seed
+        if place in (0, 1, 3):
+            np.testing.assert_allclose(teacher.answers[0].exp().numpy(), [0.8, 0.1, 0.1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda rows: rows[:-1], r"expected a row for each row of the data \(120\)"),
+        (
+            lambda rows: [{"row": n, **row} for n, row in enumerate(rows) if n > 2],
+            r"no answer for .* \(first: row [012], from 0",
+        ),
+        (lambda rows: [{"row": 0, **row} for row in rows], "it is there twice"),
+        (lambda rows: [{"row": 500, **row} for row in rows], "expected 0 to 119"),
+        (lambda rows: [{"label": "cat"} for _ in rows], "'cat' is no class of the data"),
+        (lambda rows: [{"label": "" if n > 3 else "c0"} for n, _ in enumerate(rows)], "no answer for"),
+        (lambda rows: [{"c0": 1, "c1": 0, "c_2": 0} for _ in rows], "'c2': did you mean 'c_2'"),
+        (lambda rows: [{"c0": "much", "c1": 0, "c2": 0} for _ in rows], "expected a number, got 'much'"),
+        (lambda rows: [{"c0": -3, "c1": 0, "c2": 2} for _ in rows], "take the softmax first"),
+    ],
+)
+def test_predictions_that_lack_something_are_refused(tmp_path, spoil, says):
+    data, _ = made(tmp_path, np.arange(COUNT) % CLASSES)
+    rows = [{f"c{k}": 1 / 3 for k in range(3)} for _ in range(COUNT)]
+    with pytest.raises(InputError, match=says):
+        row_teacher(given(tmp_path, spoil(rows)), data, ready=True, whole=True)
+
+
+# ---------------------------------------------------------------------------------------------- scikit-learn
+
+
+def table_file(folder, labels):
+    """A category and a number with a hole decide the class together."""
+    rng = np.random.default_rng(0)
+    path = folder / "table.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("age", "job", "label"))
+        for label in labels:
+            age = 30 + 20 * (label == 1) + rng.integers(5)
+            writer.writerow(("" if rng.random() < 0.1 else age, "cook" if label == 2 else "clerk", f"c{label}"))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS))
+def test_classifiers_of_scikit_learn_read_tables(tmp_path, name):
+    from stillhouse.tasks.classification.data import TableDataConfig
+
+    data = TableDataConfig(root=table_file(tmp_path, np.sort(np.arange(COUNT) % CLASSES)), label_limit=60).build()
+    few = {"min_samples_leaf": 5} if "Hist" in name else {}  # its usual 20 rows are half a class here
+    source = TeacherConfig(source=f"sklearn:{name}", arguments=few)
+    teacher = row_teacher(source, data, ready=True, whole=True)
+    assert right(teacher, data.test) > 0.8
+    assert teacher.identity() == row_teacher(source, data, ready=True, whole=True).identity()
+    assert teacher.built_as == row_teacher(source, data, ready=False, whole=True).identity()
+
+
+def test_only_classifiers_of_the_list_are_built(tmp_path):
+    data, _ = made(tmp_path, np.arange(COUNT) % CLASSES)
+    for name, arguments, says in (
+        ("os.system", {}, "is not known"),
+        ("LinearRegression", {}, "did you mean 'LogisticRegression'"),
+        ("GaussianNB", {"depth": 3}, "unexpected keyword argument 'depth'"),
+    ):
+        with pytest.raises(InputError, match=says):
+            row_teacher(TeacherConfig(source=f"sklearn:{name}", arguments=arguments), data, ready=True, whole=True)
+
+
+def test_an_estimator_that_was_fitted_answers_as_it_is(tmp_path):
+    """Its classes are named in its own order; another one is fitted to the labelled rows of the data."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    labels = np.arange(COUNT) % 2
+    path = tmp_path / "told.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("text", "label"), *((("good day", "bad day")[label], "ab"[label]) for label in labels)])
+    data = WordDataConfig(root=str(path), min_texts=1).build()
+    reader = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    teacher = on_rows("mine", reader, data)
+    assert teacher.head_is_new
+    assert right(fitted_to(teacher, data), data.test) == 1.0
+    reader.fit(["good day", "bad day"] * 9, ["a", "b"] * 9)
+    ready = on_rows("mine", reader, data)
+    assert not ready.head_is_new
+    assert right(ready, data.test) == 1.0
+    assert "before the run" in ready.seen
+    with pytest.raises(InputError, match="it was fitted to x, y"):
+        on_rows("mine", reader.fit(["good", "bad"], ["x", "y"]), data)
+    with pytest.raises(InputError, match="expected a classifier"):
+        on_rows("mine", TfidfVectorizer(), data)
+
+
+# ---------------------------------------------------------------------------------------------- sentence encoders
+
+
+def test_texts_are_encoded_once(tmp_path, monkeypatch):
+    """The second time vectors come from the cache; other texts and another model are encoded anew."""
+    from stillhouse.teachers import encoder
+
+    labels, calls = np.sort(np.arange(COUNT) % CLASSES), []
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    root = words_file(tmp_path, [f"c{label}" for label in labels])
+    text = {f"some words {n % 7} here": n % 7 for n in range(7)}
+
+    def encode(model, texts, first, how):
+        calls.append(len(texts))
+        return np.eye(7, dtype=np.float32)[[text[one] for one in texts]]
+
+    monkeypatch.setattr(encoder, "model_folder", lambda model: model)
+    monkeypatch.setattr(encoder, "model_sha256", lambda folder: f"sha of {folder}")
+    monkeypatch.setattr(encoder, "load_encoder", lambda folder, device: folder)
+    monkeypatch.setattr(encoder, "encode", encode)
+    data = WordDataConfig(root=root, min_texts=1).build()
+    for name, expected in (("one", 1), ("one", 1), ("two", 2)):
+        teacher = row_teacher(TeacherConfig(source=f"encoder:{name}"), data, ready=True, whole=True)
+        assert len(calls) == expected
+        assert teacher.inputs.argmax(1).tolist() == [n % 7 for n in range(COUNT)]
+    (next((tmp_path / "cache").rglob("*.npy"))).write_bytes(b"damaged")
+    row_teacher(TeacherConfig(source="encoder:one"), data, ready=False, whole=True)
+    row_teacher(TeacherConfig(source="encoder:two"), data, ready=False, whole=True)
+    assert len(calls) == 3
+    images = load("digits")[1].data.build()
+    with pytest.raises(InputError, match="reads texts, and these are images"):
+        row_teacher(TeacherConfig(source="encoder:one"), images, ready=True, whole=True)

@@ -88,13 +88,13 @@ def small_chunks(monkeypatch):
 def encoded(monkeypatch):
     """Counts the texts that go through the model."""
     seen = []
-    encode = module._encode
+    encode = module.encode
 
     def counting(encoder, some, first, how):
         seen.extend(some)
         return encode(encoder, some, first, how)
 
-    monkeypatch.setattr(module, "_encode", counting)
+    monkeypatch.setattr(module, "encode", counting)
     return seen
 
 
@@ -120,7 +120,7 @@ def test_a_capture_holds_what_the_model_says(tmp_path, model, texts, small_chunk
 
 def test_a_killed_capture_goes_on_where_it_stopped(tmp_path, model, texts, small_chunks, encoded, monkeypatch):
     """What is whole is not encoded again, and the end is the same."""
-    encode, out = module._encode, tmp_path / "out"
+    encode, out = module.encode, tmp_path / "out"
 
     def killed(encoder, some, first, how):
         if first >= 32:
@@ -128,7 +128,7 @@ def test_a_killed_capture_goes_on_where_it_stopped(tmp_path, model, texts, small
         return encode(encoder, some, first, how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_encode", killed)
+        patch.setattr(module, "encode", killed)
         with pytest.raises(KeyboardInterrupt):
             capture(texts, model, out)
     with pytest.raises(InputError, match="expected a finished capture"):
@@ -179,15 +179,15 @@ def test_a_readme_is_no_other_model_and_a_weight_is(model, tmp_path):
     import shutil
 
     copy = shutil.copytree(model, tmp_path / "copy")
-    same = module._model_sha256(copy)
-    assert same == module._model_sha256(model)
+    same = module.model_sha256(copy)
+    assert same == module.model_sha256(model)
     (copy / "README.md").write_text("x")
     (copy / "onnx").mkdir()
     (copy / "onnx" / "config.json").write_text("{}")
     (copy / "pytorch_model.bin").write_bytes(b"the same weights")
-    assert module._model_sha256(copy) == same
+    assert module.model_sha256(copy) == same
     (copy / "1_Pooling" / "config.json").write_text('{"word_embedding_dimension": 16, "pooling_mode_cls_token": true}')
-    assert module._model_sha256(copy) != same
+    assert module.model_sha256(copy) != same
 
 
 def test_unnormalized_vectors_point_the_same_way(tmp_path, model, texts):

@@ -21,8 +21,22 @@ if TYPE_CHECKING:
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "cifar", "py", "ckpt", "run", "cache", "self", "vectors")
-BY_ROW = ("vectors",)  # know rows of the data by their number
+SOURCES = (
+    "builtin",
+    "timm",
+    "torchvision",
+    "cifar",
+    "py",
+    "ckpt",
+    "run",
+    "cache",
+    "self",
+    "vectors",
+    "encoder",
+    "predictions",
+    "sklearn",
+)
+BY_ROW = ("vectors", "encoder", "predictions", "sklearn")  # know rows of the data by their number
 FOREIGN = ("timm", "torchvision", "cifar", "py")  # whose weights may come from a file of anyone's
 SELF = "self:average"
 
@@ -36,7 +50,8 @@ class TeacherConfig:
         description="builtin:digits, builtin:banking, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), "
         "ckpt:FILE (of train-teacher, or a state dict that is recognised by its keys), run:FOLDER (the student of a run), "
         "cache:FOLDER (its answers, kept by `stillhouse cache`), vectors:FILE.npy (a vector for each row of the data, on which a "
-        "head is fitted to the labelled ones), or self:average",
+        "head is fitted to the labelled ones), encoder:NAME|FOLDER (the same of a sentence encoder), predictions:FILE "
+        "(answers of any model, in the order of the data), sklearn:CLASSIFIER (fitted to the labelled rows), or self:average",
     )
     checkpoint: str | None = Field(
         default=None,
@@ -65,7 +80,9 @@ class TeacherConfig:
         default_factory=dict, description="more keyword arguments of the architecture, as embed_dim"
     )
 
-    arguments: dict[str, Any] = Field(default_factory=dict, description="of the class of py:FILE.py:CLASS, by keyword")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="of the class of py:FILE.py:CLASS or sklearn:CLASSIFIER, by keyword"
+    )
     mean: tuple[float, ...] | None = Field(
         default=None,
         description="pixel mean that its inputs are normalized with, a number or one a channel [its own; py: 0]",
@@ -82,8 +99,10 @@ class TeacherConfig:
             raise ValueError(f"source: expected {', '.join(f'{s}:...' for s in SOURCES)}, got {self.source!r}")
         if kind == "self" and self.source != SELF:
             raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
-        if kind not in BY_ROW and self.balanced is not None:
-            raise ValueError(f"balanced: does nothing with {self.source!r}; it belongs to {BY_ROW[0]}:FILE")
+        if kind not in ("vectors", "encoder") and self.balanced is not None:
+            raise ValueError(
+                f"balanced: does nothing with {self.source!r}; it belongs to vectors:FILE and encoder:NAME"
+            )
         if self.data_size and self.image_size is not None:
             raise ValueError("data_size: image_size is given; expected one of the two")
         if kind != "self" and self.decay is not None:
@@ -97,7 +116,7 @@ class TeacherConfig:
     def _check_own(self, kind: str, name: str) -> None:
         if kind == "py" and not (name.rpartition(":")[0].endswith(".py") and name.rpartition(":")[2].isidentifier()):
             raise ValueError(f"source: expected py:FILE.py:CLASS, got {self.source!r}")
-        if self.arguments and kind != "py":
+        if self.arguments and kind not in ("py", "sklearn"):
             raise ValueError(f"arguments: does nothing with {self.source!r}; architecture is for networks by name")
         if self.architecture and kind == "py":
             raise ValueError(f"architecture: does nothing with {self.source!r}; its arguments go into arguments")

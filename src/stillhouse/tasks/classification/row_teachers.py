@@ -1,4 +1,9 @@
-"""Teachers of a run that know rows by their number: a file of vectors with a head that is fitted to each seed's labels.
+"""Teachers of a run that know rows by their number: what they are made of, and to which labels they are fitted.
+
+    vectors:FILE         a logistic head on stored vectors, fitted to the labels of each seed
+    encoder:NAME         the same on what a sentence encoder makes of the texts
+    sklearn:CLASSIFIER   a classifier of scikit-learn on the raw rows, fitted likewise
+    predictions:FILE     answers as they were given, of any model; nothing is fitted
 
 Legend: N rows of the data, D numbers of a vector, K classes.
 """
@@ -6,7 +11,9 @@ Legend: N rows of the data, D numbers of a vector, K classes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +21,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import MISSING
+from stillhouse.core.types import ImageSpec
 from stillhouse.tasks.classification.data.features import BANKING, HERE
 from stillhouse.tasks.classification.data.label_draw import whole_splits
+from stillhouse.tasks.classification.data.readers import is_missing, number_in
+from stillhouse.tasks.classification.row_files import check_length, numbers_of, read_predictions, read_vectors
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, fitted_again, logistic_head
 
+CLASSIFIERS = {  # of scikit-learn, and where each is
+    "DecisionTreeClassifier": "tree",
+    "ExtraTreesClassifier": "ensemble",
+    "GaussianNB": "naive_bayes",
+    "GradientBoostingClassifier": "ensemble",
+    "HistGradientBoostingClassifier": "ensemble",
+    "KNeighborsClassifier": "neighbors",
+    "LogisticRegression": "linear_model",
+    "MLPClassifier": "neural_network",
+    "RandomForestClassifier": "ensemble",
+}
+VECTORS = HERE / "vectors.npy"  # of the messages in the package
+
 
 def row_teacher(source: TeacherConfig, data: Any, *, ready: bool, whole: bool) -> RowTeacher:
-    """The teacher of a source that names rows: `vectors:FILE`, or `builtin:banking`.
+    """The teacher of a source that names rows.
 
     Args:
         source: its `source` is one of `teachers.BY_ROW`.
@@ -34,11 +57,51 @@ def row_teacher(source: TeacherConfig, data: Any, *, ready: bool, whole: bool) -
     Raises:
         InputError: a file that cannot be read, or is not of these rows.
     """
-    name = source.source.partition(":")[2]
-    vectors = read_vectors(HERE / "vectors.npy" if source.source == BANKING else Path(name).expanduser())
-    check_length(f"teacher {source.source}", len(vectors), data, whole)
-    teacher = head_on(source.source, vectors, data, source.balanced)
-    return fitted_to(teacher, data) if ready else teacher
+    kind, _, name = source.source.partition(":")
+    if kind == "predictions":
+        return given_answers(source.source, read_predictions(Path(name).expanduser(), data, whole), data)
+    if kind == "sklearn":
+        teacher: RowTeacher = on_rows(source.source, classifier(name, source.arguments), data)
+    else:
+        if kind == "vectors" or source.source == BANKING:
+            vectors = read_vectors(VECTORS if source.source == BANKING else Path(name).expanduser())
+            check_length(f"teacher {source.source}", len(vectors), data, whole)
+        else:
+            from stillhouse.teachers.encoder import stored_vectors
+
+            vectors = stored_vectors(texts_of(source.source, data), name)
+        teacher = head_on(source.source, vectors, data, source.balanced)
+    return fitted_to(teacher, data) if ready and isinstance(teacher, FittedTeacher) else teacher
+
+
+def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str = "") -> RowTeacher:
+    """A teacher of answers that are there already.
+
+    Args:
+        name: shown in reports.
+        probabilities: (N, K), rows of the data by number; NaN where there is none.
+        data: of the run; every training and validation row needs an answer.
+        seen: as of `RowTeacher`.
+
+    Raises:
+        InputError: another number of classes, a row without an answer, or numbers that are no probabilities.
+    """
+    classes = data.input_spec.class_names
+    teacher = RowTeacher(name, probabilities, seen=seen)
+    if teacher.spec.num_classes != len(classes):
+        raise InputError(
+            f"teacher {name}: expected {len(classes)} classes ({', '.join(classes[:9])}), got {teacher.spec.num_classes}"
+        )
+    splits = whole_splits(data.for_teachers)
+    rows = torch.cat([numbers_of(f"teacher {name}", splits[split]) for split in ("train", "validation")])
+    there = torch.tensor([teacher.covers(row[None]) for row in rows])
+    if not there.all():
+        lacking = rows[~there].sort().values
+        raise InputError(
+            f"teacher {name}: no answer for {len(lacking):,} of {len(rows):,} training and validation rows (first: row "
+            f"{int(lacking[0])}, from 0); answer them, or take them out of the data"
+        )
+    return teacher
 
 
 def head_on(name: str, vectors: NDArray[Any], data: Any, balanced: bool | None = None) -> FittedTeacher:
@@ -65,52 +128,154 @@ def fitted_to(teacher: FittedTeacher, data: Any) -> FittedTeacher:
     return fitted_again(teacher, train, torch.nonzero(train.labels != MISSING).flatten())
 
 
-def read_vectors(path: Path) -> NDArray[Any]:
-    """(N, D) of a .npy file, or of the arrays `train` and `test` of a .npz file, one after the other.
+def on_rows(name: str, estimator: Any, data: Any) -> RowTeacher:
+    """An estimator of scikit-learn that reads raw rows: one that is fitted answers as it is, another one is fitted to labels.
 
-    Raises:
-        InputError: no such file, another file, or arrays of another shape.
-    """
-    try:
-        found = np.load(path, allow_pickle=False)
-        if hasattr(found, "files"):
-            parts = [np.asarray(found[key]) for key in ("train", "test") if key in found.files]
-            if "train" not in found.files:
-                raise InputError(f"{path}: expected an array 'train', got {', '.join(found.files) or 'none'}")
-            found = np.concatenate(parts)
-    except (OSError, ValueError, EOFError) as error:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(
-            f"{path}: expected vectors in a .npy or .npz file, got one that cannot be read: {why}"
-        ) from None
-    array: NDArray[Any] = np.asarray(found)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: expected numbers (rows, width), got {array.dtype} of shape {array.shape}")
-    return array
-
-
-def check_length(what: str, rows: int, data: Any, whole: bool) -> None:
-    """Raise unless there are as many answers or vectors as rows.
+    A table is given as numbers, its categories numbered in alphabetical order; to a `Pipeline` as a pandas frame. Texts go as
+    they are to a `Pipeline`, and to others as TF-IDF of their words; images as rows of pixels.
 
     Args:
-        what: has them, for messages.
-        rows: how many it has.
-        data: of the run; a test split that came in a file of its own may be left out.
-        whole: the data hold all rows of their file.
+        name: shown in reports.
+        estimator: a classifier.
+        data: of the run.
+
+    Raises:
+        InputError: no classifier, or one that was fitted to other classes.
     """
-    splits = whole_splits(data.for_teachers)
-    numbers = {name: _numbers(what, split) for name, split in splits.items()}
-    own = 1 + int(torch.cat([numbers["train"], numbers["validation"]]).max())
-    apart = int(numbers["test"].min()) >= own
-    most = max(own, 1 + int(numbers["test"].max()))
-    wanted = {most, own} if apart else {most}
-    if (whole and rows not in wanted) or rows < min(wanted):
-        first = f"{own:,}, or {most:,} with those of the test file after them" if apart and own < most else f"{most:,}"
-        raise InputError(f"{what}: expected a row for each row of the data ({first}), in their order, got {rows:,}")
+    from sklearn.base import is_classifier
+
+    if not is_classifier(estimator):
+        raise InputError(f"teacher {name}: expected a classifier of scikit-learn, got {type(estimator).__name__}")
+    estimator, inputs = _readable(estimator, data)
+    count = data.input_spec.num_classes
+    if _is_fitted(estimator):
+        return given_answers(name, _as_named(name, estimator, inputs, data), data, seen="it was fitted before the run")
+    digest = hashlib.sha256(f"{estimator!r} {type(inputs).__name__} {len(inputs)}".encode())
+    digest.update(inputs.tobytes() if isinstance(inputs, np.ndarray) else repr(_raw(data)).encode())
+    return FittedTeacher(name, inputs, count, lambda *_: estimator, digest.hexdigest())
 
 
-def _numbers(what: str, split: Any) -> torch.Tensor:
-    numbers: torch.Tensor | None = getattr(split, "numbers", None)
-    if numbers is None:
-        raise InputError(f"{what}: answers by the number of a row, and these data have none")
-    return numbers
+def classifier(name: str, arguments: Mapping[str, Any]) -> Any:
+    """A classifier of scikit-learn by its name, with fixed random numbers.
+
+    Raises:
+        InputError: one that is not in the list, or an argument that it does not have.
+
+    Example:
+        >>> classifier("RandomForestClassifier", {"n_estimators": 50})
+        RandomForestClassifier(n_estimators=50, random_state=0)
+    """
+    if name not in CLASSIFIERS:
+        raise InputError(f"teacher sklearn:{name} is not known; {nearest(name, CLASSIFIERS)}")
+    kind = getattr(import_module(f"sklearn.{CLASSIFIERS[name]}"), name)
+    fixed = {"random_state": 0} if "random_state" in kind().get_params() else {}
+    try:
+        return kind(**(fixed | dict(arguments)))
+    except TypeError as error:
+        raise InputError(f"teacher sklearn:{name}: {error}") from None
+
+
+def texts_of(name: str, data: Any) -> list[str]:
+    """The texts of the data by number; an empty one for rows that no split has.
+
+    Raises:
+        InputError: data without texts.
+    """
+    if not isinstance(data.input_spec, ImageSpec):
+        found = _raw(data)
+        if all(isinstance(row, str) for row in found if row is not None):
+            return [row or "" for row in found]
+    raise InputError(
+        f"teacher {name}: reads texts, and these are {data.input_spec.rows}; for images take timm:NAME with teacher.head=probe"
+    )
+
+
+def _readable(estimator: Any, data: Any) -> tuple[Any, Any]:
+    """An estimator and the rows of the data, so that the one can read the other."""
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.utils import get_tags
+
+    if isinstance(data.input_spec, ImageSpec):
+        return estimator, _pixels(data)
+    raw = _raw(data)
+    if all(isinstance(row, str) for row in raw if row is not None):
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        whole = estimator if isinstance(estimator, Pipeline) else make_pipeline(TfidfVectorizer(), estimator)
+        return whole, [row or "" for row in raw]
+    columns = list(next(row for row in raw if row is not None))
+    if isinstance(estimator, Pipeline):
+        from pandas import DataFrame
+
+        return estimator, DataFrame([row or {} for row in raw], columns=columns)
+    table = np.column_stack([_column([(row or {}).get(name) for row in raw]) for name in columns])
+    if get_tags(estimator).input_tags.allow_nan or _is_fitted(estimator):
+        return estimator, table
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(SimpleImputer(), StandardScaler(), estimator), table
+
+
+def _column(cells: Sequence[Any]) -> NDArray[np.float64]:
+    """(N) numbers of a column; categories are numbered in alphabetical order, what is missing is NaN."""
+    absent = [is_missing(cell) for cell in cells]
+    numbers = [None if gone else number_in(cell) for cell, gone in zip(cells, absent)]
+    if all(gone or number is not None for gone, number in zip(absent, numbers)):
+        return np.array([np.nan if number is None else number for number in numbers])
+    place = {word: n for n, word in enumerate(sorted({str(cell) for cell, gone in zip(cells, absent) if not gone}))}
+    return np.array([np.nan if gone else float(place[str(cell)]) for cell, gone in zip(cells, absent)])
+
+
+def _raw(data: Any) -> list[Any]:
+    """Texts, or rows of a table as mappings, by number; None for rows that no split has."""
+    found: list[Any] = []
+    for split in whole_splits(data.for_teachers).values():
+        rows = getattr(split, "raw", ()) or getattr(split, "texts", ())
+        numbers = [] if split.numbers is None else split.numbers.tolist()
+        found += [None] * (max(numbers, default=-1) + 1 - len(found))
+        for number, row in zip(numbers, rows):
+            found[number] = row
+    if not any(row is not None for row in found):
+        raise InputError("teacher: reads raw rows, and these data keep none; take vectors:FILE.npy")
+    return found
+
+
+def _pixels(data: Any) -> NDArray[np.float32]:
+    """(N, C * H * W) pixels in [0, 1] of images by number."""
+    splits = whole_splits(data.for_teachers).values()
+    count = 1 + max(int(numbers_of("teacher", split).max()) for split in splits)
+    found = np.zeros((count, int(np.prod(data.for_teachers.input_spec.shape))), np.float32)
+    for split in splits:
+        for batch in split.batches(1000):
+            found[batch.rows.numpy()] = batch.inputs.flatten(1).numpy()
+    return found
+
+
+def _is_fitted(estimator: Any) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    try:
+        check_is_fitted(last)
+    except (NotFittedError, TypeError):
+        return False
+    return True
+
+
+def _as_named(name: str, estimator: Any, inputs: Any, data: Any) -> NDArray[np.float64]:
+    """(N, K) of an estimator that was fitted elsewhere, its classes in the order of the data."""
+    classes, own = list(data.input_spec.class_names), [str(word) for word in estimator.classes_]
+    if sorted(own) != sorted(classes):
+        raise InputError(
+            f"teacher {name}: expected classes {', '.join(classes[:9])}, it was fitted to {', '.join(own[:9])}"
+        )
+    try:
+        if hasattr(estimator, "predict_proba"):
+            found: NDArray[np.float64] = estimator.predict_proba(inputs)[:, [own.index(word) for word in classes]]
+            return found
+        answers = [str(word) for word in estimator.predict(inputs)]
+    except ValueError as error:
+        raise InputError(f"teacher {name}: {str(error).splitlines()[0]}") from None
+    return np.array([[float(word == other) for other in classes] for word in answers])

@@ -12,13 +12,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.hashes import with_hashes
@@ -26,33 +24,12 @@ from stillhouse.core.lock import RunLock
 from stillhouse.core.records import read_object, write_atomically, write_json
 from stillhouse.tasks.embed.data.formats import LABELS, MANIFEST, TEXTS, VECTORS
 from stillhouse.tasks.embed.data.texts import gather
+from stillhouse.teachers.encoder import USUAL, Encoding, encode, load_encoder, model_folder, model_sha256
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 CHUNK_ROWS = 512  # a kill costs so many texts
-HUB_SECONDS = 5.0
-# what a model puts out depends on these; not on its README or on the same weights in other formats
-DECISIVE = (".json", ".txt", ".model", ".safetensors", ".bin")
-IGNORED = ("onnx", "openvino", ".cache")
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How texts become vectors.
-
-    Attributes:
-        batch_size: texts at once in the model.
-        normalize: scale vectors to unit length.
-        device: as torch names it; the best there is where not given.
-    """
-
-    batch_size: int = 64
-    normalize: bool = True
-    device: str | None = None
-
-
-USUAL = Encoding()
 
 
 def capture_sources(
@@ -112,11 +89,11 @@ def capture(
     if encoding.batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {encoding.batch_size}")
     folder = model_folder(model)
-    key = {"texts_sha256": texts_sha256(texts), "model_sha256": _model_sha256(folder), "normalize": encoding.normalize}
+    key = {"texts_sha256": texts_sha256(texts), "model_sha256": model_sha256(folder), "normalize": encoding.normalize}
     known = _begun(out, key, resume)
     if "sha256" in known:  # finished
         return out
-    encoder = _load(folder, encoding.device)
+    encoder = load_encoder(folder, encoding.device)
     with RunLock(out):
         known = known or {
             **key,
@@ -189,7 +166,7 @@ def _encode_all(
     path = out / VECTORS
     with _bar(len(texts), progress) as on_progress, path.open("r+b" if known["done"] else "w+b") as file:
         for start in range(known["done"], len(texts), known["chunk"]):
-            vectors = _encode(encoder, texts[start : start + known["chunk"]], start, encoding)
+            vectors = encode(encoder, texts[start : start + known["chunk"]], start, encoding)
             if not start:
                 known["width"] = vectors.shape[1]
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), known["width"])}
@@ -217,93 +194,3 @@ def _bar(total: int, progress: bool) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
         task = bar.add_task("encoding", total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-# ------------------------------------------------------------------------------------------------------------- model
-
-
-def _encode(encoder: SentenceTransformer, texts: Sequence[str], first: int, how: Encoding) -> NDArray[np.float32]:
-    found = encoder.encode(
-        list(texts), batch_size=how.batch_size, normalize_embeddings=how.normalize, show_progress_bar=False
-    )
-    vectors = np.asarray(found, "<f4")
-    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-    if len(bad):
-        raise InputError(f"model: expected finite vectors, got NaN or infinite ones for text {first + bad[0]}")
-    return vectors
-
-
-def _load(folder: Path, device: str | None) -> SentenceTransformer:
-    with _quiet():
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            return SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise InputError(
-                f"{folder}: expected a sentence-transformers model, got one that does not load: {error}"
-            ) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars for the reading of weights that takes a second."""
-    try:
-        from transformers.utils import logging
-    except ImportError:
-        raise InputError("sentence embeddings need sentence-transformers: pip install 'stillhouse[text]'") from None
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def model_folder(model: str | Path) -> Path:
-    """The folder of a model: as given, or of a name in the local cache, or fetched into it."""
-    path, name = Path(model).expanduser(), str(model)
-    if not path.exists() and not (isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1):
-        path = _from_hub(name if "/" in name else f"sentence-transformers/{name}")
-    if not (path / "modules.json").is_file():
-        got = "a file" if path.is_file() else "one without modules.json" if path.is_dir() else "nothing there"
-        raise InputError(f"{path}: expected a sentence-transformers folder, got {got}")
-    return path
-
-
-def _from_hub(name: str) -> Path:
-    with _quiet():
-        from huggingface_hub import HfApi, snapshot_download
-
-    try:
-        here = Path(snapshot_download(name, local_files_only=True))
-        if (here / "modules.json").is_file():
-            return here
-    except Exception:  # whatever the error is, it is not here
-        pass
-    try:
-        # asked first, with a limit: a download retries for minutes where there is no network
-        files = [entry.rfilename for entry in HfApi().model_info(name, timeout=HUB_SECONDS).siblings or []]
-        weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
-        wanted = ["*.json", "*.txt", "*.model", weights]
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["onnx/*", "openvino/*"]))
-    except Exception as error:  # the client's errors change with its versions
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(
-            f"model {name!r}: expected a folder, a model in the local cache or a name on the hub, got neither: {reason}"
-        ) from None
-
-
-def _model_sha256(folder: Path) -> str:
-    """Of all files that decide what the model puts out, by name and content."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix in DECISIVE]
-    files = [file for file in files if not set(file.relative_to(folder).parts[:-1]) & set(IGNORED)]
-    if any(file.suffix == ".safetensors" for file in files):
-        files = [file for file in files if file.suffix != ".bin"]  # the same weights, which are then not read
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
