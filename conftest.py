@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup, escape
 
+collect_ignore_glob = ["*/conftest.py"]  # they hold no doctests, and all have one name
 SVG = "stillhouse.report.figures._svg"
 
 

@@ -6,8 +6,8 @@ BANKING_DATA is the folder with train.csv and test.csv of https://github.com/Pol
 sentence-transformers/all-MiniLM-L6-v2. The intents are drawn from those on which no setting of a student was chosen.
 """
 
+import argparse
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,4 +54,8 @@ def main(banking: Path, encoder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("banking", type=Path, help="folder with train.csv and test.csv")
+    parser.add_argument("encoder", help="a sentence encoder, by name or folder")
+    options = parser.parse_args()
+    main(options.banking, options.encoder)

@@ -19,6 +19,9 @@ def test_the_wheel_holds_every_file_of_the_source(tmp_path):
             shutil.copy(ROOT / name, tmp_path / name)
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=unwanted)
+    for folder in (tmp_path / "src").rglob("*/"):  # of a read-only checkout
+        folder.chmod(0o755)
+    (tmp_path / "src").chmod(0o755)
     code = "from setuptools import build_meta; print(build_meta.build_wheel('wheels'))"
     (tmp_path / "wheels").mkdir()
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=120)

@@ -1,6 +1,6 @@
 """A curriculum that was worth nothing where it was measured says so where it is chosen."""
 
-from conftest import config_of, distill
+from embed_tiny import config_of, distill
 
 from stillhouse.core.callback import Callback
 

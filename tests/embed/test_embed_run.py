@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import HASHED, config_of, distill, write_vectors
+from embed_tiny import HASHED, config_of, distill, write_vectors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json

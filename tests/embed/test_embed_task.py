@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, config_of, distill
+from embed_tiny import TINY, config_of, distill
 
 from stillhouse.cli.main import main
 from stillhouse.core import records
