@@ -13,6 +13,7 @@ FEW = "tests/data/test_label_limit.py::"
 DRAW = "stillhouse.tasks.classification.data.label_draw:"
 LINKS = "tests/data/test_links_and_leaks.py::"
 WEIGHTS = "tests/teachers/test_published_weights.py::"
+RATES = "tests/training/test_optimizer_options.py::"
 CORPUS = "stillhouse.tasks.lm.data.corpus:"
 TEXTS = "stillhouse.tasks.classification.data.labelled_texts:"
 FOLDER = "stillhouse.tasks.classification.data.folder:"
@@ -186,4 +187,19 @@ FAULTS = (
           lambda original: contextlib.nullcontext, f"{WEIGHTS}test_pickles_in_the_place_of_other_files_are_one_line_too"),
     Fault("an error is as many lines as it quotes", "stillhouse.cli.main:_text", lambda original: str,
           f"{WEIGHTS}test_an_error_of_two_lines_is_shown_in_one"),
+    # ------------------------------------------------------------------------------------------ settings, and what chose them
+    Fault("the study of settings reads test rows", "benchmarks.tuning.study:logistic", edited("data.validation", "data.test"),
+          "tests/sweeps/test_tuning.py::test_wrong_test_labels_change_no_score_of_the_study"),
+    Fault("the study trains a rival without its own part", "benchmarks.tuning.study:settings_of",
+          edited('[rival] if arm == "mlp" else []', "[]"), "tests/sweeps/test_tuning.py::test_every_arm_gets_the_same_draws"),
+    Fault("a default is the best of one data set", "benchmarks.tuning.study:everywhere", edited('"mean", "min", "count"', '"max"'),
+          "tests/sweeps/test_tuning.py::test_the_page_names_the_best_everywhere"),
+    Fault("clauses learn at the rate of weights", "stillhouse.tasks.classification.students.base:ClauseModel.parameter_groups",
+          edited("self.clause_learning_rate_factor != 1 and", "False and"),
+          f"{RATES}test_clauses_keep_their_own_rate_at_every_step"),
+    Fault("the factor of a group is not its rate", "stillhouse.training.optimizer:_at_its_rate",
+          edited('group["rate_factor"] * learning_rate', "learning_rate"),
+          f"{RATES}test_clauses_keep_their_own_rate_at_every_step"),
+    Fault("a run's factor never reaches its student", "stillhouse.tasks.classification.task:ClassificationTask.student",
+          edited("isinstance(network, ClauseModel)", "False"), f"{RATES}test_the_factor_of_a_run_reaches_its_student"),
 )

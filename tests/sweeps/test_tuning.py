@@ -53,6 +53,7 @@ def test_every_arm_gets_the_same_draws(small):
     shared = [[(row["training.epochs"], row["student.clauses"]) for row in rows] for rows in arms.values()]
     assert len(shared[0]) == 2
     assert shared[0] == shared[1] == shared[2]
+    assert len({row["score"] for rows in (arms["untaught"], arms["mlp"]) for row in rows}) > 2  # other networks
     assert all("signals.0.loss.temperature" in row for row in arms["taught"])
 
 

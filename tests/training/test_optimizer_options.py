@@ -1,6 +1,7 @@
 """Layer-wise rates that outlive the schedule, restarts, centralized gradients."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,9 +9,12 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.types import ImageSpec
+from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.students.flat import FlatTM
 from stillhouse.tasks.classification.students.swin import SwinTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.task import TASK
 from stillhouse.training import TrainingConfig
 from stillhouse.training.optimizer import build_optimizer, layer_numbers
 
@@ -154,3 +158,13 @@ def test_clauses_keep_their_own_rate_at_every_step(kind):
         assert own == {name for name in found if any(word in name for word in ("include", "votes", "clause_bias"))}
         optimizer.step()
         schedule.step()
+
+
+def test_the_factor_of_a_run_reaches_its_student():
+    """A setting that stops at the configuration changes nothing, and the run says that it did."""
+    config = load_run("digits", ["training.clause_learning_rate_factor=7", "training.epochs=1"])
+    context = SimpleNamespace(
+        config=config, data=SimpleNamespace(input_spec=ImageSpec(("a", "b"), (1, 8, 8), (0.0,), (1.0,)))
+    )
+    groups = TASK.student(None, config.student, 0, context).parameter_groups(0.1)
+    assert {group.get("rate_factor", 1.0) for group in groups} == {1.0, 7.0}
