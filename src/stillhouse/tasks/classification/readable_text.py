@@ -93,8 +93,8 @@ class Screen:
     def kept(self) -> str:
         """What the screen alone is worth."""
         return (
-            f"The points shown here alone are right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s that trained nothing; "
-            f"all {self.rules:,} rules: {_percent(self.full, 1)}."
+            f"The points shown here alone are right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s "
+            f"that trained nothing; all {self.rules:,} rules: {_percent(self.full, 1)}."
         )
 
 
@@ -185,7 +185,8 @@ def _class_lines(
 ) -> tuple[tuple[tuple[str, str], ...], NDArray[np.bool_]]:
     """For each class as many of its rules with points as have room, those that bring its scores nearest to the whole model's.
 
-    A rule that is not printed gives its mean to all rows. Chosen one by one: which of them lowers the cross-entropy with the whole model's probabilities most, to second order.
+    A rule that is not printed gives its mean to all rows. Chosen one by one: which of them lowers the cross-entropy with the whole
+    model's probabilities most, to second order.
 
     Returns:
         (class, its line), and (J, K) what is printed.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.tasks.classification.data.label_draw import whole_splits
-from stillhouse.tasks.classification.data.readers import missing, number_of, rows_of
+from stillhouse.tasks.classification.data.readers import is_missing, number_in, rows_of
 
 
 def read_vectors(path: Path) -> NDArray[Any]:
@@ -103,8 +103,8 @@ def _of_table(path: Path, rows: Sequence[Mapping[str, Any]], classes: Sequence[s
     found = np.full((len(rows), len(classes)), np.nan)
     for number, row in enumerate(rows):
         for place, name in enumerate(classes):
-            if not missing(row.get(name)):
-                value = number_of(row.get(name))
+            if not is_missing(row.get(name)):
+                value = number_in(row.get(name))
                 if value is None:
                     raise InputError(f"{path}: row {number}, {name!r}: expected a number, got {row.get(name)!r:.40}")
                 found[number, place] = value
@@ -130,7 +130,7 @@ def _placed(path: Path, found: NDArray[np.float64], numbers: Sequence[Any], data
     most = 1 + max(int(numbers_of("predictions", split).max()) for split in whole_splits(data.for_teachers).values())
     placed, given = np.full((most, found.shape[1]), np.nan), set()
     for line, number in enumerate(numbers):
-        place = number_of(number)
+        place = number_in(number)
         if place is None or place != int(place) or not 0 <= place < most or place in given:
             why = "it is there twice" if place in given else f"expected 0 to {most - 1}"
             raise InputError(f"{path}: line {line + 1} of the rows: row {number!r}: {why}")
