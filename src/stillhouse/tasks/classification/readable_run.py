@@ -37,14 +37,14 @@ PAGE = "rules.html"
 
 def is_readable(network: Any) -> bool:
     """Whether a network is rules, or points for words that are there."""
-    return hasattr(network, "readable") or type(network).__name__ == "Scorecard"
+    return hasattr(network, "readable") or hasattr(network, "points")
 
 
 def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
     """The model that people read.
 
     Args:
-        network: with `readable()`; or a scorecard, whose score is `points()` (K, F) times what is there, plus `bias` (K).
+        network: with `readable()`; or a scorecard in eval mode: `points()` (K, F) times what is there, plus `bias` (K).
         input_spec: names of its features and classes.
 
     Raises:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from stillhouse.tasks.classification.readable import ReadableModel
 FILE, TEXT = "readable.json", "rules.txt"
 SCREEN, WIDTH = 20, 118  # lines, characters
 EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
-MOST_CLASSES = 12  # that have a line of their own
+MOST_CLASSES, MOST_ROWS = 12, 3  # that have a line of their own; lines of one class where they are few
+RAGGED = 12  # characters that may stay free at the end of a line that goes on
 LEAST, MOST = 0.005, 0.6  # share of the rows between which a rule is worth a line
 SURE = 0.6  # and share of them to which the whole model gives its class, at least
 
@@ -86,15 +88,17 @@ class Screen:
                 found.append("    " + "  |  ".join(_short(one, 36) for one in line.examples))
         if self.classes:
             longest = max(len(name) for name, _ in self.classes)
-            found += [f"{name.ljust(longest)}  {words}" for name, words in self.classes]
+            for name, words in self.classes:
+                rows = wrap(words, WIDTH - longest - 2) or [""]
+                found += [f"{'' if place else name:<{longest}}  {row}".rstrip() for place, row in enumerate(rows)]
         found.append(self.kept())
         return "\n".join(found) + "\n"
 
     def kept(self) -> str:
         """What the screen alone is worth."""
         return (
-            f"The points shown here alone are right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s "
-            f"that trained nothing; all {self.rules:,} rules: {_percent(self.full, 1)}."
+            f"The points shown here alone are right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s that trained "
+            f"nothing; all {self.rules:,} rules: {_percent(self.full, 1)}."
         )
 
 
@@ -125,11 +129,12 @@ def screen(
     holds, there = model.holds(train), model.holds(held)
     share = holds.mean(0)
     worth = np.abs(votes) * np.sqrt(share * (1 - share))[:, None]  # (J, K)
-    named = len(model.class_names) <= MOST_CLASSES
-    classes, printed = _class_lines(model, votes, holds) if named else ((), np.zeros(votes.shape, dtype=bool))
-    room = max(1, lines - 1 - len(classes) - SHOWN - 1)
+    named = len(model.class_names) <= MOST_CLASSES and lines >= len(model.class_names) + 5
+    rows = min(MOST_ROWS, max(1, (lines - 8) // len(model.class_names)))
+    classes, printed = _class_lines(model, votes, holds, rows) if named else ((), np.zeros(votes.shape, dtype=bool))
+    first = max(1, lines - 1 - rows * len(classes) - SHOWN - 1)
     answers = model.scores(train).argmax(1)
-    chosen = _chosen(holds, votes, worth, answers, room)
+    chosen = _chosen(holds, votes, worth, answers, first)
     scores = there @ votes + np.array(model.bias)
     found = []
     for number in chosen:
@@ -138,9 +143,9 @@ def screen(
         on = there[:, number]
         without = scores - there[:, [number]] * votes[number]
         decides = on & (scores.argmax(1) == kind) & (without.argmax(1) != kind)
-        rows = [*np.flatnonzero(decides), *np.flatnonzero(on & ~decides)][:EXAMPLES]
+        found_on = [*np.flatnonzero(decides), *np.flatnonzero(on & ~decides)][:EXAMPLES]
         asked = tuple(name for name, positive in model.rules[number].literals if positive)
-        examples = tuple(_example(raw[row], model, number) for row in rows)
+        examples = tuple(_example(raw[row], model, number) for row in found_on)
         right = float((labels[on] == kind).mean()) if on.any() else 0.0
         words = str(model.rules[number])
         line = Line(
@@ -181,18 +186,19 @@ def _chosen(
 
 
 def _class_lines(
-    model: ReadableModel, votes: NDArray[Any], holds: NDArray[Any]
+    model: ReadableModel, votes: NDArray[Any], holds: NDArray[Any], rows: int
 ) -> tuple[tuple[tuple[str, str], ...], NDArray[np.bool_]]:
-    """For each class as many of its rules with points as have room, those that bring its scores nearest to the whole model's.
+    """For each class as many of its rules with points as have room: those that bring the scores nearest to the whole model's.
 
-    A rule that is not printed gives its mean to all rows. Chosen one by one: which of them lowers the cross-entropy with the whole
-    model's probabilities most, to second order.
+    A rule that is not printed gives its mean to all rows. Chosen one by one: which of them lowers the cross-entropy with the
+    whole model's probabilities most, to second order.
 
     Returns:
         (class, its line), and (J, K) what is printed.
     """
     printed = np.zeros(votes.shape, dtype=bool)
-    room = [WIDTH - max(map(len, model.class_names)) - 2 + 2] * len(model.class_names)
+    line = WIDTH - max(map(len, model.class_names)) - 2
+    room = [rows * line + 2 - (rows - 1) * RAGGED] * len(model.class_names)
     cost = np.array([[len(f"{rule} {vote:+.1f}, ") for vote in rule.votes] for rule in model.rules])
     target = _softmax(holds @ votes + np.array(model.bias))
     scores = np.tile(model.bias + holds.mean(0) @ votes, (len(holds), 1))

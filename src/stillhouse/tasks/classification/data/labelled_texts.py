@@ -5,16 +5,14 @@ Legend: B batch, N rows, L tokens, K classes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,6 +22,7 @@ from stillhouse.core.labels import MISSING, missing_labels, require_labels
 from stillhouse.core.types import Batch, TextSpec
 from stillhouse.tasks.classification.data.config import TextDataConfig
 from stillhouse.tasks.classification.data.label_draw import Hidden, limit_labels, whole_splits
+from stillhouse.tasks.classification.data.readers import read_rows
 from stillhouse.tasks.classification.data.split import Split
 from stillhouse.tasks.classification.data.splits import hold_out, limit
 from stillhouse.tasks.classification.data.streamed import Rows
@@ -217,26 +216,6 @@ def tokenizer_of(config: TextDataConfig) -> tuple[Callable[[str], list[int]], in
     except Exception as error:  # the package raises a bare Exception
         raise InputError(f"data.tokenizer: cannot read {config.tokenizer}: {error}") from None
     return lambda text: [1 + number for number in found.encode(text).ids], found.get_vocab_size() + 1
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a .csv, .tsv or .jsonl file as mappings."""
-    kind = path.suffix.lower()
-    if kind not in {".csv", ".tsv", ".jsonl"}:
-        raise InputError(f"{path}: expected a .csv, .tsv or .jsonl file")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if kind == ".jsonl":
-                rows = [json.loads(line) for line in file if line.strip()]
-            else:
-                rows = list(csv.DictReader(file, delimiter="," if kind == ".csv" else "\t"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: not {kind}: {error}") from None
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path}: expected rows with named columns, got {len(rows)} rows")
-    return rows
 
 
 def _encoded(where: str, texts: Sequence[str], encode: Callable[[str], Sequence[int]], input_spec: TextSpec) -> Tensor:

@@ -8,6 +8,8 @@ Legend: N rows, F features.
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -196,8 +198,6 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: another file, or one that cannot be read.
     """
-    from stillhouse.tasks.classification.data.labelled_texts import read_rows
-
     if path.suffix.lower() != ".parquet":
         return read_rows(path)
     try:
@@ -211,4 +211,24 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
     if not rows:
         raise InputError(f"{path}: expected rows with named columns, got none")
+    return rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .csv, .tsv or .jsonl file as mappings."""
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".tsv", ".jsonl"}:
+        raise InputError(f"{path}: expected a .csv, .tsv or .jsonl file")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            if kind == ".jsonl":
+                rows = [json.loads(line) for line in file if line.strip()]
+            else:
+                rows = list(csv.DictReader(file, delimiter="," if kind == ".csv" else "\t"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not {kind}: {error}") from None
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected rows with named columns, got {len(rows)} rows")
     return rows

@@ -51,3 +51,27 @@ class ScorecardConfig:
 
         spec = features_of(self.kind, input_spec)
         return Scorecard(spec, keep=self.words, penalty=self.penalty)
+
+
+@configclass
+class RulesConfig:
+    """Rules such as `pin and not transfer`, each with points for one class; the class with most points is the answer."""
+
+    reads: ClassVar[str] = "words or a table"
+    kind: Literal["rules"] = "rules"
+    rules: int = Field(default=40, ge=1, le=1000, description="rules of a class at most")
+    literals: int = Field(default=8, ge=1, le=64, description="words of a rule at most")
+    penalty: float = Field(
+        default=3e-3, ge=0, description="weight of the L1 norm of single words, until rules are begun from the largest"
+    )
+    evidence: float = Field(
+        default=5.0,
+        gt=0,
+        description="standard errors by which a word must change what a rule is worth to be added to it",
+    )
+
+    def build(self, input_spec: InputSpec) -> Any:
+        """The network; it begins without rules."""
+        from stillhouse.tasks.classification.students.rule_network import RuleNetwork
+
+        return RuleNetwork(self, features_of(self.kind, input_spec))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
-from stillhouse.tasks.classification.students.feature_configs import ScorecardConfig, TfidfConfig
+from stillhouse.tasks.classification.students.feature_configs import RulesConfig, ScorecardConfig, TfidfConfig
 from stillhouse.tasks.classification.students.model_configs import (
     DeepTMConfig,
     FlatTMConfig,
@@ -15,7 +15,6 @@ from stillhouse.tasks.classification.students.model_configs import (
     ResNetTMConfig,
     SwinTMConfig,
 )
-from stillhouse.tasks.classification.students.rule_list import RuleListConfig
 from stillhouse.tasks.classification.students.spiking import SpikingStudentConfig
 from stillhouse.tasks.classification.students.text import SpikingTextConfig, TextTransformerConfig
 from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
@@ -35,7 +34,7 @@ StudentConfig = Annotated[
     | Annotated[SwinTMConfig, Tag("swin-tm")]
     | Annotated[PyramidTMConfig, Tag("pyramid-tm")]
     | Annotated[HybridTMConfig, Tag("hybrid-tm")]
-    | Annotated[RuleListConfig, Tag("rules")]
+    | Annotated[RulesConfig, Tag("rules")]
     | Annotated[TimmStudentConfig, Tag("timm")]
     | Annotated[SpikingStudentConfig, Tag("spiking")]
     | Annotated[TextTransformerConfig, Tag("text-transformer")]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stillhouse.core.types import FeatureSpec
 from stillhouse.layers.part import Student
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.students.rule_list import RuleListConfig
+from stillhouse.tasks.classification.students.feature_configs import RulesConfig
 
 BEGIN = 0.4  # share of the training after which rules are begun
 GROW = (0.5, 0.6, 0.7)  # and after which each of them may get one more word
@@ -39,7 +39,7 @@ class RuleNetwork(Student):
 
     Example:
         >>> spec = FeatureSpec(("a", "b"), ("pin", "card"), (1.0, 1.0), {"kind": "words", "ngrams": 1})
-        >>> tuple(RuleNetwork(RuleListConfig(), spec)(torch.ones(3, 2)).shape)
+        >>> tuple(RuleNetwork(RulesConfig(), spec)(torch.ones(3, 2)).shape)
         (3, 2)
 
     Source: Rao 1948, doi:10.1017/S0305004100023987 (score test); Friedman, Popescu 2008, arXiv:0811.1679 (sums of rules).
@@ -49,11 +49,11 @@ class RuleNetwork(Student):
     begun: Tensor
     grown: Tensor
     common: Tensor
-    spread: Tensor
     first: Tensor
     second: Tensor
+    spread: Tensor
 
-    def __init__(self, config: RuleListConfig, input_spec: FeatureSpec) -> None:
+    def __init__(self, config: RulesConfig, input_spec: FeatureSpec) -> None:
         super().__init__()
         self.config, self.input_spec = config, input_spec
         features, classes = len(input_spec.names), input_spec.num_classes
@@ -119,7 +119,7 @@ class RuleNetwork(Student):
     # ------------------------------------------------------------------------------------------------ in training
 
     def set_progress(self, fraction: float) -> None:
-        """Told before each step what share of the training is done: rules are begun and grown at set shares of it."""
+        """How much of training is done, in [0, 1]: rules are begun and grown at set shares of it."""
         if fraction < self.fraction:  # a further stage of a pipeline goes on with the rules that there are
             self.grown.zero_()
         self.fraction = fraction
@@ -132,9 +132,9 @@ class RuleNetwork(Student):
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """The L1 penalty of single words, until rules are begun."""
-        if self.begun or self.config.sparsity == 0:
+        if self.begun or self.config.penalty == 0:
             return {}
-        return {"sparsity": (self.config.sparsity, (self.words.abs() * self.spread).sum())}
+        return {"sparsity": (self.config.penalty, (self.words.abs() * self.spread).sum())}
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Nothing decays: the penalty of words does that."""

@@ -1,0 +1,126 @@
+"""Students that are rules: what is printed decides, words are added where the loss asks for it, within the limits."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import FeatureSpec, ImageSpec
+from stillhouse.tasks.classification.readable import ReadableModel
+from stillhouse.tasks.classification.students.feature_configs import RulesConfig
+
+NAMES = ("pin", "transfer", "card", "change", "lost", "noise", "more", "the")
+SPEC = FeatureSpec(
+    ("change_pin", "transfers"), NAMES, (1.7,) * 8, {"kind": "words", "ngrams": 1, "text_column": "text"}
+)
+
+
+def trained(config, counts, labels, spec=SPEC, steps=300):
+    """By cross-entropy alone, in one batch a step."""
+    model = config.build(spec)
+    optimizer = torch.optim.AdamW(model.parameter_groups(0.05), lr=0.05)
+    for step in range(steps):
+        model.set_progress(step / steps)
+        loss = nn.functional.cross_entropy(model(counts), labels)
+        loss = loss + sum(weight * value for weight, value in model.regularizers().values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def messages(rows=600, seed=0):
+    """`pin` means change_pin unless `transfer` is there too; all words at random."""
+    counts = (np.random.default_rng(seed).random((rows, len(NAMES))) < 0.4).astype(np.float32)
+    labels = 1 - (counts[:, 0] * (1 - counts[:, 1])).astype(np.int64)
+    return torch.from_numpy(counts), torch.from_numpy(labels)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return trained(RulesConfig(rules=4), *messages())
+
+
+def test_a_negation_that_the_data_ask_for_is_found(model):
+    """`pin and not transfer` is the whole truth of these rows; single words are wrong on a sixth of them."""
+    counts, labels = messages(seed=1)
+    assert (model(counts).argmax(1) == labels).float().mean() > 0.99
+    assert "pin and not transfer" in {str(rule) for rule in model.readable().rules if rule.best == 0}
+
+
+def test_two_words_that_mean_more_together_become_a_rule():
+    """Of either word alone a tenth is of the class, of both all."""
+    counts, _ = messages()
+    both = counts[:, 0] * counts[:, 1]
+    model = trained(RulesConfig(rules=4), counts, both.long())
+    assert "pin and transfer" in {str(rule) for rule in model.readable().rules if rule.best == 1}
+
+
+def test_without_evidence_no_word_is_added():
+    """Labels that single words explain: nothing but noise could be added."""
+    counts, _ = messages()
+    model = trained(RulesConfig(rules=4), counts, counts[:, 4].long())
+    assert all(len(rule.literals) == 1 for rule in model.readable().rules)
+
+
+def test_words_that_say_nothing_of_a_topic_are_not_added():
+    """`the` in the place of `transfer`: the negation would be as good, and nobody reads it as a reason."""
+    counts, labels = messages()
+    swapped = counts[:, [0, 7, 2, 3, 4, 5, 6, 1]]
+    model = trained(RulesConfig(rules=4), swapped, labels)
+    assert not any("not the" in str(rule) for rule in model.readable().rules)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.45, 0.9])
+def test_what_is_printed_decides_at_any_time(fraction):
+    """In eval mode, however far training is; counts above 1 are 1."""
+    counts, labels = messages(200)
+    model = RulesConfig(rules=3).build(SPEC)
+    torch.manual_seed(0)
+    nn.init.normal_(model.words)
+    nn.init.normal_(model.bias)
+    for done in np.arange(0, fraction + 1e-9, 0.05):
+        model.set_progress(float(done))
+        if model.begun:
+            nn.functional.cross_entropy(model(counts), labels).backward()
+    model.eval()
+    readable = model.readable()
+    np.testing.assert_allclose(readable.scores(3 * counts.numpy()), model(3 * counts).detach().numpy(), atol=1e-5)
+    assert len(readable.rules) <= 6
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_rule_has_more_words_than_it_may(most):
+    counts, labels = messages()
+    model = trained(RulesConfig(rules=4, literals=most), counts, labels)
+    assert max(len(rule.literals) for rule in model.readable().rules) == most
+    assert len(model.readable().rules) <= 8
+
+
+def test_every_rule_begins_with_a_word_that_must_be_there(model):
+    assert all(rule.literals[0][1] and max(rule.votes) > 0 for rule in model.readable().rules)
+
+
+def test_it_is_saved_with_its_rules(model, tmp_path):
+    """A state dict holds the rules; the JSON of what is read comes back as it was."""
+    again = RulesConfig(rules=4).build(SPEC).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(messages()[0]), model(messages()[0]))
+    model.readable().write(tmp_path / "rules.json")
+    import json
+
+    assert ReadableModel.from_mapping(json.loads((tmp_path / "rules.json").read_text())) == model.readable()
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": "x"}, {"rules": [{"literals": [["no", True]], "votes": [1, 0]}]}, {"bias": [1]}]
+)
+def test_a_file_of_something_else_is_refused(model, change):
+    with pytest.raises(InputError, match="rules"):
+        ReadableModel.from_mapping({**model.readable().to_mapping(), **change})
+
+
+def test_images_are_refused():
+    with pytest.raises(InputError, match="expected words or a table, got images"):
+        RulesConfig().build(ImageSpec(("a", "b"), (1, 8, 8), (0.5,), (0.2,)))
