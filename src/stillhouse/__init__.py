@@ -10,11 +10,22 @@ from stillhouse._torchvision import BeforeTorchvision
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stillhouse.api import distill
     from stillhouse.core.predict import Predictor
+    from stillhouse.rules_classifier import RulesClassifier
+    from stillhouse.tasks.embed.reducer import Reducer
+    from stillhouse.tasks.embed.reducer import Reducer as FiveNumbers
     from stillhouse.training.attach import attach
 
 __version__ = "0.1.0"
-__all__ = ["Reducer", "__version__", "attach", "load"]
+__all__ = ["FiveNumbers", "Reducer", "RulesClassifier", "__version__", "attach", "distill", "load"]
+LATER = {  # what is opened only when it is asked for, and where it is
+    "FiveNumbers": "tasks.embed.reducer:Reducer",
+    "Reducer": "tasks.embed.reducer:Reducer",
+    "RulesClassifier": "rules_classifier:RulesClassifier",
+    "attach": "training.attach:attach",
+    "distill": "api:distill",
+}
 
 if "torchvision" not in sys.modules:
     sys.meta_path.insert(0, BeforeTorchvision())
@@ -29,12 +40,13 @@ def load(path: str | Path) -> Predictor:
 
 def __getattr__(name: str) -> Any:
     """What is opened only when it is asked for: `import stillhouse` stays light."""
-    if name == "Reducer":
-        from stillhouse.tasks.embed.reducer import Reducer
+    if name not in LATER:
+        raise AttributeError(f"module 'stillhouse' has no attribute {name!r}")
+    from importlib import import_module
 
-        return Reducer
-    if name == "attach":
-        from stillhouse.training.attach import attach
+    module, _, there = LATER[name].partition(":")
+    return getattr(import_module(f"stillhouse.{module}"), there)
 
-        return attach
-    raise AttributeError(f"module 'stillhouse' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

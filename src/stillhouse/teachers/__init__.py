@@ -154,6 +154,8 @@ class TeacherConfig:
             raise InputError(f"teacher {self.source!r} is a student; load it, and make it one by Teacher.from_module")
         if self.source.startswith("cache:"):
             raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
+        if self.source.startswith("given:"):
+            raise InputError(f"teacher {self.source!r} was given to stillhouse.distill in Python; give it again")
         if self.source.partition(":")[0] in BY_ROW:
             raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
         from stillhouse.teachers.build import build

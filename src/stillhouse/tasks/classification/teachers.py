@@ -414,7 +414,7 @@ def _member(
     if kind in BY_ROW or source.source == BANKING:
         whole = not (config.data.train_limit or config.data.test_limit)
         return row_teacher(source, data, ready=fit, whole=whole)
-    if not isinstance(data.input_spec, ImageSpec) and kind != "py":
+    if not isinstance(data.input_spec, ImageSpec) and kind not in ("py", "given"):
         raise InputError(
             f"teacher {source.source!r} reads images, and these are texts or a table; take vectors:FILE.npy, run:FOLDER of a run "
             "on such data, py:FILE.py:CLASS, or teacher=null for none"
