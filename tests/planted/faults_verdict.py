@@ -85,7 +85,7 @@ PLAIN = (
           edited("(labelled_rows(data.train), data.validation)", "(data.test, data.validation)"),
           "tests/vision/test_plain_models.py::test_the_linear_classifier_is_logistic_regression_on_the_pixels"),
     Fault("the linear classifier takes the first strength", "stillhouse.tasks.classification.plain:linear",
-          edited("for strength in STRENGTHS:", "for strength in STRENGTHS[:1]:"),
+          edited("for strength in STRENGTHS]", "for strength in STRENGTHS[:1]]"),
           "tests/vision/test_plain_models.py::test_the_linear_classifier_is_logistic_regression_on_the_pixels"),
     Fault("padding is a word", "stillhouse.tasks.classification.plain:numbers", edited("ids != input_spec.padding", "ids >= 0"),
           "tests/vision/test_plain_models.py::test_texts_are_read_as_counts_of_tokens"),

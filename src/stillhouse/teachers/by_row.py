@@ -176,6 +176,7 @@ def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int, balanced:
     weight = "balanced" if (is_unequal(labels) if balanced is None else balanced) else None
     least, best = np.inf, None
     for scaled, strengths in STRENGTHS.items():
+        before = np.inf
         for strength in strengths:
             head = LogisticRegression(C=float(strength), max_iter=1000, class_weight=weight)
             estimator = make_pipeline(StandardScaler(), head) if scaled else head
@@ -184,6 +185,9 @@ def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int, balanced:
             loss = -float(np.average(np.log(found[np.arange(len(some)), labels[some]]), weights=weights))
             if loss < least:
                 least, best = loss, estimator
+            if loss > before:  # stronger ones fit what they have seen alone
+                break
+            before = loss
     return best
 
 
@@ -243,12 +247,12 @@ def answers(fitted: Any, x: Any, num_classes: int) -> Probabilities:
 
     Classes that it has not seen get next to nothing.
     """
-    found = np.full((len(x), num_classes), FLOOR)
+    found = np.full((x.shape[0] if hasattr(x, "shape") else len(x), num_classes), FLOOR)
     classes = np.asarray(fitted.classes_, np.int64)
     if hasattr(fitted, "predict_proba"):
         found[:, classes] = np.maximum(fitted.predict_proba(x), FLOOR)
     else:
-        found[np.arange(len(x)), np.asarray(fitted.predict(x), np.int64)] = 1.0
+        found[np.arange(len(found)), np.asarray(fitted.predict(x), np.int64)] = 1.0
     whole: Probabilities = found / found.sum(1, keepdims=True)
     return whole
 

@@ -20,10 +20,13 @@ from torch.nn import functional
 from stillhouse.core.types import Batch, FeatureSpec, InputSpec, TextSpec
 from stillhouse.tasks.classification.data.label_draw import labelled_rows
 from stillhouse.tasks.classification.light import MOST_NUMBERS, MOST_ROWS
+from stillhouse.teachers.by_row import out_of_fold
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C, from strong to weak regularization
+FEW, FEW_STRENGTHS = 500, (1.0, 10.0, 100.0)  # labelled rows, with C for so few
 MOST_STEPS = 100  # of the optimizer, for each of them
 BATCH = 500
+TINY = np.finfo(np.float64).tiny
 
 Model = Callable[[Batch], Tensor]  # (B, K) log-probabilities
 
@@ -46,7 +49,8 @@ def linear(data: Any) -> Model:
     """Logistic regression on pixels, or on TF-IDF of token counts, that is fitted in seconds whatever the size of the data.
 
     At most `MOST_ROWS` labelled training rows are read, classes in proportion, and at most `MOST_NUMBERS` numbers of an image
-    (averages over neighbouring pixels). The regularization is the one of `STRENGTHS` that is best on as many validation rows.
+    (averages over neighbouring pixels). The regularization is the one of `STRENGTHS` that is best on as many validation rows; of
+    fewer than `FEW` labelled rows, the one whose out-of-fold answers to them are likeliest.
 
     Args:
         data: labelled rows, with its splits and its task.
@@ -54,6 +58,7 @@ def linear(data: Any) -> Model:
     Returns:
         A model.
     """
+    from sklearn.base import clone
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -65,10 +70,13 @@ def linear(data: Any) -> Model:
     (x, y), (x_valid, y_valid) = (
         _read(split, data.input_spec) for split in (labelled_rows(data.train), data.validation)
     )
+    first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_mean=centred, with_std=False)
+    heads = [LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3) for strength in STRENGTHS]
+    if len(y) < FEW:
+        heads = [_chosen_by_themselves(first.fit_transform(x), y, spec.num_classes)]
     best, most = None, -1.0
-    for strength in STRENGTHS:
-        first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_mean=centred, with_std=False)
-        found = make_pipeline(first, LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3))
+    for head in heads:
+        found = make_pipeline(clone(first), head)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it stopped after so many steps
             found.fit(x, y)
@@ -80,11 +88,26 @@ def linear(data: Any) -> Model:
     classes = torch.from_numpy(best.classes_.astype(np.int64))
 
     def model(batch: Batch) -> Tensor:
-        scores = torch.from_numpy(best.predict_log_proba(numbers(batch.inputs, data.input_spec)))
+        scores = torch.from_numpy(np.log(np.maximum(best.predict_proba(numbers(batch.inputs, data.input_spec)), TINY)))
         everything = scores.new_full((len(scores), data.input_spec.num_classes), -torch.inf)  # classes without a row
         return everything.index_copy(1, classes, scores)
 
     return model
+
+
+def _chosen_by_themselves(x: Any, labels: np.ndarray, classes: int) -> Any:
+    """One classifier a class, of the regularization whose out-of-fold answers to (n) labelled rows are likeliest."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    def likelihood(head: Any) -> float:
+        found = out_of_fold(head, x, labels, classes)
+        return float(np.log(found[np.arange(len(labels)), labels]).mean())
+
+    heads = [OneVsRestClassifier(LogisticRegression(C=c, solver="liblinear")) for c in FEW_STRENGTHS]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fold without one of the classes
+        return max(heads, key=likelihood)
 
 
 def numbers(inputs: Tensor, input_spec: InputSpec) -> Any:
