@@ -21,22 +21,9 @@ if TYPE_CHECKING:
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = (
-    "builtin",
-    "timm",
-    "torchvision",
-    "cifar",
-    "py",
-    "ckpt",
-    "run",
-    "cache",
-    "self",
-    "vectors",
-    "encoder",
-    "predictions",
-    "sklearn",
-)
 BY_ROW = ("vectors", "encoder", "predictions", "sklearn")  # know rows of the data by their number
+NETWORKS = ("builtin", "timm", "torchvision", "cifar", "py", "ckpt", "run", "cache", "self")
+SOURCES = (*NETWORKS, *BY_ROW, "given")
 FOREIGN = ("timm", "torchvision", "cifar", "py")  # whose weights may come from a file of anyone's
 SELF = "self:average"
 

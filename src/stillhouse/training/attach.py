@@ -19,6 +19,8 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import SignalConfig, build_signals, signals_in, student_features, teacher_features
 from stillhouse.signals.base import SignalBase
 
+Signal = SignalBase | Mapping[str, Any] | str
+Signals = Signal | Sequence[Signal]
 SINGLE = "logits"  # the kind of signal that compares each position by itself, and so takes maps and sequences of scores
 
 
@@ -57,7 +59,7 @@ class Attached(nn.Module):
         self._teacher = (
             _bare(teacher),
         )  # in a tuple: no sub-module, so that .train() and .parameters() do not reach it
-        self._total, self._ignore = total_steps or 1, ignore_index
+        self._total, self._ignore, self._like = total_steps or 1, ignore_index, _form(example)
         self._labelled = [config.name or config.kind for config in configs if config.reads_labels]
         try:
             specs = [ear.spec(example) for ear in self._ears]
@@ -99,7 +101,7 @@ class Attached(nn.Module):
         with torch.no_grad():
             shown = inputs if teacher_inputs is None else teacher_inputs
             self._teacher[0].eval()  # whoever holds it may have called .train() on it
-            _call(self._teacher[0], shown)
+            _asked(self._teacher[0], shown, self._like)
             teacher_out = self._ears[1].take()
         student, teacher, labels = _rows(student_out.logits, teacher_out.logits, labels, self._ignore)
         batch = Batch(student, labels, torch.arange(len(labels), device=labels.device))
@@ -129,7 +131,7 @@ class Attached(nn.Module):
 def attach(
     student: nn.Module,
     teacher: nn.Module,
-    signals: Sequence[SignalBase | Mapping[str, Any]] = ({"kind": SINGLE},),
+    signals: Signals = SINGLE,
     *,
     example: Any,
     total_steps: int | None = None,
@@ -145,7 +147,8 @@ def attach(
         student: gives class scores: (B, K), (B, L, K) or (B, K, H, W), a tuple that begins with them, a mapping with `logits`,
             or anything with `.logits` or `.out`.
         teacher: the same, as many classes; sees the same inputs, on the same device. Maps of another size are resized.
-        signals: as in YAML: `{"kind": "features", "student": "layer3", "teacher": "blocks.5"}`.
+        signals: a kind (`"logits"`), one as in YAML (`{"kind": "features", "student": "layer3", "teacher": "blocks.5"}`), or a
+            list of them.
         example: inputs of one small batch, two samples or more, to find out shapes with.
         total_steps: number of calls of the whole training; only schedules read it.
         ignore_index: labels of positions that are not compared.
@@ -166,14 +169,23 @@ def attach(
         >>> print(f"{distillation(torch.ones(8, 1)).item():.4f}")
         0.1308
     """
-    configs = [one if isinstance(one, SignalBase) else _read(one, place) for place, one in enumerate(signals)]
+    for name, network in (("student", student), ("teacher", teacher)):
+        if not isinstance(network, nn.Module):
+            raise InputError(f"attach: expected a torch.nn.Module as {name}, got {type(network).__name__}")
+    several = [signals] if isinstance(signals, (str, Mapping, SignalBase)) else list(signals)
+    configs = [one if isinstance(one, SignalBase) else _read(one, place) for place, one in enumerate(several)]
     if not configs:
         raise InputError("signals: expected at least one, got none")
     return Attached(student, teacher, configs, example, total_steps, ignore_index)
 
 
-def _read(signal: Mapping[str, Any], place: int) -> SignalBase:
-    """A signal as YAML has it, with the errors of YAML."""
+def _read(signal: str | Mapping[str, Any], place: int) -> SignalBase:
+    """A signal as YAML has it, or its kind alone, with the errors of YAML."""
+    signal = {"kind": signal} if isinstance(signal, str) else signal
+    if not isinstance(signal, Mapping):
+        raise InputError(
+            f"signals[{place}]: expected a kind, a mapping or a configuration, got {type(signal).__name__}"
+        )
     try:
         union: Any = SignalConfig
         found: SignalBase = parse(union, dict(signal))
@@ -221,6 +233,10 @@ class _OutputRecorder:
         self.network.eval()
         try:
             _call(self.network, example)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"attach: example: {type(self.network).__name__} does not take {_form(example)}: {str(error).splitlines()[0]}"
+            ) from error
         finally:
             for part, mode in modes:
                 part.training = mode
@@ -279,3 +295,35 @@ def _rows(student: Tensor, teacher: Tensor, labels: Tensor | None, ignored: int)
         return flat_student, flat_teacher, labels
     counts = labels != ignored
     return flat_student[counts], flat_teacher[counts], labels[counts]
+
+
+def _asked(network: Callable[..., Any], inputs: Any, like: str) -> None:
+    """Call a network; where it fails on inputs unlike the example, say so.
+
+    Args:
+        network: the teacher.
+        inputs: of one batch.
+        like: the example in words.
+    """
+    try:
+        _call(network, inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if (form := _form(inputs)) == like:
+            raise
+        raise InputError(
+            f"attach: the teacher does not take {form}; expected inputs first, as the example ({like}), then labels: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _form(inputs: Any) -> str:
+    """Inputs in words, without the number of samples.
+
+    Example:
+        >>> _form(torch.zeros(2, 3, 8, 8)), _form([1, 2])
+        ('a float32 tensor (B, 3, 8, 8)', 'list')
+    """
+    if not isinstance(inputs, Tensor):
+        return type(inputs).__name__
+    shape = ", ".join(["B", *map(str, inputs.shape[1:])]) if inputs.ndim else "no axis"
+    return f"a {str(inputs.dtype).removeprefix('torch.')} tensor ({shape})"

@@ -371,7 +371,10 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         return evaluation.score_teacher(context)
 
     def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
-        """The shipped student's rules, and of a transformer the clauses that vote most."""
+        """What is to be feared of the teacher, the shipped student's rules, and of a transformer the clauses that vote most."""
+        from stillhouse.tasks.classification.teachers import risks
+
+        summary["hints"] = [*summary["hints"], *risks(context)]
         student = context.config.student
         if student.kind in READABLE:
             from stillhouse.tasks.classification.readable_run import write_shipped

@@ -18,6 +18,7 @@ from stillhouse.cache.queries import UNKNOWN, Part, TeacherQueries
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import student_folder
+from stillhouse.core.labels import MISSING
 from stillhouse.core.plan import Stage
 from stillhouse.core.task import TeacherCheck
 from stillhouse.core.types import Batch, ImageSpec, Outputs
@@ -183,6 +184,29 @@ def baseline_score(data: Any, rows: int = 5_000) -> float | None:
 
     model = RidgeClassifier(alpha=1.0).fit(*flat(labelled_rows(data.train)))
     return float(model.score(*flat(data.validation)))
+
+
+def risks(context: Any) -> list[str]:
+    """What a teacher may know of labels that its student lacks, where it can be known: a line each."""
+    hidden = getattr(context.data, "hidden", None) is not None or bool((context.data.train.labels == MISSING).any())
+    if not hidden or context.teacher is None or context.config.reference != "kd":
+        return []
+    sources = [
+        source for one in staff_of(context.config, context.given) for source in one.sources if source is not None
+    ]
+    seen = {
+        "builtin": "was trained on the labels of this data set",
+        "ckpt": "may have been trained on labels of these rows",
+        "run": "may have been trained on labels of these rows",
+    }
+    found = {one.source: why for one in sources if (why := seen.get(one.source.partition(":")[0])) and one.source != BANKING}
+    members = getattr(context.teacher, "members", (context.teacher,))
+    found |= {one.name: f"may know more labels: {one.seen}" for one in members if getattr(one, "seen", "")}
+    return [
+        f"risk: teacher {name} {why}, among them those that the student lacks: a gain may then come from those labels, and not "
+        "from what it knows of new rows"
+        for name, why in found.items()
+    ]
 
 
 def fingerprint(teacher: Any) -> str:
