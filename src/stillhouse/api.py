@@ -41,8 +41,8 @@ class Student:
     def predict_proba(self, inputs: Any) -> NDArray[np.float64]:
         """(N, K) probabilities, in the order of `classes`."""
         rows = self._loaded.predict(inputs_of(inputs, self._reads))
-        found = np.array([list(row["probabilities"].values()) for row in rows]).reshape(len(rows), -1)
-        return found[:, self._order] if len(rows) else np.zeros((0, len(self.classes)))
+        found = np.array([list(row["probabilities"].values()) for row in rows], np.float64)
+        return found[:, self._order] if rows else np.zeros((0, len(self.classes)))
 
     def rules(self, lines: int | None = None) -> str:
         """What it decides by, on a screen.
