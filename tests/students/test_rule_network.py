@@ -58,10 +58,11 @@ def test_two_words_that_mean_more_together_become_a_rule():
 
 
 def test_without_evidence_no_word_is_added():
-    """Labels that single words explain: nothing but noise could be added."""
-    counts, _ = messages()
-    model = trained(RulesConfig(rules=4), counts, counts[:, 4].long())
-    assert all(len(rule.literals) == 1 for rule in model.readable().rules)
+    """Rows that ask for a negation, and a bound that no sum of gradients reaches: single words, and the places stay full."""
+    model = trained(RulesConfig(rules=4, evidence=1e6), *messages())
+    rules = model.readable().rules
+    assert all(len(rule.literals) == 1 for rule in rules)
+    assert int((model.literals[:, 0] < 2 * len(NAMES)).sum()) == 8
 
 
 def test_words_that_say_nothing_of_a_topic_are_not_added():

@@ -219,7 +219,7 @@ def _answers_of_c(path: Path, model: ReadableModel, split: Any) -> NDArray[Any]:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "student.so"
         built = subprocess.run(
-            [compiler, *C_FLAGS, "-shared", "-fPIC", "-o", library, path], capture_output=True, text=True
+            [compiler, *C_FLAGS, "-shared", "-fPIC", "-o", library, "-x", "c", path], capture_output=True, text=True
         )
         if built.returncode:
             raise InputError(f"{path.name}: expected C that compiles, got {built.stderr.strip()[-500:]}")

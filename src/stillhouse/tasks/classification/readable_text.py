@@ -85,7 +85,7 @@ class Screen:
             arrow = f"{line.words} -> {line.class_name}".ljust(min(width, 60))
             found.append(f"{arrow}   {said(line, self.unit)}")
             if place < SHOWN and line.examples:
-                found.append("    " + "  |  ".join(_short(one, 36) for one in line.examples))
+                found.append("    " + "  |  ".join(_short(one, 34) for one in line.examples))
         if self.classes:
             longest = max(len(name) for name, _ in self.classes)
             for name, words in self.classes:

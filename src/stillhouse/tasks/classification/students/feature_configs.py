@@ -67,7 +67,7 @@ class RulesConfig:
     evidence: float = Field(
         default=5.0,
         gt=0,
-        description="standard errors by which a word must change what a rule is worth to be added to it",
+        description="how clearly a word must change what a rule is worth to be added: sum of gradients / root of their squares",
     )
 
     def build(self, input_spec: InputSpec) -> Any:

@@ -30,8 +30,8 @@ class RuleNetwork(Student):
     Training has three parts. (1) A linear map of single words, of which fewer and fewer are kept. (2) The words with the largest
     weights of a class begin a rule each. (3) Where a rule's class gets too many points if a further word is there, `not word` is
     added to it; where it gets too few, a rule of both words is begun. Both are found by the score test of the product of rule
-    and word: the sum of the loss's gradient over the rows where both hold, in standard errors. It needs no second loss, so
-    labels and teachers of any kind decide alike.
+    and word: the sum of the loss's gradient over the rows where both hold, over the root of the sum of squares (a row that is seen
+    several times counts as often). It needs no second loss, so labels and teachers of any kind decide alike.
 
     Args:
         config: of the student.

@@ -1,0 +1,127 @@
+"""What people read of rules: shares counted by hand on rows that trained nothing, what a screen keeps, marked words."""
+
+import numpy as np
+import pytest
+
+from stillhouse.core.checks import InputError
+from stillhouse.report.page import render_blocks
+from stillhouse.tasks.classification.readable import ReadableModel, Rule
+from stillhouse.tasks.classification.readable_report import blocks_of, marked, screen_blocks
+from stillhouse.tasks.classification.readable_text import FILE, TEXT, read_screen, screen, write_screen
+
+NAMES = ("card", "pin", "the", "transfer")
+READING = {"kind": "words", "ngrams": 1, "text_column": "text"}
+RULES = (
+    Rule((("pin", True), ("transfer", False)), (2.0, 0.0)),
+    Rule((("transfer", True),), (0.0, 1.0)),
+    Rule((("the", True),), (0.0, 0.3)),
+    Rule((("card", True),), (0.0, 0.2)),
+)
+MODEL = ReadableModel(("change_pin", "transfers"), READING, NAMES, RULES, (0.0, 0.1))
+TEXTS = (
+    "the <pin>",
+    "the pin of the card",
+    "the pin",
+    "the transfer",
+    "transfer the pin",
+    "the",
+    "the card",
+    "the pin!",
+)
+LABELS = np.array([0, 0, 1, 1, 1, 1, 1, 0])
+
+
+def counts(texts):
+    return np.array([[text.replace("<", " ").count(name) for name in NAMES] for text in texts], dtype=np.uint8)
+
+
+@pytest.fixture
+def found():
+    return screen(MODEL, counts(TEXTS), counts(TEXTS), LABELS, TEXTS)
+
+
+def test_shares_are_those_counted_by_hand(found):
+    """`pin and not transfer` holds on 4 of 8 rows and is right on 3; the whole model is right on all but that one."""
+    line = found.lines[0]
+    assert (line.words, line.class_name) == ("pin and not transfer", "change_pin")
+    assert (line.holds, line.right, line.rows) == (0.5, 0.75, 4)
+    assert found.full == 7 / 8
+    assert "pin and not transfer -> change_pin   holds for 50 % of messages, right in 75 %" in found.text()
+
+
+def test_a_rule_that_holds_everywhere_has_no_line_of_its_own(found):
+    """`the` is in every text and `card` in a quarter."""
+    assert "the" not in {line.words for line in found.lines}
+    assert {"pin and not transfer", "transfer"} <= {line.words for line in found.lines}
+
+
+def test_examples_are_rows_that_the_rule_decides(found):
+    """Without its points the answer would be another one."""
+    assert found.lines[0].examples == ("the <pin>", "the pin of the card", "the pin")
+    transfer = next(line for line in found.lines if line.words == "transfer")
+    assert set(transfer.examples) == {"the transfer", "transfer the pin"}
+
+
+def test_what_the_screen_keeps_is_of_its_points_alone():
+    """Rows are counted on the held rows, not on those by which lines are chosen; one line of 20 classes keeps little."""
+    classes = tuple(f"c{k:02d}" for k in range(20))
+    names = tuple(f"word{k:02d}" for k in range(20))
+    votes = [tuple(float(k == own) for k in range(20)) for own in range(20)]
+    rules = tuple(Rule(((name, True),), vote) for name, vote in zip(names, votes))
+    model = ReadableModel(classes, READING, names, rules, (0.0,) * 20)
+    rows = np.eye(20, dtype=np.uint8)
+    kept = screen(model, np.tile(rows, (3, 1)), rows, np.arange(20), names, lines=8)
+    assert kept.classes == ()
+    assert len(kept.lines) == 4
+    assert kept.full == 1.0
+    assert kept.shown == 5 / 20  # four of them, and the first of all for a row on which nothing holds
+
+
+def test_a_screen_is_a_screen():
+    """12 classes of 40 rules each, with long names: 20 lines of 120 characters."""
+    generator = np.random.default_rng(0)
+    names = tuple(f"word{n:03d}" for n in range(480))
+    votes = np.zeros((480, 12))
+    votes[np.arange(480), np.arange(480) % 12] = generator.random(480) + 0.5
+    rules = tuple(Rule(((name, True),), tuple(vote)) for name, vote in zip(names, votes.tolist()))
+    model = ReadableModel(tuple(f"a_class_of_a_long_name_{k}" for k in range(12)), READING, names, rules, (0.0,) * 12)
+    rows = (generator.random((300, 480)) < 0.02).astype(np.uint8)
+    labels = model.scores(rows).argmax(1)
+    found = screen(model, rows, rows, labels, [" ".join(np.array(names)[row > 0]) for row in rows])
+    text = found.text()
+    assert len(text.splitlines()) <= 20
+    assert max(map(len, text.splitlines())) <= 120
+    assert found.full == 1.0
+    assert 2 / 12 < found.shown < 1.0
+
+
+def test_points_are_chosen_by_what_they_bring():
+    """Two words that always come together bring no more than one: the third one is printed before the second."""
+    rules = [Rule((("aa", True),), (2.0, 0.0)), Rule((("bb", True),), (2.0, 0.0)), Rule((("cc", True),), (1.5, 0.0))]
+    model = ReadableModel(("x", "y"), READING, ("aa", "bb", "cc"), tuple(rules), (-1.0, 0.0))
+    rows = np.array([[1, 1, 0]] * 10 + [[0, 0, 1]] * 10 + [[0, 0, 0]] * 20, dtype=np.uint8)
+    line = dict(screen(model, rows, rows, model.scores(rows).argmax(1), ["x"] * 40).classes)["x"]
+    assert line.split(", ")[:2] in (["aa +2.0", "cc +1.5"], ["cc +1.5", "aa +2.0"], ["bb +2.0", "cc +1.5"])
+
+
+def test_files_come_back_and_the_page_escapes(found, tmp_path):
+    """Texts of strangers are on the page: nothing of them is markup."""
+    write_screen(tmp_path, MODEL, found, student={"arm": "kd", "seed": 0})
+    model, again, index = read_screen(tmp_path / FILE)
+    assert (model, again, index["student"]) == (MODEL, found, {"arm": "kd", "seed": 0})
+    assert (tmp_path / TEXT).read_text() == found.text()
+    page = render_blocks(screen_blocks(tmp_path), title="t", kicker="k", headline="h", lead="l")
+    assert "the &lt;<mark>pin</mark>&gt;" in page
+    assert "<pin>" not in page
+    assert screen_blocks(tmp_path / "none") == []
+    assert blocks_of(found)[0].title == "What decides"
+    (tmp_path / FILE).write_text("{}")
+    with pytest.raises(InputError, match="malformed"):
+        read_screen(tmp_path / FILE)
+
+
+def test_words_are_marked_as_they_are_counted():
+    """Whole words in any case; one letter between two words of a run counts for nothing."""
+    assert str(marked("Pins, my PIN.", ["pin"])) == "Pins, my <mark>PIN</mark>."
+    assert str(marked("change a pin", ["change pin"])) == "<mark>change a pin</mark>"
+    assert str(marked("<i>", [])) == "&lt;i&gt;"
