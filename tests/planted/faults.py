@@ -12,6 +12,7 @@ import contextlib
 import faults_proofs
 import yaml
 from faults_data import FAULTS as DATA
+from faults_readable import READABLE
 from faults_rules import EXPLAINED
 from faults_tasks import TASKS
 from faults_verdict import VERDICTS
@@ -1223,6 +1224,7 @@ CARDS = (
 FAULTS: tuple[Fault, ...] = (
     *DATA,
     *EXPLAINED,
+    *READABLE,
     *STRANGERS,
     *CARDS,
     *WITHOUT_TORCH,
