@@ -12,12 +12,10 @@ pytest.importorskip("onnxruntime")
 from stillhouse.tasks.sar.onnx import OnnxStream
 from stillhouse.tasks.sar.onnx_step import export_step
 
-DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {
     "causal": {"look_ahead": 0, "real_kernel": True},
     "gate": {"look_ahead": 10, "use_selectivity": "gate", "norm": "rms", "activation": "relu"},
-    "deramp": {"look_ahead": 10, "activation": "gelu", **DERAMP},
-    "positions": {"look_ahead": 10, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
+    "positions": {"look_ahead": 10, "input_dim": 2, "position": "modulate"},
     "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "output_dim": 2},
 }
 

@@ -1,4 +1,4 @@
-"""Complex maps, activations, gate and deramping: phase, closed forms, and that each does something."""
+"""Complex maps, activations and gate: phase, closed forms, and that each does something."""
 
 import math
 
@@ -10,7 +10,6 @@ from stillhouse.layers.state_space import (
     S4D,
     ComplexLinear,
     ComplexRMSNorm,
-    Deramp,
     ModulusActivation,
     PhaseGate,
     StateSpaceBlock,
@@ -84,50 +83,6 @@ def test_the_gate_reads_magnitude_and_relative_phase_only():
     assert torch.isfinite(torch.view_as_real(silent.grad)).all()
 
 
-def places(length, start=0, reach=0.0):
-    numbers = torch.arange(start, start + length, dtype=torch.float64)
-    return torch.stack([torch.full_like(numbers, reach), numbers], -1).unsqueeze(0)
-
-
-def test_a_deramped_boxcar_is_the_matched_filter_at_its_center():
-    """exp(+j) and exp(-j) swapped, or pi K for 2 pi K, would focus nothing: here a sum focuses a chirp."""
-    rate, aperture, center = 0.01, 65, 100
-    part = Deramp(1, rate=rate, block=200)
-    part.center.data.fill_(center)
-    t = torch.arange(200, dtype=torch.float64)
-    echo = torch.exp(-1j * math.pi * rate * (t - center).square()) * ((t - center).abs() <= aperture // 2)
-    lines = echo.reshape(1, -1, 1).to(torch.complex64)
-    summed = part.enter(lines, places(200)).cumsum(1)  # a filter of order one
-    assert summed[0, -1, 0].abs().item() == pytest.approx(aperture, rel=1e-4)
-    assert lines.cumsum(1).abs().max().item() < 0.3 * aperture
-    off_center = part.enter(lines.roll(30, 1), places(200)).cumsum(1).abs().max().item()
-    assert off_center < 0.5 * aperture
-
-
-def test_deramping_is_a_phasor_and_its_inverse():
-    """Power is kept before the filter; after it only the window weighs, by the wrapped distance to the center."""
-    torch.manual_seed(0)
-    part, u = Deramp(3, rate=0.02, block=16), noise(2, 40, 3)
-    there = part.enter(u, places(40).expand(2, -1, -1))
-    torch.testing.assert_close(there.abs(), u.abs())
-    assert (there - u).abs().max() > 0.5
-    back = part.leave(there, places(40).expand(2, -1, -1)) / u
-    assert back.imag.abs().max().item() < 1e-5
-    torch.testing.assert_close(back.real[:, :16], back.real[:, 16:32], atol=1e-5, rtol=0)  # periodic
-    torch.testing.assert_close(part.enter(TURN * u, places(40)), TURN * part.enter(u, places(40)))
-
-
-def test_the_rate_follows_range_and_learns():
-    """The azimuth rate falls with range: a rate that no gradient reaches stays wrong by 10 to 30 percent."""
-    part, u = Deramp(3, rate=0.02, block=16, by_range=True), noise(1, 16, 3)
-    near = part.enter(u, places(16, reach=0.5))
-    torch.testing.assert_close(near, part.enter(u, places(16)))
-    part.range_slope.data.fill_(0.3)
-    assert (part.enter(u, places(16, reach=0.5)) - near).abs().max() > 0.1
-    part.leave(part.enter(u, places(16, reach=0.5)) * noise(1, 16, 3), places(16)).real.sum().backward()
-    assert all(p.grad.abs().max() > 0 for p in part.parameters())
-
-
 def block(**settings):
     torch.manual_seed(1)
     return StateSpaceBlock(S4D(4, 6, look_ahead=settings.pop("look_ahead", 0)), **settings)
@@ -139,5 +94,3 @@ def test_each_part_of_a_block_changes_what_it_says():
     plain = block()(h)
     for settings in ({"norm": True}, {"activation": "gelu"}, {"gate": PhaseGate(4)}, {"look_ahead": 2}):
         assert (block(**settings)(h) - plain).abs().max().item() > 1e-3, settings
-    ramped = block(deramp=Deramp(4, rate=0.01, block=32))
-    assert (ramped(h, places(20)) - plain).abs().max().item() > 1e-3

@@ -8,15 +8,13 @@ from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.cost import step_cost
 from stillhouse.tasks.sar.students.streaming import Stream, measure_latency
 
-DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {
     "causal": {"look_ahead": 0},
     "ahead": {"look_ahead": 11},
     "norm-gelu": {"look_ahead": 5, "norm": "rms", "activation": "gelu"},
     "relu": {"look_ahead": 5, "activation": "relu"},
     "gate": {"look_ahead": 11, "use_selectivity": "gate", "activation": "silu"},
-    "deramp": {"look_ahead": 11, **DERAMP},
-    "positions": {"look_ahead": 11, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
+    "positions": {"look_ahead": 11, "input_dim": 2, "position": "modulate"},
     "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "use_selectivity": "gate"},
     "real": {"look_ahead": 11, "real_kernel": True},
     "own-poles": {"look_ahead": 3, "shared_modes": False, "norm": "rms"},
@@ -64,9 +62,7 @@ def test_line_by_line_is_the_training_form(kind, length):
         close(on_train_batch_end(Stream(model, 2), lines), model(lines))
 
 
-@pytest.mark.parametrize(
-    "kind", ["causal", "gate", "deramp", "positions", "real"]
-)  # the others add nothing to a recurrence
+@pytest.mark.parametrize("kind", ["causal", "gate", "positions", "real"])  # the others add nothing to a recurrence
 def test_line_by_line_over_a_long_scene(kind):
     """Rounding that grows with length stays unseen in a test of 100 lines."""
     model = network(**KINDS[kind], num_layers=1)  # of one layer, to be quick; 512 lines go through three

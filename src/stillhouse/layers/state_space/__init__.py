@@ -3,7 +3,6 @@
 from stillhouse.layers.state_space.activation import ModulusActivation
 from stillhouse.layers.state_space.block import StateSpaceBlock
 from stillhouse.layers.state_space.complex_linear import ComplexDropout, ComplexLinear, ComplexRMSNorm
-from stillhouse.layers.state_space.deramp import Deramp
 from stillhouse.layers.state_space.gate import PhaseGate
 from stillhouse.layers.state_space.s4d import S4D
 
@@ -12,7 +11,6 @@ __all__ = [
     "ComplexDropout",
     "ComplexLinear",
     "ComplexRMSNorm",
-    "Deramp",
     "ModulusActivation",
     "PhaseGate",
     "StateSpaceBlock",

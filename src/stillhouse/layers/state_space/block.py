@@ -1,6 +1,6 @@
 """One layer of the network: norm, state-space filter, activation, complex mixing, selectivity, residual.
 
-Shapes: B batch, L length, H channels, D lines that the layer looks ahead. Places are (B, L, 2) float64 or None.
+Shapes: B batch, L length, H channels, D lines that the layer looks ahead.
 
 Nothing here has an additive bias, so zeros in are zeros out, and what is not there yet (or no more) is the same as zero lines.
 """
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from stillhouse.layers.state_space.activation import ModulusActivation
 from stillhouse.layers.state_space.complex_linear import ComplexDropout, ComplexLinear, ComplexRMSNorm
-from stillhouse.layers.state_space.deramp import Deramp
 from stillhouse.layers.state_space.gate import PhaseGate
 from stillhouse.layers.state_space.s4d import S4D
 
@@ -25,7 +24,6 @@ class StateSpaceBlock(nn.Module):
         norm: RMS norm before the filter.
         dropout: share dropped after the activation.
         gate: selectivity by the signal.
-        deramp: selectivity by position, around the filter.
         gain: of the mixing at the start.
 
     Example:
@@ -43,13 +41,12 @@ class StateSpaceBlock(nn.Module):
         norm: bool = False,
         dropout: float = 0.0,
         gate: PhaseGate | None = None,
-        deramp: Deramp | None = None,
         gain: float = 1.0,
     ) -> None:
         super().__init__()
         width = s4d.channels
         self.norm: nn.Module = ComplexRMSNorm(width) if norm else nn.Identity()
-        self.s4d, self.gate, self.deramp = s4d, gate, deramp
+        self.s4d, self.gate = s4d, gate
         self.activation = ModulusActivation(activation, width)
         self.dropout = ComplexDropout(dropout)
         self.mix = ComplexLinear(width, width, gain=gain, real=s4d.real_kernel)
@@ -59,15 +56,8 @@ class StateSpaceBlock(nn.Module):
         """D, lines between an input and its output in the step form; 0 for a bidirectional layer, which has none."""
         return self.s4d.look_ahead or 0
 
-    def forward(self, h: Tensor, places: Tensor | None = None) -> Tensor:
+    def forward(self, h: Tensor) -> Tensor:
         """The training form, (B, L, H) to (B, L, H)."""
-        y = self.s4d(self.enter(h, places))
-        if self.deramp is not None and places is not None:
-            y = self.deramp.leave(y, places)
+        y = self.s4d(self.norm(h))
         y = self.mix(self.dropout(self.activation(y)))
         return h + y if self.gate is None else h + self.gate(h) * y
-
-    def enter(self, h: Tensor, places: Tensor | None) -> Tensor:
-        """What the filter gets of the lines (B, L, H)."""
-        u = self.norm(h)
-        return u if self.deramp is None or places is None else self.deramp.enter(u, places)

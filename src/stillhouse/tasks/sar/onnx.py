@@ -45,8 +45,7 @@ class OnnxStream(LineStream):
         card = json.loads(self._session.get_modelmeta().custom_metadata_map.get("stillhouse", "{}"))
         if card.get("format") != FORMAT:
             raise InputError(f"{path}: expected a network of export_step ({FORMAT}), got {card.get('format')!r}")
-        kinds = {name: np.float64 if name.endswith("places") else np.float32 for name in card["states"]}
-        self._start = {name: np.zeros((batch, *shape), kinds[name]) for name, shape in card["states"].items()}
+        self._start = {name: np.zeros((batch, *shape), np.float32) for name, shape in card["states"].items()}
         super().__init__(batch, int(card["channels"]), card["latency"])
 
     def reset(self) -> None:

@@ -51,8 +51,7 @@ def export_step(model: SarSSM, path: Path) -> Path:
         raise InputError(f"ONNX export: expected a float32 network, got {dtype}; call model.float()")
     step = StreamStep(model, pairs=True)
     states = step.states()
-    kinds = {name: torch.float64 if name.endswith("places") else torch.float32 for name in states}
-    start = [torch.zeros(2, *shape, dtype=kinds[name]) for name, shape in states.items()]
+    start = [torch.zeros(2, *shape) for shape in states.values()]
     line = torch.zeros(2, model.config.input_dim, 2)
     rows = {0: torch.export.Dim("batch", min=1, max=2**20)}
     with quiet(), torch.no_grad():

@@ -41,17 +41,8 @@ class StateSpaceConfig:
     look_ahead: int | None = Field(
         default=None, ge=0, description="latency in lines, over all layers; null: the whole scene (cannot stream)"
     )
-    use_selectivity: Literal["none", "gate", "deramp"] = Field(
-        default="none",
-        description="gate: by magnitude and relative phase (`true` means this); deramp: half of the channels"
-        " by position",
-    )
-    deramp_rate: float | None = Field(
-        default=None, gt=0, description="azimuth rate over squared pulse rate at the start, cycles a squared line"
-    )
-    deramp_block: int | None = Field(default=None, gt=1, description="lines of a deramping block, an aperture or more")
-    position_lines: float = Field(
-        default=1.0, gt=0, description="azimuth lines at which the imaginary part of a position code is 1"
+    use_selectivity: Literal["none", "gate"] = Field(
+        default="none", description="gate: by magnitude and relative phase (`true` means this)"
     )
     activation: str = Field(default="identity", description="of the modulus: identity, gelu, silu, relu, tanh, ...")
     norm: Literal["none", "rms"] = Field(
@@ -82,17 +73,6 @@ class StateSpaceConfig:
             raise ValueError(
                 f"position: {self.position!r} takes the last of input_dim channels, so at least 2, got {self.input_dim}"
             )
-        given = (self.deramp_rate is not None, self.deramp_block is not None)
-        if self.use_selectivity == "deramp" and not all(given):
-            raise ValueError(
-                f"deramp_rate, deramp_block: use_selectivity 'deramp' needs both, got {self.deramp_rate}, {self.deramp_block}"
-            )
-        if self.use_selectivity != "deramp" and any(given):
-            raise ValueError(
-                f"deramp_rate, deramp_block: they do nothing with use_selectivity {self.use_selectivity!r}; leave them out"
-            )
-        if self.position_lines != 1.0 and (self.use_selectivity != "deramp" or not self.coded):
-            raise ValueError("position_lines: it does nothing without a position channel and use_selectivity 'deramp'")
 
     @property
     def modes(self) -> int:
@@ -140,7 +120,7 @@ class StateSpaceConfig:
 
     def without_special_part(self) -> StateSpaceConfig:
         """The same network trained without selectivity: time-invariant if the activation is the identity."""
-        return replace(self, use_selectivity="none", deramp_rate=None, deramp_block=None, position_lines=1.0)
+        return replace(self, use_selectivity="none")
 
     def build(self) -> SarSSM:
         """The network, with weights from torch's global generator."""

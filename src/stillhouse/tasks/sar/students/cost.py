@@ -50,9 +50,7 @@ def step_cost(model: SarSSM) -> StepCost:
             continue
         filters = 2 if block.s4d.look_ahead is None else 1
         macs += filters * 2 * width * block.s4d.states + width + width * width
-        macs += 2 * block.deramp.center.numel() if block.deramp is not None else 0
         real += 0 if block.gate is None else block.gate.inner.weight.numel() + block.gate.outer.weight.numel()
-        places = 0 if block.deramp is None else 2 * 8 * block.look_ahead
         previous = 0 if block.gate is None else width
-        state += size * (filters * width * block.s4d.states + block.look_ahead * width + previous) + places
+        state += size * (filters * width * block.s4d.states + block.look_ahead * width + previous)
     return StepCost(sum(p.numel() for p in model.parameters()), state, macs, real)

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.layers.part import Student
-from stillhouse.layers.state_space import S4D, ComplexLinear, Deramp, PhaseGate, StateSpaceBlock
+from stillhouse.layers.state_space import S4D, ComplexLinear, PhaseGate, StateSpaceBlock
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 from stillhouse.tasks.sar.students import StateSpaceConfig
 
@@ -50,33 +49,19 @@ class SarSSM(Student):
         if lines.ndim == 4 and lines.shape[2] == 1:
             lines = lines.squeeze(2)
         complex_sequence("lines", lines, self.config.input_dim)
-        h, places = self.embed(lines)
+        h = self.embed(lines)
         for block in self.blocks:
-            h = block(h, places)
+            h = block(h)
         return self.output(h)
 
-    def embed(self, lines: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Embedded lines (B, L, H), and their places (B, L, 2) where something reads them.
-
-        Args:
-            lines: (B, L, C).
-        """
+    def embed(self, lines: Tensor) -> Tensor:
+        """Embedded lines (B, L, H) of lines (B, L, C)."""
         config = self.config
         code = lines[..., -1] if config.coded else None
         h = self.input(lines if config.position == "channel" else lines[..., : config.signal_channels])
         if self.modulation is not None and code is not None:
             h = h * (1 + torch.view_as_real(code).to(self.modulation.dtype).to(h.dtype) @ joined(self.modulation).T)
-        if config.use_selectivity != "deramp":
-            return h, None
-        return h, self.places(lines, code)
-
-    def places(self, lines: Tensor, code: Tensor | None) -> Tensor:
-        """(B, L, 2) float64: range code and line number, from the position channel or by counting."""
-        if code is not None:
-            return torch.stack([code.real.double(), code.imag.double() * self.config.position_lines], -1)
-        numbers = torch.arange(lines.shape[1], dtype=torch.float64, device=lines.device)
-        pair = torch.stack([torch.zeros_like(numbers), numbers], -1)
-        return pair.expand(lines.shape[0], -1, -1)
+        return h
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for an optimizer: matrices decay; dynamics, gains, biases, modulation and feedthrough do not.
@@ -93,7 +78,7 @@ class SarSSM(Student):
         ]
 
 
-DYNAMICS = ("log_dt", "log_decay", "frequency", "center", "log_width", "rate_change", "range_slope")
+DYNAMICS = ("log_dt", "log_decay", "frequency")
 
 
 def _group(name: str, parameter: nn.Parameter) -> str:
@@ -115,23 +100,11 @@ def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
         doppler_band=config.doppler_band,
         memory=config.memory,
     )
-    deramp = None
-    if config.use_selectivity == "deramp":
-        if config.deramp_rate is None or config.deramp_block is None:
-            raise InputError("deramp_rate, deramp_block: use_selectivity 'deramp' needs both")
-        deramp = Deramp(
-            width,
-            plain=width // 2,
-            rate=config.deramp_rate,
-            block=config.deramp_block,
-            by_range=config.coded,
-        )
     return StateSpaceBlock(
         s4d,
         activation=config.activation,
         norm=config.norm == "rms",
         dropout=config.dropout,
         gate=PhaseGate(width) if config.use_selectivity == "gate" else None,
-        deramp=deramp,
         gain=1 / math.sqrt(config.num_layers),
     )

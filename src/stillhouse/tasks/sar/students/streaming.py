@@ -58,9 +58,8 @@ class Stream(LineStream):
         """Forget everything: the next line is the first one."""
         super().reset()
         shapes = self._step.states()
-        kinds = {name: torch.float64 if name.endswith("places") else self.kind for name in shapes}
         self.state: dict[str, Tensor] = {
-            name: torch.zeros(self.batch, *shape, dtype=kinds[name], device=self._device)
+            name: torch.zeros(self.batch, *shape, dtype=self.kind, device=self._device)
             for name, shape in shapes.items()
         }
 
@@ -123,26 +122,18 @@ class StreamStep(nn.Module):
         code = _parts(line[:, -1])  # (B, 2)
         if self.modulation is not None:
             h = h + _product(h, _like(torch.einsum("bi,hip->bhp", code, self.modulation), h))
-        place = self._place(code, count) if config.use_selectivity == "deramp" else None
         for layer in self.layers:
             there = (count >= latency) & (count < total + latency)  # else the line is before the scene or past it
             state = {name: left.pop(0) for name in layer.states()}
-            h, place, after = layer(h * there, place, state)
+            h, after = layer(h * there, state)
             following += [after[name] for name in state]
             latency += layer.ahead
         ready = (count >= latency) & (count < total + latency)
         return (_mapped(h, self.output) * ready, ready, *following)
 
-    def _place(self, code: Tensor, count: Any) -> Tensor:
-        """(B, 2) float64: range code and line number, from the position channel or by counting."""
-        if self.config.coded:
-            return code.double() * code.new_tensor([1.0, self.config.position_lines]).double()
-        counted = torch.as_tensor(count, dtype=torch.float64, device=code.device)
-        return 0 * code.double() + torch.stack([torch.zeros_like(counted), counted])
-
 
 class _Layer(nn.Module):
-    """One block: its output of `ahead` lines ago (B, H), that line's place (B, 2), and the next state."""
+    """One block: its output of `ahead` lines ago (B, H), and the next state."""
 
     def __init__(self, block: StateSpaceBlock, pairs: bool) -> None:
         super().__init__()
@@ -159,26 +150,17 @@ class _Layer(nn.Module):
         found: dict[str, tuple[int, ...]] = {"modes": (width, block.s4d.states, *self.last)}
         if self.ahead:
             found["delay"] = (self.ahead, width, *self.last)
-        if self.ahead and block.deramp is not None:
-            found["places"] = (self.ahead, 2)
         return found if block.gate is None else {**found, "previous": (width, *self.last)}
 
-    def forward(
-        self, h: Tensor, place: Tensor | None, state: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    def forward(self, h: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the newest line (B, H)."""
         block, after = self.block, dict[str, Tensor]()
-        newest = current = self._enter(h, place)
+        newest = current = self._normed(h)
         if self.ahead:
             h, after["delay"] = _delayed(state["delay"], h)
-            if place is not None:
-                place, after["places"] = _delayed(state["places"], place)
-            current = self._enter(h, place)
+            current = self._normed(h)
         after["modes"] = _product(state["modes"], self.poles) + newest.unsqueeze(2)
         y = _product(after["modes"], self.weights).sum(2) + _product(current, self.through)
-        if place is not None:
-            phasor, window = self._phasor(place, h)
-            y = _scaled(_product(y, _conjugate(phasor)), window)
         if block.activation.name != "identity":
             y = _scaled(y, gain(block.activation.name, _modulus(y), self.threshold))
         y = _mapped(y, self.mix)
@@ -187,24 +169,14 @@ class _Layer(nn.Module):
             turn = _parts(_scaled(turn, 1 / (_modulus(turn) + SOFT)))
             y = _scaled(y, block.gate.factors(_modulus(h), turn[..., 0], turn[..., 1]))
             after["previous"] = h
-        return h + y, place, after
+        return h + y, after
 
-    def _enter(self, h: Tensor, place: Tensor | None) -> Tensor:
+    def _normed(self, h: Tensor) -> Tensor:
         norm = self.block.norm
         if isinstance(norm, ComplexRMSNorm):
             power = _parts(h).square().sum(-1).mean(-1, keepdim=True)
             h = _scaled(h, norm.gain * torch.rsqrt(power + norm.floor))
-        return h if place is None else _product(h, self._phasor(place, h)[0])
-
-    def _phasor(self, place: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit phasors and windows (B, H) real, 1 for the plain channels."""
-        deramp = self.block.deramp
-        assert deramp is not None
-        phase, window = (
-            nn.functional.pad(x[:, 0].to(_parts(like).dtype), (deramp.plain, 0), value=one)
-            for x, one in zip(deramp.phase(place.unsqueeze(1)), (0.0, 1.0))
-        )
-        return _like(torch.stack([phase.cos(), phase.sin()], -1), like), window
+        return h
 
 
 # ---------------------------------------------------------------------------------------------- complex, or pairs
