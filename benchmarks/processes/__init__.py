@@ -1,1 +1,1 @@
-"""What a step costs, alone, on several processes, compiled, and on paper at a size that nobody here has."""
+"""What a step costs, alone and on several processes."""
