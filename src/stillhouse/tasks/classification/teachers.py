@@ -199,7 +199,9 @@ def risks(context: Any) -> list[str]:
         "ckpt": "may have been trained on labels of these rows",
         "run": "may have been trained on labels of these rows",
     }
-    found = {one.source: why for one in sources if (why := seen.get(one.source.partition(":")[0])) and one.source != BANKING}
+    found = {
+        one.source: why for one in sources if (why := seen.get(one.source.partition(":")[0])) and one.source != BANKING
+    }
     members = getattr(context.teacher, "members", (context.teacher,))
     found |= {one.name: f"may know more labels: {one.seen}" for one in members if getattr(one, "seen", "")}
     return [
