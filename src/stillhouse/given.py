@@ -149,13 +149,17 @@ def _kind(array: np.ndarray, data: GivenData) -> str:
 def _of_path(data: str | Path, test: Any, reads: str, text_column: str) -> dict[str, Any]:
     from stillhouse.core.config import settings
     from stillhouse.tasks.classification.data import DataConfig
+    from stillhouse.tasks.classification.data.features import BANKING
 
     if test is not None and not isinstance(test, (str, Path)):
         raise InputError(f"test: expected a path as data is one, got {type(test).__name__}")
-    names = [name for name in get_args(settings(DataConfig)["name"].annotation) if name not in ("folder", "npz")]
+    sets = [name for name in get_args(settings(DataConfig)["name"].annotation) if name not in ("folder", "npz")]
+    names = [*sets, BANKING]
     path, more = Path(data).expanduser(), {} if test is None else {"test": str(Path(test).expanduser())}
-    if str(data) in names and not path.exists():
+    if str(data) in sets and not path.exists():
         return {"name": str(data), **more}
+    if str(data) == BANKING:
+        return {"name": "words", "root": BANKING, **more}
     if not path.exists():
         raise InputError(f"data {str(data)!r}: expected a file, a folder or a data set; {nearest(str(data), names)}")
     if path.is_dir() or path.suffix.lower() == ".npz":
