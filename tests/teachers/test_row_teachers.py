@@ -154,6 +154,27 @@ def test_a_teacher_of_vectors_is_checked_on_rows_that_it_was_not_fitted_to(tmp_p
     assert (found.score, found.facts["head"], found.facts["rows"]) == (1.0, "fitted", 40)
 
 
+def test_a_teacher_that_weighs_classes_is_checked_by_its_mean_recall(tmp_path):
+    """A tenth of the rows is of the second class: half of both right is chance, though nobody is as often right as the prior."""
+    x = np.zeros((100, 1), np.float32)
+    labels = np.array([0] * 90 + [1] * 10)
+    x[:72], x[90:98] = -1, 1  # 80 % of each class are told from the other
+    x[72:90], x[98:] = 1, -1
+    teacher = FittedTeacher("weighs", x, 2, logistic_head, "").fitted(np.arange(100), labels)
+    assert teacher.balanced
+    rows = torch.arange(100)
+    batch = Batch(torch.zeros(100, 1), torch.tensor(labels), rows, rows=rows)
+    found = check_teacher(teacher, [batch])
+    assert found.score == pytest.approx(0.8)
+    assert found.chance == 0.5
+    assert found.status == "ready"
+    middles = (73 / 92, 9 / 12)
+    spread = sum(p * (1 - p) / n for p, n in zip(middles, (92, 12))) / 4
+    assert found.low == pytest.approx(sum(middles) / 2 - 1.959964 * spread**0.5)
+    teacher.balanced = False
+    assert (check_teacher(teacher, [batch]).chance, check_teacher(teacher, [batch]).status) == (0.9, "at chance")
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [

@@ -103,7 +103,7 @@ class FittedTeacher(RowTeacher):
         self.name, self.inputs, self.choose, self.built_as, self.seen = name, inputs, choose, digest, seen
         self.spec = OutputSpec(num_classes)
         self.answers = torch.full((len(inputs), num_classes), float("nan"))
-        self.about = ""
+        self.about, self.balanced = "", False
         self._fitted = False
 
     @property
@@ -148,6 +148,7 @@ class FittedTeacher(RowTeacher):
             except (ValueError, TypeError) as error:
                 raise InputError(f"teacher {self.name}: {str(error).splitlines()[0]}") from None
         probabilities[rows] = held_out
+        found.balanced = "class_weight='balanced'" in repr(estimator)
         found.answers, found.about, found._fitted = _log(probabilities, self.name), repr(estimator), True
         return found
 

@@ -54,6 +54,9 @@ class TeacherReport:
 def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Sequence[str] = ()) -> TeacherReport:
     """Score a teacher on labelled batches (the validation split); raises nothing for a bad one; see the report.
 
+    Of a teacher that was fitted with all classes weighed alike (`balanced`) the score is the mean of its classes' recalls, and
+    chance one of their number: it gives rare classes answers that cost accuracy.
+
     Raises:
         InputError: no rows, rows without a label, or outputs that are not numbers.
 
@@ -76,6 +79,8 @@ def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Seque
     score, rows = float(right.mean()), len(y)
     chance = float(torch.bincount(y).max()) / rows
     low = wilson_low(score, rows)
+    if getattr(teacher, "balanced", False):
+        score, low, chance = _balanced(right, y)
     bins = tuple(_bins(confidence, right))
     ece = sum(b["count"] / rows * abs(b["accuracy"] - b["confidence"]) for b in bins)
     head: Literal["own", "fitted", "new"] = (
@@ -97,6 +102,18 @@ def wilson_low(share: float, rows: int, z: float = 1.959964) -> float:
     """
     spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     return (share + z * z / (2 * rows) - spread) / (1 + z * z / rows)
+
+
+def _balanced(right: torch.Tensor, labels: torch.Tensor) -> tuple[float, float, float]:
+    """Mean recall of the classes that are there, the lower end of its interval, and chance.
+
+    Source: Agresti, Coull 1998, The American Statistician 52(2) (two rows are added to each class).
+    """
+    found = [right[labels == label] for label in labels.unique()]
+    score = sum(float(one.mean()) for one in found) / len(found)
+    middle = [(float(one.sum()) + 1) / (len(one) + 2) for one in found]
+    variance = sum(p * (1 - p) / (len(one) + 2) for p, one in zip(middle, found)) / len(found) ** 2
+    return score, sum(middle) / len(found) - 1.959964 * math.sqrt(variance), 1 / len(found)
 
 
 def _bins(confidence: torch.Tensor, right: torch.Tensor) -> Iterable[dict[str, float]]:

@@ -143,7 +143,7 @@ def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
     scores = report.name, report.score, report.low, report.chance
     return TeacherCheck(
         *scores,
-        "accuracy",
+        "balanced accuracy" if getattr(teacher, "balanced", False) else "accuracy",
         facts,
         as_percent=True,
         detail=f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else ""),
