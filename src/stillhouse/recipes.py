@@ -54,7 +54,7 @@ def load(
     base, mapping = _mapping(recipe, known())
     override(mapping, assignments, values)
     found = _owner(mapping)
-    if type(base) is found.Config:
+    if base is None or type(base) is found.Config:
         mapping = found.rebased(base, mapping)
     named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
     try:

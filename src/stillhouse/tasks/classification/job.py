@@ -18,7 +18,7 @@ from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import label_cross_entropy
 from stillhouse.tasks.classification.data import ImageData
-from stillhouse.tasks.classification.labelled import mixed_order, slots
+from stillhouse.tasks.classification.labelled import class_weights, mixed_order, slots
 from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.predict import predict_together
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
@@ -58,6 +58,7 @@ class ClassificationJob(DistillJob):
         self.seen = (0.0, 0)
         labels = data.train.labels
         self.slots = slots(labels, config.batch_size, config.labelled_share)
+        self.class_weights = class_weights(labels, data.input_spec.num_classes, config.balanced)
         self.labelled = self.slots / config.batch_size or max(1, int((labels != MISSING).sum())) / len(labels)
 
     def order(self, epoch: int) -> Tensor:
@@ -102,11 +103,20 @@ class ClassificationJob(DistillJob):
             return {}
         logits, targets, smoothing = student_out.logits, batch.targets, self.config.label_smoothing
         if self.labelled == 1:
-            return {self.task_term: (weight, label_cross_entropy(logits, targets, smoothing=smoothing).mean())}
+            losses = self._balanced(label_cross_entropy(logits, targets, smoothing=smoothing), targets)
+            return {self.task_term: (weight, losses.mean())}
         there = batch.labels != MISSING
         losses = label_cross_entropy(logits[there], targets[there], smoothing=smoothing)
+        losses = self._balanced(losses, targets[there])
         # the mean over a whole batch: parts of it, which are summed, have more labelled rows or fewer
         return {self.task_term: (weight, losses.sum() / (len(there) * self.labelled))}
+
+    def _balanced(self, losses: Tensor, targets: Tensor) -> Tensor:
+        """Losses (B), of rare classes heavier where that is asked for; targets are classes (B) or shares of them (B, K)."""
+        if self.class_weights is None:
+            return losses
+        weights = self.class_weights.to(losses.device)
+        return losses * (weights[targets] if targets.ndim == 1 else targets @ weights)
 
     def teacher_batch(self, batch: Batch, progress: Progress) -> Batch:
         """The very tensors that the student sees, unless the configuration asks for the worse alternatives."""

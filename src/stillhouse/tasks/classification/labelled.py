@@ -13,6 +13,7 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import MISSING
 from stillhouse.tasks.classification.plan import SELF
+from stillhouse.teachers.by_row import UNEQUAL
 from stillhouse.training.job import epoch_order
 
 SURE = 0.9  # probability from which a model's answer is taken for a label
@@ -116,6 +117,28 @@ def mixed_order(labels: Tensor, batch_size: int, count: int, seed: int, epoch: i
     mine = _in_turns(torch.nonzero(there).flatten(), done[:-1][labelled], 2 * seed)
     others = _in_turns(torch.nonzero(~there).flatten(), (place - done)[:-1][~labelled], 2 * seed + 1)
     return torch.empty(len(labels), dtype=torch.int64).masked_scatter(labelled, mine).masked_scatter(~labelled, others)
+
+
+def class_weights(labels: Tensor, num_classes: int, balanced: bool | None) -> Tensor | None:
+    """What a labelled row of each class counts, so that all classes count alike; their mean over those rows is 1.
+
+    Args:
+        labels: (N) class numbers, -1 where there is none.
+        num_classes: K.
+        balanced: None: where the largest class has 1.5 times the rows of the smallest, or more.
+
+    Returns:
+        (K); None where every row counts the same.
+
+    Example:
+        >>> class_weights(torch.tensor([0, 0, 0, 1, -1]), 2, None).tolist()
+        [0.6666666865348816, 2.0]
+    """
+    counts = torch.bincount(labels[labels != MISSING], minlength=num_classes)
+    there = counts[counts > 0]
+    if balanced is False or not len(there) or (balanced is None and there.max() < UNEQUAL * there.min()):
+        return None
+    return counts.sum() / (len(there) * counts.clamp(min=1))
 
 
 def _in_turns(rows: Tensor, places: Tensor, seed: int) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.config import kinds
+from stillhouse.core.config import kinds, merge, to_mapping
 from stillhouse.core.exports import Target
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
@@ -69,8 +69,14 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         return isinstance(student, Mapping) and str(student.get("kind")) in kinds(StudentConfig)
 
     def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
-        """The usual arms, where the student became one without clauses or the labels became few, and arms were left as they are."""
-        kind = kinds(StudentConfig).get(str(mapping["student"].get("kind")))
+        """What is usual for the student: of signals and training where nothing else is named, and of arms that were left as they are."""
+        student = mapping.get("student")
+        kind = kinds(StudentConfig).get(str(student.get("kind"))) if isinstance(student, Mapping) else None
+        usual: Any = getattr(kind, "usual", {})
+        if base is None:
+            return merge(usual, mapping)
+        if kind is not type(base.student) and usual:
+            mapping = with_usual(usual, to_mapping(base), mapping)
         if mapping["arms"] != list(base.arms):
             return mapping
         if has_clauses(base.student) and not has_clauses(kind):
@@ -454,6 +460,23 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         from stillhouse.tasks.classification.targets import targets
 
         return targets(self.load)
+
+
+def with_usual(usual: Mapping[str, Any], base: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as plain data, with what is usual in the place of what it still has from a recipe.
+
+    Example:
+        >>> base = {"training": {"epochs": 9, "batch_size": 32}}
+        >>> with_usual({"training": {"epochs": 20, "batch_size": 128}}, base, {"training": {"epochs": 9, "batch_size": 64}})
+        {'training': {'epochs': 20, 'batch_size': 64}}
+    """
+    found = dict(mapping)
+    for key, value in usual.items():
+        if isinstance(value, Mapping):
+            found[key] = with_usual(value, base[key], mapping[key])
+        elif mapping[key] == base[key]:
+            found[key] = value
+    return found
 
 
 def _fitted(name: str) -> Callable[[Any, int], Any]:
