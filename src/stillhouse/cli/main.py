@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": "use a student: photos, texts, vectors or lines in, answers out",
     "compare": "runs that are scored alike in one table and page: scores, paired intervals, cost, time",
     "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
+    "curve": "what the teacher gains with 25, 50, 100, ... labels: a whole run for each, one page with a plot",
     "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
     "export": "write a student as packed bits, C, rules, ONNX, ...; checked on the test split after it is written",
     "report": "make report.html again from a run folder",
@@ -43,7 +44,7 @@ GROUPS = {  # verbs of one task: in tasks/GROUP/commands.py, those of a document
     "sar": ("simulate", "stream", "compare", "compress"),
 }
 DOCUMENTED = {"vision": (), "embed": ("distill",), "sar": ("train", "distill")}
-RESUMED = {"distill", "train-teacher", "sweep", "vision", "train"}
+RESUMED = {"distill", "train-teacher", "sweep", "curve", "vision", "train"}
 
 INTERRUPTED = 130
 GRACE = 5.0  # seconds

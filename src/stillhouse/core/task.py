@@ -134,7 +134,7 @@ class Task(Light, Generic[C, D]):
         return False
 
     def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
-        """What is left of a recipe (`base`; None: of a whole file) whose settings were changed (`mapping`), where some then fit no more."""
+        """What is left of a recipe (`base`; None: no recipe) whose settings were changed (`mapping`), where some fit no more."""
         return mapping
 
     # ------------------------------------------------------------------------------------------------ a teacher of one's own

@@ -116,7 +116,7 @@ class ClassificationRunConfig(RunPlan):
         return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
 
     def untaught_stage(self, stage: Stage) -> Stage:
-        """A stage as the control has it: labels instead of a teacher, with a weight of at least 1, since nothing stands beside them."""
+        """A stage as the control has it: labels instead of a teacher, with a weight of at least 1: nothing stands beside them."""
         plain = super().untaught_stage(stage)
         training: Any = plain.training
         return replace(plain, training=replace(training, label_weight=max(training.label_weight, 1.0)))

@@ -69,7 +69,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         return isinstance(student, Mapping) and str(student.get("kind")) in kinds(StudentConfig)
 
     def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
-        """What is usual for the student: of signals and training where nothing else is named, and of arms that were left as they are."""
+        """With what is usual for the student: signals and training where nothing is named, and arms that were left as they are."""
         student = mapping.get("student")
         kind = kinds(StudentConfig).get(str(student.get("kind"))) if isinstance(student, Mapping) else None
         usual: Any = getattr(kind, "usual", {})

@@ -13,17 +13,10 @@ from stillhouse.core.types import FeatureSpec, InputSpec
 
 # What a run of these students takes where it names nothing else. The teacher knows the labels, so that a taught student needs few
 # of them beside it; TF-IDF has a weight for every word and is held back by their decay. Chosen on rows that no test has.
-USUAL: Mapping[str, Any] = {
+BASIC = {"epochs": 20, "learning_rate": 5e-2, "warmup_epochs": 0, "keep": "last", "threads": 1}
+USUAL: dict[str, Any] = {
     "signals": [{"kind": "logits", "loss": {"kind": "forward-kl", "temperature": 1.0}}],
-    "training": {
-        "epochs": 20,
-        "learning_rate": 5e-2,
-        "warmup_epochs": 0,
-        "weight_decay": 0.5,
-        "label_weight": 0.1,
-        "keep": "last",
-        "threads": 1,
-    },
+    "training": {**BASIC, "weight_decay": 0.5, "label_weight": 0.1},
 }
 
 
@@ -76,7 +69,7 @@ class RulesConfig:
     """Rules such as `pin and not transfer`, each with points for one class; the class with most points is the answer."""
 
     reads: ClassVar[str] = "words or a table"
-    usual: ClassVar[Mapping[str, Any]] = USUAL
+    usual: ClassVar[Mapping[str, Any]] = USUAL | {"training": {**BASIC, "epochs": 30}}
     kind: Literal["rules"] = "rules"
     rules: int = Field(default=40, ge=1, le=1000, description="rules of a class at most")
     literals: int = Field(default=8, ge=1, le=64, description="words of a rule at most")

@@ -1,0 +1,55 @@
+"""`stillhouse curve`: a run for each number of labels, the gain of each with its interval, one page."""
+
+import json
+
+import pytest
+
+from stillhouse.cli.curve import _numbers, write_curve
+from stillhouse.cli.main import main
+
+FAST = ["student.kind=tf-idf", "training.epochs=2", "seeds=1", "arms=[kd,no-kd]"]
+
+
+def test_a_curve_has_a_run_for_each_number_of_labels(tmp_path, capsys):
+    """Its figures are those of the runs; a second call with --resume trains nothing."""
+    out = tmp_path / "curve"
+    words = ["curve", "banking", *FAST, "--labels", "60,30", "--out", str(out), "--quiet"]
+    assert main(words) == 0
+    points = json.loads((out / "curve.json").read_text())["points"]
+    assert [point["labels"] for point in points] == [30, 60]
+    for point in points:
+        run = json.loads((out / f"labels-{point['labels']}" / "run.json").read_text())
+        summary = json.loads((out / f"labels-{point['labels']}" / "summary.json").read_text())
+        assert run["config"]["data"]["label_limit"] == point["labels"]
+        assert point["difference"] == summary["comparisons"][0]["difference"]
+        assert point["arms"]["kd"] == summary["arms"]["kd"]["accuracy"]["mean"]
+    assert "60 labels: +" in capsys.readouterr().out
+    records = out / "labels-30" / "arms" / "kd" / "seed-0" / "records.jsonl"
+    before = records.stat().st_mtime_ns
+    assert main([*words, "--resume"]) == 0
+    assert records.stat().st_mtime_ns == before
+
+
+def test_the_page_draws_each_gain_and_names_the_largest(tmp_path):
+    """In points of accuracy, with the interval."""
+    arms = {"kd": 0.9, "no-kd": 0.8}
+    points = [
+        {"labels": n, "difference": gain, "low": gain - 0.02, "high": gain + 0.02, "verdict": "helps", "arms": arms}
+        for n, gain in ((50, 0.123), (500, 0.04))
+    ]
+    write_curve(tmp_path / "page.html", points, "mine")
+    page = (tmp_path / "page.html").read_text()
+    assert "50 labels: +12.3 points (10.3 to 14.3), helps" in page
+    assert "best 12.3 at 50" in page
+
+
+def test_labels_are_sorted_and_each_is_run_once():
+    """In whatever order they were named."""
+    assert _numbers("100,25,100") == (25, 100)
+
+
+@pytest.mark.parametrize("words", [["digits", "--labels", "1,x"], ["tiny-shakespeare"]])
+def test_what_cannot_be_drawn_is_refused_in_a_line(words, capsys):
+    """Numbers that are none, and tasks without classes."""
+    assert main(["curve", *words]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
