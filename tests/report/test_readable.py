@@ -49,17 +49,23 @@ def test_shares_are_those_counted_by_hand(found):
     assert "pin and not transfer -> change_pin   holds for 50 % of messages, right in 75 %" in found.text()
 
 
-def test_a_rule_that_holds_everywhere_has_no_line_of_its_own(found):
-    """`the` is in every text and `card` in a quarter."""
-    assert "the" not in {line.words for line in found.lines}
-    assert {"pin and not transfer", "transfer"} <= {line.words for line in found.lines}
+def test_a_rule_that_holds_everywhere_has_no_line_of_its_own():
+    """`the` is in nine of ten training texts, all of which the model gives its class."""
+    train = counts(["the"] * 7 + ["the transfer"] * 2 + ["pin"])
+    found = screen(MODEL, train, counts(TEXTS), LABELS, TEXTS)
+    assert {line.words for line in found.lines} == {"pin and not transfer", "transfer"}
 
 
-def test_examples_are_rows_that_the_rule_decides(found):
-    """Without its points the answer would be another one."""
-    assert found.lines[0].examples == ("the <pin>", "the pin of the card", "the pin")
-    transfer = next(line for line in found.lines if line.words == "transfer")
-    assert set(transfer.examples) == {"the transfer", "transfer the pin"}
+def test_examples_are_rows_that_the_rule_decides():
+    """Without the points of `pin` the answer to a bare `pin` is another one; where `card` stands too it is not."""
+    rules = (Rule((("pin", True),), (2.0, 0.0)), Rule((("card", True),), (5.0, 0.0)))
+    model = ReadableModel(("change_pin", "transfers"), READING, NAMES, rules, (0.0, 0.1))
+    texts = ("pin card", "card pin", "the pin", "pin the", "the")
+    found = screen(model, counts(texts * 4), counts(texts), np.array([0, 0, 0, 0, 1]), texts)
+    line = next(line for line in found.lines if line.words == "card")
+    assert line.examples == ("pin card", "card pin")
+    rare = screen(model, counts(["pin", "the", "the", "the"]), counts(texts), np.array([0, 0, 0, 0, 1]), texts)
+    assert next(line for line in rare.lines if line.words == "pin").examples == ("the pin", "pin the", "pin card")
 
 
 def test_what_the_screen_keeps_is_of_its_points_alone():

@@ -25,7 +25,7 @@ EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the sc
 MOST_CLASSES, MOST_ROWS = 12, 3  # that have a line of their own; lines of one class where they are few
 RAGGED = 12  # characters that may stay free at the end of a line that goes on
 LEAST, MOST = 0.005, 0.6  # share of the rows between which a rule is worth a line
-SURE = 0.6  # and share of them to which the whole model gives its class, at least
+SURE = 0.75  # and share of them to which the whole model gives its class, at least
 
 
 @dataclass(frozen=True)
