@@ -294,4 +294,7 @@ def test_forms_of_the_card_are_those_of_the_command(name):
 
     cards = ["flat-tm", "tsetlin-vit"] if name == "classification" else [None]
     said = {form for kind in cards for form in light(name).forms({"student": {"kind": kind}})}
+    if name == "classification":
+        table = {"student": {"kind": "rules"}, "input_spec": {"reading": {"kind": "table"}}}
+        said |= set(light(name).forms(table))
     assert said == set(task(name).exports())

@@ -22,6 +22,7 @@ from stillhouse.tasks.classification.readable import ReadableModel
 FILE, TEXT = "readable.json", "rules.txt"
 SCREEN, WIDTH = 20, 118  # lines, characters
 EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
+PAGE = 8  # rules with examples on a page
 MOST_CLASSES, MOST_ROWS = 12, 3  # that have a line of their own; lines of one class where they are few
 RAGGED = 12  # characters that may stay free at the end of a line that goes on
 LEAST, MOST = 0.005, 0.6  # share of the rows between which a rule is worth a line
@@ -60,7 +61,8 @@ class Screen:
     """What people read of a model.
 
     Attributes:
-        lines: the first rules.
+        lines: the first rules; a page shows all of them.
+        first: so many of them are on the screen.
         classes: (class, its rules with points) as far as they have room.
         rules: of the whole model.
         rows: on which everything is counted.
@@ -70,6 +72,7 @@ class Screen:
     """
 
     lines: tuple[Line, ...]
+    first: int
     classes: tuple[tuple[str, str], ...]
     rules: int
     rows: int
@@ -80,8 +83,8 @@ class Screen:
     def text(self, head: str = "") -> str:
         """At most a screen."""
         found = [head] if head else []
-        width = max((len(f"{line.words} -> {line.class_name}") for line in self.lines), default=0)
-        for place, line in enumerate(self.lines):
+        width = max((len(f"{line.words} -> {line.class_name}") for line in self.lines[: self.first]), default=0)
+        for place, line in enumerate(self.lines[: self.first]):
             arrow = f"{line.words} -> {line.class_name}".ljust(min(width, 60))
             found.append(f"{arrow}   {said(line, self.unit)}")
             if place < SHOWN and line.examples:
@@ -134,12 +137,12 @@ def screen(
     classes, printed = _class_lines(model, votes, holds, rows) if named else ((), np.zeros(votes.shape, dtype=bool))
     first = max(1, lines - 1 - rows * len(classes) - SHOWN - 1)
     answers = model.scores(train).argmax(1)
-    chosen = _chosen(holds, votes, worth, answers, first)
+    chosen = _chosen(holds, votes, worth, answers, max(first, PAGE))
     scores = there @ votes + np.array(model.bias)
     found = []
-    for number in chosen:
+    for place, number in enumerate(chosen):
         kind = int(votes[number].argmax())
-        printed[number, kind] = True
+        printed[number, kind] |= place < first
         on = there[:, number]
         without = scores - there[:, [number]] * votes[number]
         decides = on & (scores.argmax(1) == kind) & (without.argmax(1) != kind)
@@ -156,6 +159,7 @@ def screen(
     alone = there @ (votes * printed) + np.array(model.bias) + share @ (votes * ~printed)
     return Screen(
         tuple(found),
+        first,
         classes,
         len(model.rules),
         len(labels),
