@@ -1,6 +1,4 @@
-"""`stillhouse cache`: shares, merge, show, estimate, and what it refuses."""
-
-import re
+"""`stillhouse cache`: write, show, estimate, and what it refuses."""
 
 import numpy as np
 import pytest
@@ -27,20 +25,12 @@ def recipe(tmp_path):
     return str(tmp_path / "run.yaml")
 
 
-def test_shares_are_merged_and_shown(recipe, tmp_path, capsys):
-    """What two machines write is one cache that says what it is of."""
-    one, two, both = (str(tmp_path / name) for name in ("one", "two", "both"))
+def test_a_cache_is_written_and_shown(recipe, tmp_path, capsys):
+    """A folder without its teacher says what it is of."""
+    both = str(tmp_path / "both")
     more = ["--force", "--quiet", "--content", "topk:2", "features:layer1", "--licence", "CC-BY-4.0"]
-    assert main(["cache", recipe, "--out", one, "--shard", "1/2", *more]) == 0
-    said = capsys.readouterr().out
-    assert "2 of 3 shards" in said
-    here, whole = (int(number.replace(",", "")) for number in re.search(r"([\d,]+) of ([\d,]+) bytes", said).groups())
-    assert 0 < here < whole  # the bytes of the whole were printed for a share
-    assert main(["cache", "merge", one, "--out", both]) == 2
-    assert "1 shards are missing: validation-00000" in capsys.readouterr().err
-    assert main(["cache", recipe, "--out", two, "--shard", "2/2", *more]) == 0
-    assert main(["cache", "merge", one, two, "--out", both]) == 0
-    capsys.readouterr()
+    assert main(["cache", recipe, "--out", both, *more]) == 0
+    assert "3 of 3 shards" in capsys.readouterr().out
     assert main(["cache", "show", both]) == 0
     printed = capsys.readouterr().out
     for words in (
@@ -60,7 +50,6 @@ def test_estimates_and_refusals(recipe, tmp_path, capsys):
     assert main(["cache", recipe, "--estimate", "--quiet"]) == 0
     assert "bytes for 80 rows" in capsys.readouterr().out
     for words, said in (
-        (["--shard", "3/2"], "expected I/N with I from 1 to N, got '3/2'"),
         (["--content", "top:2"], "expected scores, topk:K or features"),
         (["--content", "scores", "topk:2"], "got both"),
         (["--content", "features:layer9"], "has none"),

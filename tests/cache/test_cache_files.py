@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stillhouse.cache import array_file, files
-from stillhouse.cache.files import MANIFEST, Store, merge, missing, read_manifest, write_shards
+from stillhouse.cache.files import MANIFEST, Store, missing, read_manifest, write_shards
 from stillhouse.cache.plan import Plan
 from stillhouse.core.checks import CannotWrite, InputError
 
@@ -122,61 +122,6 @@ def test_a_shard_that_another_process_writes_is_left_alone(tmp_path):
 def _made(folder):
     files.begin(folder, plan())
     return folder
-
-
-def test_shares_are_disjoint_and_merge_to_the_whole(tmp_path):
-    """What three machines write without a common disk is the cache of one."""
-    assert write_shards(tmp_path / "one", plan(), fill)
-    for i in (1, 2, 3):
-        assert not write_shards(tmp_path / str(i), plan(), fill, share=(i, 3))
-    held = [{p.name for p in (tmp_path / str(i)).glob("train-*.json")} for i in (1, 2, 3)]
-    assert sum(map(len, held)) == len(set.union(*held)) == 6
-    merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
-    assert missing(tmp_path / "all", plan()) == ["train-00002", "train-00005"]
-    merge([tmp_path / "all", tmp_path / "3"], tmp_path / "all")
-    assert contents(tmp_path / "all") == contents(tmp_path / "one")
-    with pytest.raises(InputError, match=r"expected 1/n to n/n, got 4/3"):
-        write_shards(tmp_path / "x", plan(), fill, share=(4, 3))
-
-
-def test_merge_refuses_what_differs(tmp_path):
-    """Another teacher's shards, two contents of one shard, a shard that was changed."""
-    write_shards(tmp_path / "a", plan(), fill, share=(1, 2))
-    write_shards(tmp_path / "b", plan(teacher="u"), fill, share=(2, 2))
-    with pytest.raises(InputError, match="another teacher: expected t, got u"):
-        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
-
-    def other(part, start, stop):
-        yield {name: x + 1 for name, x in values(start, stop).items()}
-
-    write_shards(tmp_path / "c", plan(), other)
-    with pytest.raises(InputError, match="expected one content, got two"):
-        merge([tmp_path / "a", tmp_path / "c"], tmp_path / "out")
-    flip(tmp_path / "a" / "train-00000.logits.npy")
-    with pytest.raises(InputError, match=r"train-00000\.logits\.npy was changed after it was written"):
-        merge([tmp_path / "a"], tmp_path / "out2")
-
-
-def test_a_merge_that_a_full_disk_ends_leaves_no_half_a_shard(tmp_path, monkeypatch):
-    """Arrays without their record lay there for good; what is no cache was named by the file that it lacks."""
-    write_shards(tmp_path / "a", plan(), fill)
-    written = files.write_json
-
-    def full(path, content):
-        if path.name == "train-00001.json":
-            raise CannotWrite(f"cannot write {path}: No space left on device")
-        written(path, content)
-
-    monkeypatch.setattr(files, "write_json", full)
-    with pytest.raises(CannotWrite, match="make room, and the same command goes on"):
-        merge([tmp_path / "a"], tmp_path / "out")
-    monkeypatch.setattr(files, "write_json", written)
-    assert {p.name.partition(".")[0] for p in (tmp_path / "out").glob("train-*")} == {"train-00000"}
-    merge([tmp_path / "a"], tmp_path / "out")
-    assert contents(tmp_path / "out") == contents(tmp_path / "a")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match=r"none: expected a cache \(plan\.json in it\), got none"):
-        merge([tmp_path / "none"], tmp_path / "out")
 
 
 def flip(path):

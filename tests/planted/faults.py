@@ -426,8 +426,6 @@ CACHE = (
           "tests/cache/test_cache_files.py::test_a_killed_cache_is_continued"),
     Fault("every process writes every shard", "stillhouse.cache.files:write_shards", edited("if not ours:", "if False:"),
           "tests/cache/test_cache_files.py::test_a_shard_that_another_process_writes_is_left_alone"),
-    Fault("shares of a cache overlap", "stillhouse.cache.files:write_shards", edited("plan.shards[i - 1 :: n]", "plan.shards"),
-          "tests/cache/test_cache_files.py::test_shares_are_disjoint_and_merge_to_the_whole"),
     Fault("a cache of anything else taken", "stillhouse.cache.files:compare", nothing,
           "tests/cache/test_stored_teacher.py::test_another_teacher_preprocessing_labels_or_data_are_refused_by_name"),
     Fault("inputs of a stored row not compared", "stillhouse.cache.content:same",

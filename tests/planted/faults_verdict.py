@@ -61,8 +61,6 @@ WORDS = (
           edited("in_words(found)", '{"helps": "better", "hurts": "worse"}.get(found.verdict, found.verdict)'), SAME_WORD),
     Fault("a mean of few seeds has an interval", "stillhouse.report.verdicts:spread_words",
           edited("untested(len(values))", "len(values) < 3"), ONE_RULE),
-    Fault("a sweep has a rule of its own", "stillhouse.sweeps.page:spread", edited("untested(len(scores))", "len(scores) < 3"),
-          ONE_RULE),
     Fault("a chart has a rule of its own", "stillhouse.report.words:interval_words", edited("if untested(count)", "if count < 3"),
           ONE_RULE),
     Fault("a report of old says that two seeds help", "stillhouse.core.verdict:verdict_of", edited("untested(int(seeds))", '""'),

@@ -18,7 +18,6 @@ from stillhouse.recipes import load_run
 from stillhouse.report import write_page
 from stillhouse.report.verdicts import beside_plain
 from stillhouse.report.words import GAP
-from stillhouse.sweeps.page import spread
 from stillhouse.tasks import light, task
 from stillhouse.tasks.classification.task import TASK
 
@@ -136,7 +135,6 @@ def test_the_number_of_seeds_is_asked_of_one_place(tmp_path, monkeypatch, capsys
     said = capsys.readouterr().out
     assert word in said
     assert "each seed" in said
-    assert spread({"scores": [0.1, 0.2, 0.3]}, 1.0) is None
 
 
 def test_a_trade_off_is_two_verdicts(tmp_path, capsys):

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +48,6 @@ def write_shards(
     plan: Plan,
     fill: Fill,
     *,
-    share: tuple[int, int] = (1, 1),
     wait: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
@@ -59,9 +57,8 @@ def write_shards(
         folder: of the cache; one that was begun is continued.
         plan: what it holds.
         fill: gives the rows of a shard, batch by batch.
-        share: (i, n) of the shards: every n-th, beginning with the i-th, counted from 1.
         wait: until other processes have finished theirs, and take over from those that end before.
-        on_progress: called with (rows done, rows) of the share.
+        on_progress: called with (rows done, rows).
 
     Returns:
         Whether the whole cache is finished, whoever wrote it.
@@ -69,16 +66,12 @@ def write_shards(
     Raises:
         InputError: the folder holds something else, or is full; rows that do not fit the plan.
     """
-    i, n = share
-    if not 1 <= i <= n:
-        raise InputError(f"share: expected 1/n to n/n, got {i}/{n}")
     begin(folder, plan)
     if (folder / MANIFEST).is_file():
         _same_plan(folder, Plan.read(folder / MANIFEST), plan)
         return True
-    mine = plan.shards[i - 1 :: n]
-    total = sum(shard.stop - shard.start for shard in mine)
-    todo = [shard for shard in mine if not _finished(folder, shard)]
+    total = sum(plan.parts.values())
+    todo = [shard for shard in plan.shards if not _finished(folder, shard)]
     done = total - sum(shard.stop - shard.start for shard in todo)
     _check_space(folder, sum((shard.stop - shard.start) * plan.row_bytes(shard.part) for shard in todo))
     on_progress(done, total)
@@ -131,52 +124,6 @@ def finish(folder: Path, plan: Plan) -> bool:
     return True
 
 
-def merge(folders: Sequence[Path], out: Path) -> Plan:
-    """Put shards that were written in several folders into one; each is compared with its hash on the way.
-
-    Args:
-        folders: caches of one plan, finished or not.
-        out: where all shards go; linked, or copied where that cannot be.
-
-    Returns:
-        The plan; the cache is finished where all shards were there (`missing` says which are not).
-
-    Raises:
-        InputError: caches of different plans, a shard that was changed, or one that two folders have with different content.
-    """
-    for folder in folders:
-        if not (folder / PLAN).is_file():
-            raise InputError(f"cache {folder}: expected a cache ({PLAN} in it), got none")
-    plans = [Plan.read(folder / PLAN) for folder in folders]
-    for folder, plan in zip(folders, plans):
-        _same_plan(folder, plan, plans[0])
-    begin(out, plans[0])
-    for shard in plans[0].shards:
-        held = {folder: _record(folder, shard)["files"] for folder in (*folders, out) if _finished(folder, shard)}
-        if not held:
-            continue
-        first, files = next(iter(held.items()))
-        for folder, others in held.items():
-            if others != files:
-                raise InputError(
-                    f"cache: shard {shard.name} of {folder} is not that of {first}: expected one content, got two; the same "
-                    "teacher on another machine may round otherwise: take one of them"
-                )
-        if _finished(out, shard):
-            continue
-        try:
-            for name, about in files.items():
-                verify_file(first / shard.file(name), about)
-                _link(first / shard.file(name), out / shard.file(name))
-            write_json(out / shard.record, {"files": files})
-        except CannotWrite as error:  # what is there of a shard without its record is nobody's
-            for name in files:
-                (out / shard.file(name)).unlink(missing_ok=True)
-            raise CannotWrite(f"{error}; make room, and the same command goes on") from None
-    finish(out, plans[0])
-    return plans[0]
-
-
 def missing(folder: Path, plan: Plan) -> list[str]:
     """Names of the shards that are not there yet."""
     return [shard.name for shard in plan.shards if not _finished(folder, shard)]
@@ -204,10 +151,7 @@ def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
 def _check_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise CannotWrite(
-            f"cannot write {folder}: expected {size:,} free bytes, got {free:,}; keep less (--content), or write a part here "
-            "(--shard i/n) and the rest elsewhere"
-        )
+        raise CannotWrite(f"cannot write {folder}: expected {size:,} free bytes, got {free:,}; keep less (--content)")
 
 
 @contextmanager
@@ -243,20 +187,6 @@ def _finished(folder: Path, shard: Shard) -> bool:
 
 def _record(folder: Path, shard: Shard) -> dict[str, Any]:
     return read_object(folder / shard.record, {"files": dict[str, dict[str, Any]]})
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.unlink(missing_ok=True)
-        os.link(source, target)
-    except OSError:
-        part = target.with_name(f".{target.name}.{os.getpid()}{PART}")
-        try:
-            shutil.copyfile(source, part)
-            os.replace(part, target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise CannotWrite(f"cannot write {target}: {error.strerror}") from None
 
 
 def _same_plan(folder: Path, got: Plan, expected: Plan) -> None:
@@ -350,8 +280,7 @@ def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any
             left = missing(folder, plan)
             done = len(plan.shards) - len(left)
             raise InputError(
-                f"cache {folder}: {done} of {len(plan.shards)} shards are done; go on with `stillhouse cache`, or put those "
-                "of other folders beside them with `stillhouse cache merge`"
+                f"cache {folder}: {done} of {len(plan.shards)} shards are done; go on with `stillhouse cache`"
             )
         raise InputError(f"cache {folder}: there is none; write it with `stillhouse cache RECIPE --out {folder}`")
     plan = Plan.read(path)

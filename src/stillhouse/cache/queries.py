@@ -132,7 +132,6 @@ def write_cache(
     folder: Path,
     content: Content,
     *,
-    share: tuple[int, int] = (1, 1),
     licence: str | None = None,
     wait: bool = False,
     shard_bytes: int | None = None,
@@ -144,7 +143,6 @@ def write_cache(
         teacher_queries: rows and teacher.
         folder: for the files.
         content: what is kept of the training rows.
-        share: (i, n), write every n-th shard only, beginning with the i-th.
         licence: under which the teacher's outputs may be passed on [as the teacher says itself].
         wait: until other writers have finished.
         shard_bytes: size of a shard [8 to 256 MiB, by the size of all].
@@ -161,7 +159,6 @@ def write_cache(
         folder,
         plan,
         lambda part, start, stop: teacher_queries.answers(part, start, stop, content),
-        share=share,
         wait=wait,
         on_progress=on_progress,
     )

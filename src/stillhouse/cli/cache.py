@@ -1,4 +1,4 @@
-"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any task, on any number of machines."""
+"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any task, by any number of processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ ABOUT = "Ask the teacher of a run for all its answers, once, and keep them in a 
 EXAMPLES = """
   stillhouse cache digits --out caches/digits
   stillhouse distill digits teacher.source=cache:caches/digits       no teacher is loaded
-  stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR
+  stillhouse cache show caches/digits
 """
 MORE = """
 
   cache RECIPE|FILE --out DIR     ask and write; a killed one is continued by the same command
-  cache merge DIR... --out DIR    put the parts that several machines wrote into one folder, compared by hash
   cache show DIR                  what a cache is of; every file is compared with its hash
 
 A run reads it in two ways:
@@ -31,7 +30,6 @@ A run reads it in two ways:
 more examples:
   stillhouse cache mine.yaml --out c --views 8                         8 augmented views of each image; train with data.views=8
   stillhouse cache mine.yaml --out c --content topk:16 features:layer3 the 16 largest scores, the mass of the rest, a hidden layer
-  stillhouse cache mine.yaml --out c --shard 2/8                       the second eighth, for the second of eight machines
   stillhouse cache mine.yaml --content topk:16 --estimate              bytes, and hours from the time of a first batch
 
 content:
@@ -47,17 +45,15 @@ refused by name.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write, merge or show."""
+    """Write or show."""
     words = list(arguments)
-    chosen = {"merge": _merge, "show": _show}
-    if words and words[0] in chosen:
-        return chosen[words[0]](words[1:])
+    if words and words[0] == "show":
+        return _show(words[1:])
     parser = Parser(prog="stillhouse cache", description=ABOUT, examples=EXAMPLES, epilog=MORE)
     parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
     parser.add_argument(
         "--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]"
     )
-    parser.add_argument("--shard", metavar="I/N", default="1/1", help="write the I-th of N parts of the shards")
     parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
     parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
@@ -65,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     options, config = read_config(parser, words, "load_run", aliases={**TRAINING, "--views": "data.views"})
     if options.print_config:
         return print_config(config)
-    return write(config, options, _share(options.shard))
+    return write(config, options)
 
 
-def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
+def write(config: Any, options: Namespace) -> int:
     """Ask the teacher of a run of any task."""
     from stillhouse.cache.content import Content
     from stillhouse.cache.files import MANIFEST, missing
@@ -98,7 +94,7 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     out = options.out or Path("caches") / config.name
     whole = (out / MANIFEST).is_file()
     with bar("asking the teacher", quiet=options.quiet) as on_progress:
-        done = write_cache(teacher_queries, out, kept, share=share, licence=options.licence, on_progress=on_progress)
+        done = write_cache(teacher_queries, out, kept, licence=options.licence, on_progress=on_progress)
     plan = Plan.read(out / "plan.json")
     left = missing(out, plan)
     here = sum((one.stop - one.start) * plan.row_bytes(one.part) for one in plan.shards if one.name not in left)
@@ -115,28 +111,9 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
                 f"{out / MANIFEST}, and the same command writes them again"
             )
     if not done:
-        print("the others are being written elsewhere, or are the shares of other machines (--shard, cache merge)")
+        print("the others are being written by other processes")
     else:
         print(f"use it with teacher_cache={out}, or without the teacher as teacher.source=cache:{out}")
-    return 0
-
-
-def _merge(words: Sequence[str]) -> int:
-    parser = Parser(
-        prog="stillhouse cache merge", description="Put shards that several machines wrote into one folder."
-    )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="caches of one plan, finished or not")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="where all shards go: linked, or copied to another disk"
-    )
-    options = parser.parse(words)
-    from stillhouse.cache.files import merge, missing
-
-    plan = merge(options.folders, options.out)
-    left = missing(options.out, plan)
-    print(f"{options.out}: {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
-    if left:
-        raise InputError(f"cache {options.out}: not finished, {len(left)} shards are missing: {', '.join(left[:5])}")
     return 0
 
 
@@ -183,10 +160,3 @@ def _measured(teacher_queries: Any, content: Any) -> int:
         f"about {total / rate / 3600:.2g} hours of this machine at {rate:,.0f} rows a second (measured on {rows} rows)"
     )
     return 0
-
-
-def _share(text: str) -> tuple[int, int]:
-    first, slash, second = text.partition("/")
-    if not slash or not first.isdecimal() or not second.isdecimal() or not 1 <= int(first) <= int(second):
-        raise InputError(f"--shard: expected I/N with I from 1 to N, got {text!r}")
-    return int(first), int(second)

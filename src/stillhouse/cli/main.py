@@ -21,7 +21,7 @@ COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
     "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
     "check": "is this teacher any good on this data? its score against chance",
-    "cache": "ask a teacher once and keep its answers, for runs of any task on any number of machines; merge, show",
+    "cache": "ask a teacher once and keep its answers, for runs of any task; show",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any task on its test split, or on other data",
     "predict": "use a student: photos, texts, vectors or lines in, answers out",

@@ -147,69 +147,6 @@ def pareto(
         return _svg(axes.figure, "pareto", label)
 
 
-def history(points: Sequence[tuple[int, float]], score: str) -> Markup:
-    """The score of each trial, and the best so far as a line."""
-    numbers, values = [n for n, _ in points], [y for _, y in points]
-    with _panel() as axes:
-        axes.plot(numbers, values, "o", color=FAINT, fillstyle="none", markersize=6)
-        axes.step(numbers, np.maximum.accumulate(values), where="post", color=COLORS[0], linewidth=2)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
-        axes.set_xlabel("trial")
-        axes.set_ylabel(score)
-        return _svg(axes.figure, "history", f"{score} of each trial; best {max(values):.4g}.")
-
-
-def by_setting(
-    points: Sequence[tuple[Any, Sequence[float], tuple[float, float] | None]], setting: str, score: str
-) -> Markup:
-    """The score of trials against the value of one setting; rates on a logarithmic axis, words at even steps.
-
-    Args:
-        points: (value, score of each seed, 95 % interval of their mean) of each trial.
-        setting: its path.
-        score: what is scored, with its unit.
-    """
-    values = [value for value, _, _ in points]
-    numbers = all(number(value) is not None for value in values)
-    shown = list(dict.fromkeys(map(str, values)))
-    places = [float(value) if numbers else float(shown.index(str(value))) for value in values]
-    with _panel() as axes:
-        for x, (_, scores, ends) in zip(places, points, strict=True):
-            if len(scores) > 1:
-                axes.plot([x] * len(scores), scores, "o", color=FAINT, alpha=0.5, markersize=3)
-            if ends is not None:
-                axes.plot([x, x], ends, color=COLORS[0], linewidth=1.4)
-            axes.plot([x], [float(np.mean(scores))], "o", color=COLORS[0], markersize=6)
-        if not numbers:
-            axes.set_xticks(range(len(shown)), [text if len(text) < 24 else f"{text[:22]}…" for text in shown])
-        elif min(places) > 0 and max(places) >= 10 * min(places):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=5))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=all(x == round(x) for x in places)))
-        axes.margins(0.1)
-        axes.set_xlabel(setting)
-        axes.set_ylabel(score)
-        best = max(points, key=lambda point: float(np.mean(point[1])))
-        return _svg(
-            axes.figure, f"by-{setting}", f"{score} against {setting}; best {np.mean(best[1]):.4g} at {best[0]}."
-        )
-
-
-def bars(shares: Sequence[tuple[str, float]], label: str) -> Markup:
-    """Shares of 1 as bars, the largest on top."""
-    with _panel(0.9 + 0.36 * len(shares)) as axes:
-        axes.barh(range(len(shares)), [100 * share for _, share in shares], color=COLORS[0], height=0.6)
-        axes.set_yticks(range(len(shares)), [name for name, _ in shares])
-        axes.set_ylim(len(shares) - 0.5, -0.5)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"{label} (%)")
-        return _svg(axes.figure, "bars", "; ".join(f"{name}: {share:.0%}" for name, share in shares))
-
-
 def ablation_curve(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
     """Shares against a count at even steps, with a dashed line of what all of it reaches; values are written at the points."""
     with _panel(3.0) as axes:

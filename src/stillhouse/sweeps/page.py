@@ -1,9 +1,8 @@
-"""What came of a sweep: `sweep.json` and one page with table, Pareto front, importance and the command to go on with. No torch."""
+"""What came of a sweep: `sweep.json` and one page with table, Pareto front and the command to go on with. No torch."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS, TIMED
 from stillhouse.core.records import REPORT, write_json
-from stillhouse.core.verdict import seed_interval, untested
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.page import write_blocks
@@ -23,8 +21,7 @@ from stillhouse.sweeps.work import command_of
 
 SUMMARY = "sweep.json"
 WORDS = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
-FEWEST_FOR_IMPORTANCE = 6
-MOST_SHOWN, MOST_DRAWN = 40, 6  # trials in the table, settings with a figure
+MOST_SHOWN, MOST_NAMED = 40, 6  # trials in the table; of those that share the best score
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -81,24 +78,8 @@ def summarize(study: Any, plan: Plan, task: Any, cost: str | None = None) -> dic
         "best": None if best is None else best["number"],
         "cost": axis,
         "front": on_front if axis else [best["number"]] if best else [],
-        "importance": importance(study, plan, done),
         "command": None if best is None else command_of(plan, best["settings"], seeds=3),
     }
-
-
-def importance(study: Any, plan: Plan, done: Sequence[Any]) -> dict[str, float]:
-    """How much of the difference between finished trials each setting explains (PED-ANOVA); {} for few trials or one setting."""
-    import optuna
-
-    if len(plan.space) < 2 or len(done) < FEWEST_FOR_IMPORTANCE:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = optuna.importance.get_param_importances(study)
-        except (ValueError, RuntimeError, ZeroDivisionError):  # as where all scores are equal
-            return {}
-    return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
 def write_sweep(study: Any, plan: Plan, out: Path, task: Any, cost: str | None = None) -> dict[str, Any]:
@@ -155,8 +136,8 @@ def tied_words(found: Mapping[str, Any]) -> str:
     """
     scores = {trial["number"]: trial["score"] for trial in found["trials"] if trial["score"] is not None}
     tied = [n for n, score in scores.items() if math.isclose(score, scores[found["best"]], rel_tol=1e-12)]
-    more = f" and {len(tied) - MOST_DRAWN} more" * (len(tied) > MOST_DRAWN)
-    return f"tied: trials {', '.join(map(str, tied[:MOST_DRAWN]))}{more}" * (len(tied) > 1)
+    more = f" and {len(tied) - MOST_NAMED} more" * (len(tied) > MOST_NAMED)
+    return f"tied: trials {', '.join(map(str, tied[:MOST_NAMED]))}{more}" * (len(tied) > 1)
 
 
 def _lead(found: Mapping[str, Any]) -> str:
@@ -167,21 +148,6 @@ def _lead(found: Mapping[str, Any]) -> str:
         f"{found['seeds']} seed{'s' * (found['seeds'] != 1)} each, judged on the validation split. The test split was not scored: "
         "the best of many validation scores is a lucky one, so train it again with other seeds and believe that test score."
     )
-
-
-def spread(trial: Mapping[str, Any], scale: float) -> tuple[float, float] | None:
-    """The 95 % interval of a trial's score over its seeds; None of too few."""
-    scores = [scale * score for score in trial["scores"]]
-    if untested(len(scores)):
-        return None
-    found = seed_interval(scores)
-    return found.low, found.high
-
-
-def _about_spread(seeds: int) -> str:
-    if not untested(seeds):
-        return " Dot: mean over the seeds; line: its 95 % interval; faint: each seed."
-    return " One seed a trial: how far another seed would be is not known." if seeds == 1 else " Faint: each seed."
 
 
 def _blocks(found: Mapping[str, Any]) -> list[Block]:
@@ -204,18 +170,6 @@ def _blocks(found: Mapping[str, Any]) -> list[Block]:
         chosen = {str(number) for number in found["front"]}
         drawing = figures.pareto(points, chosen, words, objective)
         drawings.append((drawing, f"Score against {COSTS.get(axis, axis)}; filled: no trial is better for as little."))
-    for key in list(found["space"])[:MOST_DRAWN] if len(done) > 1 else ():
-        scored = [(t["settings"].get(key), [scale * score for score in t["scores"]], spread(t, scale)) for t in done]
-        drawing = figures.by_setting(scored, key, objective)
-        drawings.append((drawing, f"Score against {key}.{_about_spread(found['seeds'])}"))
-    if len(done) > 1:
-        history = [(trial["number"], scale * trial["score"]) for trial in done]
-        drawings.append((figures.history(history, objective), "Score of each trial, and the best so far."))
-    if found["importance"]:
-        shares = figures.bars(list(found["importance"].items()), "share of the difference between trials")
-        drawings.append(
-            (shares, f"What settings were worth (PED-ANOVA), from {len(done)} trials: a hint, not a measurement.")
-        )
     if drawings:
         caption = "" if axis or not done else "All trials cost the same, so the front is the best trial alone."
         blocks.append(Figure("Trials", drawings, caption))
