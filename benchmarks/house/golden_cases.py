@@ -34,11 +34,17 @@ def merged(base: Mapping, change: Mapping) -> Mapping:
 
 # ------------------------------------------------------------------------------------------------ images
 
+ONE_RATE = {
+    "clause_learning_rate_factor": 1.0,
+    "weight_decay": 0.05,
+    "ema_decay": 0.0,
+    "batch_size": 32,
+}  # as first recorded
 IMAGES = {
     "recipe": "digits",
     "data": {"train_limit": 128, "test_limit": 60},
-    "student": {"embed_dim": 16, "clauses": 16, "depth": 2},
-    "training": {**LOOP, "epochs": 2, "learning_rate": 3e-3, "warmup_epochs": 1.0, "precision": "32-true"},
+    "student": {"patch_size": 2, "embed_dim": 16, "clauses": 16, "depth": 2, "dropout": 0.0},
+    "training": {**LOOP, "epochs": 2, "learning_rate": 3e-3, "warmup_epochs": 1.0, "precision": "32-true", **ONE_RATE},
     "arms": ["kd"],
     "seeds": 1,
 }

@@ -199,7 +199,7 @@ def digits_spiking(options: argparse.Namespace) -> Task:
 def digits_clauses(options: argparse.Namespace) -> Task:
     """The same digits and teacher; a flat machine of 4 clauses a class."""
     student: dict[str, Any] = {"kind": "flat-tm", "clauses": 40, "levels": 3}
-    training = {**DIGITS["training"], "learning_rate": 2e-2}
+    training = {**DIGITS["training"], "learning_rate": 2e-3}
     base = parse(ClassificationRunConfig, {**DIGITS, "student": student, "training": training})
     more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}}
     order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", *more)
@@ -209,7 +209,7 @@ def digits_clauses(options: argparse.Namespace) -> Task:
 def digits_targets(options: argparse.Namespace) -> Task:
     """1 000 digits and the same teacher; a transformer with clauses in its blocks, whose last bank has targets of its own."""
     student: dict[str, Any] = {"kind": "unified-tm", "patch_size": 2, "embed_dim": 32, "depths": 2, "num_heads": 2}
-    training = {**DIGITS["training"], "learning_rate": 2e-3, "warmup_epochs": 2}
+    training = {**DIGITS["training"], "learning_rate": 2e-3, "clause_learning_rate_factor": 1.0, "warmup_epochs": 2}
     base = parse(ClassificationRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}, "training": training})
     bank = "blocks.1.feed_forward.core.layers.0.bank"
     targets = {"kind": "clause-targets", "student": bank, "teacher": "layer2"}

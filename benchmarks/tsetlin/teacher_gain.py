@@ -43,7 +43,7 @@ def config_of(
         student=FlatTMConfig(clauses=CLASSES * clauses, levels=LEVELS[name]),
         signals=(LogitsConfig(loss=ForwardKL(temperature=temperature), weight=1.0),),
         training=RunTrainingConfig(
-            epochs=options.epochs, batch_size=128, learning_rate=3e-2, warmup_epochs=0.1, threads=1, keep="last"
+            epochs=options.epochs, batch_size=128, learning_rate=3e-3, warmup_epochs=0.1, threads=1, keep="last"
         ),
         arms=("kd",),
         seeds=1,

@@ -37,7 +37,7 @@ class RunTrainingConfig(ClassificationTrainingConfig):
     """Knobs of training, and those of clauses: their learning rate, and how strongly they weigh attention heads."""
 
     clause_learning_rate_factor: float = Field(
-        default=1.0,
+        default=10.0,
         gt=0,
         le=1000,
         description="learning rate of what belongs to clauses (literals, votes) over the common one",

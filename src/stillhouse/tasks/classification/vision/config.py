@@ -158,6 +158,7 @@ class VisionConfig:
             batch_size=128,
             warmup_epochs=0.1,
             optimizer="muon",
+            clause_learning_rate_factor=1.0,  # the documents have one rate for all
             evaluation_batch_size=512,
             mixing=MixingConfig(mixup_schedule="cosine", cutmix_schedule="cosine"),
             report_train=True,
