@@ -99,7 +99,7 @@ def answer(model, training=False, count=12):
         (ResNetTM, {"layers": 50}, 52.341),
         (SwinTM, {"cap_windows": False}, 175.114),
         (PyramidTM, {}, 1.368778),
-        (FlatTM, {}, 3.15136),
+        (FlatTM, {"levels": 1}, 3.15136),
         (HybridTM, {"in_channels": 1}, 0.053920),
     ],
 )

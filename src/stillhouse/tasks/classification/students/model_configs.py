@@ -29,6 +29,9 @@ class FlatTMConfig(PixelBitsConfig):
     rule: PixelClauseOptions = Field(
         default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
     )
+    levels: int = Field(
+        default=4, gt=0, description="bits a pixel: brighter than i / (levels + 1); 1 for images that are bits already"
+    )
     clauses: int = Field(default=512, gt=0, description="clauses in all, even")
     voting: Literal["dense", "team"] = Field(
         default="dense",

@@ -248,7 +248,8 @@ class VisionConfig:
         # is not trained keeps its default, which fits its own other defaults
         named = mapping.get("models", ("transformer",))
         for name in (one for one in MODELS if one in named):  # others have an error of their own
-            model[name] = {**model.get(name, {}), "image_size": side}
+            documented = {"levels": 1} if name == "tm" else {}  # one bit a pixel, and boolean features are bits
+            model[name] = {**documented, **model.get(name, {}), "image_size": side}
         return parse(cls, {**mapping, "data": data, "model": model})
 
     @property

@@ -28,7 +28,7 @@ class ModelsConfig:
     """Settings of every model; only those of the models that are trained are read."""
 
     transformer: UnifiedTMConfig = Field(default_factory=lambda: UnifiedTMConfig(tm_clauses=192, drop_path_rate=0.0))
-    tm: FlatTMConfig = Field(default_factory=FlatTMConfig)
+    tm: FlatTMConfig = Field(default_factory=lambda: FlatTMConfig(levels=1))
     deep_tm: DeepTMConfig = Field(default_factory=DeepTMConfig)
     hybrid: HybridTMConfig = Field(default_factory=HybridTMConfig)
     resnet_tm: ResNetTMConfig = Field(default_factory=ResNetTMConfig)
