@@ -277,12 +277,9 @@ def _config(
 ) -> tuple[Any, Any]:
     """Task and configuration, read as a file is."""
     from stillhouse import recipes
-    from stillhouse.core.config import dump_yaml, to_mapping
+    from stillhouse.core.config import dump_yaml
 
     mapping: dict[str, Any] = {"name": name, "student": dict(student), "data": dict(data.settings), "seeds": seeds}
-    if data.settings["name"] in ("words", "table"):  # trained as the recipe of messages is
-        tuned = to_mapping(recipes.known()["banking"]())
-        mapping |= {"training": tuned["training"], "signals": tuned["signals"]}
     mapping["teacher"] = teacher
     if signals is not None:
         several = [signals] if isinstance(signals, (str, Mapping)) else list(signals)

@@ -91,8 +91,8 @@ def write_curve(path: Path, points: Sequence[Mapping[str, Any]], name: str) -> N
     from stillhouse.report.page import write_blocks
     from stillhouse.report.words import percent
 
-    drawn = [(p["labels"], [100 * p["difference"]], (100 * p["low"], 100 * p["high"])) for p in points]
-    drawing = figures.by_setting(drawn, "labels", "taught - control (points of accuracy)")
+    drawn = [(p["labels"], *(100 * p[key] for key in ("difference", "low", "high"))) for p in points]
+    drawing = figures.gain_curve(drawn, "labels", "taught - control (points of accuracy)")
     arms = list(points[0]["arms"])
     rows = [[_line(p), *(percent(p["arms"][arm], 2) for arm in arms)] for p in points]
     blocks: list[Block] = [

@@ -147,6 +147,28 @@ def pareto(
         return _svg(axes.figure, "pareto", label)
 
 
+def gain_curve(points: Sequence[tuple[int, float, float, float]], x: str, y: str) -> Markup:
+    """A gain with its interval against a count, on a logarithmic axis, with a line at none.
+
+    Args:
+        points: (count, gain, low, high).
+        x, y: what the axes show, with units.
+    """
+    counts = [count for count, *_ in points]
+    with _panel() as axes:
+        axes.axhline(0, color=FAINT, linewidth=1)
+        for count, _, low, high in points:
+            axes.plot([count, count], [low, high], color=COLORS[0], linewidth=1.4)
+        axes.plot(counts, [gain for _, gain, _, _ in points], "o", color=COLORS[0], markersize=6)
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        label = "; ".join(f"{count:,} {x}: {gain:+.1f}" for count, gain, _, _ in points)
+        return _svg(axes.figure, "gain", f"{y}: {label}.")
+
+
 def ablation_curve(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
     """Shares against a count at even steps, with a dashed line of what all of it reaches; values are written at the points."""
     with _panel(3.0) as axes:
