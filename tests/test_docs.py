@@ -6,11 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 
 from stillhouse.cli.main import COMMANDS, main
 from stillhouse.core.types import Batch, Outputs, Progress

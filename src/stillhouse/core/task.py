@@ -77,6 +77,10 @@ class Light(ABC):
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """What a report shows beyond what all tasks share; reads files only."""
 
+    def metrics_on(self, data: str) -> tuple[Metric, ...]:
+        """The metrics, with what one value is measured on in words that fit the kind of data (`data.name`)."""
+        return self.metrics
+
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """(N,) values that need the teacher's test outputs too (agreement), once every arm is trained."""
         return {}

@@ -63,7 +63,8 @@ def render(task: Light, run: RunFolder) -> str:
     from stillhouse.core.folder import RunFolder as Folder
 
     environment = _environment()
-    measures = {metric.name: metric for metric in task.metrics}
+    data = mapping(mapping(run.run.get("config")).get("data"))
+    measures = {metric.name: metric for metric in task.metrics_on(str(data.get("name", "")))}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
     verdict, mark = _mark(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from stillhouse.report.blocks import Block
 
 
+ITEMS = {"words": "test texts", "texts": "test texts", "table": "test rows"}  # by kind of data; else test images
 LINEAR, MAJORITY = "linear", "majority"
 PLAIN = {
     LINEAR: "a linear classifier",
@@ -42,6 +44,13 @@ class Light(task.Light):
         Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
         Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
     )
+
+    def metrics_on(self, data: str) -> tuple[Metric, ...]:
+        """Measured on test images, test texts, or test rows of a table."""
+        items = ITEMS.get(data)
+        if items is None:
+            return self.metrics
+        return tuple(replace(metric, items=items) if metric.items else metric for metric in self.metrics)
 
     def hub_task(self, card: Mapping[str, Any]) -> str:
         """Of pictures, of texts or of tables."""
