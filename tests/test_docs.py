@@ -64,6 +64,52 @@ def test_the_python_of_the_scale_page_runs(tmp_path, monkeypatch):
     assert (tmp_path / "runs/from-cache/report.html").is_file()
 
 
+def test_the_python_of_the_page_of_own_data_runs(tmp_path, monkeypatch, capsys):
+    """As it stands there, with an encoder that is made here."""
+    import stillhouse
+    from stillhouse.teachers import encoder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    topics = {"pin": "my pin code is wrong", "card": "my card has not come", "rate": "which exchange rate is used"}
+    names = [*topics] * 40
+    texts = [f"{topics[name]} {' '.join(rng.choice(['please', 'today', 'help'], 2))}" for name in names]
+
+    def encode(texts):
+        return np.array([[word in text for word in ("pin", "card", "rate", "today")] for text in texts], np.float32)
+
+    monkeypatch.setattr(encoder, "model_folder", lambda model: model)
+    monkeypatch.setattr(encoder, "model_sha256", lambda folder: "made here")
+    monkeypatch.setattr(encoder, "load_encoder", lambda folder, device: folder)
+    monkeypatch.setattr(encoder, "encode", lambda model, texts, first, how: encode(texts))
+    numbers = rng.normal(size=(300, 4))
+    pictures = rng.random((300, 8, 8)).astype(np.float32)
+    scope = {
+        "texts": texts[:90],
+        "labels": [name if n % 2 else None for n, name in enumerate(names[:90])],
+        "test_texts": texts[90:],
+        "test_labels": names[90:],
+        "encode": encode,
+        "numbers": numbers,
+        "classes": (numbers[:, 0] > 0).astype(int),
+        "pictures": pictures,
+        "digits": np.arange(300) % 10,
+    }
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own-data.md").read_text(), re.DOTALL)
+    assert len(code) == 3
+    distill = stillhouse.distill
+    quick = {"seeds": 1, "training__epochs": 2, "force": True}
+    monkeypatch.setattr(
+        stillhouse, "distill", lambda *given, **more: distill(*given, **{**more, **quick}), raising=False
+    )
+    for block in code:
+        exec(block, scope)
+    assert scope["kept"].report.is_file()
+    assert scope["result"].student.predict(["my card has not come"]).tolist() == ["card"]
+    assert "pin" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -169,7 +169,7 @@ def distill(
         seeds: trainings of each arm; a verdict needs three.
         out: folder of the run, continued where it is there; what was given as arrays is kept beside it. [a temporary one, which
             is removed with the result]
-        **settings: `training__epochs=5`, `training={"epochs": 5}`, `data={"label_limit": 100}`: what `training.epochs=5` is on
+        **settings: `training__epochs=5`, `training={"epochs": 5}`, `data__label_limit=100`: what `training.epochs=5` is on
             the command line; and `force` (take a teacher at chance), `quiet`.
 
     Returns:

@@ -18,6 +18,9 @@ CORPUS = "stillhouse.tasks.lm.data.corpus:"
 TEXTS = "stillhouse.tasks.classification.data.labelled_texts:"
 FOLDER = "stillhouse.tasks.classification.data.folder:"
 
+ROWS, CALL = "tests/teachers/test_row_teachers.py::", "tests/test_distill.py::"
+BY_ROW, ROW_FILES = "stillhouse.teachers.by_row:", "stillhouse.tasks.classification.row_files:"
+
 FAULTS = (
     # ------------------------------------------------------------------------------------------ labels that are missing
     Fault("an empty cell is a class", "stillhouse.core.labels:missing_labels",
@@ -219,4 +222,39 @@ FAULTS = (
           f"{RATES}test_clauses_keep_their_own_rate_at_every_step"),
     Fault("a run's factor never reaches its student", "stillhouse.tasks.classification.task:ClassificationTask.student",
           edited("isinstance(network, ClauseModel)", "False"), f"{RATES}test_the_factor_of_a_run_reaches_its_student"),
+    # ------------------------------------------------------------------------------------------ teachers by row, and one call
+    Fault("a labelled row is answered by a fit with it", f"{BY_ROW}FittedTeacher.fitted",
+          edited("probabilities[rows] = held_out", "pass"), f"{ROWS}test_a_labelled_row_is_answered_by_a_fit_without_it"),
+    Fault("every seed has the head of the first", "stillhouse.tasks.classification.teachers:_refitted",
+          edited("return fitted_to(teacher, data)", "return teacher"), f"{ROWS}test_each_seed_fits_to_its_own_labels_alone"),
+    Fault("vectors of a test file are left out", f"{ROW_FILES}read_vectors", edited('("train", "test")', '("train",)'),
+          f"{ROWS}test_vectors_of_a_test_file_come_after_those_of_the_file"),
+    Fault("a file of more vectors than rows is taken", f"{ROW_FILES}check_length", edited("whole and rows not in wanted", "False"),
+          f"{ROWS}test_a_file_of_other_rows_is_refused"),
+    Fault("the first head is as good as any", f"{BY_ROW}likeliest", edited("min(tried, key=lambda pair: pair[0])", "tried[0]"),
+          f"{ROWS}test_the_head_is_as_strong_as_rows_that_it_has_not_seen_want"),
+    Fault("unequal classes are not weighed", f"{BY_ROW}is_unequal", constant(False),
+          f"{ROWS}test_a_class_with_one_labelled_row_and_unequal_classes_are_known"),
+    Fault("predictions lie in the order of their file whatever they are numbered", f"{ROW_FILES}read_predictions",
+          edited("if numbers is None:", "if True:"), f"{ROWS}test_predictions_are_read_by_class_and_by_row"),
+    Fault("texts are encoded every time", "stillhouse.teachers.encoder:stored_vectors", edited("return found", "pass"),
+          f"{ROWS}test_texts_are_encoded_once"),
+    Fault("a teacher that weighs classes is held against the commonest", "stillhouse.teachers.readiness:check_teacher",
+          edited('getattr(teacher, "balanced", False)', "False"),
+          f"{ROWS}test_a_teacher_that_weighs_classes_is_checked_by_its_mean_recall"),
+    Fault("an estimator that was fitted is named in the data's order", "stillhouse.tasks.classification.row_teachers:_as_named",
+          edited("own.index(word)", "len(own) - 1 - own.index(word)"), f"{ROWS}test_an_estimator_that_was_fitted_answers_as_it_is"),
+    Fault("a mixed image is a row", f"{BY_ROW}RowTeacher.__call__", edited("batch.soft_labels is not None", "False"),
+          f"{ROWS}test_rows_without_an_answer_or_a_number_and_mixed_images_are_refused"),
+    Fault("no teacher is a risk", "stillhouse.tasks.classification.teachers:risks", constant([]), f"{CALL}test_digits_in_arrays"),
+    Fault("columns of an array are classes by the alphabet", "stillhouse.given:_written",
+          edited("array.ndim == 2 and data.labels is not None", "False"), f"{CALL}test_columns_of_an_array_are_classes_by_size"),
+    Fault("minus one is a class", "stillhouse.given:_pair", edited("missing_labels(labels)", "missing_labels([0] * len(labels))"),
+          f"{CALL}test_forms_of_data"),
+    Fault("settings with two underscores are one word", "stillhouse.api:dotted", edited('key.replace("__", ".")', "key"),
+          f"{CALL}test_settings_are_those_of_the_command_line"),
+    Fault("a head on few rows has a fixed strength", "stillhouse.teachers.probe:fit_head", edited("<= FEW_ROWS", "<= 0"),
+          f"{ROWS}test_a_head_on_a_network_is_as_strong_as_its_rows_want"),
+    Fault("labels in place of images are torch's error", "stillhouse.training.attach:_asked",
+          edited("_form(inputs)) == like", "like) == like"), f"{CALL}test_attach_names_a_wrong_argument_in_one_line"),
 )

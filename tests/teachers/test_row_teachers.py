@@ -427,3 +427,17 @@ def test_texts_are_encoded_once(tmp_path, monkeypatch):
     images = load("digits")[1].data.build()
     with pytest.raises(InputError, match="reads texts, and these are images"):
         row_teacher(TeacherConfig(source="encoder:one"), images, ready=True, whole=True)
+
+
+def test_a_head_on_a_network_is_as_strong_as_its_rows_want():
+    """Of features that are all noise the weakest head of the list is taken; a fixed one learns them by heart."""
+    from stillhouse.core.types import ImageSpec
+    from stillhouse.teachers import Teacher, fit_head
+
+    rng = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(60, 1, 8, 8, generator=rng), torch.randint(0, 2, (60,), generator=rng)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    teacher = Teacher.from_module(network, ImageSpec(("a", "b"), (1, 8, 8), (0.5,), (0.5,)))
+    fit_head(teacher, [Batch(images, labels, torch.arange(60))])
+    scores = teacher(Batch(images, labels, torch.arange(60))).logits
+    assert float(scores.softmax(1).max()) < 0.6

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
 from torch import nn
 
 from stillhouse.core.checks import InputError
@@ -136,10 +137,12 @@ def test_a_fitted_head_equals_the_probe_and_beats_chance(digits):
     hook.remove()
     x = torch.cat(seen).double().numpy()
     mean, std = x.mean(0), x.std(0) + 1e-6
-    probe = LogisticRegression(max_iter=300, C=0.1).fit((x - mean) / std, digits.train.labels.numpy())
+    z, labels, folds = (x - mean) / std, digits.train.labels.numpy(), StratifiedKFold(5, shuffle=True, random_state=0)
+    choice = LogisticRegressionCV(Cs=np.logspace(-4, 1, 6), cv=folds, scoring="neg_log_loss", max_iter=300)
+    probe = LogisticRegression(max_iter=300, C=float(np.ravel(choice.fit(z, labels).C_)[0])).fit(z, labels)
     fit_head(teacher, digits.train.batches(256))
     first = next(digits.train.batches(256))
-    expected = probe.decision_function((x[:256] - mean) / std)
+    expected = probe.decision_function(z[:256])
     np.testing.assert_allclose(teacher(first).logits.numpy(), expected, atol=1e-3)
     report = check_teacher(teacher, digits.validation.batches(256))
     assert (report.status, report.head) == ("ready", "fitted")

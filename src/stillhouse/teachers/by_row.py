@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -175,21 +175,39 @@ def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int, balanced:
     if len(np.unique(labels[some])) < 2:
         some = np.arange(len(labels))
     weight = "balanced" if (is_unequal(labels) if balanced is None else balanced) else None
-    least, best = np.inf, None
+    groups = []
     for scaled, strengths in STRENGTHS.items():
-        before = np.inf
-        for strength in strengths:
-            head = LogisticRegression(C=float(strength), max_iter=1000, class_weight=weight)
-            estimator = make_pipeline(StandardScaler(), head) if scaled else head
-            found = out_of_fold(estimator, x[some], labels[some], num_classes)
-            weights = _weights(labels[some]) if weight else np.ones(len(some))
-            loss = -float(np.average(np.log(found[np.arange(len(some)), labels[some]]), weights=weights))
-            if loss < least:
-                least, best = loss, estimator
-            if loss > before:  # stronger ones fit what they have seen alone
-                break
-            before = loss
-    return best
+        heads = [LogisticRegression(C=float(c), max_iter=1000, class_weight=weight) for c in strengths]
+        groups.append([make_pipeline(StandardScaler(), head) if scaled else head for head in heads])
+    found = [likeliest(group, x[some], labels[some], num_classes, balanced=weight is not None) for group in groups]
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def likeliest(
+    candidates: Sequence[Any], x: Any, labels: NDArray[np.int64], num_classes: int, *, balanced: bool = False
+) -> tuple[float, Any]:
+    """Of some estimators the one whose answers to rows that it has not seen are the likeliest.
+
+    Args:
+        candidates: the weakest first; beyond the first that is worse than the one before, none is tried: stronger ones fit what
+            they have seen alone.
+        x: n rows.
+        labels: (n).
+        num_classes: K.
+        balanced: all classes count alike.
+
+    Returns:
+        Mean negative log-likelihood, and the estimator, which is not fitted.
+    """
+    weights = 1.0 / np.bincount(labels)[labels] if balanced else np.ones(len(labels))
+    tried: list[tuple[float, Any]] = []
+    for estimator in candidates:
+        found = out_of_fold(estimator, x, labels, num_classes)
+        loss = -float(np.average(np.log(found[np.arange(len(labels)), labels]), weights=weights))
+        tried.append((loss, estimator))
+        if len(tried) > 1 and loss > tried[-2][0]:
+            break
+    return min(tried, key=lambda pair: pair[0])
 
 
 def is_unequal(labels: NDArray[np.int64]) -> bool:
@@ -277,11 +295,6 @@ def fitted_again(teacher: FittedTeacher, split: Any, labelled: Any) -> FittedTea
     if batch.rows is None:
         raise InputError(f"teacher {teacher.name}: answers by the number of a row, and these data have none")
     return teacher.fitted(batch.rows.numpy(), batch.labels.numpy())
-
-
-def _weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    counts = np.bincount(labels)
-    return 1.0 / counts[labels]
 
 
 def _log(probabilities: Probabilities, name: str) -> torch.Tensor:

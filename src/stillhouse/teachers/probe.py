@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
+from stillhouse.teachers.by_row import STRENGTHS, likeliest
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.teacher import NetworkTeacher
 
 HEAD_ROWS = 20_000  # enough for a linear layer
+FEW_ROWS = 1_000  # up to here its strength is chosen by cross-validation; beyond it matters little, and takes minutes
 
 
 def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch]) -> None:
@@ -55,7 +57,11 @@ def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch]) -> None:
     if not np.isfinite(x).all():
         raise InputError(f"teacher {teacher.name}: its features are NaN or infinite")
     mean, std = x.mean(0), x.std(0) + 1e-6
-    probe = LogisticRegression(max_iter=300, C=0.1).fit((x - mean) / std, y)
+    z, probe = (x - mean) / std, LogisticRegression(max_iter=300, C=0.1)
+    if len(np.unique(y)) < len(y) <= FEW_ROWS:
+        strengths = [LogisticRegression(max_iter=300, C=float(strength)) for strength in STRENGTHS[True]]
+        probe = likeliest(strengths, z, y, head.out_features)[1]
+    probe = probe.fit(z, y)
     weight, bias = _all_classes(probe.coef_, probe.intercept_, probe.classes_, head.out_features)
     weight = weight / std
     with torch.no_grad():
