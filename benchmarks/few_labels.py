@@ -64,7 +64,7 @@ def train(path: Path, kind: str, out: Path, labels: int, seeds: int) -> None:
         f"student: {{kind: {kind}}}\nseeds: {seeds}\n"
     )
     task, config = load(str(file))
-    run(task, config, out, resume=(out / records.RUN).is_file())
+    run(task, config, out, resume=(out / records.RUN).is_file(), force=True)  # a weak teacher is a result too
 
 
 def row_of(name: str, kind: str, folder: RunFolder, seeds: int) -> dict[str, Any]:
