@@ -30,6 +30,8 @@ READABLE = (
           edited("self.votes.clamp(min=0)", "self.votes - 0.5"), f"{GROWN}test_what_is_printed_decides_at_any_time[0.45]"),
     Fault("a negation is printed as a word", f"{NETWORK}.readable", edited("one < self.features)", "True)"),
           f"{GROWN}test_a_negation_that_the_data_ask_for_is_found"),
+    Fault("an interrupted training forgets what it gathered", f"{NETWORK}.sums", constant({}),
+          f"{GROWN}test_an_interrupted_training_grows_the_same_rules"),
     Fault("a rule is right as often as it holds", f"{ROOM}.readable_text:screen",
           edited("(labels[on] == kind).mean()", "on.mean()"), f"{READ}test_shares_are_those_counted_by_hand"),
     Fault("a rule that holds everywhere has a line", f"{ROOM}.readable_text:_chosen", edited("LEAST <= share[j] <= MOST", "True"),

@@ -1,5 +1,8 @@
 """Students that are rules: what is printed decides, words are added where the loss asks for it, within the limits."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,12 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import FeatureSpec, ImageSpec
+from stillhouse.tasks.classification.data import WordDataConfig
+from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.readable import ReadableModel
 from stillhouse.tasks.classification.students.feature_configs import RulesConfig
+from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.training.interrupt import Interrupted
 
 NAMES = ("pin", "transfer", "card", "change", "lost", "noise", "more", "the")
 SPEC = FeatureSpec(
@@ -97,6 +104,29 @@ def test_no_rule_has_more_words_than_it_may(most):
     model = trained(RulesConfig(rules=4, literals=most), counts, labels)
     assert max(len(rule.literals) for rule in model.readable().rules) == most
     assert len(model.readable().rules) <= 8
+
+
+def test_an_interrupted_training_grows_the_same_rules(tmp_path):
+    """Checkpoints after epochs in which residuals are gathered: what is gathered so far goes on."""
+    data = WordDataConfig(root="builtin:banking", train_limit=400).build()
+    config = ClassificationTrainingConfig(epochs=50, learning_rate=0.05, warmup_epochs=0, threads=1, keep="last")
+    found = []
+    for stop in (None, 100):
+        model = RulesConfig(rules=10, evidence=3.0).build(data.input_spec)
+
+        def interrupt(progress, news, stop=stop):
+            if progress.step == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        folder = tmp_path / str(stop)
+        try:
+            fit_classifier(model, data, config, seed=0, folder=folder, on_progress=interrupt)
+        except Interrupted:
+            model = RulesConfig(rules=10, evidence=3.0).build(data.input_spec)
+            fit_classifier(model, data, config, seed=0, folder=folder, resume=True)
+        found.append(model.eval().readable())
+    assert found[0] == found[1]
+    assert any(len(rule.literals) > 1 for rule in found[0].rules)
 
 
 def test_every_rule_begins_with_a_word_that_must_be_there(model):

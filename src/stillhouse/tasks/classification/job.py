@@ -158,13 +158,16 @@ class ClassificationJob(DistillJob):
         return Validation({**metrics, **self._seen_accuracy(), **test, **components, **changed}, rank, score_stderr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Also what the epoch has seen so far."""
-        return {"seen": list(self.seen), **super().state_dict()}
+        """Also what the epoch has seen so far, and sums that the student gathers and does not keep."""
+        sums = getattr(self.model, "sums", dict)()
+        return {"seen": list(self.seen), **({"sums": sums} if sums else {}), **super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put it back."""
         right, count = state.get("seen", (0.0, 0))
         self.seen = (float(right), int(count))
+        for name, values in state.get("sums", {}).items():
+            getattr(self.model, name).copy_(values)
         super().load_state_dict(state)
 
     def _test_accuracy(self, logits_of: Callable[[Batch], Tensor], size: int) -> dict[str, float | None]:

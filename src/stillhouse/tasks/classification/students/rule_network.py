@@ -130,6 +130,10 @@ class RuleNetwork(Student):
             self._grow()
             self.grown += 1
 
+    def sums(self) -> dict[str, Tensor]:
+        """What a training that is interrupted must have to go on, and a trained student need not keep."""
+        return {"first": self.first, "second": self.second} if self._watches else {}
+
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """The L1 penalty of single words, until rules are begun."""
         if self.begun or self.config.penalty == 0:
