@@ -159,7 +159,7 @@ class ClassificationJob(DistillJob):
 
     def state_dict(self) -> dict[str, Any]:
         """Also what the epoch has seen so far, and sums that the student gathers and does not keep."""
-        sums = getattr(self.model, "sums", dict)()
+        sums: dict[str, Tensor] = getattr(self.model, "sums", dict)()
         return {"seen": list(self.seen), **({"sums": sums} if sums else {}), **super().state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
