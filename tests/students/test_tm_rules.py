@@ -23,7 +23,9 @@ from stillhouse.tasks.classification.students.transformer import UnifiedTMTransf
 
 def planted(voting="dense"):
     """One clause for class "b": pixel (0, 1) bright, pixel (2, 0) dark, and (1, 1) dark, as in all images; no misses."""
-    model = FlatTM(image_size=3, in_channels=1, num_classes=2, clauses=4, voting=voting, rule={"failures": 1}).eval()
+    model = FlatTM(
+        image_size=3, in_channels=1, num_classes=2, clauses=4, levels=1, voting=voting, rule={"failures": 1}
+    ).eval()
     bank = model.core.bank if voting == "team" else model.core.last.bank
     with torch.no_grad():
         bank.include_logits.fill_(-5.0)
