@@ -322,5 +322,7 @@ def test_attach_names_a_wrong_argument_in_one_line():
             stillhouse.attach(*arguments, **more)
     attached, labels = stillhouse.attach(student, teacher, example=x), torch.zeros(5).long()
     student(x)
-    with pytest.raises(InputError, match=r"does not take a int64 tensor \(B\); expected inputs first, as the example \(a float32"):
+    with pytest.raises(
+        InputError, match=r"does not take a int64 tensor \(B\); expected inputs first, as the example \(a float32"
+    ):
         attached(labels, x)
