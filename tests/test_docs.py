@@ -65,7 +65,7 @@ def test_the_python_of_the_scale_page_runs(tmp_path, monkeypatch):
     assert (tmp_path / "runs/from-cache/report.html").is_file()
 
 
-def test_the_python_of_the_page_of_own_data_runs(tmp_path, monkeypatch, capsys):
+def test_the_python_of_the_page_of_few_labels_runs(tmp_path, monkeypatch, capsys):
     """As it stands there, with an encoder that is made here."""
     import stillhouse
     from stillhouse.teachers import encoder
@@ -97,7 +97,7 @@ def test_the_python_of_the_page_of_own_data_runs(tmp_path, monkeypatch, capsys):
         "pictures": pictures,
         "digits": np.arange(300) % 10,
     }
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own-data.md").read_text(), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/few-labels.md").read_text(), re.DOTALL)
     assert len(code) == 3
     distill = stillhouse.distill
     quick = {"seeds": 1, "training__epochs": 2, "force": True}
