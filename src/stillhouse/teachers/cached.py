@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -41,7 +42,7 @@ class CachedTeacher(Teacher):
         self._params, self._identity = teacher.params, teacher.identity()
         self.features: dict[str, Tensor] = {}
         logits: Tensor | None = None
-        with Progress(transient=True) as bars:
+        with Progress(transient=True, disable=not sys.stdout.isatty()) as bars:
             bar = bars.add_task("asking the teacher", total=rows)
             for batch in batches:
                 outputs, index = teacher(batch), batch.index.cpu()

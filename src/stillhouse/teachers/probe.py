@@ -5,6 +5,7 @@ Shapes: N rows, D width of the features, K classes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -42,7 +43,8 @@ def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch]) -> None:
     hook = head.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().float().cpu()))
     labels: list[Tensor] = []
     try:
-        with Progress(TextColumn("fitting the teacher's new head on {task.completed} rows"), transient=True) as bars:
+        column = TextColumn("fitting the teacher's new head on {task.completed} rows")
+        with Progress(column, transient=True, disable=not sys.stdout.isatty()) as bars:
             bar = bars.add_task("rows", total=None)
             for batch in batches:
                 teacher(batch)
