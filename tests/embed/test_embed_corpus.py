@@ -7,7 +7,7 @@ import pytest
 
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.embed import capture as teacher
+from stillhouse.tasks.embed import capture
 from stillhouse.tasks.embed.data.texts import Source, gather
 from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
 
@@ -25,7 +25,7 @@ def model(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "modules.json").write_text("[]")
-    monkeypatch.setattr(teacher, "_load", lambda folder, device: Letters())
+    monkeypatch.setattr(capture, "load_encoder", lambda folder, device: Letters())
     return folder
 
 

@@ -66,7 +66,7 @@ def test_both_tables_by_one_command(tmp_path, capsys):
     assert resnet["parameters"] == 11_689_512
     assert abs(resnet["flops"] / 2e9 - 1.814) < 0.01
     assert flat["parameters"] > 2 * 3072 * 512
-    assert flat["flops"] == 2 * (3072 * 512 + 512 * 10)
+    assert flat["flops"] == 2 * (4 * 3072 * 512 + 512 * 10)  # four levels a pixel
     assert resnet["operations_pj"] == pytest.approx(resnet["flops"] / 2 * 4.6)
     assert resnet["peak"] >= 3 * 64 * 112 * 112 * 4 / 2
     said = capsys.readouterr().out
