@@ -12,7 +12,7 @@ from stillhouse.core.checks import InputError
 
 KINDS = ("rules", "scorecard", "tf-idf")
 HEADS = ("student", "100 labels", "and its own answers", "and the teacher", "gain, 95 % interval")
-LINES = 11  # of a screen of eight rules, two of them with examples, and what they are worth alone
+LINES = 12  # of a screen of eight rules, two of them with examples, and what they are worth alone
 ASK = "Someone stole my wallet and my card was in it"
 
 
