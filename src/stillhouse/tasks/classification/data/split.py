@@ -5,6 +5,7 @@ Legend: B batch, N rows, n rows of a sample.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch
 
 
-class Split:
+class Split(ABC):
     """N labelled rows; a subclass holds them and brings the rows of an index."""
 
     labels: Tensor
@@ -24,9 +25,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @abstractmethod
     def batch(self, index: Tensor) -> Batch:
         """The rows of an index (B)."""
-        raise NotImplementedError
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All rows in order, `size` at a time; the last batch may be smaller."""
