@@ -7,7 +7,15 @@ from stillhouse.core.checks import InputError
 from stillhouse.report.page import render_blocks
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
 from stillhouse.tasks.classification.readable_report import blocks_of, marked, screen_blocks
-from stillhouse.tasks.classification.readable_text import FILE, TEXT, read_screen, screen, write_screen
+from stillhouse.tasks.classification.readable_text import (
+    FILE,
+    SCREEN,
+    TEXT,
+    _class_lines,
+    read_screen,
+    screen,
+    write_screen,
+)
 
 NAMES = ("card", "pin", "the", "transfer")
 READING = {"kind": "words", "ngrams": 1, "text_column": "text"}
@@ -84,7 +92,7 @@ def test_what_the_screen_keeps_is_of_its_points_alone():
 
 
 def test_a_screen_is_a_screen():
-    """12 classes of 40 rules each, with long names: 20 lines of 120 characters."""
+    """12 classes of 40 rules each, with long names: a screen of lines of 120 characters."""
     generator = np.random.default_rng(0)
     names = tuple(f"word{n:03d}" for n in range(480))
     votes = np.zeros((480, 12))
@@ -95,19 +103,61 @@ def test_a_screen_is_a_screen():
     labels = model.scores(rows).argmax(1)
     found = screen(model, rows, rows, labels, [" ".join(np.array(names)[row > 0]) for row in rows])
     text = found.text()
-    assert len(text.splitlines()) <= 20
+    assert len(text.splitlines()) <= SCREEN
     assert max(map(len, text.splitlines())) <= 120
     assert found.full == 1.0
-    assert 2 / 12 < found.shown < 1.0
+    points, start = read_points(found.classes, names)
+    assert found.shown == np.mean((rows @ points + start).argmax(1) == labels)
+    assert 3 / 12 < found.shown < 1.0
+
+
+def test_points_without_room_do_not_count():
+    """A line holds about a hundred characters: the smallest of forty points lose their place, on the screen and in the sum."""
+    names = tuple(f"word{n:02d}" for n in range(40))
+    model = ReadableModel(("x", "y"), READING, names, tuple(Rule(((n, True),), (1.0, 0.0)) for n in names), (0.0, 0.0))
+    points = np.stack([np.arange(40) + 1.0, np.zeros(40)], axis=1)
+    lines = _class_lines(model, points, np.zeros(2), 1)
+    assert 0 < np.count_nonzero(points) < 15
+    assert points[-1, 0] == 40
+    assert (read_points(lines, names)[0] == points).all()
+
+
+def read_points(classes, names):
+    """(F, K) and (K) of `+2 pin, my pin; -0.5 always`, as a person reads them."""
+    points, start = np.zeros((len(names), len(classes))), np.zeros(len(classes))
+    for k, (_, words) in enumerate(classes):
+        for group in filter(None, words.split("; ")):
+            value, _, listed = group.partition(" ")
+            for name in listed.split(", "):
+                if name == "always":
+                    start[k] = float(value)
+                else:
+                    points[names.index(name), k] = float(value)
+    return points, start
 
 
 def test_points_are_chosen_by_what_they_bring():
-    """Two words that always come together bring no more than one: the third one is printed before the second."""
-    rules = [Rule((("aa", True),), (2.0, 0.0)), Rule((("bb", True),), (2.0, 0.0)), Rule((("cc", True),), (1.5, 0.0))]
-    model = ReadableModel(("x", "y"), READING, ("aa", "bb", "cc"), tuple(rules), (-1.0, 0.0))
-    rows = np.array([[1, 1, 0]] * 10 + [[0, 0, 1]] * 10 + [[0, 0, 0]] * 20, dtype=np.uint8)
-    line = dict(screen(model, rows, rows, model.scores(rows).argmax(1), ["x"] * 40).classes)["x"]
-    assert line.split(", ")[:2] in (["aa +2.0", "cc +1.5"], ["cc +1.5", "aa +2.0"], ["bb +2.0", "cc +1.5"])
+    """Two words that always come together bring no more than one: the second has no points."""
+    rules = [Rule((("aa", True),), (3.0, 0.0)), Rule((("bb", True),), (3.0, 0.0)), Rule((("cc", True),), (4.5, 0.0))]
+    model = ReadableModel(("x", "y"), READING, ("aa", "bb", "cc"), tuple(rules), (-3.0, 0.0))
+    rows = np.array([[1, 1, 0]] * 20 + [[0, 0, 1]] * 20 + [[0, 0, 0]] * 40, dtype=np.uint8)
+    answers = model.scores(rows).argmax(1)
+    found = screen(model, rows, rows, answers, ["x"] * 80)
+    points, _ = read_points(found.classes, ["aa", "bb", "cc"])
+    assert (np.abs(points).sum(1) > 0).tolist() in ([True, False, True], [False, True, True])
+    assert found.shown == 1.0
+
+
+def test_points_of_few_rules_are_fitted_to_the_answers_of_all():
+    """`aa` and `bb` go together, and one of them must do what both did: its points are more than it had."""
+    rules = [Rule((("aa", True),), (2.0, 0.0)), Rule((("bb", True),), (2.0, 0.0))]
+    model = ReadableModel(("x", "y"), READING, ("aa", "bb"), tuple(rules), (-2.0, 0.0))
+    rows = np.array([[1, 1]] * 50 + [[0, 0]] * 50, dtype=np.uint8)
+    found = screen(model, rows, rows, model.scores(rows).argmax(1), ["x"] * 100)
+    points, start = read_points(found.classes, ["aa", "bb"])
+    scores = rows @ points + start
+    assert (scores[0, 0] - scores[0, 1], scores[-1, 0] - scores[-1, 1]) == pytest.approx((2, -2), abs=1)
+    assert np.count_nonzero(points.any(1)) == 1
 
 
 def test_files_come_back_and_the_page_escapes(found, tmp_path):

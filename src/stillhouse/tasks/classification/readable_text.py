@@ -1,4 +1,4 @@
-"""A readable model on one screen: its first rules with how often they hold and are right, then the words of each class. No torch.
+"""A readable model on one screen: its first rules with how often they hold and are right, then the points of each class. No torch.
 
 What is shown is chosen on training rows, by the model's own answers; what is said of it is counted on rows that trained nothing.
 
@@ -20,11 +20,13 @@ from stillhouse.core.records import read_json, write_atomically, write_json
 from stillhouse.tasks.classification.readable import ReadableModel
 
 FILE, TEXT = "readable.json", "rules.txt"
-SCREEN, WIDTH = 20, 118  # lines, characters
+SCREEN, WIDTH = 34, 118  # lines, characters
 EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
 PAGE = 8  # rules with examples on a page
-MOST_CLASSES, MOST_ROWS = 12, 3  # that have a line of their own; lines of one class where they are few
-RAGGED = 12  # characters that may stay free at the end of a line that goes on
+MOST_CLASSES, MOST_ROWS = 12, 6  # that have lines of their own; lines of one class where they are few
+WEAK = 0.75  # points below which a rule is not printed
+GROUPS = 24  # characters for the points themselves, which stand once for all rules that have them
+SHRINK, FITTED = 1e-4, 4000  # weight of the squared points, training rows that they are fitted to
 LEAST, MOST = 0.005, 0.6  # share of the rows between which a rule is worth a line
 SURE = 0.75  # and share of them to which the whole model gives its class, at least
 
@@ -68,7 +70,7 @@ class Screen:
         rows: on which everything is counted.
         unit: what a row is called.
         full: accuracy of the whole model on them.
-        shown: accuracy with the points alone that are on the screen; each of the others always gives its mean on training rows.
+        shown: accuracy of the screen alone, whose points are fitted to the answers of the whole model on training rows.
     """
 
     lines: tuple[Line, ...]
@@ -133,16 +135,26 @@ def screen(
     share = holds.mean(0)
     worth = np.abs(votes) * np.sqrt(share * (1 - share))[:, None]  # (J, K)
     named = len(model.class_names) <= MOST_CLASSES and lines >= len(model.class_names) + 5
-    rows = min(MOST_ROWS, max(1, (lines - 8) // len(model.class_names)))
-    classes, printed = _class_lines(model, votes, holds, rows) if named else ((), np.zeros(votes.shape, dtype=bool))
-    first = max(1, lines - 1 - rows * len(classes) - SHOWN - 1)
-    answers = model.scores(train).argmax(1)
-    chosen = _chosen(holds, votes, worth, answers, max(first, PAGE))
+    rows = min(MOST_ROWS, max(1, (lines - 10) // len(model.class_names)))
+    first = max(1, lines - 1 - (rows * len(model.class_names) if named else 0) - SHOWN - 1)
+    whole = model.scores(train)
+    chosen = _chosen(holds, votes, worth, whole.argmax(1), max(first, PAGE))
+    points, start = np.zeros(votes.shape), np.zeros(votes.shape[1])
+    if named:
+        seen: dict[frozenset[tuple[str, bool]], int] = {}
+        again = [seen.setdefault(frozenset(rule.literals), j) != j for j, rule in enumerate(model.rules)]
+        cost = np.where(again, np.inf, [len(f"{rule}, ") for rule in model.rules])
+        room = np.full(len(start), rows * (WIDTH - max(map(len, model.class_names)) - 2) - GROUPS)
+        points, start = _small(cost, holds, _softmax(whole), room)
+    else:
+        free = np.zeros(votes.shape, dtype=bool)
+        free[chosen[:first], votes[chosen[:first]].argmax(1)] = True
+        points, start = _fit(holds.astype(np.float64), _softmax(whole), free, points, start)
+    classes = _class_lines(model, points, start, rows) if named else ()
     scores = there @ votes + np.array(model.bias)
     found = []
-    for place, number in enumerate(chosen):
+    for number in chosen:
         kind = int(votes[number].argmax())
-        printed[number, kind] |= place < first
         on = there[:, number]
         without = scores - there[:, [number]] * votes[number]
         decides = on & (scores.argmax(1) == kind) & (without.argmax(1) != kind)
@@ -156,7 +168,7 @@ def screen(
             examples, asked,
         )  # fmt: skip
         found.append(line)
-    alone = there @ (votes * printed) + np.array(model.bias) + share @ (votes * ~printed)
+    alone = there @ points + start
     return Screen(
         tuple(found),
         first,
@@ -189,38 +201,99 @@ def _chosen(
     return order[:room]
 
 
-def _class_lines(
-    model: ReadableModel, votes: NDArray[Any], holds: NDArray[Any], rows: int
-) -> tuple[tuple[tuple[str, str], ...], NDArray[np.bool_]]:
-    """For each class as many of its rules with points as have room: those that bring the scores nearest to the whole model's.
+def _small(
+    cost: NDArray[Any], holds: NDArray[Any], target: NDArray[Any], room: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Few points that alone give nearly the whole model's probabilities: a scorecard distilled from the model.
 
-    A rule that is not printed gives its mean to all rows. Chosen one by one: which of them lowers the cross-entropy with the
-    whole model's probabilities most, to second order.
+    In each round every class takes the rule that lowers the cross-entropy with the model most, to second order and for the
+    room that it needs; then all points so far are fitted anew. At last the weak ones go.
+
+    Args:
+        cost: (J) characters of a rule on the screen.
+        holds: (N, J) which rules hold on training rows.
+        target: (N, K) probabilities of the whole model there.
+        room: (K) characters of each class.
 
     Returns:
-        (class, its line), and (J, K) what is printed.
+        (J, K) points and (K) those that every row has, in steps of half a point.
     """
-    printed = np.zeros(votes.shape, dtype=bool)
-    line = WIDTH - max(map(len, model.class_names)) - 2
-    room = [rows * line + 2 - (rows - 1) * RAGGED] * len(model.class_names)
-    cost = np.array([[len(f"{rule} {vote:+.1f}, ") for vote in rule.votes] for rule in model.rules])
-    target = _softmax(holds @ votes + np.array(model.bias))
-    scores = np.tile(model.bias + holds.mean(0) @ votes, (len(holds), 1))
-    chosen: list[list[int]] = [[] for _ in model.class_names]
-    there = holds - holds.mean(0)
+    chosen = np.random.default_rng(0).permutation(len(holds))[:FITTED]
+    holds, target = holds[chosen].astype(np.float64), target[chosen]
+    there, room = holds - holds.mean(0), room.astype(np.float64)
+    points = np.zeros((holds.shape[1], target.shape[1]))
+    start = np.log(target.mean(0) + 1e-9)
+    printed = np.zeros(points.shape, dtype=bool)
     while True:
-        now = _softmax(scores)
-        gain = votes * (there.T @ (target - now)) - votes**2 / 2 * ((there * there).T @ (now * (1 - now)))
-        gain[printed | (np.abs(votes) < 0.05) | (cost > np.array(room))] = 0
-        j, k = np.unravel_index(gain.argmax(), gain.shape)
-        if gain[j, k] <= 0:
+        now = _softmax(holds @ points + start)
+        curve = (there * there).T @ (now * (1 - now)) + 2 * SHRINK * len(holds) + 1e-6
+        gain = (there.T @ (target - now)) ** 2 / curve  # twice the nats
+        gain[printed | (cost[:, None] > room) | (gain < 1)] = 0
+        gain /= np.sqrt(cost)[:, None]
+        best = gain.argmax(0)
+        taken = np.flatnonzero(gain.max(0))
+        if not len(taken):
             break
-        printed[j, k] = True
-        room[k] -= int(cost[j, k])
-        scores[:, k] += votes[j, k] * there[:, j]
-        chosen[k].append(int(j))
-    lines = [", ".join(f"{model.rules[j]} {votes[j, k]:+.1f}" for j in own) for k, own in enumerate(chosen)]
-    return tuple(zip(model.class_names, lines)), printed
+        printed[best[taken], taken] = True
+        room[taken] -= cost[best[taken]]
+        points, start = _fit(holds, target, printed, points, start)
+    points, start = _fit(holds, target, np.abs(points) >= WEAK, points, start)
+    return _halves(points), _halves(start - np.median(start))
+
+
+def _fit(
+    holds: NDArray[Any], target: NDArray[Any], free: NDArray[Any], points: NDArray[Any], start: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Those points (J, K) that are free, and what every row has (K), of least cross-entropy with the target (N, K)."""
+    from scipy.optimize import minimize
+
+    used, classes = np.flatnonzero(free.any(1)), len(start)
+    there, own = holds[:, used], free[used]
+
+    def spread(flat: NDArray[Any]) -> NDArray[Any]:
+        found = np.zeros(own.shape)
+        found[own] = flat[classes:]
+        return found
+
+    def loss(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        now = _softmax(there @ spread(flat) + flat[:classes])
+        slope = (now - target) / len(target)
+        found = -(target * np.log(now + 1e-12)).sum() / len(target) + SHRINK * (flat[classes:] ** 2).sum()
+        return float(found), np.concatenate([slope.sum(0), (there.T @ slope)[own] + 2 * SHRINK * flat[classes:]])
+
+    begin = np.concatenate([start, points[used][own]])
+    flat = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+    found = np.zeros(points.shape)
+    found[used] = spread(flat)
+    return found, flat[:classes]
+
+
+def _halves(points: NDArray[Any]) -> NDArray[Any]:
+    found: NDArray[Any] = np.round(2 * points) / 2
+    return found
+
+
+def _class_lines(
+    model: ReadableModel, points: NDArray[Any], start: NDArray[Any], rows: int
+) -> tuple[tuple[str, str], ...]:
+    """(class, its points) in at most so many rows; what finds no room has its points taken away, the smallest first."""
+    width = WIDTH - max(map(len, model.class_names)) - 2
+    found = []
+    for k, name in enumerate(model.class_names):
+        while len(wrap(_points_of(model, points[:, k], start[k]), width)) > rows:
+            own = np.flatnonzero(points[:, k])
+            points[own[np.abs(points[own, k]).argmin()], k] = 0
+        found.append((name, _points_of(model, points[:, k], start[k])))
+    return tuple(found)
+
+
+def _points_of(model: ReadableModel, points: NDArray[Any], start: float) -> str:
+    """Rules of one class by their points, the most first: `+2.5 pin, my pin; +1 change; -0.5 always`."""
+    groups = []
+    for value in sorted({*points.tolist(), start} - {0.0}, reverse=True):
+        names = [str(model.rules[j]) for j in np.flatnonzero(points == value)] + (["always"] if start == value else [])
+        groups.append(f"{value:+g} {', '.join(names)}")
+    return "; ".join(groups)
 
 
 def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
