@@ -24,6 +24,8 @@ READABLE = (
     Fault("places that stay free are not filled", f"{NETWORK}._fill", nothing, f"{GROWN}test_without_evidence_no_word_is_added"),
     Fault("filler words are added", f"{ROOM}.students.rule_network:_is_filler", constant(False),
           f"{GROWN}test_words_that_say_nothing_of_a_topic_are_not_added"),
+    Fault("filler words begin rules", f"{NETWORK}.__init__", edited("torch.where(content, 1.0, FILLER)", "1"),
+          f"{GROWN}test_rules_do_not_begin_with_words_that_say_nothing_of_a_topic"),
     Fault("rules may be longer than their limit", f"{NETWORK}._grow", edited("counts >= limit", "counts > limit"),
           f"{GROWN}test_no_rule_has_more_words_than_it_may[1]"),
     Fault("points below 0 count inside and not in print", f"{NETWORK}.forward",
