@@ -10,6 +10,8 @@ ROOM = "stillhouse.tasks.classification"
 NETWORK = f"{ROOM}.students.rule_network:RuleNetwork"
 GROWN = "tests/students/test_rule_network.py::"
 READ = "tests/report/test_readable.py::"
+TREE = f"{ROOM}.students.tree:TreeClassifier"
+TREES = "tests/students/test_tree.py::"
 WRITTEN = "tests/export/test_readable_exports.py::"
 
 READABLE = (
@@ -34,6 +36,24 @@ READABLE = (
           f"{GROWN}test_a_negation_that_the_data_ask_for_is_found"),
     Fault("an interrupted training forgets what it gathered", f"{NETWORK}.sums", constant({}),
           f"{GROWN}test_an_interrupted_training_grows_the_same_rules"),
+    Fault("a tree is of noise", f"{TREE}._grow", edited("-self.gradients.numpy()", "self.gradients.numpy()[::-1]"),
+          f"{TREES}test_it_learns_what_words_together_mean"),
+    Fault("leaves do not go on learning", f"{TREE}.forward",
+          edited("self.scores[node]", "self.scores.detach()[node] if self.begun else self.scores[node]"),
+          f"{TREES}test_it_learns_what_words_together_mean"),
+    Fault("a tree is printed with its answers swapped", f"{TREE}.readable", edited("bool(there)", "not there"),
+          f"{TREES}test_what_is_printed_decides"),
+    Fault("a tree is printed from its last leaf", f"{TREE}.readable", edited("(1, 0)", "(0, 1)"), f"{TREES}test_what_is_printed_decides"),
+    Fault("a tree has a leaf too many", f"{TREE}._grow", edited("max_leaf_nodes=self.leaves", "max_leaf_nodes=self.leaves + 1"),
+          f"{TREES}test_it_has_no_more_leaves_than_it_may[2]"),
+    Fault("rows on which no loss acts grow the tree", f"{TREE}._gather",
+          edited("gradient.ne(0).any(1)", "gradient.eq(gradient).all(1)"), f"{TREES}test_rows_on_which_no_loss_acts_do_not_count"),
+    Fault("an interrupted training forgets the tree's rows", f"{TREE}.sums", constant({}),
+          f"{TREES}test_an_interrupted_training_grows_the_same_tree"),
+    Fault("leaves with one answer stay apart", f"{ROOM}.readable_text:_tree_screen", edited("len(stack) > 1", "False"),
+          f"{TREES}test_the_screen_is_the_list"),
+    Fault("lines that are not shown count", f"{ROOM}.readable_text:_tree_screen", edited("right[:first]", "right"),
+          f"{TREES}test_a_short_screen_says_what_its_lines_alone_decide"),
     Fault("a rule is right as often as it holds", f"{ROOM}.readable_text:screen",
           edited("(labels[on] == kind).mean()", "on.mean()"), f"{READ}test_shares_are_those_counted_by_hand"),
     Fault("a rule that holds everywhere has a line", f"{ROOM}.readable_text:_chosen", edited("LEAST <= share[j] <= MOST", "True"),

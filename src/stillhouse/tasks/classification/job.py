@@ -167,7 +167,7 @@ class ClassificationJob(DistillJob):
         right, count = state.get("seen", (0.0, 0))
         self.seen = (float(right), int(count))
         for name, values in state.get("sums", {}).items():
-            getattr(self.model, name).copy_(values)
+            setattr(self.model, name, values.to(getattr(self.model, name).device))
         super().load_state_dict(state)
 
     def _test_accuracy(self, logits_of: Callable[[Batch], Tensor], size: int) -> dict[str, float | None]:

@@ -28,7 +28,7 @@ MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted o
 
 
 MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
-READABLE = ("rules", "scorecard")  # students that are rules from the words to the class
+READABLE = ("rules", "scorecard", "tree")  # students that are rules from the words to the class
 NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text", "tf-idf")  # students without clauses
 
 

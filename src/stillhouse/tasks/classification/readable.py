@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class ReadableModel:
         names: (F) of the features.
         rules: (J).
         bias: (K).
+        tree: whether exactly one rule holds, and the first whose features are all there is the one.
     """
 
     class_names: tuple[str, ...]
@@ -65,6 +66,7 @@ class ReadableModel:
     names: tuple[str, ...]
     rules: tuple[Rule, ...]
     bias: tuple[float, ...]
+    tree: bool = False
 
     def holds(self, counts: NDArray[Any]) -> NDArray[np.bool_]:
         """(N, J) whether each rule holds, of counts (N, F)."""
@@ -93,7 +95,7 @@ class ReadableModel:
         if self.reading["kind"] != "words":
             return self
         kept = tuple(name for name in self.names if name in asked)
-        return ReadableModel(self.class_names, self.reading, kept, self.rules, self.bias)
+        return replace(self, names=kept)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -107,6 +109,7 @@ class ReadableModel:
                 for rule in self.rules
             ],
             "bias": list(self.bias),
+            "tree": self.tree,
         }
 
     @classmethod
@@ -124,7 +127,8 @@ class ReadableModel:
                 for rule in found["rules"]
             )
             names, classes = tuple(map(str, found["names"])), tuple(map(str, found["class_names"]))
-            model = cls(classes, found["reading"], names, rules, tuple(map(float, found["bias"])))
+            bias = tuple(map(float, found["bias"]))
+            model = cls(classes, found["reading"], names, rules, bias, bool(found.get("tree")))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"rules: malformed file ({error!r})") from None
         unknown = [name for rule in rules for name, _ in rule.literals if name not in set(names)]

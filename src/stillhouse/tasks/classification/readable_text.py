@@ -8,7 +8,7 @@ Legend: N rows, K classes, J rules.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.records import read_json, write_atomically, write_json
-from stillhouse.tasks.classification.readable import ReadableModel
+from stillhouse.tasks.classification.readable import ReadableModel, Rule
 
 FILE, TEXT = "readable.json", "rules.txt"
 SCREEN, WIDTH = 34, 118  # lines, characters
@@ -70,7 +70,9 @@ class Screen:
         rows: on which everything is counted.
         unit: what a row is called.
         full: accuracy of the whole model on them.
-        shown: accuracy of the screen alone, whose points are fitted to the answers of the whole model on training rows.
+        shown: accuracy of the screen alone, whose points are fitted to the answers of the whole model on training rows; of a tree
+            that of the lines on the screen.
+        tree: whether the first line that holds decides alone.
     """
 
     lines: tuple[Line, ...]
@@ -81,6 +83,7 @@ class Screen:
     unit: str
     full: float
     shown: float
+    tree: bool = False
 
     def text(self, head: str = "") -> str:
         """At most a screen."""
@@ -89,7 +92,7 @@ class Screen:
         for place, line in enumerate(self.lines[: self.first]):
             arrow = f"{line.words} -> {line.class_name}".ljust(min(width, 60))
             found.append(f"{arrow}   {said(line, self.unit)}")
-            if place < SHOWN and line.examples:
+            if place < SHOWN and line.examples and not self.tree:
                 found.append("    " + "  |  ".join(_short(one, 34) for one in line.examples))
         if self.classes:
             longest = max(len(name) for name, _ in self.classes)
@@ -101,6 +104,12 @@ class Screen:
 
     def kept(self) -> str:
         """What the screen alone is worth."""
+        if self.tree:
+            part = "" if self.first >= len(self.lines) else f" ({self.first} of {len(self.lines)} lines are shown)"
+            return (
+                f"The first line whose words are all there decides{part}: right on {_percent(self.shown, 1)} of {self.rows:,} "
+                f"{self.unit}s that trained nothing."
+            )
         return (
             f"The points shown here alone are right on {_percent(self.shown, 1)} of {self.rows:,} {self.unit}s that trained "
             f"nothing; all {self.rules:,} rules: {_percent(self.full, 1)}."
@@ -130,6 +139,8 @@ def screen(
         raw: (M) their texts, or mappings from columns to values.
         lines: on the screen, the last one included.
     """
+    if model.tree:
+        return _tree_screen(model, held, labels, raw, lines)
     votes = np.array([rule.votes for rule in model.rules], dtype=np.float64).reshape(-1, len(model.class_names))
     holds, there = model.holds(train), model.holds(held)
     share = holds.mean(0)
@@ -159,15 +170,7 @@ def screen(
         without = scores - there[:, [number]] * votes[number]
         decides = on & (scores.argmax(1) == kind) & (without.argmax(1) != kind)
         found_on = [*np.flatnonzero(decides), *np.flatnonzero(on & ~decides)][:EXAMPLES]
-        asked = tuple(name for name, positive in model.rules[number].literals if positive)
-        examples = tuple(_example(raw[row], model, number) for row in found_on)
-        right = float((labels[on] == kind).mean()) if on.any() else 0.0
-        words = str(model.rules[number])
-        line = Line(
-            number, words, model.class_names[kind], float(votes[number, kind]), float(on.mean()), right, int(on.sum()),
-            examples, asked,
-        )  # fmt: skip
-        found.append(line)
+        found.append(_line(model, number, kind, on, labels, [raw[row] for row in found_on]))
     alone = there @ points + start
     return Screen(
         tuple(found),
@@ -175,10 +178,48 @@ def screen(
         classes,
         len(model.rules),
         len(labels),
-        "message" if model.reading["kind"] == "words" else "row",
+        _unit(model),
         float((scores.argmax(1) == labels).mean()),
         float((alone.argmax(1) == labels).mean()),
     )
+
+
+def _line(
+    model: ReadableModel, number: int, kind: int, on: NDArray[Any], labels: NDArray[Any], raw: Sequence[Any]
+) -> Line:
+    """A rule and its class, the rows on which it holds, and some of them."""
+    rule = model.rules[number]
+    asked = tuple(name for name, positive in rule.literals if positive)
+    words = (" and ".join(asked) or "otherwise") if model.tree else str(rule)
+    right = float((labels[on] == kind).mean()) if on.any() else 0.0
+    examples = tuple(_example(one, model, number) for one in raw)
+    points = rule.votes[kind]
+    return Line(number, words, model.class_names[kind], points, float(on.mean()), right, int(on.sum()), examples, asked)
+
+
+def _unit(model: ReadableModel) -> str:
+    return "message" if model.reading["kind"] == "words" else "row"
+
+
+def _tree_screen(model: ReadableModel, held: Any, labels: NDArray[Any], raw: Sequence[Any], lines: int) -> Screen:
+    """The leaves of a tree in order; leaves of one question that give one class are one line."""
+    stack: list[tuple[tuple[tuple[str, bool], ...], NDArray[Any], int]] = []  # path, rows, class
+    for rule, on in zip(model.rules, model.holds(held).T, strict=True):
+        stack.append((rule.literals, on, rule.best))
+        while len(stack) > 1 and stack[-1][0][:-1] == stack[-2][0][:-1] and stack[-1][2] == stack[-2][2]:
+            path, rows, kind = stack.pop()
+            stack[-1] = (path[:-1], rows | stack[-1][1], kind)
+    certain = np.eye(len(model.class_names))
+    rules = tuple(Rule(path, tuple(certain[kind])) for path, _, kind in stack)
+    merged = replace(model, rules=rules)
+    found = tuple(
+        _line(merged, j, kind, on, labels, [raw[row] for row in np.flatnonzero(on)[:EXAMPLES]])
+        for j, (_, on, kind) in enumerate(stack)
+    )
+    right = np.array([one.right * one.rows for one in found]) / max(1, len(labels))
+    first = min(len(found), lines - 1)
+    full, shown = float(right.sum()), float(right[:first].sum())
+    return Screen(found, first, (), len(found), len(labels), _unit(model), full, shown, tree=True)
 
 
 def _chosen(

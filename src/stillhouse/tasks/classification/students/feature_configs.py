@@ -65,6 +65,22 @@ class ScorecardConfig:
 
 
 @configclass
+class TreeConfig:
+    """A decision tree of words or thresholds, read as a list: the first line whose words are all there decides."""
+
+    reads: ClassVar[str] = "words or a table"
+    usual: ClassVar[Mapping[str, Any]] = USUAL
+    kind: Literal["tree"] = "tree"
+    leaves: int = Field(default=32, ge=2, le=10_000, description="leaves at most; 32 fill a screen")
+
+    def build(self, input_spec: InputSpec) -> Any:
+        """The network; it begins with one leaf."""
+        from stillhouse.tasks.classification.students.tree import TreeClassifier
+
+        return TreeClassifier(features_of(self.kind, input_spec), leaves=self.leaves)
+
+
+@configclass
 class RulesConfig:
     """Rules such as `pin and not transfer`, each with points for one class; the class with most points is the answer."""
 

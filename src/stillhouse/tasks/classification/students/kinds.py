@@ -6,7 +6,12 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
-from stillhouse.tasks.classification.students.feature_configs import RulesConfig, ScorecardConfig, TfidfConfig
+from stillhouse.tasks.classification.students.feature_configs import (
+    RulesConfig,
+    ScorecardConfig,
+    TfidfConfig,
+    TreeConfig,
+)
 from stillhouse.tasks.classification.students.model_configs import (
     DeepTMConfig,
     FlatTMConfig,
@@ -40,7 +45,8 @@ StudentConfig = Annotated[
     | Annotated[TextTransformerConfig, Tag("text-transformer")]
     | Annotated[SpikingTextConfig, Tag("spiking-text")]
     | Annotated[TfidfConfig, Tag("tf-idf")]
-    | Annotated[ScorecardConfig, Tag("scorecard")],
+    | Annotated[ScorecardConfig, Tag("scorecard")]
+    | Annotated[TreeConfig, Tag("tree")],
     Discriminator(_kind),
 ]
 
