@@ -80,16 +80,6 @@ def test_words_that_say_nothing_of_a_topic_are_not_added():
     assert not any("not the" in str(rule) for rule in model.readable().rules)
 
 
-def test_rules_do_not_begin_with_words_that_say_nothing_of_a_topic():
-    """`the` goes with the class as often as `pin`, a little oftener even: the rule is of `pin`."""
-    counts, labels = messages()
-    counts[:, 0] = counts[:, 7] = (labels == 0).float()
-    flipped = torch.arange(len(labels)) % 11 == 0
-    counts[flipped, 0] = 1 - counts[flipped, 0]
-    model = trained(RulesConfig(rules=1), counts, labels)
-    assert [rule.literals[0] for rule in model.readable().rules if rule.best == 0] == [("pin", True)]
-
-
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.45, 0.9])
 def test_what_is_printed_decides_at_any_time(fraction):
     """In eval mode, however far training is; counts above 1 are 1."""

@@ -19,7 +19,7 @@ EPILOG = """forms, and the students that have them:
   c, json  flat-tm, deep-tm: C99, a table for other programs
   python   rules, scorecard: one file with predict(text) or predict(row) that needs Python alone; also c and json
   sql      rules, scorecard of a table: one SELECT
-  rules    clauses, rules, scorecard: a page, a text and JSON: what decides each class, and what it keeps alone
+  rules    clauses, rules, scorecard, tree: a page, a text and JSON: what decides each class, and what it keeps alone
 
 What is written is compared with the network on the test split; what answers otherwise is not kept.
 

@@ -21,7 +21,6 @@ GROW = (0.5, 0.6, 0.7)  # and after which each of them may get one more word
 WATCH = 0.08  # share of the training before that over which residuals are gathered
 CANDIDATES = 1000  # features that may be added to a rule: the commonest that are more than `and` or `can`
 START = 0.1  # points of a rule that is begun late
-FILLER = 0.25  # worth of a word that says nothing of a topic (`the`, `how`), beside others, where it is chosen which begin rules
 SPARE = 4  # one rule in so many is kept free for rules of two words
 
 
@@ -53,7 +52,6 @@ class RuleNetwork(Student):
     first: Tensor
     second: Tensor
     spread: Tensor
-    rank: Tensor
 
     def __init__(self, config: RulesConfig, input_spec: FeatureSpec) -> None:
         super().__init__()
@@ -74,7 +72,6 @@ class RuleNetwork(Student):
         self.register_buffer("common", common, persistent=False)
         share = torch.exp(1 - rare).clamp(max=0.5)  # of rows, as idf has it
         self.register_buffer("spread", (share * (1 - share)).sqrt(), persistent=False)
-        self.register_buffer("rank", self.spread * torch.where(content, 1.0, FILLER), persistent=False)
         for name in ("first", "second"):
             self.register_buffer(name, torch.zeros(rules, len(common)), persistent=False)
         self.fraction = 0.0
@@ -165,12 +162,12 @@ class RuleNetwork(Student):
         kept = round(self.features ** (1 - done) * self.each**done)
         if kept >= self.features:
             return self.words
-        worth = self.words.detach() * self.rank
+        worth = self.words.detach() * self.spread
         return self.words * (worth >= worth.topk(kept, dim=1).values[:, -1:])
 
     def _beginnings(self, count: int) -> tuple[Tensor, Tensor]:
         """(J, 1) literals and (J) votes of the `count` best single words of each class."""
-        worth = self.words.detach().clamp(min=0) * self.rank
+        worth = self.words.detach().clamp(min=0) * self.spread
         best = worth.topk(count, dim=1).indices
         votes = self.words.gather(1, best).clamp(min=0)
         if count < self.each:
