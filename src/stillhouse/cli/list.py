@@ -17,9 +17,10 @@ EXAMPLES = """
   stillhouse list
   stillhouse distill mnist --print-config      every setting of a recipe
 """
-TEXTS = (
-    "texts",
-    "labelled texts of a .csv, .tsv or .jsonl file, for students of kind text-transformer and spiking-text",
+ROWS = (
+    ("words", "texts of a .csv, .tsv, .jsonl or .parquet file, for rules, scorecard, tree and tf-idf"),
+    ("table", "numbers and categories of such a file, for the same students"),
+    ("texts", "labelled texts of such a file, for students of kind text-transformer and spiking-text"),
 )
 TEACHERS = (
     ("builtin:digits", "a small network for the bundled digits, in the package"),
@@ -29,6 +30,10 @@ TEACHERS = (
     ("ckpt:FILE", "a teacher saved by train-teacher, or a state dict whose keys are those of a known network;"),
     ("", "for others name it: teacher.source=timm:NAME teacher.checkpoint=FILE"),
     ("run:FOLDER", "the student that a run ships, as the teacher of the next one"),
+    ("encoder:NAME", "a sentence encoder, by name or folder, with a head fitted to the labels of each seed"),
+    ("vectors:FILE", "a vector a row from any encoder (.npy, .npz), likewise"),
+    ("sklearn:NAME", "a classifier of scikit-learn, fitted to the labels of each seed"),
+    ("predictions:FILE", "answers of any model as a .csv: probabilities or labels"),
     ("cache:FOLDER", "answers that `stillhouse cache` kept"),
     ("self:average", "the moving average of the student itself"),
 )
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.tasks.classification.data import DataConfig
 
     names = typing.get_args(settings(DataConfig)["name"].annotation)
-    _section("data sets (data.name=NAME)", [*((str(name), "") for name in names), TEXTS])
+    _section("data sets (data.name=NAME)", [*((str(name), "") for name in names), *ROWS])
     _section("teachers (teacher.source=...)", TEACHERS)
     _section("signals (signals: [{kind: ...}])", described("signals").items())
     _section("temperatures (temperature: {kind: ...} in a signal)", described("temperature", "").items())
