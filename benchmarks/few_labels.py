@@ -71,12 +71,13 @@ def row_of(name: str, kind: str, folder: RunFolder, seeds: int) -> dict[str, Any
     """What one run has found: accuracy (intervals over draws and rows) and macro-F1 (over draws) of every arm."""
     right = {arm: np.stack([folder.scores(arm, n)["accuracy"] for n in range(seeds)]) for arm in (*ARMS, "linear")}
     f1 = {arm: np.array([f1_of(folder, arm, n) for n in range(seeds)]) for arm in ARMS}
-    teacher = records.read_object(folder.path / records.TEACHER, {}).get("test_score")
+    about = records.read_object(folder.path / records.TEACHER, {})
     gain, beyond = compare(right["kd"], right["no-kd"]), compare(right["kd"], right["self-trained"])
     return {
         "set": name,
         "kind": kind,
-        "teacher": teacher,
+        "teacher": about.get("test_score"),
+        "forecast": str(about.get("forecast", "-")).partition(":")[0],
         **{arm: mean_interval(values).mean for arm, values in right.items()},
         "gain": Interval(gain.difference, gain.low, gain.high),
         "beyond": Interval(beyond.difference, beyond.low, beyond.high),
@@ -95,8 +96,8 @@ def f1_of(folder: RunFolder, arm: str, seed: int) -> float:
 
 HEAD = (
     "| set | student | teacher | logistic regression | control | self-trained | taught | taught - control | "
-    "taught - self-trained | macro-F1: control, taught, gain |",
-    "|---|---|---|---|---|---|---|---|---|---|",
+    "taught - self-trained | macro-F1: control, taught, gain | forecast |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -111,7 +112,15 @@ def line(row: dict[str, Any]) -> str:
 
     scores = (row["teacher"], row["linear"], row["no-kd"], row["self-trained"], row["kd"])
     f1 = f"{percent(row['f1 of both'][0])}, {percent(row['f1 of both'][1])}, {points(row['f1'])}"
-    cells = (row["set"], row["kind"], *map(percent, scores), f"**{points(row['gain'])}**", points(row["beyond"]), f1)
+    cells = (
+        row["set"],
+        row["kind"],
+        *map(percent, scores),
+        f"**{points(row['gain'])}**",
+        points(row["beyond"]),
+        f1,
+        row["forecast"],
+    )
     return f"| {' | '.join(cells)} |"
 
 

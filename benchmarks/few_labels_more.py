@@ -70,7 +70,7 @@ def cifar(folder: Path, weights: Path) -> Iterator[Case]:
 
     from stillhouse.teachers.cifar_resnet import CifarResNet
 
-    found = pickle.loads((folder / "test_batch").read_bytes(), encoding="latin1")  # noqa: S301 - the set's own format
+    found = pickle.loads((folder / "test_batch").read_bytes(), encoding="latin1")
     images = np.asarray(found["data"], np.uint8).reshape(-1, 3, 32, 32)
     labels = np.asarray(found["labels"])
     network = CifarResNet(9)

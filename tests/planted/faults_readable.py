@@ -14,7 +14,24 @@ TREE = f"{ROOM}.students.tree:TreeClassifier"
 TREES = "tests/students/test_tree.py::"
 WRITTEN = "tests/export/test_readable_exports.py::"
 
+TAUGHT = f"{ROOM}.taught"
+SAID = "tests/report/test_taught.py::"
+
 READABLE = (
+    Fault("rows that were right before count as put right", f"{TAUGHT}:changed", edited("now & ~before", "now"),
+          f"{SAID}test_rows_are_put_right_and_wrong"),
+    Fault("the first reason need not hold", f"{TAUGHT}:reasons", edited("not one.holds", "one.holds"),
+          f"{SAID}test_seeds_that_would_show_it"),
+    Fault("an interval shrinks as the seeds grow", f"{TAUGHT}:reasons", edited("(reach / gain) ** 2", "(reach / gain)"),
+          f"{SAID}test_seeds_that_would_show_it"),
+    Fault("a sure teacher of few labels only repeats them", f"{TAUGHT}:reasons",
+          edited("confidence >= SURE and", "confidence < SURE and"), f"{SAID}test_no_reason_is_made_up"),
+    Fault("examples are rows that did not change", "stillhouse.tasks.classification.taught_run:examples",
+          edited("np.argsort(-gained", "np.argsort(gained"), f"{SAID}test_a_run_says_what_was_taught"),
+    Fault("a forecast is sure of itself", f"{ROOM}.forecast:expected", edited("len(difference) ** 0.5", "len(difference)"),
+          f"{SAID}test_the_forecast_is_paired"),
+    Fault("a forecast hears the teacher alone", f"{ROOM}.forecast:forecast",
+          edited("alone(rows, data.input_spec) == truth", "0 * found"), f"{SAID}test_the_forecast_is_said_before_training"),
     Fault("no word is added to a rule", f"{NETWORK}._grow", nothing, f"{GROWN}test_a_negation_that_the_data_ask_for_is_found"),
     Fault("words are added where they harm", f"{NETWORK}._grow",
           edited("self._strongest(z * elsewhere)", "self._strongest(-z * elsewhere)"),

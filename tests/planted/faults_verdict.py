@@ -74,7 +74,7 @@ PLAIN = (
     Fault("a student below a plain model stands nowhere", "stillhouse.core.verdict:standing", constant(""), ROWS),
     Fault("plain models are no rows", "stillhouse.tasks.classification.task:ClassificationTask.arms",
           edited("for name in named), *plain]", "for name in named)]"), ROWS),
-    Fault("the linear classifier reads first rows", "stillhouse.tasks.classification.plain:_read",
+    Fault("the linear classifier reads first rows", "stillhouse.tasks.classification.plain:numbers_of",
           edited("split.sample(MOST_ROWS).batches(BATCH)", "[split.batch(torch.arange(MOST_ROWS))]"),
           "tests/vision/test_plain_models.py::test_what_it_reads_is_bounded"),
     Fault("the linear classifier reads every pixel of large images", "stillhouse.tasks.classification.plain:numbers",

@@ -18,6 +18,7 @@
         tensorboard/           the same scalars as events
       manifest.json            the SHA-256 of every file here, and of what lies beside (manifest.py)
       rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (tasks/classification/rules_file.py)
+      taught.json              of classes: examples that the teacher put right, or why no difference is shown
       clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
       summary.json             verdict, comparisons, hints, arms, teacher, student, command, versions, data, seeds
       report.html              made from the files above and nothing else

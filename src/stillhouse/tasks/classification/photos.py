@@ -29,6 +29,10 @@ class Classes(Predictor):
     def probabilities(self, rows: Sequence[Any]) -> Sequence[Sequence[float]]:
         """(B, K) of inputs as `transform` gives them."""
 
+    def transform_all(self, several: Sequence[Any]) -> Sequence[Any]:
+        """What `transform` gives of each."""
+        return [self.transform(one) for one in several]
+
     def holds_several(self, inputs: Any) -> bool:
         """Whether `inputs` are several, and not one."""
         return isinstance(inputs, (list, tuple))
@@ -38,7 +42,7 @@ class Classes(Predictor):
         several = inputs if self.holds_several(inputs) else [inputs]
         found: list[dict[str, Any]] = []
         for start in range(0, len(several), BATCH):
-            rows = [self.transform(one) for one in several[start : start + BATCH]]
+            rows = self.transform_all(several[start : start + BATCH])
             found += [self._answer(row) for row in self.probabilities(rows)]
         return found
 

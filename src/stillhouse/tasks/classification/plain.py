@@ -59,21 +59,19 @@ def linear(data: Any) -> Model:
         A model.
     """
     from sklearn.base import clone
-    from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     spec = data.input_spec
     texts = isinstance(spec, TextSpec) or (isinstance(spec, FeatureSpec) and spec.reading["kind"] == "words")
     centred = not isinstance(spec, FeatureSpec)  # whose counts are sparse
     (x, y), (x_valid, y_valid) = (
-        _read(split, data.input_spec) for split in (labelled_rows(data.train), data.validation)
+        numbers_of(split, data.input_spec) for split in (labelled_rows(data.train), data.validation)
     )
-    first = TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_mean=centred, with_std=False)
+    first = scaled(texts, centred=centred)
     heads = [LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3) for strength in STRENGTHS]
     if len(y) < FEW:
-        heads = [_chosen_by_themselves(first.fit_transform(x), y, spec.num_classes)]
+        heads = [chosen_by_themselves(first.fit_transform(x), y, spec.num_classes)]
     best, most = None, -1.0
     for head in heads:
         found = make_pipeline(clone(first), head)
@@ -95,7 +93,15 @@ def linear(data: Any) -> Model:
     return model
 
 
-def _chosen_by_themselves(x: Any, labels: np.ndarray, classes: int) -> Any:
+def scaled(texts: bool, *, centred: bool) -> Any:
+    """What comes before logistic regression: TF-IDF of counts, or numbers less their means (of dense ones)."""
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.preprocessing import StandardScaler
+
+    return TfidfTransformer(sublinear_tf=True) if texts else StandardScaler(with_mean=centred, with_std=False)
+
+
+def chosen_by_themselves(x: Any, labels: np.ndarray, classes: int) -> Any:
     """One classifier a class, of the regularization whose out-of-fold answers to (n) labelled rows are likeliest."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
@@ -133,7 +139,7 @@ def numbers(inputs: Tensor, input_spec: InputSpec) -> Any:
     return functional.adaptive_avg_pool2d(inputs, side).flatten(1).numpy()
 
 
-def _read(split: Any, input_spec: InputSpec) -> tuple[Any, np.ndarray]:
+def numbers_of(split: Any, input_spec: InputSpec) -> tuple[Any, np.ndarray]:
     """(n, F) and (n) of at most MOST_ROWS rows of a split, every class in its share."""
     read, labels = [], []
     for batch in split.sample(MOST_ROWS).batches(BATCH):

@@ -27,13 +27,17 @@ BIAS = {bias}
 RULES = [
 {rules}
 ]
+FIRST = {{}}  # numbers of rules by the first that must be there
+for place, rule in enumerate(RULES):
+    FIRST.setdefault(rule[0][0] if rule[0] else None, []).append(place)
 {reader}
 
 def scores({one}):
     """Points of each class."""
     there = features({one})
     found = list(BIAS)
-    for wanted, unwanted, points in RULES:
+    for place in sorted(place for name in (None, *there) for place in FIRST.get(name, ())):
+        wanted, unwanted, points = RULES[place]
         if all(name in there for name in wanted) and not any(name in there for name in unwanted):
             for number, value in points.items():
                 found[number] += value

@@ -20,6 +20,7 @@ from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import Array, attempt, mapping, number
 from stillhouse.report.words import GAP, percent, plain, size
 from stillhouse.tasks.classification.reliability import FEW, Predictions, reliability
+from stillhouse.tasks.classification.taught import FILE, taught_blocks
 
 MOST_CLASSES = 30
 PALE, DEEP = np.array([255, 255, 255]), np.array([240, 156, 92])
@@ -39,7 +40,10 @@ def blocks(run: RunFolder) -> list[Block]:
     faults: list[str] = []
     answers = read_answers(run.path, faults)
     summary = mapping(attempt(run.path / records.SUMMARY, records.read_json, faults))
-    found: list[Block] = [*_tiles(summary), *_agreement(answers), *_calibration(answers, summary)]
+    kept = mapping(attempt(run.path / FILE, records.read_json, faults)) if (run.path / FILE).is_file() else {}
+    found: list[Block] = _tiles(summary)
+    found += taught_blocks(answers.arms, answers.teacher, answers.class_names, summary, kept)
+    found += [*_agreement(answers), *_calibration(answers, summary)]
     return [*([Facts("Left out", [("file", line) for line in faults])] if faults else []), *found]
 
 

@@ -378,9 +378,11 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """What is to be feared of the teacher, the shipped student's rules, and of a transformer the clauses that vote most."""
+        from stillhouse.tasks.classification.taught_run import write_taught
         from stillhouse.tasks.classification.teachers import risks
 
         summary["hints"] = [*summary["hints"], *risks(context)]
+        write_taught(context, summary)
         student = context.config.student
         if student.kind in READABLE:
             from stillhouse.tasks.classification.readable_run import write_shipped

@@ -26,6 +26,7 @@ from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.tasks.classification.data.features import BANKING
 from stillhouse.tasks.classification.data.label_draw import drawn, labelled_rows
+from stillhouse.tasks.classification.forecast import forecast
 from stillhouse.tasks.classification.plan import MEMBER, ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
@@ -140,6 +141,8 @@ def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
         "params": getattr(teacher, "params", None),
         "flops": flops_of(teacher),
     }
+    if said := forecast(teacher, data, batch_size):
+        facts["forecast"] = said
     scores = report.name, report.score, report.low, report.chance
     return TeacherCheck(
         *scores,

@@ -135,9 +135,14 @@ class FeatureClasses(Classes):
         Raises:
             InputError: another kind of input, or a row that lacks a column.
         """
+        return self.transform_all([one])[0]
+
+    def transform_all(self, several: Sequence[Any]) -> Sequence[Tensor]:
+        """The same of several, which share the vocabulary's table."""
         from stillhouse.tasks.classification.data.readers import read_features
 
-        return torch.from_numpy(read_features(self.input_spec.reading, self.input_spec.names, [one])[0]).float()
+        counts = read_features(self.input_spec.reading, self.input_spec.names, several)
+        return torch.from_numpy(counts).float().unbind()
 
     def read(self, source: str) -> Inputs:
         """Texts or rows, by the number of their line; what is no file is a sentence."""
