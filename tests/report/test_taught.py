@@ -60,6 +60,7 @@ def test_by_class_and_by_confidence():
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [
+        ({"taught": 0.8, "linear": 0.9}, "the student is below a linear classifier"),
         ({"teacher": 0.905, "control": 0.9}, "the student is at its ceiling"),
         ({"known": 0.999, "confidence": 0.99, "labelled": 1.0}, "the teacher repeats the labels"),
         ({"agreement": 0.805, "control_agreement": 0.8}, "the student does not follow the teacher"),
@@ -69,7 +70,7 @@ def test_by_class_and_by_confidence():
 )
 def test_the_reason_that_holds_comes_first(figures, expected):
     good = {"teacher": 0.99, "control": 0.8, "known": 0.9, "confidence": 0.8, "labelled": 0.1}
-    good |= {"agreement": 0.9, "control_agreement": 0.8, "contradicts": 0.0}
+    good |= {"taught": 0.85, "linear": 0.8, "agreement": 0.9, "control_agreement": 0.8, "contradicts": 0.0}
     row = ROW if expected == "too few seeds" else {**ROW, "difference": -0.01, "low": -0.03, "high": 0.01}
     found = reasons(row, good | figures)
     assert [one.name for one in found if one.holds] == [expected]

@@ -27,6 +27,7 @@ class Table:
         rows: the first cell names the row; the name of an arm gets the arm's mark.
         caption: under the table.
         folded: shown only when the reader opens it.
+        prose: cells are sentences, not numbers: they begin at the left and are broken into lines.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     caption: str = ""
     folded: bool = False
+    prose: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,19 @@ def screen_blocks(folder: Path) -> list[Block]:
 def blocks_of(found: Screen) -> list[Block]:
     """The first rules with their examples, the words of each class, and what both keep alone."""
     drawings = [
-        (_examples(line.examples, line.asked), f"{line.words} → {line.class_name}: {said(line, found.unit)}")
+        (_examples(f"{line.words} → {line.class_name}", line.examples, line.asked), said(line, found.unit))
         for line in found.lines
     ]
     blocks: list[Block] = [Figure("What decides", drawings, f"{found.kept()} Marked: the words that a rule asks for.")]
     if found.classes:
         rows = [[name, words] for name, words in found.classes]
-        blocks.append(Table("What adds to each class", ["class", "rules and their points"], rows))
+        blocks.append(Table("What adds to each class", ["class", "rules and their points"], rows, prose=True))
     return blocks
 
 
-def _examples(texts: Sequence[str], asked: Sequence[str]) -> Markup:
-    return Markup("<ul>{}</ul>").format(
-        Markup("").join(Markup("<li>{}</li>").format(marked(one, asked)) for one in texts)
+def _examples(rule: str, texts: Sequence[str], asked: Sequence[str]) -> Markup:
+    return Markup("<p><strong>{}</strong></p><ul>{}</ul>").format(
+        rule, Markup("").join(Markup("<li>{}</li>").format(marked(one, asked)) for one in texts)
     )
 
 

@@ -106,7 +106,7 @@ def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list
 
     Args:
         row: the comparison with the control as in `summary.json`.
-        figures: `teacher`, `control` (test accuracies), `agreement`, `control_agreement` (with the teacher); of the teacher on
+        figures: `teacher`, `taught`, `control`, `linear` (test accuracies), `agreement`, `control_agreement` (with the teacher); of the teacher on
             labelled training rows `known` (accuracy), `confidence` (mean), `contradicts` (share of labels that it is sure are
             others); `labelled` (share of the training rows). What is not known is None or not there.
 
@@ -118,6 +118,16 @@ def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list
         [('too few seeds', 'seeds=12')]
     """
     found = []
+    taught, plain = figures.get("taught"), figures.get("linear")
+    if taught is not None and plain is not None:
+        found.append(
+            Reason(
+                "the student is below a linear classifier",
+                f"right on {percent(taught)} of the test rows, a linear classifier on {percent(plain)}",
+                taught < plain - NEAR,
+                "more training.epochs, a larger training.learning_rate, or another student",
+            )
+        )
     teacher, control = figures.get("teacher"), figures.get("control")
     if teacher is not None and control is not None:
         found.append(
@@ -181,7 +191,7 @@ def reason_blocks(found: Sequence[Reason]) -> list[Block]:
     rows = [[one.name, "yes" if one.holds else "no", one.measured, one.advice if one.holds else ""] for one in found]
     return [
         Table(
-            "Why no difference may be shown", ["reason", "is it so", "measured", "what to change"], rows, advice(found)
+            "Why no difference may be shown", ["reason", "so here", "measured", "what to change"], rows, advice(found)
         )
     ]
 

@@ -21,6 +21,7 @@ from stillhouse.core.records import PREDICTIONS, read_arrays, write_json
 from stillhouse.core.verdict import verdict_of
 from stillhouse.report.read import mapping, number
 from stillhouse.tasks.classification.data.label_draw import labelled_rows
+from stillhouse.tasks.classification.light import LINEAR
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.reliability import Predictions
 from stillhouse.tasks.classification.taught import FILE, advice, changed, reasons
@@ -108,7 +109,9 @@ def _compared(summary: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, f
 
     return {
         "teacher": number(mapping(summary.get("teacher")).get("test_score")),
+        "taught": mean(row["arm"], "accuracy"),
         "control": mean(row["control"], "accuracy"),
+        "linear": mean(LINEAR, "accuracy"),
         "agreement": mean(row["arm"], "agreement"),
         "control_agreement": mean(row["control"], "agreement"),
     }
