@@ -106,9 +106,9 @@ def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list
 
     Args:
         row: the comparison with the control as in `summary.json`.
-        figures: `teacher`, `taught`, `control`, `linear` (test accuracies), `agreement`, `control_agreement` (with the teacher); of the teacher on
-            labelled training rows `known` (accuracy), `confidence` (mean), `contradicts` (share of labels that it is sure are
-            others); `labelled` (share of the training rows). What is not known is None or not there.
+        figures: test accuracies of `teacher`, `taught`, `control`, `linear`; `agreement` and `control_agreement` with the teacher;
+            of the teacher on labelled training rows `known` (accuracy), `confidence` (mean), `contradicts` (share of labels that
+            it is sure are others); `labelled` (share of the training rows). What is not known is None or not there.
 
     Example:
         A gain of 1 point, plus or minus 2 with three seeds, would be shown with some twelve:
@@ -190,9 +190,7 @@ def reason_blocks(found: Sequence[Reason]) -> list[Block]:
         return []
     rows = [[one.name, "yes" if one.holds else "no", one.measured, one.advice if one.holds else ""] for one in found]
     return [
-        Table(
-            "Why no difference may be shown", ["reason", "so here", "measured", "what to change"], rows, advice(found)
-        )
+        Table("Why no difference may be shown", ["reason", "so here", "measured", "what to change"], rows, prose=True)
     ]
 
 
