@@ -83,7 +83,7 @@ def test_every_row_keeps_its_number_and_few_labels_are_drawn_anew(tmp_path):
     assert apart.sizes["test"] == 2
     assert apart.test.batch(torch.tensor([1])).rows.tolist() == [121]
     strange = write(tmp_path / "strange.csv", [{"text": "word0", "label": "c07"}])
-    with pytest.raises(InputError, match="'c07' is a class of no training row"):
+    with pytest.raises(InputError, match="1 of 1 are of a class without a labelled training row, as 'c07'"):
         WordDataConfig(root=root, test=strange).build()
 
 

@@ -82,12 +82,19 @@ def dump_yaml(config: Any) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=110)
 
 
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file whose top is a mapping.
 
     Raises:
         ConfigError: missing file, broken YAML, or something else than a mapping on top.
     """
+    if Path(path).suffix.lower() in TABLES:
+        raise ConfigError(
+            f"{path}: expected a recipe (YAML), got a table; for its rows name it in one: banking data.root={path}"
+        )
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:

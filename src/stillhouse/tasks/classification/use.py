@@ -166,6 +166,8 @@ def texts_of(source: str, column: str) -> Inputs:
     Raises:
         InputError: a file that cannot be read, or lacks the column.
     """
+    if not source.strip():
+        raise InputError("expected a table, a file of lines, - or a sentence, got an empty text")
     path = Path(source)
     if " " in source and not path.exists():
         return Inputs(["1"], [source])

@@ -133,8 +133,10 @@ def _test_rows(config: Rowed, labels: Sequence[Any], names: Sequence[str], first
     require_labels(missing_labels(labels), f"test rows, {config.label_column!r}", "test")
     unknown = [str(label) for label in labels if str(label) not in names]
     if unknown:
+        more = f" and {len(names) - 9} more" if len(names) > 9 else ""
         raise InputError(
-            f"test rows: {unknown[0]!r} is a class of no training row; expected {', '.join(map(str, names[:9]))}"
+            f"test rows: {len(unknown)} of {len(labels)} are of a class without a labelled training row, as {unknown[0]!r}; "
+            f"expected {', '.join(map(str, names[:9]))}{more}: label a row of it, or leave these test rows out"
         )
     return _rows(np.searchsorted(names, [str(label) for label in labels]), first)
 

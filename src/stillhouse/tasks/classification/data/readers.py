@@ -227,6 +227,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 rows = list(csv.DictReader(file, delimiter="," if kind == ".csv" else "\t"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected a table in UTF-8, got byte {error.object[error.start]:#x} at {error.start}"
+        ) from None
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: not {kind}: {error}") from None
     if not rows or not all(isinstance(row, dict) for row in rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +15,13 @@ from stillhouse.tasks.classification.data.streamed import Rows, Streamed
 
 
 def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str], split: str) -> tuple[Rows, Rows]:
-    """Take a stratified share of the labelled rows away, both parts in the order in which they came.
+    """Take a stratified share of the labelled rows away, at least one a class, both parts in the order in which they came.
+
+    A row that is alone in its class is never taken for validation: nothing else could teach that class.
 
     Args:
         rows: (N) rows; those without a label stay.
-        fraction: share of the labelled ones that is taken, in (0, 1), rounded up.
+        fraction: share of the labelled ones that is taken, in (0, 1), rounded up, and up to one a class.
         seed: fixes which rows.
         class_names: (K), for messages.
         split: what the taken part is for (`validation`, `test`), for messages.
@@ -29,7 +30,7 @@ def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str],
         What is left, what was taken.
 
     Raises:
-        InputError: a class with fewer than 2 rows, or a part smaller than the number of classes.
+        InputError: a class with fewer than 2 rows to test it, or too few rows to leave one a class.
     """
     from sklearn.model_selection import train_test_split
 
@@ -37,22 +38,18 @@ def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str],
     labels = rows.labels.numpy()[labelled]
     counts = np.bincount(labels, minlength=len(class_names))
     rare = int(counts.argmin())
-    if counts[rare] < 2:
+    if counts[rare] < (2 if split == "test" else 1):
         raise InputError(
             f"class {class_names[rare]!r}: expected at least 2 rows to take a {split} split from, got {counts[rare]}"
         )
-    taken = int(np.ceil(fraction * len(labels)))
-    if min(taken, len(labels) - taken) < len(class_names):
-        least = len(class_names) / len(labels)
+    shared = counts[labels] > 1
+    taken = max(int(np.ceil(fraction * len(labels))), int((counts > 1).sum()))
+    if len(labels) - taken < len(class_names):
         raise InputError(
-            f"{split} split: expected at least {len(class_names)} rows (one a class) on both sides, got "
-            f"{taken} of {len(labels)} by {split}_fraction={fraction}"
-            + (
-                f"; expected {math.ceil(1000 * least) / 1000:g} or more"
-                if taken < len(class_names) and least < 0.5
-                else ""
-            )
+            f"{split} split: expected at least {len(class_names)} rows (one a class) to be left, got {len(labels) - taken} of "
+            f"{len(labels)} by {split}_fraction={fraction}"
         )
+    labelled, labels = labelled[shared], labels[shared]
     _, held = train_test_split(labelled, test_size=taken, stratify=labels, random_state=seed)
     return pick(rows, np.setdiff1d(np.arange(len(rows.labels)), held)), pick(rows, np.sort(held))
 
