@@ -40,8 +40,10 @@ def forecast(teacher: Any, data: Any, batch_size: int) -> str:
     found = predict(lambda batch: teacher(batch).logits, rows, batch_size).argmax(1) == truth
     gain, error = expected(found, alone(rows, data.input_spec) == truth)
     low, high = 100 * (gain - 2 * error), 100 * (gain + 2 * error)
-    likely = "a gain is likely" if gain > error else "no gain is likely"
-    return f"{100 * gain:+.0f} points ({low:.0f} to {high:.0f}): {likely}"
+    words = "a gain is likely" if gain > error else "so few labels cannot tell"
+    if gain < -error:
+        words = "the teacher is below logistic regression on the labelled rows"
+    return f"{100 * gain:+.0f} points ({low:.0f} to {high:.0f}): {words}"
 
 
 def expected(teacher: Any, plain: Any) -> tuple[float, float]:
