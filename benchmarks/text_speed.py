@@ -5,9 +5,9 @@ python -m benchmarks.text_speed RUN ENCODER messages.csv
 
 from __future__ import annotations
 
+import argparse
 import csv
 import runpy
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,8 +22,14 @@ from stillhouse.teachers.encoder import Encoding, encode, load_encoder
 TEXTS, TIMES, TURNS = 1000, 10, 3
 
 
-def main(run: str, encoder: str, file: str) -> None:
+def main() -> None:
     """Print each turn and the sizes."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", help="a run whose student reads words")
+    parser.add_argument("encoder", help="folder of the encoder")
+    parser.add_argument("file", help="a .csv with a column text")
+    options = parser.parse_args()
+    run, encoder, file = options.run, options.encoder, options.file
     torch.set_num_threads(1)
     with open(file, encoding="utf-8", newline="") as opened:
         texts = [row["text"] for row in csv.DictReader(opened)][:TEXTS]
@@ -56,4 +62,4 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
