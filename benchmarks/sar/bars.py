@@ -69,10 +69,10 @@ def linear_bar(echo: Complex, *, real: bool = False, look_ahead: int | None = No
     lags = np.arange(-(2 * half if look_ahead is None else look_ahead), 2 * half + 1)
     matrix = _at(raw, lags[:, None] - lags[None, :] + taps - 1) + noise * raw[taps - 1].real * np.eye(len(lags))
     wanted = _at(cross, lags + taps - 1 + half)
-    if real:  # complex circular data: the best real taps solve the real parts of the same equations
-        matrix, wanted = matrix.real, wanted.real
-    found = np.linalg.lstsq(matrix, wanted, rcond=1e-12)[0]
-    return max(0.0, 1 - float(np.vdot(found, wanted).real) / power)
+    # complex circular data: the best real taps solve the real parts of the same equations
+    left, right = (matrix.real, wanted.real) if real else (matrix, wanted)
+    found = np.linalg.lstsq(left, right, rcond=1e-12)[0]
+    return max(0.0, 1 - float(np.vdot(found, right).real) / power)
 
 
 def hankel_order(kernel: Complex, energy: float = 0.99) -> int:

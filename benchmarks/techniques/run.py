@@ -114,7 +114,7 @@ def fashion(options: argparse.Namespace) -> Task:
         **views,
         "teacher assistant": {"signals": [{"kind": "logits", "temperature": 4.0}], "teacher_assistants": [middle]},
     }
-    return Task(base, data, lambda features: source.build(data.task, features=features), paths, more)
+    return Task(base, data, lambda features: source.build(data.input_spec, features=features), paths, more)
 
 
 def published(options: argparse.Namespace) -> Task:
@@ -161,7 +161,7 @@ def spiking(options: argparse.Namespace) -> Task:
     blocks = tuple(f"network.blocks.{i}" for i in (0, 1, 2))
     paths = Paths(blocks, ("layer1", "layer2", "layer3"), student_layout="btchw", student_scores="network.head")
     data = base.data.build()
-    return Task(base, data, lambda features: source.build(data.task, features=features), paths, {})
+    return Task(base, data, lambda features: source.build(data.input_spec, features=features), paths, {})
 
 
 UNLIKE = (  # the rows of the techniques for students of another kind, and their controls
@@ -236,7 +236,7 @@ def _digits(
     changes = {"data": {"train_limit": options.rows or 300}, "training": {"epochs": options.epochs or 30}}
     base = parse(config, merge(to_mapping(base), changes))
     data, source = base.data.build(), TeacherConfig(source="builtin:digits")
-    return Task(base, data, lambda f: source.build(data.task, features=f), paths, more, task, config, order)
+    return Task(base, data, lambda f: source.build(data.input_spec, features=f), paths, more, task, config, order)
 
 
 def sentiment(options: argparse.Namespace) -> Task:
@@ -289,7 +289,12 @@ def spikebert(options: argparse.Namespace) -> Task:
     student = {"kind": "spiking-text", "width": 32, "depth": 2, "heads": 2, "steps": 4}
     base, data = _sentences(options, student, ClassificationRunConfig, epochs=epochs, learning_rate=2e-3)
     layers = tuple(f"encoder.encoder.layer.{n}" for n in (2, 5))
-    inside = {"kind": "hidden", "student": ["layers.0", "layers.1"], "teacher": list(layers), "distance": "mse"}
+    inside: dict[str, Any] = {
+        "kind": "hidden",
+        "student": ["layers.0", "layers.1"],
+        "teacher": list(layers),
+        "distance": "mse",
+    }
     inside |= {"pool": "none", "normalize": False}
     scores = {"kind": "logits", "temperature": 1.0}
     second = [scores, {**inside, "weight": 0.5}]

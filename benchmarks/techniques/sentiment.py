@@ -98,7 +98,7 @@ def load_teacher(data: TextData, encoder: Path, weights: Path, features: tuple[s
     """The fine-tuned teacher, frozen."""
     module = SentenceClassifier(encoder)
     module.load_state_dict(load_file(weights))
-    return Teacher.from_module(module, data.task, name="MiniLM fine-tuned on SST-2", features=features)
+    return Teacher.from_module(module, data.input_spec, name="MiniLM fine-tuned on SST-2", features=features)
 
 
 def costs(network: SentenceClassifier, ids: torch.Tensor, rounds: int = 15) -> dict[int, float]:
@@ -121,7 +121,7 @@ def print_costs(data: TextData, encoder: Path, weights: Path) -> None:
     torch.set_num_threads(1)
     whole, half = (
         SentenceClassifier(encoder),
-        HalfEncoderConfig(encoder=str(encoder), weights=str(weights)).build(data.task),
+        HalfEncoderConfig(encoder=str(encoder), weights=str(weights)).build(data.input_spec),
     )
     sizes = [sum(p.numel() for p in network.parameters()) for network in (whole, half)]
     print(f"weights: {sizes[0]:,} and {sizes[1]:,}, {100 * (1 - sizes[1] / sizes[0]):.1f} % fewer")
