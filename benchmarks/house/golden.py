@@ -37,7 +37,7 @@ from golden_cases import TASKS, Case, write_material  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
 WARM = (  # imported once, before the forks: most of what a tiny run would wait for
-    "torch._dynamo torch.utils.tensorboard timm lightning_fabric torchmetrics transformers scipy.stats matplotlib.pyplot"
+    "stillhouse torch._dynamo torch.utils.tensorboard timm lightning_fabric torchmetrics transformers scipy.stats matplotlib.pyplot"
     " sklearn.manifold sklearn.datasets sklearn.neural_network pydantic"
 )
 # what a change renamed on purpose: old name -> new name, as they stand in the tables below ("train/terms/logits")
