@@ -294,6 +294,34 @@ def test_a_classifier_of_scikit_learn():
         model.fit(inputs, [labels[0]] * len(inputs))
 
 
+@pytest.mark.slow
+def test_scikit_learns_own_checks_pass():
+    """A pipeline, a grid search or NaN met an estimator that only looked like one."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.utils.estimator_checks import check_estimator
+
+    model = stillhouse.RulesClassifier(LogisticRegression(), student="scorecard", settings={"training.epochs": 10})
+    refused = {
+        "check_classifiers_classes": "-1 is one of its classes; here it is no label",
+        "check_estimators_nan_inf": "no number of its ten rows is a threshold that enough of them pass",
+        "check_fit2d_1feature": "no number of its ten rows is a threshold that enough of them pass",
+    }
+    found = check_estimator(model, expected_failed_checks=refused, on_skip=None)
+    assert sum(check["status"] == "passed" for check in found) > 45
+
+
+def test_numbers_are_checked_as_scikit_learn_does():
+    """NaN was a value like any, and a row of another length was read as far as it went."""
+    numbers = np.random.default_rng(0).normal(size=(60, 3))
+    model = stillhouse.RulesClassifier(student="scorecard", settings={"training.epochs": 2})
+    model.fit(numbers, numbers[:, 0] > 0)
+    with pytest.raises(ValueError, match="3 features"):
+        model.predict(numbers[:, :2])
+    numbers[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(numbers, np.arange(60) % 2)
+
+
 # ---------------------------------------------------------------------------------------------- a loop of one's own
 
 
