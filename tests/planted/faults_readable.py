@@ -19,7 +19,8 @@ SAID = "tests/report/test_taught.py::"
 
 READABLE = (
     Fault("rows of another length are read as far as they go", "stillhouse.rules_classifier:RulesClassifier.predict_proba",
-          edited('hasattr(self, "n_features_in_")', "False"), "tests/test_distill.py::test_numbers_are_checked_as_scikit_learn_does"),
+          edited('hasattr(self, "n_features_in_")', "False"),
+          "tests/test_distill.py::test_numbers_are_checked_as_scikit_learn_does"),
     Fault("rows that were right before count as put right", f"{TAUGHT}:changed", edited("now & ~before", "now"),
           f"{SAID}test_rows_are_put_right_and_wrong"),
     Fault("the first reason need not hold", f"{TAUGHT}:reasons", edited("not one.holds", "one.holds"),
