@@ -20,7 +20,7 @@ from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
 from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
-from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
+from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.size import check_size
 

@@ -15,7 +15,7 @@ from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.tasks import task_of
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig, StageConfig
-from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
+from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig, save_teacher
 from stillhouse.temperature import LearnedTemperature

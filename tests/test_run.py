@@ -15,7 +15,7 @@ from stillhouse.core.experiment import run
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.recipes import RECIPES
-from stillhouse.tasks.classification.students.kinds import StudentConfig
+from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import Teacher, TeacherAtChance, TeacherConfig
 

@@ -23,7 +23,7 @@ from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict
-from stillhouse.tasks.classification.students.text import TextTransformerConfig
+from stillhouse.tasks.classification.students.networks import TextTransformerConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
 

@@ -243,7 +243,7 @@ def _student(student: Any, values: dict[str, Any]) -> dict[str, Any]:
     """The `student` part of a run."""
     from stillhouse.core.checks import nearest
     from stillhouse.core.config import kinds, to_mapping
-    from stillhouse.tasks.classification.students.kinds import StudentConfig
+    from stillhouse.tasks.classification.students import StudentConfig
 
     known = kinds(StudentConfig)
     found = {"kind": student} if isinstance(student, str) else student
@@ -258,7 +258,7 @@ def _student(student: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 def _given_data(data: Any, test: Any, student: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> GivenData:
     from stillhouse.core.config import kinds
-    from stillhouse.tasks.classification.students.kinds import StudentConfig
+    from stillhouse.tasks.classification.students import StudentConfig
 
     reads = getattr(kinds(StudentConfig)[student["kind"]], "reads", "images")
     columns = {key: str(values[f"data.{key}"]) for key in ("text_column", "label_column") if f"data.{key}" in values}

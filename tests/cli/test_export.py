@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,7 +13,6 @@ import torch
 
 import stillhouse
 from stillhouse.cli.main import main
-from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
 from stillhouse.tasks import TASKS, task
@@ -72,20 +70,6 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode
     assert "clauses.npz was changed after it was written" in done.stderr
-
-
-def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
-    """A run keeps them in a file of the same name: without its run.json it was taken for an export, with a traceback."""
-    from stillhouse.tasks.classification.machine_use import open_machine
-
-    (tmp_path / "run").mkdir()
-    records.write_arrays(tmp_path / "run" / "clauses.npz", images=np.zeros((2, 8, 8)))
-    with pytest.raises(InputError, match="expected a clause machine; missing: edges, image_shape"):
-        open_machine(tmp_path / "run")
-    shutil.copytree(flat[0], tmp_path / "run" / "student")
-    assert open_machine(tmp_path / "run") is None
-    asked = np.zeros((1, 8, 8), np.uint8)
-    assert len(stillhouse.load(tmp_path / "run").predict(asked)) == 1
 
 
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys, monkeypatch):

@@ -109,7 +109,7 @@ def test_every_example_is_a_line_that_the_verb_takes(words, tmp_path, monkeypatc
 def test_what_is_listed_is_what_there_is():
     """Read from the sources, so that `list` needs no torch: a name that the reading misses could not be found."""
     from stillhouse.signals import SignalConfig
-    from stillhouse.tasks.classification.students.kinds import StudentConfig
+    from stillhouse.tasks.classification.students import StudentConfig
     from stillhouse.temperature import TemperatureConfig
 
     students = described("tasks/classification/students")

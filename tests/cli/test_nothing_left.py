@@ -7,7 +7,7 @@ import pytest
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.card import read_card
-from stillhouse.tasks.classification.students.kinds import StudentConfig
+from stillhouse.tasks.classification.students import StudentConfig
 
 TEXT = " ".join(f"word {n % 37} of {n % 11}." for n in range(4000))
 SMALL = "--epochs 1 --seeds 1 data.train_limit=40 data.test_limit=30 student.depth=1 student.embed_dim=16"

@@ -95,7 +95,7 @@ def test_a_setting_is_judged_with_the_flags_beside_it(capsys):
     assert "digits has none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["rules.json", "clauses.json", "student/card.json"])
+@pytest.mark.parametrize("name", ["rules.json", "student/card.json"])
 def test_report_names_every_damaged_file(name, tmp_path, capsys):
     """The terminal was silent about those that only a section of the page reads."""
     write_json(tmp_path / "run.json", {"kind": "classification", "config": {"name": "x"}})

@@ -16,7 +16,7 @@ from stillhouse.tasks import task_at
 from stillhouse.tasks.classification.card import save_student
 from stillhouse.tasks.classification.data import TextDataConfig
 from stillhouse.tasks.classification.data.labelled_texts import hashed_words
-from stillhouse.tasks.classification.students.text import TextTransformerConfig
+from stillhouse.tasks.classification.students.networks import TextTransformerConfig
 
 WORDS = {"good": ("fine", "lovely", "glad"), "bad": ("awful", "dull", "sour")}
 

@@ -49,7 +49,7 @@ def test_a_flat_machine_is_its_network(name):
     model.eval()
     expected = logits(model, pixels)
     with torch.no_grad():
-        strength = model.voted(pixels.float() / 255).strength.numpy()
+        strength = model.core(model.bits(pixels.float() / 255) - 0.5).strength.numpy()
     failures = model.config.rule.failures
     np.testing.assert_array_equal(
         machine.layers[0].values(machine.bits(pixels.numpy())), np.rint(strength * failures).astype(int)

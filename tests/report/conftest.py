@@ -43,31 +43,6 @@ def write_arm(out, arm, margin, seed, rng, labels, hardness):
     return said, right, nll, metrics["ece"]
 
 
-def write_clauses(out, rng, names):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images, maps, classes = [], [], []
-    for k, name in enumerate(names):
-        chosen = np.flatnonzero(digits.target == k % 10)[:9]
-        clauses = []
-        for place in range(3):
-            rows = []
-            for image in chosen[3 * place : 3 * place + 3]:
-                rows.append(len(images))
-                pixels = digits.images[image] / 16
-                images.append((255 * pixels[None]).astype(np.uint8))
-                patches = pixels.reshape(4, 2, 4, 2).mean((1, 3)) - 0.35
-                signed = np.where(rng.random((4, 4)) < 0.6, patches, 0.1 * patches)
-                maps.append(np.kron(signed, np.ones((2, 2))))
-            counts = {"positive_literals": int(rng.integers(2, 12)), "negated_literals": int(rng.integers(0, 6))}
-            entry = {"block": place % 2, "clause": int(rng.integers(0, 64)), "share": [0.083, 0.061, 0.042][place]}
-            clauses.append({**entry, **counts, "images": rows})
-        classes.append({"class": name, "clauses": clauses})
-    records.write_json(out / records.CLAUSES, {"classes": classes})
-    records.write_arrays(out / records.CLAUSE_IMAGES, images=np.stack(images), maps=np.stack(maps).astype(np.float32))
-
-
 def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhouse distill digits --out runs/digits"):
     rng = np.random.default_rng(0)
     labels, hardness = rng.integers(0, CLASSES, ITEMS), rng.exponential(0.9, ITEMS)
@@ -116,7 +91,6 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
             found = asdict(compare(rights["kd"], rights[control]))
             rows.append({"name": name, "arm": "kd", "control": control, "metric": "accuracy", **found})
     student = {"params": 48_650, "bytes_on_disk": 198_412, "ms_batch_1": 1.92, "ms_batch_64": 11.4, "flops": 2_345_678}
-    write_clauses(out, rng, names)
     records.write_json(
         out / records.SUMMARY,
         {

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.drawn
 MEASURES = {metric.name: metric for metric in TASK.metrics}
 
 SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")
-SECTIONS += ("Cost", "The clauses that vote most", "Do it again")
+SECTIONS += ("Cost", "Do it again")
 
 
 def page_of(out):
@@ -89,15 +89,6 @@ def test_the_verdict_comes_first_in_words_with_the_numbers_of_the_summary(page, 
     assert text.index("The teacher helps") < text.index("Arms")
 
 
-def test_clauses_are_drawn_with_their_captions(page, finished):
-    clauses = records.read_json(finished / records.CLAUSES)["classes"]
-    first = clauses[0]["clauses"][0]
-    positive, negated = first["positive_literals"], first["negated_literals"]
-    caption = f"block {first['block'] + 1}, clause {first['clause']}: {positive + negated} literals "
-    assert caption + f"({positive} positive, {negated} negated), 8 % of the votes" in words_of(page)
-    assert page.count("data:image/png;base64,") == sum(len(c["images"]) for k in clauses for c in k["clauses"])
-
-
 def test_the_page_asks_for_nothing_and_runs_nothing(page):
     """A report is mailed and archived: a font or script from elsewhere would break it, or tell who reads it."""
     tags = Tags(page)
@@ -128,16 +119,14 @@ def test_every_picture_has_a_text_and_no_id_is_used_twice(page):
 def test_hostile_names_are_escaped(run_folder):
     """Class names come from folder names, commands from a shell: none may become markup, or mathematics in a figure."""
     bad = '<script>alert("x")</script>&$_{$'
-    for name in (records.RUN, records.SUMMARY, records.CLAUSES):
+    for name in (records.RUN, records.SUMMARY):
         data = records.read_json(run_folder / name)
         if name == records.RUN:
             data["data"]["class_names"][0] = data["data"]["name"] = bad
-        elif name == records.SUMMARY:
+        else:
             data["command"] = data["teacher"]["name"] = data["comparisons"][0]["name"] = bad
             data["comparisons"][1]["control"] = data["versions"]["torch"] = bad
             data["arms"] = {**data["arms"], bad: data["arms"]["kd"]}
-        else:
-            data["classes"][0]["class"] = bad
         records.write_json(run_folder / name, data)
     text = page_of(run_folder)
     assert "<script" not in text
@@ -152,8 +141,6 @@ def test_hostile_names_are_escaped(run_folder):
         (records.RUN, ()),
         (records.TEACHER, ()),
         (records.TEACHER_PREDICTIONS, ("Agreement with the teacher, class by class",)),
-        (records.CLAUSES, ("The clauses that vote most",)),
-        (records.CLAUSE_IMAGES, ("The clauses that vote most",)),
         ("arms", ("Learning curves", "Agreement with the teacher, class by class", "Calibration")),
         (records.SUMMARY, ("Cost",)),
     ],
@@ -169,10 +156,10 @@ def test_what_is_missing_is_left_out_and_the_rest_stays(run_folder, missing, wit
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("content", [b"", b"PK torn", b"\x93NUMPY nothing"])
 def test_broken_arrays_are_named_and_left_out(run_folder, content):
-    for name in (records.TEACHER_PREDICTIONS, records.CLAUSE_IMAGES, f"arms/kd/seed-0/{records.PREDICTIONS}"):
+    for name in (records.TEACHER_PREDICTIONS, f"arms/kd/seed-0/{records.PREDICTIONS}"):
         (run_folder / name).write_bytes(content)
     text = words_of(page_of(run_folder))
-    for name in (records.TEACHER_PREDICTIONS, records.CLAUSES, f"seed-0/{records.PREDICTIONS}"):
+    for name in (records.TEACHER_PREDICTIONS, f"seed-0/{records.PREDICTIONS}"):
         assert f"{name} is left out" in text
     assert "Agreement with the teacher, class by class" not in text
 
@@ -306,9 +293,9 @@ def test_a_file_that_went_missing_is_named(run_folder):
     gone = re.compile(r"(\S+\.\w+) is missing[,:]")
     assert not gone.findall(words_of(page_of(run_folder)))
     (place / records.RECORDS).unlink()
-    (run_folder / "clauses.npz").unlink()
+    (run_folder / records.TEACHER_PREDICTIONS).unlink()
     text = words_of(page_of(run_folder))
-    assert "clauses.npz is missing, and the run had left it" in text
+    assert "teacher_predictions.npz is missing, and the run had left it" in text
     assert "records.jsonl is missing, and the run had left it" in text
     assert len(gone.findall(text)) == 2
     lines = []

@@ -13,7 +13,7 @@ from stillhouse.core.records import write_arrays
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks
 from stillhouse.tasks.classification.rules_file import ARRAYS, RULES, read_rules
-from stillhouse.tasks.classification.rules_report import clause_blocks, rule_blocks
+from stillhouse.tasks.classification.rules_report import rule_blocks
 
 
 @pytest.fixture
@@ -33,7 +33,14 @@ def folder(tmp_path):
         {**rule, "class_name": "<dog>", "literals": [], "words": [], "place": "block_2"},
     ]
     index = {"rules": rules, "growth": [[0, 0.1], [1, 0.42]], "full": 0.97, "shown": 0.61, "exact": True}
-    more = {"chosen_on": 10, "cut_on": 2000, "judged_on": 1234, "class_names": ["cat", "<dog>"]}
+    more = {
+        "chosen_on": 10,
+        "cut_on": 2000,
+        "judged_on": 1234,
+        "judged_of": 1234,
+        "left_out": 3,
+        "class_names": ["cat", "<dog>"],
+    }
     (tmp_path / RULES).write_text(json.dumps({**index, **more}))
     write_arrays(
         tmp_path / ARRAYS,
@@ -64,7 +71,6 @@ def test_the_page_shows_what_the_files_hold(folder):
         "cat: clauses, clause 7: adds +0.25; 2 of 9 literals kept, 1 may fail; fulfilled to 50 % on cat, 12 % on others"
         in text
     )
-    assert "no answer needs any of its 9 literals" in text
     assert "pixel (0, 0) above 0.5, pixel (0, 1) not above 0.5" in text
     assert "<dog>" not in page
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
@@ -81,26 +87,13 @@ def test_where_clauses_decide_nothing_no_rule_is_drawn(folder):
     (folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95], [1, 0.95]], "judged_of": 5000}))
     page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
     text = re.sub(r"<[^>]+>", "", page)
-    assert "Clauses decide almost nothing here (4 % of what the network knows above chance)" in text
+    assert "Clauses decide almost nothing here" in text
     assert "None is drawn" in text
-    assert "2 clauses in words that decide little" in text
     assert "Accuracy on 1,234 of the 5,000 test images, drawn by class" in text
     assert "<img" not in page
     (folder / RULES).write_text(json.dumps(index | {"rules": []}))
     text = re.sub(r"<[^>]+>", "", render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y"))
     assert "None is drawn. No clause holds on its class clearly more often than on others." in text
-
-
-def test_clauses_that_vote_most_say_where_all_of_them_decide_nothing(folder, run_folder):
-    """Their votes are of what clauses add, which may be next to nothing of the answer."""
-    words = "All clauses together decide nothing of note here"
-    assert words not in clause_blocks(run_folder)[0].caption  # no rules are known
-    for name in (RULES, ARRAYS):
-        (run_folder / name).write_bytes((folder / name).read_bytes())
-    assert words not in clause_blocks(run_folder)[0].caption
-    index = json.loads((folder / RULES).read_text())
-    (run_folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95]]}))
-    assert clause_blocks(run_folder)[0].caption.startswith(words)
 
 
 def test_a_broken_file_is_named_and_left_out(folder, tmp_path):

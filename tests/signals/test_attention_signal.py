@@ -12,7 +12,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.attention import relation_kl
 from stillhouse.signals.attention import AttentionConfig
-from stillhouse.tasks.classification.students.text.transformer import TextTransformer
+from stillhouse.tasks.classification.students.text import TextTransformer
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 NOW = Progress(0, 10)

@@ -52,8 +52,8 @@ def test_where_the_teacher_does_not_look_nothing_is_taught():
 
 def test_clauses_can_learn_their_targets():
     """A bank that reads the teacher's own bits of activation gets nearer: targets are a function of what is seen."""
-    from stillhouse.tasks.classification.students.base_config import ClauseOptions
     from stillhouse.tasks.classification.students.clauses import ClauseBank
+    from stillhouse.tasks.classification.students.config import ClauseOptions
 
     torch.manual_seed(0)
     bank, signal = ClauseBank(16, 6, ClauseOptions(failures=2, literals=6)), made(student=(4, 6), teacher=(4, 16))

@@ -7,11 +7,8 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
 from stillhouse.tasks.classification.lower import lower
+from stillhouse.tasks.classification.students.banks import named_banks, pixels_of
 from stillhouse.tasks.classification.students.flat import FilterBits, FlatTM
-from stillhouse.tasks.classification.students.literal_names import pixels_of
-from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
-from stillhouse.tasks.classification.students.sites import sites
-from stillhouse.tasks.classification.students.unused import unused_settings
 
 
 def photos(count=3, side=10):
@@ -62,7 +59,7 @@ def test_every_arm_reads_the_bits(part):
 
 def test_literals_are_named_and_drawn_by_their_square():
     model = machine(square=4)
-    pixels = pixels_of(model, next(iter(sites(model).values())))
+    pixels = pixels_of(model, next(iter(named_banks(model).values())))
     sobel = 4 * 9 + 5  # feature 4, square (1, 2)
     assert pixels.names([sobel, 76 * 9 + sobel]) == [
         "at (4, 8) 4 x 4 Sobel above 0",
@@ -79,9 +76,3 @@ def test_the_clauses_are_logic_and_the_filters_are_not():
     """A machine of logic begins at pixels compared with levels; sums of pixels are none."""
     with pytest.raises(InputError, match="filters"):
         lower(machine(square=4))
-
-
-def test_settings_that_nothing_reads_are_listed():
-    assert list(unused_settings(FlatTMConfig(square=2))) == ["square: 2 does nothing: needs filters"]
-    assert list(unused_settings(FlatTMConfig(filters=True, levels=3))) == ["levels: 3 does nothing: needs filters off"]
-    assert list(unused_settings(FlatTMConfig(filters=True, square=2))) == []

@@ -7,7 +7,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageSpec, TextSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.layers.spikes.neurons import LeakyNeurons
-from stillhouse.tasks.classification.students.spiking import SpikingStudentConfig
+from stillhouse.tasks.classification.students.networks import SpikingStudentConfig
 
 SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.3,), (0.2,))
 

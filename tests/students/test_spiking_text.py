@@ -15,8 +15,8 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import forward_kl
 from stillhouse.signals.time_steps import TimeStepsConfig
 from stillhouse.tasks.classification.recipes import RECIPES
-from stillhouse.tasks.classification.students.text import SpikingTextConfig
-from stillhouse.tasks.classification.students.text.spiking import Neurons
+from stillhouse.tasks.classification.students.networks import SpikingTextConfig
+from stillhouse.tasks.classification.students.text import Neurons
 from stillhouse.tasks.classification.task import TASK
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)

@@ -7,9 +7,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageSpec, TextSpec
 from stillhouse.tasks.classification.card import load_student, save_student
 from stillhouse.tasks.classification.data.labelled_texts import TextData
-from stillhouse.tasks.classification.students.kinds import StudentConfig
-from stillhouse.tasks.classification.students.text import TextTransformerConfig
-from stillhouse.tasks.classification.students.timm_network import TimmStudentConfig
+from stillhouse.tasks.classification.students import StudentConfig
+from stillhouse.tasks.classification.students.networks import TextTransformerConfig, TimmStudentConfig
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
 IMAGES = ImageSpec(("a", "b", "c"), (1, 28, 28), (0.5,), (0.25,))

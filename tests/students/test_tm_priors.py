@@ -3,13 +3,8 @@
 import pytest
 import torch
 
-from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.students.core import apply_prior
-from stillhouse.tasks.classification.students.transformer import (
-    UnifiedTMTransformer,
-    load_transformer,
-    save_transformer,
-)
+from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer, save_transformer
 
 SMALL = {
     "num_classes": 3,
@@ -70,18 +65,6 @@ def test_partners_part_in_training(template):
     assert torch.unique(bank.include_logits.grad.flatten(2).transpose(0, 1).flatten(1), dim=0).shape[0] == 64
 
 
-def test_none_and_bad_templates():
-    """A misspelt template that changes nothing would be believed."""
-    model = build()
-    before = [p.clone() for p in model.parameters()]
-    assert apply_prior(model, "none") == 0
-    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
-    with pytest.raises(InputError, match="did you mean 'symmetric'"):
-        apply_prior(model, "symetric")
-    with pytest.raises(InputError, match="Linear has no clauses"):
-        apply_prior(torch.nn.Linear(2, 2), "zero")
-
-
 def test_checkpoint_as_documented(tmp_path):
     """torch.load, UnifiedTMTransformer(**model_kwargs), load_state_dict: the same logits to the bit, head gains and all."""
     model, path = build(learnable_tau=True, tau_ema_beta=0.9), tmp_path / "deep" / "student.pth"
@@ -93,28 +76,6 @@ def test_checkpoint_as_documented(tmp_path):
     student.load_state_dict(ckpt["model_state"])
     student.eval()
     assert torch.equal(student(pixels), model.eval()(pixels))
-    again, held = load_transformer(path)
-    assert torch.equal(again(pixels), model(pixels))
-    assert held["meta"]["seed"] == 3
-    assert held["meta"]["num_classes"] == 3
-    assert held["train_args"] == {"lr": 1e-3}
+    assert (ckpt["meta"]["seed"], ckpt["meta"]["num_classes"]) == (3, 3)
+    assert ckpt["train_args"] == {"lr": 1e-3}
     assert [p.name for p in path.parent.iterdir()] == ["student.pth"]
-
-
-def test_bad_checkpoints_are_named(tmp_path):
-    """Missing, truncated, foreign and mismatched files are told apart."""
-    path = tmp_path / "student.pth"
-    with pytest.raises(InputError, match="cannot read"):
-        load_transformer(path)
-    save_transformer(path, build())
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="not a checkpoint"):
-        load_transformer(path)
-    torch.save({"state_dict": {}}, path)
-    with pytest.raises(InputError, match="model_kwargs, model_state missing"):
-        load_transformer(path)
-    model = build()
-    torch.save({"model_state": model.state_dict(), "model_kwargs": model.model_kwargs | {"tm_clauses": 32}}, path)
-    with pytest.raises(InputError, match="of another model"):
-        load_transformer(path)

@@ -16,7 +16,6 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageSpec
-from stillhouse.tasks.classification.students.transformer import load_transformer
 from stillhouse.tasks.classification.teachers import flops_of
 from stillhouse.tasks.embed.data.vectors import open_vectors
 from stillhouse.tasks.sar.saved import load_weights
@@ -289,7 +288,7 @@ def test_pickles_in_the_place_of_other_files_are_one_line_too(pickled):
     """Vectors, radar teachers, clause networks; and none repeats torch's advice to load it unsafely."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for opened in (open_vectors, partial(load_weights, StateSpaceConfig()), load_transformer):
+        for opened in (open_vectors, partial(load_weights, StateSpaceConfig())):
             with pytest.raises(InputError) as found:
                 opened(pickled)
             assert "\n" not in str(found.value)

@@ -8,9 +8,7 @@ import pytest
 
 from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.types import ImageSpec
-from stillhouse.tasks.classification.students.unused import unused_settings
 from stillhouse.tasks.classification.vision.config import SIDES
-from stillhouse.tasks.classification.vision.unused import unused_settings as vision_unused
 
 PAGE, REPRODUCTION = (
     (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text() for name in ("tsetlin", "reproduction")
@@ -38,9 +36,6 @@ def test_its_clauses_have_no_unused_setting(command):
     """A flag that another one turns off is named before a run; in the documented commands none is."""
     options, config = read(shlex.split(command)[2:])
     assert not list(unused_flags(options, config))
-    assert not list(vision_unused(config))
-    for model in config.models:
-        assert not list(unused_settings(config.run_config(model).student))
 
 
 def test_there_are_all_of_them():

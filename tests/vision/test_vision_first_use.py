@@ -9,13 +9,7 @@ from stillhouse.cli.main import main
 from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.students.base_config import PixelClauseOptions
-from stillhouse.tasks.classification.students.config import UnifiedTMConfig
-from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
-from stillhouse.tasks.classification.students.unused import unused_settings
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.tasks.classification.vision.unused import unused_settings as vision_unused
 
 DIGITS = [
     *("--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--device", "cpu", "--epochs", "2"),
@@ -87,44 +81,6 @@ def test_flags_of_models_that_are_not_trained_are_said():
         "model.deep_tm.rule.tau": "deep_tm",
     }
     assert not unused("--models", "tm", "model.tm.clauses=40", "--tm-tau", "0.4", "--epochs", "3")
-
-
-@pytest.mark.parametrize(
-    ("student", "said"),
-    [
-        (UnifiedTMConfig(window_size=4), "window_size: 4 does nothing: needs architecture 'swin'"),
-        (UnifiedTMConfig(tau_ema_beta=0.9), "tau_ema_beta: 0.9 does nothing: needs learnable_tau"),
-        (UnifiedTMConfig(bypass_scale=0.5), "bypass_scale: 0.5 does nothing: needs continuous_bypass"),
-        (
-            UnifiedTMConfig(feed_forward="mlp", tm_failures=8),
-            "tm_failures: 8 does nothing: needs feed_forward 'clauses'",
-        ),
-        (
-            FlatTMConfig(rule=PixelClauseOptions(tau_min=0.2)),
-            "rule.tau_min: 0.2 does nothing: needs learnable_tau",
-        ),
-    ],
-)
-def test_settings_that_another_one_turns_off_are_said(student, said):
-    assert list(unused_settings(student)) == [said]
-    assert TASK.unused(ClassificationRunConfig(student=student))[-1] == f"student.{said}"
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("--tm-feature-size 12 12", "features.size: (12, 12) does nothing: needs features.mode conv or fashion_aug"),
-        ("--visualize-topk 5", "output.overlay_topk: 5 does nothing: needs output.overlays"),
-        ("--mixup-schedule linear", "training.mixing.mixup_schedule: linear does nothing: needs a mixup_alpha above 0"),
-        ("--transformer-self-distill-temp 3", "loss.self_temperature: 3.0 does nothing: needs a self_weight above 0"),
-        (
-            "--transformer-auto-clause-batches 9",
-            "clauses.auto_batches: 9 does nothing: needs clauses.auto",
-        ),
-    ],
-)
-def test_settings_of_a_vision_run_that_another_one_turns_off_are_said(words, said):
-    assert list(vision_unused(read(words.split())[1])) == [said]
 
 
 def test_more_literals_than_there_are_are_refused(capsys, tmp_path):

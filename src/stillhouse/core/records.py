@@ -1,32 +1,27 @@
 """The run folder: what is written, what is read, and how nothing is ever half-written. No torch.
 
-    OUT/
-      run.json                 config, command, versions, machine, data (name, sizes, sha256, class_names, image_shape)
-      teacher.json             name, score, chance, ece (validation split), status, head, params, flops, test_score, test_ece;
-                               absent when the run has no teacher
-      teacher_predictions.npz  test split: probabilities (N, K) float32
-      arms/ARM/seed-K/
-        records.jsonl          a line per logged step:  {"split": "train", "step", "epoch", "loss", "terms": {name: value},
-                                                         "learning_rate", "gradient_norm"}
-                               a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
-                                                         "agreement" (None without teacher), "seconds", "threads"}
-        checkpoint.pt          all that resume needs
-        student.safetensors    the weights whose score is reported; card.json beside it holds how to build and load it
-        predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
-        result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, validations (a score
-                               an epoch), seconds, params
-        tensorboard/           the same scalars as events
-      manifest.json            the SHA-256 of every file here, and of what lies beside (manifest.py)
-      rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (tasks/classification/rules_file.py)
-      taught.json              of classes: examples that the teacher put right, or why no difference is shown
-      clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
-      summary.json             verdict, comparisons, hints, arms, teacher, student, command, versions, data, seeds
-      report.html              made from the files above and nothing else
-      .lock                    while a process writes here (lock.py); .NAME.xxxxxxxx.part: a file that is being written
-
-clauses.json: {"classes": [{"class": name, "clauses": [{"block", "clause", "share", "positive_literals",
-"negated_literals", "images": [rows of clauses.npz]}]}]}; clauses.npz: images (M, C, H, W) uint8, maps (M, H, W) float32
-signed votes spread over the pixels.
+OUT/
+  run.json                 config, command, versions, machine, data (name, sizes, sha256, class_names, image_shape)
+  teacher.json             name, score, chance, ece (validation split), status, head, params, flops, test_score, test_ece;
+                           absent when the run has no teacher
+  teacher_predictions.npz  test split: probabilities (N, K) float32
+  arms/ARM/seed-K/
+    records.jsonl          a line per logged step:  {"split": "train", "step", "epoch", "loss", "terms": {name: value},
+                                                     "learning_rate", "gradient_norm"}
+                           a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
+                                                     "agreement" (None without teacher), "seconds", "threads"}
+    checkpoint.pt          all that resume needs
+    student.safetensors    the weights whose score is reported; card.json beside it holds how to build and load it
+    predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
+    result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, validations (a score
+                           an epoch), seconds, params
+    tensorboard/           the same scalars as events
+  manifest.json            the SHA-256 of every file here, and of what lies beside (manifest.py)
+  rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (tasks/classification/rules_file.py)
+  taught.json              of classes: examples that the teacher put right, or why no difference is shown
+  summary.json             verdict, comparisons, hints, arms, teacher, student, command, versions, data, seeds
+  report.html              made from the files above and nothing else
+  .lock                    while a process writes here (lock.py); .NAME.xxxxxxxx.part: a file that is being written
 """
 
 from __future__ import annotations
@@ -51,7 +46,7 @@ from stillhouse.core.checks import CannotWrite, InputError
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
 RECORDS, RESULT, PREDICTIONS = "records.jsonl", "result.json", "predictions.npz"
-TEACHER_PREDICTIONS, CLAUSES, CLAUSE_IMAGES = "teacher_predictions.npz", "clauses.json", "clauses.npz"
+TEACHER_PREDICTIONS = "teacher_predictions.npz"
 CHECKPOINT, STUDENT, CARD = "checkpoint.pt", "student.safetensors", "card.json"
 LOCK, PART = ".lock", ".part"
 ABOUT: dict[str, Any] = {"config": dict[str, Any]}  # what is read of run.json

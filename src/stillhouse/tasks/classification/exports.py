@@ -25,7 +25,7 @@ from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification import numpy_machine
 from stillhouse.tasks.classification.lower import lower
 from stillhouse.tasks.classification.programs import ROUNDING, logits_of
-from stillhouse.tasks.classification.rules_file import RULES, SavedRules, decided, heading, read_rules, write_rules
+from stillhouse.tasks.classification.rules_file import RULES, decided, heading, read_rules, write_rules
 from stillhouse.tasks.classification.rules_report import blocks_of
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM
 
@@ -51,9 +51,8 @@ def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str
     else:
         from stillhouse.tasks.classification.students.rules import rules_of
 
-        found = rules_of(model, data)
-        write_rules(out, found)
-        saved = SavedRules(found.index(), found.arrays)
+        saved = rules_of(model, data)
+        write_rules(out, saved)
     line, headline = decided(saved.index), f"{folder.resolve().name}: {heading(saved.index)}"
     write_blocks(out / PAGE, blocks_of(saved), title="Rules", kicker="stillhouse rules", headline=headline, lead=line)
     return [line]

@@ -70,12 +70,12 @@ class Light(task.Light):
         return {"agreement": student.argmax(1) == read_arrays(path, ["probabilities"])["probabilities"].argmax(1)}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Agreement with the teacher by class, calibration, and of clauses the rules and those that vote most, with pictures."""
+        """Agreement with the teacher by class, calibration, and of clauses the rules, with pictures."""
         from stillhouse.tasks.classification.readable_report import screen_blocks
         from stillhouse.tasks.classification.report import blocks
-        from stillhouse.tasks.classification.rules_report import clause_blocks, rule_blocks
+        from stillhouse.tasks.classification.rules_report import rule_blocks
 
-        return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
+        return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path)]
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """Rules only of students with clauses, and machines of those that are clauses from the pixels to the class."""

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import SHIPPED
-from stillhouse.core.records import RUN
 from stillhouse.logic.machine import PackedModel
 from stillhouse.tasks.classification.numpy_machine import FILE, ClauseMachine
 from stillhouse.tasks.classification.photos import PhotoClasses, softmax
@@ -43,8 +41,7 @@ def open_machine(place: Path) -> MachineClasses | None:
     Raises:
         InputError: it is one, and was changed since it was written.
     """
-    # a run keeps pictures of its clauses under that name, also one whose run.json is gone
-    if (place / FILE).is_file() and not (place / RUN).is_file() and not (place / SHIPPED).is_dir():
+    if (place / FILE).is_file():
         try:
             return MachineClasses(place, ClauseMachine(place))
         except ValueError as error:

@@ -13,8 +13,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.plan import RunPlan, Stage, check_plan
 from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
 from stillhouse.tasks.classification.data import ClassesDataConfig, DataConfig
-from stillhouse.tasks.classification.students import TsetlinViTConfig
-from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
+from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import TeacherConfig
 

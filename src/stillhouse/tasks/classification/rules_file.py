@@ -1,11 +1,16 @@
-"""The rules of a run on disk, and what clauses decide, in a sentence. No torch.
+"""The rules of a run on disk, and what clauses decide, in words. No torch.
 
 `rules.json` is for programs, `rules.npz` has what is drawn, `rules.txt` is for reading.
 
-rules.json: {"rules": [{"class_name", "place", "clause", "adds", "holds", "elsewhere", "literals", "words", "count", "allowed",
-"images", "speaks", "spoke"}],
+rules.json: {"rules": [{"class_name", "place", "clause", "adds", "holds", "elsewhere", "literals", "words", "count", "allowed"}],
 "growth": [[rules a class, accuracy alone]], "full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "judged_of",
-"left_out", "class_names", "student": arm and seed}. rules.npz: see `students.rule.Rules.arrays`.
+"left_out", "class_names", "student": arm and seed}. Of a rule: `adds` to the class's score on the class's images, above what it
+adds on others; how far it `holds` on the class's images (its mean strength over all places, of its full one), and elsewhere;
+`literals` kept, f for bit f and F + f for its negation, and in `words` where bits have names; `count` before it was cut; `allowed`
+misses with which it still speaks.
+
+rules.npz: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R` (E, C, h, w)
+uint8: where others speak most.
 """
 
 from __future__ import annotations
@@ -14,44 +19,72 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, read_json, write_arrays, write_atomically, write_json
 
-if TYPE_CHECKING:
-    from stillhouse.tasks.classification.students.rule import Rules
-
 RULES, ARRAYS, TEXT = "rules.json", "rules.npz", "rules.txt"
+AXES = {"mean": 3, "wanted": 2, "unwanted": 2, "examples": 4}
 # what clauses decide of what the whole network knows above chance: below so much, it is called so
-WEIGHTS = ((-0.1, "harm"), (0.1, "nothing"), (0.25, "little"), (0.75, "part"), (math.inf, "most"))
+WEIGHTS = (
+    (-0.1, "Removing the clauses improves accuracy here"),
+    (0.1, "Clauses decide almost nothing here: the rest of the network does"),
+    (0.25, "Clauses decide little here"),
+    (0.75, "Clauses decide a part of it"),
+    (math.inf, "Clauses decide most of it"),
+)
 
 
 @dataclass(frozen=True, eq=False)
-class SavedRules:
-    """What the files hold; see the head of the module."""
+class Rules:
+    """What is found of a network, and what the files hold; see the head of the module."""
 
     index: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
 
+    def text(self) -> str:
+        """One line a rule, class by class; clauses that nothing can be said of follow by their numbers."""
+        index, rules = self.index, self.index["rules"]
+        kept, count = sum(len(rule["literals"]) for rule in rules), sum(rule["count"] for rule in rules)
+        lines = [
+            decided(index),
+            f"{heading(index)}, chosen on {index['chosen_on']} validation images, drawn by class. A pixel is (row, column).",
+            f"{kept} of {count} literals are kept: without the others the whole network gives the same answers on "
+            f"{index['cut_on']} images.",
+            f"{index['left_out']} clauses are left out, which hold on their class hardly more than on others.",
+        ]
+        for name in dict.fromkeys(rule["class_name"] for rule in rules):
+            own = [rule for rule in rules if rule["class_name"] == name]
+            lines += ["", *(line_of(rule) for rule in own if rule["literals"])]
+            rest = ", ".join(f"{rule['place']} {rule['clause']}" for rule in own if not rule["literals"])
+            if rest:
+                lines.append(f"{name}: these clauses add to it and have no literal that an answer needs: {rest}")
+        return "\n".join(lines) + "\n"
 
-def write_rules(folder: Path, rules: Rules, **more: Any) -> None:
-    """Write the three files, the index last.
 
-    Args:
-        folder: of a run, or of an export.
-        rules: of its student.
-        more: entries of the index besides: `student`, of a run.
-    """
+def line_of(rule: Mapping[str, Any]) -> str:
+    """A rule in a line."""
+    kept = len(rule["literals"])
+    asked = ", ".join(rule["words"]) or "bits inside the network"
+    return (
+        f"{rule['class_name']}: {rule['adds']:+.3f} where at most {rule['allowed']} of {kept} fail: {asked} ({rule['place']}, "
+        f"clause {rule['clause']}; {kept} of {rule['count']} literals kept; fulfilled to {rule['holds']:.0%} on "
+        f"{rule['class_name']}, {rule['elsewhere']:.0%} on others)"
+    )
+
+
+def write_rules(folder: Path, rules: Rules) -> None:
+    """Write the three files into a run or an export, the index last."""
     write_arrays(folder / ARRAYS, **rules.arrays)
-    text = rules.text(**more).encode()
+    text = rules.text().encode()
     write_atomically(folder / TEXT, lambda file: file.write(text))
-    write_json(folder / RULES, {**rules.index(), **more})
+    write_json(folder / RULES, dict(rules.index))
 
 
-def read_rules(path: Path) -> SavedRules:
+def read_rules(path: Path) -> Rules:
     """Read them again from `rules.json` and what is beside it.
 
     Raises:
@@ -62,77 +95,41 @@ def read_rules(path: Path) -> SavedRules:
     if not isinstance(index, Mapping) or not wanted <= set(index):
         raise InputError(f"{path.name}: expected the entries {', '.join(sorted(wanted))}")
     arrays = read_arrays(path.with_name(ARRAYS))
-    axes = {"mean": 3, "wanted": 2, "unwanted": 2, "examples": 4}
     for name, array in arrays.items():
-        if array.dtype != np.uint8 or array.ndim != axes.get(name.partition("_")[0]):
-            raise InputError(
-                f"{ARRAYS}: {name}: expected bytes of {axes.get(name.partition('_')[0])} axes, got {array.shape}"
-            )
-    return SavedRules(index, arrays)
+        axes = AXES.get(name.partition("_")[0])
+        if array.dtype != np.uint8 or array.ndim != axes:
+            raise InputError(f"{ARRAYS}: {name}: expected bytes of {axes} axes, got {array.shape}")
+    return Rules(index, arrays)
 
 
-def decided(index: Mapping[str, Any]) -> str:
-    """Accuracy with all clauses, with none and with the rules, whose and on which images, and what follows from it.
-
-    Args:
-        index: of `rules.json`; files of earlier versions do not say whose accuracies they are, nor of how many images.
+def share(index: Mapping[str, Any]) -> float | None:
+    """Of what the network knows above chance, what its clauses decide; None: it knows nothing.
 
     Example:
-        >>> index = {"full": 0.705, "growth": [[0, 0.669]], "shown": 0.66, "rules": [0] * 100, "class_names": ["a"] * 8}
-        >>> numbers, _, words = decided(index | {"judged_on": 480, "judged_of": 480}).partition(". ")
-        >>> print(numbers)
-        Accuracy on all 480 test images: 70.5% with all clauses, 66.9% with none (each always puts out its mean), 66.0% with \
-these 100 rules alone
-        >>> print(words)
-        Clauses decide almost nothing here (6 % of what the network knows above chance): the rest of the network does.
+        >>> [share({"full": 0.5, "growth": [[0, none]], "class_names": "abcd"}) for none in (0.5, 0.25)]
+        [0.0, 1.0]
     """
-    full, none, chance = _three(index)
-    student = index.get("student")
-    whose = f" of {student['arm']}, seed {student['seed']}," if student else ""
-    alone = f", {float(index['shown']):.1%} with these {len(index['rules'])} rules alone" if index["rules"] else ""
-    numbers = (
-        f"Accuracy{whose} on {judged(index)}: {full:.1%} with all clauses, {none:.1%} with none (each always puts out its mean)"
-        f"{alone}"
-    )
-    known = "" if full <= chance else f" ({max(0.0, (full - none) / (full - chance)):.0%} ".replace("%", " %")
-    known += "of what the network knows above chance)" * bool(known)
-    words = {
-        "unknown": f"The network knows nothing above chance ({chance:.0%}), so its rules say nothing",
-        "harm": "Clauses take more away here than they bring: the rest of the network is better when they always put out their "
-        "mean",
-        "nothing": f"Clauses decide almost nothing here{known}: the rest of the network does",
-        "little": f"Clauses decide little here{known}",
-        "part": f"Clauses decide a part of it{known}",
-        "most": f"Clauses decide most of it{known}",
-    }
-    return f"{numbers}. {words[weight(index)]}."
-
-
-def weight(index: Mapping[str, Any]) -> str:
-    """How much of what the network knows its clauses decide; `unknown`: it knows nothing.
-
-    Example:
-        >>> [weight({"full": 0.488, "growth": [[0, none]], "class_names": "abcd"}) for none in (0.575, 0.48, 0.25)]
-        ['harm', 'nothing', 'most']
-        >>> weight({"full": 0.237, "growth": [[0, 0.25]], "class_names": "abcd"})
-        'unknown'
-    """
-    full, none, chance = _three(index)
-    if full <= chance:
-        return "unknown"
-    share = (full - none) / (full - chance)
-    return next(word for bound, word in WEIGHTS if share < bound)
+    chance = 1 / len(index["class_names"])
+    return None if index["full"] <= chance else (index["full"] - index["growth"][0][1]) / (index["full"] - chance)
 
 
 def decides(index: Mapping[str, Any]) -> bool:
     """Whether clauses decide anything that rules could explain."""
-    return weight(index) in {"little", "part", "most"}
+    found = share(index)
+    return found is not None and found >= WEIGHTS[1][0]
 
 
-def _three(index: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Accuracy with all clauses, with none, and by chance."""
-    none = float(index["growth"][0][1]) if index["growth"] else 0.0
-    return float(index["full"]), none, 1 / max(1, len(index["class_names"]))
+def decided(index: Mapping[str, Any]) -> str:
+    """Accuracy with all clauses, with none and with the rules, whose and on which images, and what follows from it."""
+    student, found = index.get("student"), share(index)
+    whose = f" of {student['arm']}, seed {student['seed']}," if student else ""
+    words = "The network knows nothing above chance, so its rules say nothing"
+    if found is not None:
+        words = next(words for bound, words in WEIGHTS if found < bound)
+    return (
+        f"Accuracy{whose} on {judged(index)}: {index['full']:.1%} with all clauses, {index['growth'][0][1]:.1%} with none (each "
+        f"always puts out its mean), {index['shown']:.1%} with these {len(index['rules'])} rules alone. {words}."
+    )
 
 
 def judged(index: Mapping[str, Any]) -> str:
@@ -141,12 +138,8 @@ def judged(index: Mapping[str, Any]) -> str:
     Example:
         >>> judged({"judged_on": 2000, "judged_of": 10000}), judged({"judged_on": 480, "judged_of": 480})
         ('2,000 of the 10,000 test images, drawn by class', 'all 480 test images')
-        >>> judged({"judged_on": 480})
-        '480 test images'
     """
-    count, of = index.get("judged_on"), index.get("judged_of")
-    if count is None or of is None:
-        return "test images" if count is None else f"{count:,} test images"
+    count, of = index["judged_on"], index["judged_of"]
     return f"all {count:,} test images" if count == of else f"{count:,} of the {of:,} test images, drawn by class"
 
 
@@ -157,17 +150,3 @@ def heading(index: Mapping[str, Any]) -> str:
     if decides(index):
         return "What tells each class from the others"
     return "What goes with each class, in clauses that decide nothing of note, so that they explain no answer"
-
-
-def left_out_words(count: int) -> str:
-    """How many clauses are no rules, and why.
-
-    Example:
-        >>> left_out_words(1)
-        '1 clause that adds much and holds on its class hardly more than on others'
-    """
-    one, s = count == 1, "s" * (count == 1)
-    whose = "its" if one else "their"
-    return (
-        f"{count} clause{'' if one else 's'} that add{s} much and hold{s} on {whose} class hardly more than on others"
-    )

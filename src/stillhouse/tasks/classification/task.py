@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stillhouse.core import records
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import kinds, merge, to_mapping
 from stillhouse.core.exports import Target
 from stillhouse.core.folder import student_folder
-from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
 from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, READABLE, Light
 from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
-from stillhouse.tasks.classification.students import TsetlinViTConfig, UnifiedTMConfig
-from stillhouse.tasks.classification.students.kinds import StudentConfig, has_clauses
-from stillhouse.tasks.classification.students.unused import unused_settings as unused_of_student
+from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
 from stillhouse.tasks.classification.unused import unused_settings
 
 if TYPE_CHECKING:
@@ -223,7 +219,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def unused(self, config: ClassificationRunConfig) -> Sequence[str]:
         """One line a setting that has no effect."""
-        found = [*unused_settings(config), *(f"student.{line}" for line in unused_of_student(config.student))]
+        found = list(unused_settings(config))
         if getattr(config.student, "feed_forward", "") == "mlp" and "mlp" in config.arms:
             found.append("arms: 'mlp' is the student itself, whose feed_forward is mlp already")
         return found
@@ -377,7 +373,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         return evaluation.score_teacher(context)
 
     def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
-        """What is to be feared of the teacher, the shipped student's rules, and of a transformer the clauses that vote most."""
+        """What is to be feared of the teacher, and the shipped student's rules."""
         from stillhouse.tasks.classification.taught_run import write_taught
         from stillhouse.tasks.classification.teachers import risks
 
@@ -390,33 +386,26 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
             write_shipped(self, context, summary)
         if has_clauses(student):
             self._write_rules(context, summary)
-        if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
-            return
-        from stillhouse.tasks.classification.students.interpret import strongest_clauses
-
-        model = self.load(context.place(context.config.reference, 0))
-        index, images, maps = strongest_clauses(model, context.data.validation, context.data.input_spec.class_names)
-        write_arrays(context.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
-        write_json(context.folder.path / records.CLAUSES, index)
 
     def _write_rules(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """Rules of the shipped student into the run folder, and what they keep into the summary."""
-        from stillhouse.tasks.classification.rules_file import write_rules
+        from stillhouse.tasks.classification.rules_file import Rules, write_rules
+        from stillhouse.tasks.classification.students.banks import named_banks
         from stillhouse.tasks.classification.students.rules import rules_of
-        from stillhouse.tasks.classification.students.sites import sites
 
         shipped = summary["shipped"]
         model = self.load(context.place(shipped["arm"], shipped["seed"]))
-        if not sites(model):
+        if not named_banks(model):
             return
         found = rules_of(model, self.of_seed(context, shipped["seed"]).data)
-        write_rules(context.folder.path, found, student=dict(shipped))
+        index = {**found.index, "student": dict(shipped)}
+        write_rules(context.folder.path, Rules(index, found.arrays))
         summary["rules"] = {
-            "shown": len(found.rules),
-            "accuracy": found.shown,
-            "full": found.full,
-            "images": found.judged_on,
-            "growth": found.ablation_curve,
+            "shown": len(index["rules"]),
+            "accuracy": index["shown"],
+            "full": index["full"],
+            "images": index["judged_on"],
+            "growth": index["growth"],
         }
 
     def save(self, folder: Path, model: Any, choice: Any, context: RunContext[ClassificationRunConfig, Any]) -> None:

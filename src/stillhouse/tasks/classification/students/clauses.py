@@ -6,16 +6,14 @@ Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.hooks import Clauses
 from stillhouse.layers.straight_through import hard_include, revivable_relu
-from stillhouse.tasks.classification.students.base_config import ClauseOptions
+from stillhouse.tasks.classification.students.config import ClauseOptions
 
 
 class Tau(nn.Module):
@@ -91,66 +89,6 @@ class Tau(nn.Module):
         return math.log(share / (1 - share))
 
 
-class _Hits(torch.autograd.Function):
-    """The product and both counts forward; backward one product a factor, and one pass of the surrogate's slope."""
-
-    @staticmethod
-    def forward(ctx: Any, bits: Tensor, logits: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        positive, negated = logits > torch.logit(tau)
-        small = positive.view(torch.int8) - negated.view(torch.int8)
-        kernel = small.to(logits.dtype)
-        ctx.save_for_backward(bits, logits, kernel)
-        counts = [mask.view(torch.int8).sum(1, dtype=torch.int32).to(logits.dtype) for mask in (positive, negated)]
-        exact = torch.promote_types(bits.dtype, torch.float32)  # half formats hold no count above 256 or 2048
-        hits = nn.functional.linear(bits.to(exact), kernel.to(exact)).to(bits.dtype)
-        return hits, counts[0], counts[1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        bits, logits, kernel = ctx.saved_tensors
-        to_hits, to_positive, to_negated = gradients
-        to_bits = to_hits @ kernel if ctx.needs_input_grad[0] else None
-        # the surrogate is p - tau for each of the 2 F masks of a clause; the product's share cancels between x and not x
-        to_tau = -bits.shape[-1] * (to_positive.sum() + to_negated.sum()) if ctx.needs_input_grad[2] else None
-        if not ctx.needs_input_grad[1]:
-            return to_bits, None, to_tau
-        to_mask = to_hits.reshape(-1, to_hits.shape[-1]).T @ bits.reshape(-1, bits.shape[-1])  # (C, F)
-        p = torch.sigmoid(logits)
-        slope = p.addcmul_(p, p, value=-1)
-        slope[0].mul_(to_mask.add_(to_positive.unsqueeze(1)))
-        slope[1].mul_(to_mask.neg_().add_((to_positive + to_negated).unsqueeze(1)))
-        return to_bits, slope, to_tau
-
-
-def hits_and_counts(bits: Tensor, logits: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What `ClauseBank` needs of its masks `1[sigmoid(logits) > tau]`, with straight-through gradients.
-
-    The same numbers and gradients as `hard_include` and a linear map, in fewer passes over tensors of the size of the
-    masks, which for wide banks and small batches take longer than the product itself.
-
-    Args:
-        bits: (..., F) of 0 and 1.
-        logits: (2, C, F) include logits of the literals x and not x.
-        tau: 0-d threshold in (0, 1).
-
-    Returns:
-        (..., C) bits that meet a positive literal minus those that meet a negated one; (C) positive and (C) negated literals.
-
-    Example:
-        Clause 0 asks for bit 0 and not bit 1:
-
-        >>> logits = torch.tensor([[[4.0, -4.0]], [[-4.0, 4.0]]])
-        >>> hits, positive, negated = hits_and_counts(torch.tensor([[1.0, 1.0]]), logits, torch.tensor(0.5))
-        >>> hits.tolist(), positive.tolist(), negated.tolist()
-        ([[0.0]], [1.0], [1.0])
-
-    Source: Bengio, Leonard, Courville 2013, arXiv:1308.3432 (straight-through estimator).
-    """
-    found: tuple[Tensor, Tensor, Tensor] = _Hits.apply(bits, logits, tau)
-    return found
-
-
 class ClauseBank(Clauses):
     """Fuzzy capacity clauses: `c_j = relu(min(n_j, LF) - misses_j) / LF`, with hard literals.
 
@@ -187,12 +125,8 @@ class ClauseBank(Clauses):
         if num_clauses < 1:
             raise InputError(f"clauses: expected at least 1, got {num_clauses}")
         options = options or ClauseOptions()
-        self.num_bits, self.num_clauses, self.failures, self.leak = (
-            num_bits,
-            num_clauses,
-            options.failures,
-            options.leak,
-        )
+        self.num_bits, self.num_clauses = num_bits, num_clauses
+        self.failures, self.leak = options.failures, options.leak
         self.literals = options.literals_at_start
         self.literal_dropout, self.literal_budget = options.literal_dropout, options.literal_budget
         low, high = options.tau_min, options.tau_max
@@ -200,19 +134,12 @@ class ClauseBank(Clauses):
         self.include_logits = nn.Parameter(torch.empty(2, num_clauses, num_bits))
         self.reset_parameters(self.literals)
 
-    def inclusion_quantile(self, literals: float) -> float:
-        """z with P(normal > -z) = share of the 2F literals that `literals` of them are; at most 90 %."""
-        share = min(literals / (2 * self.num_bits), 0.9)
-        return float(2**0.5 * torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64, device="cpu")))
-
     def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
-        """Normal include logits whose mean puts `literals` of the 2F literals of a clause above the threshold."""
+        """Normal include logits whose mean puts `literals` of the 2F literals of a clause (at most 90 %) above the threshold."""
+        share = min(literals / (2 * self.num_bits), 0.9)
+        quantile = float(2**0.5 * torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64, device="cpu")))
         level = float(torch.logit(torch.tensor(self.threshold.start, device="cpu")))
-        nn.init.normal_(self.include_logits, mean=level + spread * self.inclusion_quantile(literals), std=spread)
-
-    def soft_literals(self) -> Tensor:
-        """(C) expected number of literals in each clause by the include probabilities: what a penalty can shrink."""
-        return torch.sigmoid(self.include_logits).sum((0, 2))
+        nn.init.normal_(self.include_logits, mean=level + spread * quantile, std=spread)
 
     def masks(self) -> tuple[Tensor, Tensor]:
         """The hard include masks, (C, F) each: of the literals x and of the literals not x."""
@@ -245,29 +172,9 @@ class ClauseBank(Clauses):
         """
         if bits.shape[-1] != self.num_bits:
             raise InputError(f"bits: expected (..., {self.num_bits}), got {tuple(bits.shape)}")
-        if self._plain(bits):
-            hits, misses_of_zeros, negations = hits_and_counts(bits, self.include_logits, self.threshold())
-            capacity = (misses_of_zeros + negations).clamp(max=float(self.failures))
-        else:
-            positive, negated = self.masks()
-            misses_of_zeros = positive.sum(1)  # an all-zero input misses every positive literal
-            # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
-            hits = nn.functional.linear(bits, positive - negated)
-            capacity = self.capacity(positive, negated)
-        return revivable_relu(hits + (capacity - misses_of_zeros), self.leak) / self.failures
-
-    def _plain(self, bits: Tensor) -> bool:
-        """Whether the masks are those of the logits alone, in full precision: then there is a shorter way to learn them."""
-        dropped = self.training and self.literal_dropout > 0
-        return (
-            self.literal_budget is None
-            and not dropped
-            and bits.dtype == self.include_logits.dtype
-            and not torch.is_autocast_enabled(bits.device.type)
-            and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-        )
-
-    def extra_repr(self) -> str:
-        """What `print(module)` shows."""
-        return f"bits={self.num_bits}, clauses={self.num_clauses}, failures={self.failures}"
+        positive, negated = self.masks()
+        capacity = self.capacity(positive, negated)
+        # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
+        hits = nn.functional.linear(bits, positive - negated)
+        # an all-zero input misses every positive literal
+        return revivable_relu(hits + (capacity - positive.sum(1)), self.leak) / self.failures

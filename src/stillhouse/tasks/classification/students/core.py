@@ -6,17 +6,16 @@ Shapes: ... leading axes, F bits, C clauses, O outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
 from stillhouse.layers.straight_through import hard_step
-from stillhouse.tasks.classification.students.base_config import ClauseOptions
 from stillhouse.tasks.classification.students.clauses import ClauseBank
-
-Part = Literal["clauses", "mlp", "none"]
+from stillhouse.tasks.classification.students.config import ClauseOptions, Feedforward
 
 
 class ClauseOutput(NamedTuple):
@@ -50,9 +49,7 @@ class TMLayer(nn.Module):
     ) -> None:
         super().__init__()
         if num_clauses < 2 or num_clauses % 2:
-            raise InputError(
-                f"clauses: expected an even number of at least 2 (half for, half against), got {num_clauses}"
-            )
+            raise InputError(f"clauses: expected an even number of at least 2, got {num_clauses}")
         self.bank = ClauseBank(num_bits, num_clauses, options)
         self.drop = nn.Dropout(options.clause_dropout)
         self.votes = nn.Linear(num_clauses, outputs, bias=options.clause_bias is None)
@@ -129,6 +126,10 @@ class DeepTM(nn.Module):
         assert isinstance(layer, TMLayer)
         return layer
 
+    def vote_weight(self) -> Tensor:
+        """(O, C) of the last layer."""
+        return self.last.vote_weight()
+
     def forward(self, x: Tensor) -> ClauseOutput:
         """Numbers (..., F), of which the positive ones are bits 1, to votes (..., O) and the last layer's strengths."""
         for layer, norm, path in zip(self.layers, self.norms, self.paths):
@@ -138,41 +139,57 @@ class DeepTM(nn.Module):
 
 
 class ControlCore(nn.Module):
-    """What stands where a clause layer was, in a control: an MLP with as many hidden units as clauses, or a linear map.
+    """What stands where clause layers were, in a control: MLPs with as many hidden units as clauses, or linear maps.
 
     Args:
-        inputs: F.
-        hidden: units of the MLP; 0 for a linear map.
-        outputs: O.
+        widths: inputs, those between the layers, outputs.
+        units: hidden units of each MLP; 0 for linear maps.
+        dropout: between the layers.
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(self, widths: Sequence[int], units: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.inner = nn.Linear(inputs, hidden) if hidden else None
-        self.outer = nn.Linear(hidden or inputs, outputs)
+        layers: list[nn.Module] = []
+        for place, (before, after) in enumerate(pairwise(widths)):
+            if place:
+                layers += [nn.LayerNorm(before), nn.Dropout(dropout)]
+            if units:
+                layers += [nn.Linear(before, units), nn.GELU()]
+            layers.append(nn.Linear(units or before, after))
+        self.layers = nn.Sequential(*layers)
+
+    def vote_weight(self) -> Tensor:
+        """(O, units) of the last linear map."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return last.weight
 
     def forward(self, x: Tensor) -> ClauseOutput:
-        """Numbers (..., F) to (..., O)."""
-        strength = x if self.inner is None else nn.functional.gelu(self.inner(x))
-        return ClauseOutput(self.outer(strength), strength)
+        """Numbers (..., F) to (..., O), and what the last linear map reads."""
+        strength = self.layers[:-1](x)
+        return ClauseOutput(self.layers[-1](strength), strength)
 
 
 def make_core(
-    part: Part, inputs: int, clauses: int, outputs: int, options: ClauseOptions, hidden: Sequence[int] = ()
+    part: Feedforward,
+    widths: Sequence[int],
+    clauses: int,
+    options: ClauseOptions,
+    *,
+    dropout: float = 0.0,
 ) -> DeepTM | ControlCore:
     """A clause layer behind a threshold (or several), or its control.
 
     Args:
         part: "clauses"; "mlp" has a hidden unit for each clause; "none" is a linear map.
-        inputs: F.
+        widths: inputs, those between the layers, outputs.
         clauses: C.
-        outputs: O.
         options: the rule of the clauses.
-        hidden: widths between several layers.
+        dropout: between the layers.
     """
     if part == "clauses":
-        return DeepTM(inputs, hidden, outputs, clauses, options)
-    return ControlCore(inputs, clauses if part == "mlp" else 0, outputs)
+        return DeepTM(widths[0], widths[1:-1], widths[-1], clauses, options, dropout=dropout)
+    return ControlCore(widths, clauses if part == "mlp" else 0, dropout)
 
 
 MOMENTUM = 0.05
@@ -232,25 +249,20 @@ class StageVote(nn.Module):
 
     Args:
         width: D.
-        hidden: bits.
+        config: of the model, whose clause layers read `tm_hidden` bits.
         clauses: of the layer.
-        classes: K.
-        options: the rule of the clauses.
-        part: "clauses" or a control.
     """
 
-    def __init__(
-        self, width: int, hidden: int, clauses: int, classes: int, options: ClauseOptions, part: Part = "clauses"
-    ) -> None:
+    def __init__(self, width: int, config: Any, clauses: int) -> None:
         super().__init__()
-        self.project = nn.Linear(width, hidden)
-        self.binarize = Binarizer(hidden)
-        self.core = make_core(part, hidden, clauses, classes, options)
+        self.project = nn.Linear(width, config.tm_hidden)
+        self.binarize = Binarizer(config.tm_hidden)
+        self.core = make_core(config.part, (config.tm_hidden, config.num_classes), clauses, config.rule)
 
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) to votes (B, K) and strengths (B, clauses)."""
-        votes, strength = self.core(self.binarize(self.project(pooled)))
-        return votes, strength
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, D) to votes (B, K)."""
+        voted: ClauseOutput = self.core(self.binarize(self.project(pooled)))
+        return voted.votes
 
 
 Template = Literal["none", "symmetric", "zero"]
@@ -272,10 +284,8 @@ def apply_prior(model: nn.Module, template: Template) -> int:
         template: "none" changes nothing.
 
     Raises:
-        InputError: an unknown template, or a model without clauses.
+        InputError: a model without clauses.
     """
-    if template not in get_args(Template):
-        raise InputError(f"prior template: unknown {template!r}; {nearest(template, get_args(Template))}")
     if template == "none":
         return 0
     layers = [module for module in model.modules() if isinstance(module, TMLayer)]
@@ -285,15 +295,9 @@ def apply_prior(model: nn.Module, template: Template) -> int:
         if template == "zero":
             layer.bank.reset_parameters(layer.bank.literals, spread=NEAR)
         else:
-            _mirror(layer.bank)
-            half = layer.bank.num_clauses // 2
+            half, logits = layer.bank.num_clauses // 2, layer.bank.include_logits
+            logits[:, half:] = logits[:, :half].flip(0)
             layer.votes.weight[:, half:] = -layer.votes.weight[:, :half]
         if layer.clause_bias is not None:
             layer.clause_bias.fill_(FOR_AND_AGAINST if template == "symmetric" else 0.0)
     return len(layers)
-
-
-def _mirror(bank: ClauseBank) -> None:
-    """The second half of the clauses asks for the negation of what the first half asks for."""
-    half, logits = bank.num_clauses // 2, bank.include_logits
-    logits[:, half:] = logits[:, :half].flip(0)

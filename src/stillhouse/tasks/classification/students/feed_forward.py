@@ -5,19 +5,17 @@ Shapes: B batch, N tokens, D width, F bits (the hidden width of the block), C cl
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from stillhouse.layers.straight_through import hard_step
-from stillhouse.tasks.classification.students.base_config import ClauseOptions
 from stillhouse.tasks.classification.students.clauses import ClauseBank
-from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.students.config import ClauseOptions, Gate, GateActivation, UnifiedTMConfig
 from stillhouse.tasks.classification.students.core import ClauseOutput, DeepTM
 
-GateName = Literal["none", "linear", "geglu", "swiglu", "tm", "deeptm"]
-GateActivation = Literal["sigmoid", "tanh", "relu"]
+LAST = 2  # clauses of the last layer of deeptm over those of the first, as the table of parameters needs
 START = 0.05  # thresholds start above 0: at 0 a positive gate could never change a sign, and so no bit
 
 
@@ -42,22 +40,26 @@ class GatedProjection(nn.Module):
         self,
         width: int,
         hidden: int,
-        kind: GateName = "none",
+        kind: Gate = "none",
         activation: GateActivation = "sigmoid",
         *,
         clauses: int = 0,
         options: ClauseOptions | None = None,
     ) -> None:
         super().__init__()
-        assert kind in get_args(GateName)
-        self.kind, self.hidden = kind, hidden
         split = kind in {"linear", "geglu", "swiglu"}
         self.linear = nn.Linear(width, hidden * 2 if split else hidden)
         nn.init.xavier_uniform_(self.linear.weight[:hidden])
         if split:
             nn.init.xavier_uniform_(self.linear.weight[hidden:])
         nn.init.zeros_(self.linear.bias)
-        self.activation = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}[activation]
+        named: dict[str, Callable[[Tensor], Tensor]] = {
+            "sigmoid": torch.sigmoid,
+            "tanh": torch.tanh,
+            "relu": torch.relu,
+        }
+        of_kind: dict[str, Callable[[Tensor], Tensor]] = {"geglu": nn.functional.gelu, "swiglu": nn.functional.silu}
+        self.activation = of_kind.get(kind, named[activation])
         inner = (hidden,) if kind == "deeptm" else ()
         rule = options or ClauseOptions()
         self.clauses = DeepTM(hidden, inner, hidden, clauses, rule) if kind in {"tm", "deeptm"} else None
@@ -69,16 +71,9 @@ class GatedProjection(nn.Module):
         if self.threshold is None:
             return x
         if self.clauses is not None:
-            x = x * self.activation(self.clauses(x).votes)
-        else:
-            value, gate = x.chunk(2, dim=-1)
-            if self.kind == "geglu":
-                x = value * nn.functional.gelu(gate)
-            elif self.kind == "swiglu":
-                x = value * nn.functional.silu(gate)
-            else:
-                x = value * self.activation(gate)
-        return x - self.threshold
+            return x * self.activation(self.clauses(x).votes) - self.threshold
+        value, gate = x.chunk(2, dim=-1)
+        return value * self.activation(gate) - self.threshold
 
 
 class BitwiseMix(nn.Module):
@@ -168,7 +163,7 @@ class ClauseFeedForward(nn.Module):
             width, hidden, config.ff_gate, config.ff_gate_activation, clauses=clauses, options=options
         )
         self.bitwise = BitwiseMix(hidden) if config.ff_bitwise_mix else nn.Identity()
-        inner, last = ((hidden,), clauses * config.deeptm_last_factor) if config.deep else ((), clauses)
+        inner, last = ((hidden,), clauses * LAST) if config.backend == "deeptm" else ((), clauses)
         self.core = DeepTM(hidden, inner, width, clauses, options, last_clauses=last, dropout=config.drop_rate)
         self.attention = (
             nn.Sequential(nn.LayerNorm(last), nn.Linear(last, hidden), nn.GELU(), nn.Linear(hidden, width))
@@ -202,9 +197,7 @@ class ClauseFeedForward(nn.Module):
         if self.attention is not None:
             votes = votes + self.attention(strength)
         if self.routing is not None:
-            votes = votes * (
-                2 * torch.sigmoid(self.routing(strength))
-            )  # starts around 1, so that it takes nothing away
+            votes = votes * (2 * torch.sigmoid(self.routing(strength)))  # starts around 1: it takes nothing away
         if self.bypass is not None and self.bypass_gain is not None:
             votes = votes + torch.tanh(self.bypass_gain) * self.bypass(x)
         return ClauseOutput(self.drop(self.after(votes)), strength)

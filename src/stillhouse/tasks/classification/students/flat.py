@@ -1,11 +1,10 @@
-"""Clauses straight over pixels: the flat Tsetlin machine, and several layers of it.
+"""Clauses straight over pixels: the flat Tsetlin machine, several layers of it, and clauses over convolved features.
 
 Shapes: B batch, C channels, H W pixels, F bits, J clauses, K classes.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.layers.straight_through import hard_step
 from stillhouse.tasks.classification.data.boolean_features import boolean_features
-from stillhouse.tasks.classification.students.base import ClauseModel, Diagnostics
+from stillhouse.tasks.classification.students.base import ClauseModel
 from stillhouse.tasks.classification.students.clauses import ClauseBank
 from stillhouse.tasks.classification.students.core import Binarizer, ClauseOutput, ControlCore, DeepTM, make_core
 from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig, HybridTMConfig
@@ -35,7 +34,6 @@ class Thermometer(nn.Module):
 
     def __init__(self, levels: int) -> None:
         super().__init__()
-        self.levels = levels
         self.edges: Tensor
         edges = torch.arange(1, levels + 1, dtype=torch.float32) / (levels + 1)
         self.register_buffer("edges", edges.reshape(-1, 1, 1, 1), persistent=False)
@@ -75,21 +73,17 @@ class TeamCore(nn.Module):
     clauses of a class, and multiplied by one learned scale.
 
     Args:
-        bits: F.
-        clauses: J, a multiple of 2 K.
-        classes: K.
-        config: the rule of the clauses.
+        config: bits, clauses (a multiple of 2 K), classes, rule.
 
     Source: Granmo 2018, arXiv:1804.01508 (voting of a Tsetlin machine).
     """
 
-    def __init__(self, bits: int, clauses: int, classes: int, config: FlatTMConfig) -> None:
+    def __init__(self, config: FlatTMConfig) -> None:
         super().__init__()
-        self.bank = ClauseBank(bits, clauses, config.rule)
+        self.bank = ClauseBank(config.bits, config.clauses, config.rule)
         self.drop = nn.Dropout(config.rule.clause_dropout)
-        own = clauses // (2 * classes)
-        self.own = own
-        votes = torch.eye(classes).repeat_interleave(own, dim=1)
+        own = config.clauses // (2 * config.num_classes)
+        votes = torch.eye(config.num_classes).repeat_interleave(own, dim=1)
         self.votes: Tensor
         self.register_buffer("votes", torch.cat([votes, -votes], dim=1) / (2 * own) ** 0.5, persistent=False)
         self.scale = nn.Parameter(torch.tensor(3.0))
@@ -104,7 +98,20 @@ class TeamCore(nn.Module):
         return ClauseOutput(nn.functional.linear(self.drop(strength), self.vote_weight()), strength)
 
 
-class FlatTM(ClauseModel):
+class PixelTM(ClauseModel):
+    """Bits of the whole image, and layers of clauses over them."""
+
+    bits: nn.Module
+    core: TeamCore | DeepTM | ControlCore
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) of raw pixels (B, C, H, W)."""
+        self.advance_tau()
+        voted: ClauseOutput = self.core(self.bits(self.checked(pixels)) - 0.5)
+        return voted.votes
+
+
+class FlatTM(PixelTM):
     """One layer of clauses over all pixels of an image.
 
     Example:
@@ -126,28 +133,13 @@ class FlatTM(ClauseModel):
                 f"literals: expected at most the {2 * bits} literals of {bits} bits, got {config.rule.literals:g}"
             )
         self.bits = FilterBits(config.square) if config.filters else Thermometer(config.levels)
-        self.core: TeamCore | DeepTM | ControlCore
         if config.voting == "team":
-            self.core = TeamCore(bits, config.clauses, config.num_classes, config)
+            self.core = TeamCore(config)
         else:
-            self.core = make_core(config.part, bits, config.clauses, config.num_classes, config.rule)
-
-    def voted(self, pixels: Tensor) -> ClauseOutput:
-        """Logits (B, K) and clause strengths (B, J) of raw pixels (B, C, H, W)."""
-        self.advance_tau()
-        voted: ClauseOutput = self.core(self.bits(self.checked(pixels)) - 0.5)
-        return voted
-
-    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
-        """Logits (B, K), and a `Diagnostics` if it is asked for."""
-        logits, strength = self.voted(pixels)
-        if not collect_diagnostics:
-            return logits
-        means = {"clauses": strength.detach().mean(0)}
-        return logits, Diagnostics(logits={"final_decision": logits}, clause_mean=means)
+            self.core = make_core(config.part, (bits, config.num_classes), config.clauses, config.rule)
 
 
-class DeepTMClassifier(ClauseModel):
+class DeepTMClassifier(PixelTM):
     """Several layers of clauses over all pixels: the votes of a layer become the bits of the next.
 
     Example:
@@ -162,45 +154,9 @@ class DeepTMClassifier(ClauseModel):
         super().__init__(**options)
         config: DeepTMConfig = self.config
         channels, height, width = self.image_shape
-        count = config.levels * channels * height * width
+        widths = (config.levels * channels * height * width, *config.hidden_dims, config.num_classes)
         self.bits = Thermometer(config.levels)
-        self.core: nn.Module
-        if config.part == "clauses":
-            self.core = DeepTM(
-                count, config.hidden_dims, config.num_classes, config.clauses, config.rule, dropout=config.dropout
-            )
-        else:
-            self.core = _ordinary_stack(count, config)
-
-    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
-        """Logits (B, K), and a `Diagnostics` if it is asked for."""
-        self.advance_tau()
-        pixels = self.checked(pixels)
-        if self.training and self.config.input_noise > 0:
-            pixels = pixels + self.config.input_noise * torch.randn_like(pixels)
-        numbers = self.bits(pixels) - 0.5
-        if not isinstance(self.core, DeepTM):
-            logits = self.core(numbers)
-            return (logits, Diagnostics(logits={"final_decision": logits})) if collect_diagnostics else logits
-        logits, strength = self.core(numbers)
-        if not collect_diagnostics:
-            return logits
-        means = {"clauses": strength.detach().mean(0)}
-        return logits, Diagnostics(logits={"final_decision": logits}, clause_mean=means)
-
-
-def _ordinary_stack(count: int, config: DeepTMConfig) -> nn.Sequential:
-    """The control: linear maps, or MLPs with a hidden unit a clause, between the same widths."""
-    layers: list[nn.Module] = []
-    widths = (count, *config.hidden_dims, config.num_classes)
-    for place, (before, after) in enumerate(pairwise(widths)):
-        if place:
-            layers += [nn.LayerNorm(before), nn.Dropout(config.dropout)]
-        if config.part == "mlp":
-            layers += [nn.Linear(before, config.clauses), nn.GELU(), nn.Linear(config.clauses, after)]
-        else:
-            layers.append(nn.Linear(before, after))
-    return nn.Sequential(*layers)
+        self.core = make_core(config.part, widths, config.clauses, config.rule, dropout=config.dropout)
 
 
 class HybridTM(ClauseModel):
@@ -232,14 +188,11 @@ class HybridTM(ClauseModel):
         self.binarize = Binarizer(count, spread=1.0)
         self.mlp = nn.Sequential(nn.Linear(count, config.hidden), nn.ReLU(), nn.Linear(config.hidden, count))
         self.center = Binarizer(count, learned=False)
-        self.core = make_core(config.part, count, config.clauses, config.num_classes, config.rule)
+        self.core = make_core(config.part, (count, config.num_classes), config.clauses, config.rule)
 
-    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
-        """Logits (B, K), and a `Diagnostics` if it is asked for."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) of raw pixels (B, C, H, W)."""
         self.advance_tau()
         shares = hard_step(self.binarize(self.features(self.normalized(pixels)))).mean((2, 3))
-        logits, strength = self.core(self.center(self.mlp(shares)))
-        if not collect_diagnostics:
-            return logits
-        means = {"clauses": strength.detach().mean(0)}
-        return logits, Diagnostics(logits={"final_decision": logits}, clause_mean=means)
+        voted: ClauseOutput = self.core(self.center(self.mlp(shares)))
+        return voted.votes

@@ -1,20 +1,21 @@
-"""The other models of the task, each as one strict configuration. No torch here.
+"""Configurations of the other networks with clauses. No torch here.
 
 Defaults are the configurations of table 6.1 (32 x 32 RGB, ten classes).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
-from stillhouse.tasks.classification.students.base_config import (
-    NormalizedConfig,
-    PixelBitsConfig,
+from stillhouse.tasks.classification.students.config import (
+    ClauseModelConfig,
+    Even,
+    Numbers,
     PixelClauseOptions,
-    expect_even,
+    UnifiedTMConfig,
 )
 
 if TYPE_CHECKING:
@@ -22,22 +23,35 @@ if TYPE_CHECKING:
 
 
 @configclass
-class FlatTMConfig(PixelBitsConfig):
-    """One layer of clauses over all pixels: the classical Tsetlin machine with fuzzy clauses."""
+class PixelConfig(ClauseModelConfig):
+    """Networks whose clauses read the whole image."""
 
-    kind: Literal["flat-tm"] = "flat-tm"
     rule: PixelClauseOptions = Field(
         default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
     )
+
+
+@configclass
+class NormalizedConfig(ClauseModelConfig):
+    """Networks that standardize their pixels."""
+
+    pixel_mean: Numbers = Field(default=0.0, description="subtracted from the pixels in [0, 1]")
+    pixel_std: Numbers = Field(default=1.0, description="divides them")
+
+
+@configclass
+class FlatTMConfig(PixelConfig):
+    """One layer of clauses over all pixels: the classical Tsetlin machine with fuzzy clauses."""
+
+    kind: Literal["flat-tm"] = "flat-tm"
     levels: int = Field(
         default=4, gt=0, description="bits a pixel: brighter than i / (levels + 1); 1 for images that are bits already"
     )
-    clauses: int = Field(default=512, gt=0, description="clauses in all, even")
+    clauses: Even = Field(default=512, description="clauses in all, even")
     voting: Literal["dense", "team"] = Field(
         default="dense",
         description="learned votes for every class; or teams: half of a class's own clauses for it, half against",
     )
-
     filters: bool = Field(
         default=False,
         description="76 bits a pixel of oriented filters and quantiles, made in the network, in place of levels",
@@ -55,13 +69,11 @@ class FlatTMConfig(PixelBitsConfig):
         return 76 * channels * -(-height // self.square) * -(-width // self.square)
 
     def __post_init__(self) -> None:
-        expect_even("clauses", self.clauses)
-        if self.voting == "team" and self.clauses % (2 * self.num_classes):
+        if self.voting == "team" and (self.clauses % (2 * self.num_classes) or self.part != "clauses"):
             raise ValueError(
-                f"clauses: expected a multiple of 2 x {self.num_classes} classes for voting 'team', got {self.clauses}"
+                f"voting: 'team' expects clauses, a multiple of 2 x {self.num_classes} classes, got {self.clauses} and part "
+                f"{self.part!r}"
             )
-        if self.voting == "team" and self.part != "clauses":
-            raise ValueError(f"voting: expected 'dense' for the control part {self.part!r}, got 'team'")
 
     def model_class(self) -> type[ClauseModel]:
         """FlatTM."""
@@ -71,28 +83,42 @@ class FlatTMConfig(PixelBitsConfig):
 
 
 @configclass
-class DeepTMConfig(PixelBitsConfig):
+class DeepTMConfig(PixelConfig):
     """Several layers of clauses over all pixels."""
 
     kind: Literal["deep-tm"] = "deep-tm"
-    rule: PixelClauseOptions = Field(
-        default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
+    levels: int = Field(
+        default=1, gt=0, description="bits a pixel: brighter than i / (levels + 1); bits pass as they are"
     )
-    hidden_dims: tuple[int, ...] = Field(default=(256, 128), description="widths between the layers")
-    clauses: int = Field(default=256, gt=0, description="clauses of each layer, even")
+    hidden_dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(256, 128), description="widths between the layers"
+    )
+    clauses: Even = Field(default=256, description="clauses of each layer, even")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="on the votes between the layers")
-    input_noise: float = Field(default=0.0, ge=0, description="deviation of noise on the pixels in training")
-
-    def __post_init__(self) -> None:
-        expect_even("clauses", self.clauses)
-        if any(width < 1 for width in self.hidden_dims):
-            raise ValueError(f"hidden_dims: expected positive widths, got {self.hidden_dims}")
 
     def model_class(self) -> type[ClauseModel]:
         """DeepTMClassifier."""
         from stillhouse.tasks.classification.students.flat import DeepTMClassifier
 
         return DeepTMClassifier
+
+
+@configclass
+class HybridTMConfig(NormalizedConfig):
+    """A small convolutional network whose features become bits for one clause layer."""
+
+    kind: Literal["hybrid-tm"] = "hybrid-tm"
+    thresholds: int = Field(default=32, gt=0, description="channels that are compared with learned thresholds")
+    hidden: int = Field(
+        default=64, gt=0, description="width of the MLP between the shares of bits and the clauses' bits"
+    )
+    clauses: Even = Field(default=384, description="clauses, even")
+
+    def model_class(self) -> type[ClauseModel]:
+        """HybridTM."""
+        from stillhouse.tasks.classification.students.flat import HybridTM
+
+        return HybridTM
 
 
 @configclass
@@ -103,21 +129,10 @@ class ResNetTMConfig(NormalizedConfig):
     layers: Literal[18, 34, 50, 101] = Field(default=18, description="which ResNet")
     width: int = Field(default=64, gt=0, description="channels of the first stage; doubles from stage to stage")
     tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
-    clauses: int = Field(default=128, gt=0, description="clauses of each layer, even")
+    clauses: Even = Field(default=128, description="clauses of each layer, even")
     stem: Literal["imagenet", "small"] = Field(
         default="imagenet", description="7 x 7 with stride 2 and pooling (as documented), or 3 x 3 for small images"
     )
-    input_norm: Literal["none", "batchnorm", "layernorm", "instancenorm"] = Field(
-        default="none", description="normalization of the image before the stem"
-    )
-    taus: tuple[float, float, float, float] | None = Field(
-        default=None, description="tau of each stage in place of rule.tau"
-    )
-
-    def __post_init__(self) -> None:
-        expect_even("clauses", self.clauses)
-        if self.taus is not None and not all(0 < tau < 1 for tau in self.taus):
-            raise ValueError(f"taus: expected numbers in (0, 1), got {self.taus}")
 
     def model_class(self) -> type[ClauseModel]:
         """ResNetTM."""
@@ -157,35 +172,29 @@ class SwinTMConfig(NormalizedConfig):
         default=True, description="window attention before the clause layer; off: clauses alone mix tokens"
     )
     tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
-    clauses: int = Field(default=256, gt=0, description="clauses of each block, even")
-    head_clauses: int = Field(default=128, gt=0, description="clauses of each read-out, even")
+    clauses: Even = Field(default=256, description="clauses of each block, even")
+    head_clauses: Even = Field(default=128, description="clauses of each read-out, even")
     drop_path_rate: float = Field(default=0.1, ge=0, lt=1, description="stochastic depth of the last block")
     drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on tokens and on both branches")
     attn_drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
 
     def __post_init__(self) -> None:
-        expect_even("clauses, head_clauses", self.clauses, self.head_clauses)
         self.backbone()
 
-    def backbone(self) -> Any:
+    def backbone(self) -> UnifiedTMConfig:
         """The sizes, checked by the configuration of the transformer they are shared with."""
-        from stillhouse.tasks.classification.students.config import UnifiedTMConfig
-
         first, blocks, split = SWIN_SIZES[self.size]
-        depths, heads, width = self.depths or blocks, self.num_heads or split, self.embed_dim or first
+        depths, width = self.depths or blocks, self.embed_dim or first
         return UnifiedTMConfig(
             architecture="swin",
             image_size=self.image_size,
             patch_size=self.patch_size,
             embed_dim=tuple(width * 2**place for place in range(len(depths))),
             depths=depths,
-            num_heads=heads,
+            num_heads=self.num_heads or split,
             window_size=self.window_size,
             tm_clauses=self.clauses,
             drop_path_rate=self.drop_path_rate,
-            drop_rate=self.drop_rate,
-            attn_drop_rate=self.attn_drop_rate,
-            relative_position_type="learned",
         )
 
     def model_class(self) -> type[ClauseModel]:
@@ -206,33 +215,21 @@ class PyramidTMConfig(NormalizedConfig):
         description="sides that the image is pooled to; none: its side, a half, a quarter, 1",
     )
     widths: tuple[int, ...] = Field(default=(256, 192, 128, 96), description="bits of each scale")
-    clauses: tuple[int, ...] = Field(default=(256, 192, 160, 128), description="clauses of each scale, even")
-    taus: tuple[float, ...] | None = Field(default=None, description="tau of each scale in place of rule.tau")
+    clauses: tuple[Even, ...] = Field(default=(256, 192, 160, 128), description="clauses of each scale, even")
     dropout: tuple[float, ...] = Field(
         default=(0.05, 0.05, 0.05, 0.0), description="on the projected image of each scale"
-    )
-    scale_logits: Literal["sqrt", "mean", "none"] = Field(
-        default="sqrt", description="divide the votes of a scale by the root of its clauses, by their number, or not"
     )
     fusion: Literal["attention", "weights"] = Field(
         default="attention", description="weights: a learned mean of the scales; attention: over scales and clauses too"
     )
 
     def __post_init__(self) -> None:
-        expect_even("clauses", *self.clauses)
-        count = len(self.sides())
-        for name, value in (
-            ("widths", self.widths),
-            ("clauses", self.clauses),
-            ("taus", self.taus),
-            ("dropout", self.dropout),
-        ):
-            if value is not None and len(value) != count:
-                raise ValueError(f"{name}: expected {count} numbers (one a scale), got {len(value)}")
-        if max(self.sides()) > max(self.image_shape[1:]):
-            raise ValueError(f"pools: expected sides up to the image's {self.image_shape[1:]}, got {self.sides()}")
-        if self.taus is not None and not all(0 < tau < 1 for tau in self.taus):
-            raise ValueError(f"taus: expected numbers in (0, 1), got {self.taus}")
+        sides = self.sides()
+        for name in ("widths", "clauses", "dropout"):
+            if len(getattr(self, name)) != len(sides):
+                raise ValueError(f"{name}: expected {len(sides)} numbers (one a scale), got {len(getattr(self, name))}")
+        if max(sides) > max(self.image_shape[1:]):
+            raise ValueError(f"pools: expected sides up to the image's {self.image_shape[1:]}, got {sides}")
 
     def sides(self) -> tuple[int, ...]:
         """The side of every scale."""
@@ -244,24 +241,3 @@ class PyramidTMConfig(NormalizedConfig):
         from stillhouse.tasks.classification.students.pyramid import PyramidTM
 
         return PyramidTM
-
-
-@configclass
-class HybridTMConfig(NormalizedConfig):
-    """A small convolutional network whose features become bits for one clause layer."""
-
-    kind: Literal["hybrid-tm"] = "hybrid-tm"
-    thresholds: int = Field(default=32, gt=0, description="channels that are compared with learned thresholds")
-    hidden: int = Field(
-        default=64, gt=0, description="width of the MLP between the shares of bits and the clauses' bits"
-    )
-    clauses: int = Field(default=384, gt=0, description="clauses, even")
-
-    def __post_init__(self) -> None:
-        expect_even("clauses", self.clauses)
-
-    def model_class(self) -> type[ClauseModel]:
-        """HybridTM."""
-        from stillhouse.tasks.classification.students.flat import HybridTM
-
-        return HybridTM

@@ -5,52 +5,43 @@ Shapes: B batch, S scales, J clauses of all scales, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stillhouse.tasks.classification.students.base import ClauseModel, Diagnostics
-from stillhouse.tasks.classification.students.base_config import ClauseOptions
-from stillhouse.tasks.classification.students.core import Binarizer, DeepTM, make_core
+from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.core import Binarizer, make_core
 from stillhouse.tasks.classification.students.model_configs import PyramidTMConfig
 
 
 class Scale(nn.Module):
-    """The image pooled to one size, projected to bits, judged by clauses: (B, C, H, W) to votes (B, K)."""
+    """The image pooled to one size, projected to bits, judged by clauses: (B, C, H, W) to votes (B, K).
 
-    def __init__(
-        self,
-        side: int,
-        channels: int,
-        width: int,
-        clauses: int,
-        dropout: float,
-        config: PyramidTMConfig,
-        rule: ClauseOptions,
-    ) -> None:
+    Args:
+        number: which of the sizes.
+        config: of the model.
+    """
+
+    def __init__(self, number: int, config: PyramidTMConfig) -> None:
         super().__init__()
-        count = channels * side * side
+        side, width, clauses = config.sides()[number], config.widths[number], config.clauses[number]
         self.pool = nn.AdaptiveAvgPool2d(side)
         self.project = nn.Sequential(
-            nn.Linear(count, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.Linear(config.in_channels * side * side, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Dropout(config.dropout[number]),
+            nn.Linear(width, width),
         )
         self.binarize = Binarizer(width)
-        self.core = make_core(config.part, width, clauses, config.num_classes, rule)
-        factors = {"sqrt": clauses**-0.5, "mean": 1 / clauses, "none": 1.0}
-        self.factor = factors[config.scale_logits]
+        self.core = make_core(config.part, (width, config.num_classes), clauses, config.rule)
+        self.factor = clauses**-0.5
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Votes (B, K) and strengths (B, clauses)."""
+        """Votes (B, K), and those of each clause (B, clauses, K)."""
         votes, strength = self.core(self.binarize(self.project(self.pool(x).flatten(1))))
-        return votes * self.factor, strength
-
-    def cast(self, strength: Tensor) -> Tensor:
-        """(B, clauses, K): the votes of each clause times its strength."""
-        weight = self.core.last.vote_weight() if isinstance(self.core, DeepTM) else self.core.outer.weight
-        return strength.unsqueeze(-1) * weight.T
+        return votes * self.factor, strength.unsqueeze(-1) * self.core.vote_weight().T
 
 
 class Fusion(nn.Module):
@@ -67,27 +58,24 @@ class Fusion(nn.Module):
     def __init__(self, scales: int, classes: int, *, attention: bool) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(scales))
-        self.gate = nn.Parameter(torch.tensor(0.0)) if attention else None
-        heads = 2 if classes % 2 == 0 else 1
-        self.between = nn.MultiheadAttention(classes, heads, batch_first=True) if attention else None
-        self.to_clauses = nn.MultiheadAttention(classes, heads, batch_first=True) if attention else None
-        self.norm = nn.LayerNorm(classes) if attention else None
+        self.attention = attention
+        if attention:
+            heads = 2 if classes % 2 == 0 else 1
+            self.gate = nn.Parameter(torch.tensor(0.0))
+            self.between = nn.MultiheadAttention(classes, heads, batch_first=True)
+            self.to_clauses = nn.MultiheadAttention(classes, heads, batch_first=True)
+            self.norm = nn.LayerNorm(classes)
 
-    def forward(self, votes: Tensor, strengths_seen: Tensor | None) -> Tensor:
+    def forward(self, votes: Tensor, of_clauses: Tensor) -> Tensor:
         """Votes (B, S, K) and votes of the clauses (B, J, K) to logits (B, K)."""
         share = self.weights.softmax(0)
         plain = (share[:, None] * votes).sum(1)
-        if self.between is None or self.to_clauses is None or self.norm is None or self.gate is None:
+        if not self.attention:
             return plain
         x = votes + self.between(votes, votes, votes, need_weights=False)[0]
-        x = self.norm(x + self.to_clauses(x, strengths_seen, strengths_seen, need_weights=False)[0])
+        x = self.norm(x + self.to_clauses(x, of_clauses, of_clauses, need_weights=False)[0])
         g = torch.sigmoid(self.gate)
         return g * (share[:, None] * x).sum(1) + (1 - g) * plain
-
-    def entropy(self) -> Tensor:
-        """0-d: minus the entropy of the weights of the scales; least where all scales count alike."""
-        share = self.weights.softmax(0)
-        return (share * share.clamp(min=1e-12).log()).sum()
 
 
 class PyramidTM(ClauseModel):
@@ -104,35 +92,19 @@ class PyramidTM(ClauseModel):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         config: PyramidTMConfig = self.config
-        sides = config.sides()
-        taus = config.taus or (config.rule.tau,) * len(sides)
-        self.scales = nn.ModuleList(
-            Scale(side, config.in_channels, width, clauses, dropout, config, replace(config.rule, tau=tau))
-            for side, width, clauses, dropout, tau in zip(sides, config.widths, config.clauses, config.dropout, taus)
-        )
-        self.fusion = Fusion(len(sides), config.num_classes, attention=config.fusion == "attention")
+        count = len(config.sides())
+        self.scales = nn.ModuleList(Scale(number, config) for number in range(count))
+        self.fusion = Fusion(count, config.num_classes, attention=config.fusion == "attention")
 
-    def _scales(self) -> Iterator[Scale]:
-        for scale in self.scales:
-            assert isinstance(scale, Scale)
-            yield scale
-
-    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
-        """Logits (B, K), and a `Diagnostics` (votes of each scale, clause means) if it is asked for."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) of raw pixels (B, C, H, W)."""
         self.advance_tau()
         x = self.normalized(pixels)
-        votes, strengths = zip(*(scale(x) for scale in self._scales()))
-        strengths_seen = None
-        if self.fusion.between is not None:
-            strengths_seen = torch.cat([scale.cast(s) for scale, s in zip(self._scales(), strengths)], dim=1)
-        logits = self.fusion(torch.stack(votes, dim=1), strengths_seen)
-        if not collect_diagnostics:
-            return logits
-        notes = Diagnostics(logits={f"scale_{i}": v for i, v in enumerate(votes, start=1)})
-        notes.logits["final_decision"] = logits
-        notes.clause_mean = {f"scale_{i}": s.detach().mean(0) for i, s in enumerate(strengths, start=1)}
-        return logits, notes
+        votes, of_clauses = zip(*(scale(x) for scale in self.scales))
+        logits: Tensor = self.fusion(torch.stack(votes, dim=1), torch.cat(of_clauses, dim=1))
+        return logits
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """The small term that keeps all scales in use."""
-        return {"scale_entropy": (0.01, self.fusion.entropy())}
+        """The small term that keeps all scales in use: minus the entropy of their weights."""
+        share = self.fusion.weights.softmax(0)
+        return {"scale_entropy": (0.01, (share * share.clamp(min=1e-12).log()).sum())}

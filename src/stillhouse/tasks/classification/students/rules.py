@@ -3,7 +3,7 @@
 A clause of any bank reaches a class only through what follows it, so what it adds is activation times gradient, exact where the
 rest of the network is a sum (flat machines) and first order elsewhere (Shrikumar et al. 2017, arXiv:1704.02685).
 
-Shapes: M images, P places, C clauses of a site, F bits, K classes.
+Shapes: M images, P places, C clauses of a bank, F bits, H W pixels, K classes, E examples.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,33 +19,37 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.sample import sample_rows
-from stillhouse.metrics.cost import flop_counter
+from stillhouse.logic.simplify import cut_literals
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.split import Part, Split
-from stillhouse.tasks.classification.students.base import ClauseModel
-from stillhouse.tasks.classification.students.literal_names import pixels_of
-from stillhouse.tasks.classification.students.rule import Rule, Rules, as_bytes, examples
-from stillhouse.tasks.classification.students.rule_cuts import (
-    Clause,
-    Fulfilled,
-    answers,
-    by_discrimination,
-    cut_every_literal,
-    cut_groups,
-    masks_of,
-    shares,
-    sum_over_clauses,
-    tells,
-    write_back,
+from stillhouse.tasks.classification.lower import lower_layer
+from stillhouse.tasks.classification.rules_file import Rules
+from stillhouse.tasks.classification.students.banks import (
+    hooked,
+    literals_of,
+    named_banks,
+    pixels_of,
+    round_weights,
+    write_masks,
 )
-from stillhouse.tasks.classification.students.sites import ClauseModule, literals_of, round_weights, signal_set, sites
+from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.clauses import ClauseBank
+from stillhouse.tasks.classification.students.core import DeepTM
+from stillhouse.tasks.classification.students.flat import TeamCore
 
+Banks = Mapping[str, ClauseBank]
+Clause = tuple[str, int]  # bank, number there
 GROWTH = (1, 3, 10, 30)  # rules a class
-MOST_RULES, MOST_A_CLASS = 100, 10
-ROWS_A_CLASS, CUT_ROWS, CUT_IMAGES, JUDGED, BATCH = 64, 2000, 256, 2000, 64
-BUDGET = 1e11  # operations for each of choosing, cutting and judging, so that a large network takes no longer than a small one
-FEWEST_TRIALS, MOST_TRIALS = 12, 150
-CUTS, EXACT_CUTS = 3, 10  # times that cutting begins anew without those clauses that must stay whole
+MOST_RULES, MOST_A_CLASS, EXAMPLES = 100, 10, 6
+ROWS, MOST_ROWS, CUT_ROWS, JUDGED, BATCH = (
+    640,
+    64,
+    2000,
+    2000,
+    64,
+)  # images by which clauses are chosen, of a class at most
+CUTS = 10  # times that cutting begins anew without those clauses that must stay whole
+ALIKE = 1.1  # times as much on its class as on others: below this a clause holds alike everywhere
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,23 @@ class Images:
     labels: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Fulfilled:
+    """What clauses do on some images, by bank.
+
+    Attributes:
+        degree: (M, C) mean strength over the places of an image, of the full one.
+        places: (M, C) share of the places at which a clause is worth anything.
+    """
+
+    degree: Mapping[str, Tensor]
+    places: Mapping[str, Tensor]
+
+
 def images_of(split: Split) -> Images:
     """All images of a split, in memory."""
     batch = split.batch(torch.arange(len(split)))
     return Images(batch.inputs, batch.labels)
-
-
-def of_each_class(split: Split, classes: int, count: int) -> Split:
-    """At most so many rows of each class, drawn by a fixed seed, class by class."""
-    own = [torch.nonzero(split.labels == k).flatten() for k in range(classes)]
-    return Part(split, torch.cat([rows[sample_rows(len(rows), count)] for rows in own]))
 
 
 def rules_of(network: nn.Module, data: ImageData) -> Rules:
@@ -80,7 +92,7 @@ def find_rules(
 
     Args:
         network: a student with clauses; left as it is.
-        validation: by which rules are chosen and cut; where that would take long, a sample of its images.
+        validation: by which rules are chosen and cut; of many images a sample.
         test: on which the chosen rules are judged, or a sample of it.
         class_names: K names.
         per_class: rules of a class; None: ten, fewer where there are many classes.
@@ -88,173 +100,208 @@ def find_rules(
     Raises:
         InputError: no clauses, or no images.
     """
-    if not sites(network):
+    if not isinstance(network, ClauseModel) or not named_banks(network):
         raise InputError("rules: expected a network with clauses, this one has none")
     if not len(validation) or not len(test):
         raise InputError("rules: expected validation and test images, got none")
-    assert isinstance(network, ClauseModel)
     model = copy.deepcopy(network).eval().requires_grad_(False)
     round_weights(model)
-    found, classes = sites(model), len(class_names)
+    banks, classes = named_banks(model), len(class_names)
     wanted = max(1, min(MOST_A_CLASS, MOST_RULES // classes)) if per_class is None else per_class
-    work = _operations(model, found, validation.batch(torch.arange(1)).inputs)
-    rows = max(1, min(ROWS_A_CLASS, int(BUDGET / work / (classes + 3) / classes)))
-    chosen = images_of(of_each_class(validation, classes, rows))
-    added, means = _what_clauses_add(model, found, chosen, classes)
+    rows = max(1, min(MOST_ROWS, ROWS // classes))
+    by_class = [torch.nonzero(validation.labels == k).flatten() for k in range(classes)]
+    chosen = images_of(Part(validation, torch.cat([own[sample_rows(len(own), rows)] for own in by_class])))
+    added, means = _what_clauses_add(model, banks, chosen, classes)
     ranking = {k: _ranked(added, k) for k in range(classes) if bool((chosen.labels == k).any())}
-    judged = images_of(test.sample(max(200, min(JUDGED, int(BUDGET / work / (2 + len(GROWTH)))))))
-    ablation_curve = [
-        (
-            count,
-            _accuracy(model, found, judged, {pair for ranks in ranking.values() for pair, _ in ranks[:count]}, means),
-        )
-        for count in (0, *GROWTH)
+    judged = images_of(test.sample(JUDGED))
+
+    def accuracy(kept: set[Clause] | None) -> float:
+        return _accuracy(model, banks, judged, kept, means)
+
+    growth = [
+        [count, accuracy({pair for ranks in ranking.values() for pair, _ in ranks[:count]})] for count in (0, *GROWTH)
     ]
-    full = _accuracy(model, found, judged, None, means)
-    whole = _fulfilled(model, found, chosen)
-    told = {k: by_discrimination(ranks, whole, chosen.labels, k) for k, ranks in ranking.items()}
-    left_out = sum(len(ranks[:wanted]) - min(wanted, len(told[k])) for k, ranks in ranking.items())
-    ranking = {k: ranks[:wanted] for k, ranks in told.items()}
-    before = {(k, pair): literals_of(found[pair[0]], pair[1]) for k, ranks in ranking.items() for pair, _ in ranks}
-    votes = {
-        k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks]) for k, ranks in ranking.items()
-    }
-    exact = sum_over_clauses(model, found)
-    most = CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS)))
-    cut_on = images_of(validation.sample(most))
-    trials = None if exact else max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
-    fulfilled = _cut(model, found, cut_on, chosen, [*before], trials)
-    rules: list[Rule] = []
+    full, whole = accuracy(None), _fulfilled(model, banks, chosen)
+    told = {k: by_discrimination(ranks, whole, chosen.labels, k)[:wanted] for k, ranks in ranking.items()}
+    left_out = sum(min(wanted, len(ranking[k])) - len(told[k]) for k in ranking)
+    pairs = [(k, pair) for k, ranks in told.items() for pair, _ in ranks]
+    counts = {pair: len(literals_of(banks[pair[0]], pair[1])) for _, pair in pairs}
+    votes = {k: _votes_by_place(model, banks, _of(chosen, k), k, [pair for pair, _ in told[k]]) for k in told}
+    cut_on = images_of(validation.sample(CUT_ROWS))
+    fulfilled = _cut(model, banks, cut_on.pixels, chosen, pairs)
+    rules: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
-    for k, ranks in ranking.items():
+    for k, ranks in told.items():
         own = _of(chosen, k)
         arrays[f"mean_{k}"] = as_bytes(own.pixels.mean(0))
         for pair, adds in ranks:
-            site, clause = found[pair[0]], pair[1]
-            literals, pixels = literals_of(site, clause), pixels_of(model, site)
+            number, bank = len(rules), banks[pair[0]]
+            literals, pixels = literals_of(bank, pair[1]), pixels_of(model, bank)
             if pixels is None:
-                arrays[f"examples_{len(rules)}"] = examples(model, own.pixels, votes[k][pair])
-            if pixels is not None and literals:
-                number = len(rules)
+                arrays[f"examples_{number}"] = examples(model, own.pixels, votes[k][pair])
+            elif literals:
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
-            holds, elsewhere = shares(fulfilled.degree[pair[0]][:, clause], chosen.labels, k)
-            mine = chosen.labels == k
+            holds, elsewhere = shares(fulfilled.degree[pair[0]][:, pair[1]], chosen.labels, k)
             rules.append(
-                Rule(
-                    class_name=class_names[k],
-                    place=site.name,
-                    clause=clause,
-                    adds=adds,
-                    holds=holds,
-                    elsewhere=elsewhere,
-                    literals=tuple(literals),
-                    words=tuple(pixels.names(literals)) if pixels is not None else (),
-                    count=len(before[k, pair]),
-                    allowed=max(0, min(len(literals), site.bank.failures) - 1),
-                    images=(int(mine.sum()), int((~mine).sum())),
-                    speaks=_spoken(fulfilled.degree[pair[0]][:, clause], mine),
-                    spoke=_spoken(whole.degree[pair[0]][:, clause], mine),
-                )
+                {
+                    "class_name": class_names[k],
+                    "place": pair[0],
+                    "clause": pair[1],
+                    "adds": adds,
+                    "holds": holds,
+                    "elsewhere": elsewhere,
+                    "literals": literals,
+                    "words": [] if pixels is None else pixels.names(literals),
+                    "count": counts[pair],
+                    "allowed": max(0, min(len(literals), bank.failures) - 1),
+                }
             )
-    shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
-    counts = (len(chosen.labels), len(cut_on.labels), len(judged.labels), len(test))
-    return Rules(rules, ablation_curve, full, shown, exact, *counts, arrays, left_out, list(class_names))
+    index = {
+        "rules": rules,
+        "growth": growth,
+        "full": full,
+        "shown": accuracy({pair for _, pair in pairs}),
+        "exact": _sum_of_clauses(model) is not None,
+        "chosen_on": len(chosen.labels),
+        "cut_on": len(cut_on.labels),
+        "judged_on": len(judged.labels),
+        "judged_of": len(test),
+        "left_out": left_out,
+        "class_names": list(class_names),
+    }
+    return Rules(index, arrays)
+
+
+def shares(fulfilled: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
+    """Mean of (M,) shares on the images of class k, and on all others (0 where there are none)."""
+    own = labels == k
+    return float(fulfilled[own].mean()), float(fulfilled[~own].mean()) if bool((~own).any()) else 0.0
+
+
+def tells(pair: Clause, fulfilled: Fulfilled, labels: Tensor, k: int) -> bool:
+    """Whether a clause tells class k from the others, by how far it is fulfilled and by how often: what holds for nearly every
+    image, of the class and of others, is no rule of the class, however loud.
+    """
+    for table in (fulfilled.degree, fulfilled.places):
+        own, others = shares(table[pair[0]][:, pair[1]], labels, k)
+        if own <= ALIKE * others:
+            return False
+    return True
+
+
+def by_discrimination(
+    ranks: Sequence[tuple[Clause, float]], fulfilled: Fulfilled, labels: Tensor, k: int
+) -> list[tuple[Clause, float]]:
+    """The clauses that tell class k from the others, the most different first.
+
+    Args:
+        ranks: (clause, what it adds) of class k.
+        fulfilled: by M images.
+        labels: (M,) of the images.
+        k: the class.
+    """
+
+    def gap(pair: Clause) -> float:
+        own, others = shares(fulfilled.degree[pair[0]][:, pair[1]], labels, k)
+        return own - others
+
+    kept = [(pair, adds) for pair, adds in ranks if pair[0] in fulfilled.degree and tells(pair, fulfilled, labels, k)]
+    return sorted(kept, key=lambda entry: -gap(entry[0]))
+
+
+def _sum_of_clauses(model: nn.Module) -> nn.Module | None:
+    """The layer whose clauses add up to the scores, so that every literal can be tried; None in other networks."""
+    core = getattr(model, "core", None)
+    if isinstance(core, DeepTM) and len(core.layers) == 1 and len(named_banks(model)) == 1:
+        return core.last
+    return core if isinstance(core, TeamCore) else None
 
 
 def _cut(
-    model: nn.Module,
-    found: Mapping[str, ClauseModule],
-    cut_on: Images,
-    chosen: Images,
-    wanted: Sequence[tuple[int, Clause]],
-    trials: int | None,
+    model: nn.Module, banks: Banks, pixels: Tensor, chosen: Images, wanted: Sequence[tuple[int, Clause]]
 ) -> Fulfilled:
-    """Cut clauses to the literals that answers need; one that would hold on every class alike, as it is cut, stays whole.
+    """Cut clauses to the literals that answers need, in networks whose scores are a sum over them.
+
+    A clause that would hold on every class alike, as it is cut, stays whole.
 
     Args:
         model: changed in place.
-        found: its sites.
-        cut_on: whose answers stay.
+        banks: its clauses.
+        pixels: of the images whose answers stay.
         chosen: by which classes are told apart.
         wanted: (class, clause).
-        trials: of groups of literals; None: every literal is tried.
 
     Returns:
         What the clauses do then on the chosen images.
     """
-    originals, cut = masks_of(found), {pair for _, pair in wanted}
-    for _ in range(EXACT_CUTS if trials is None else CUTS):
-        if trials is None:
-            cut_every_literal(model, found, cut_on.pixels, sorted(cut))
-        else:
-            cut_groups(model, found, cut_on.pixels, sorted(cut), trials)
-        fulfilled = _fulfilled(model, found, chosen)
-        kept = [(k, pair) for k, pair in wanted if literals_of(found[pair[0]], pair[1])]
-        blurred = {pair for k, pair in kept if not tells(pair, fulfilled, chosen.labels, k)}
-        if not blurred:
-            return fulfilled
-        write_back(found, originals, sorted(cut))  # without these cuts, answers may need literals of the others
-        cut -= blurred
-    return _fulfilled(model, found, chosen)
-
-
-def _operations(model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor) -> int:
-    """About how many operations an image takes: those of torch's counter, and every strength."""
-    counts: list[int] = []
-    with flop_counter() as counter, signal_set(found, lambda s, bits, x: counts.append(50 * x.numel())):
-        model(pixels)
-    return max(1, int(counter.get_total_flops()) + sum(counts))
+    layer = _sum_of_clauses(model)
+    if layer is None:
+        return _fulfilled(model, banks, chosen)
+    (bank,), cut = banks.values(), {pair for _, pair in wanted}
+    clauses, original, heard = lower_layer(layer), torch.stack(bank.masks()).bool(), list[np.ndarray]()  # type: ignore[arg-type]
+    with hooked(banks, lambda name, bits, strength: heard.append(bits.numpy() > 0)):
+        answers(model, pixels)
+    bits = np.concatenate(heard)
+    for _ in range(CUTS):
+        masks = original.clone()
+        for j, kept in cut_literals(clauses, bits, sorted({j for _, j in cut})).items():
+            literals = torch.zeros(2 * bank.num_bits, dtype=torch.bool)
+            literals[kept.tolist()] = True
+            masks[:, j] = literals.unflatten(0, (2, bank.num_bits))
+        write_masks(bank, masks)
+        fulfilled = _fulfilled(model, banks, chosen)
+        blurred = {
+            pair for k, pair in wanted if literals_of(bank, pair[1]) and not tells(pair, fulfilled, chosen.labels, k)
+        }
+        if not blurred & cut:
+            break
+        cut -= blurred  # without these cuts, answers may need literals of the others
+    return fulfilled
 
 
 def _what_clauses_add(
-    model: nn.Module, found: Mapping[str, ClauseModule], images: Images, classes: int
+    model: nn.Module, banks: Banks, images: Images, classes: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """By site: (K, C) what a clause adds to a class on its own images above others; (C) mean strengths."""
-    own = {n: torch.zeros(classes, s.bank.num_clauses) for n, s in found.items()}
+    """By bank: (K, C) what a clause adds to a class on its own images above others; (C) mean strengths."""
+    own = {n: torch.zeros(classes, bank.num_clauses) for n, bank in banks.items()}
     other = {n: torch.zeros_like(x) for n, x in own.items()}
-    total = {n: torch.zeros(s.bank.num_clauses) for n, s in found.items()}
-    places = dict.fromkeys(found, 0)
+    total = {n: torch.zeros(bank.num_clauses) for n, bank in banks.items()}
+    places = dict.fromkeys(banks, 0)
     for start in range(0, len(images.labels), BATCH):
         labels = images.labels[start : start + BATCH]
-        strengths, logits = _with_gradients(model, found, images.pixels[start : start + BATCH])
+        strengths, logits = _with_gradients(model, banks, images.pixels[start : start + BATCH])
         for name, strength in strengths.items():
-            by_place = found[name].by_place(strength.detach(), len(labels))
-            total[name] += by_place.sum((0, 1))
-            places[name] += by_place.shape[0] * by_place.shape[1]
+            by_place = strength.detach().flatten(0, -2)
+            total[name] += by_place.sum(0)
+            places[name] += len(by_place)
         for k in range(classes):
             mine = (labels == k).float()
-            for name, votes in _votes(found, strengths, logits, k).items():
+            for name, votes in _votes(strengths, logits, k).items():
                 summed = votes.sum(1)
                 own[name][k] += mine @ summed
                 other[name][k] += (1 - mine) @ summed
     counts = torch.bincount(images.labels, minlength=classes).clamp(min=1).float()
     others = (len(images.labels) - counts).clamp(min=1)
-    added = {n: own[n] / counts[:, None] - other[n] / others[:, None] for n in found}
-    means = {n: total[n] / max(1, places[n]) for n in found}
-    return added, means
+    added = {n: own[n] / counts[:, None] - other[n] / others[:, None] for n in banks}
+    return added, {n: total[n] / max(1, places[n]) for n in banks}
 
 
-def _fulfilled(model: nn.Module, found: Mapping[str, ClauseModule], images: Images) -> Fulfilled:
-    """How far and how often each clause is fulfilled on each image; a site that is not asked is left out."""
-    degrees: dict[str, list[Tensor]] = {n: [] for n in found}
-    places: dict[str, list[Tensor]] = {n: [] for n in found}
-    full = {n: s.bank.capacity(*s.bank.masks()).clamp(min=1) / s.bank.failures for n, s in found.items()}
+def _fulfilled(model: nn.Module, banks: Banks, images: Images) -> Fulfilled:
+    """How far and how often each clause is fulfilled on each image; a bank that is not asked is left out."""
+    degrees: dict[str, list[Tensor]] = {n: [] for n in banks}
+    places: dict[str, list[Tensor]] = {n: [] for n in banks}
+    full = {n: bank.capacity(*bank.masks()).clamp(min=1) / bank.failures for n, bank in banks.items()}
     for start in range(0, len(images.labels), BATCH):
         pixels = images.pixels[start : start + BATCH]
 
-        def hear(site: ClauseModule, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
-            by_place = site.by_place(strength, count)
-            degrees[site.name].append(by_place.mean(1) / full[site.name])
-            places[site.name].append((by_place > 0).float().mean(1))
+        def hear(name: str, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
+            by_place = strength.reshape(count, -1, strength.shape[-1])
+            degrees[name].append(by_place.mean(1) / full[name])
+            places[name].append((by_place > 0).float().mean(1))
 
-        with signal_set(found, hear):
+        with hooked(banks, hear):
             model(pixels)
     return Fulfilled(*({n: torch.cat(x) for n, x in table.items() if x} for table in (degrees, places)))
-
-
-def _spoken(strength: Tensor, mine: Tensor) -> tuple[int, int]:
-    """On how many images of a class, and of others, a clause is worth anything."""
-    return int((strength[mine] > 0).sum()), int((strength[~mine] > 0).sum())
 
 
 def _of(images: Images, k: int) -> Images:
@@ -262,45 +309,38 @@ def _of(images: Images, k: int) -> Images:
     return Images(images.pixels[own], images.labels[own])
 
 
-def _with_gradients(
-    model: nn.Module, found: Mapping[str, ClauseModule], pixels: Tensor
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Strengths of every site that is asked, as the network has them, and the logits that depend on them."""
+def _with_gradients(model: nn.Module, banks: Banks, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Strengths of every bank that is asked, as the network has them, and the logits that depend on them."""
     strengths: dict[str, Tensor] = {}
 
-    def hear(site: ClauseModule, bits: Tensor, strength: Tensor) -> Tensor:
-        kept = strength if strength.requires_grad else strength.detach().requires_grad_(True)
-        strengths[site.name] = kept
-        return kept
+    def hear(name: str, bits: Tensor, strength: Tensor) -> Tensor:
+        strengths[name] = strength if strength.requires_grad else strength.detach().requires_grad_(True)
+        return strengths[name]
 
-    with torch.enable_grad(), signal_set(found, hear):
+    with torch.enable_grad(), hooked(banks, hear):
         logits = model(pixels)
     return strengths, logits
 
 
-def _votes(
-    found: Mapping[str, ClauseModule], strengths: Mapping[str, Tensor], logits: Tensor, k: int
-) -> dict[str, Tensor]:
-    """(B, P, C) activation times gradient for class k, by site."""
+def _votes(strengths: Mapping[str, Tensor], logits: Tensor, k: int) -> dict[str, Tensor]:
+    """(B, P, C) activation times gradient for class k, by bank."""
     with torch.enable_grad():
         gradients = torch.autograd.grad(
-            logits[:, k].sum(), list(strengths.values()), retain_graph=True, allow_unused=True
+            logits[:, k].sum(), list(strengths.values()), retain_graph=True, allow_unused=True, materialize_grads=True
         )
-    votes = {}
-    for (name, strength), gradient in zip(strengths.items(), gradients, strict=True):
-        worth = torch.zeros_like(strength) if gradient is None else strength * gradient
-        votes[name] = found[name].by_place(worth.detach(), len(logits))
-    return votes
+    return {
+        name: (strength * gradient).detach().reshape(len(logits), -1, strength.shape[-1])
+        for (name, strength), gradient in zip(strengths.items(), gradients, strict=True)
+    }
 
 
 def _votes_by_place(
-    model: nn.Module, found: Mapping[str, ClauseModule], images: Images, k: int, pairs: Sequence[Clause]
+    model: nn.Module, banks: Banks, images: Images, k: int, pairs: Sequence[Clause]
 ) -> dict[Clause, Tensor]:
     """(M, P) what each of some clauses adds to class k."""
     kept: dict[Clause, list[Tensor]] = {pair: [] for pair in pairs}
     for start in range(0, len(images.labels), BATCH):
-        strengths, logits = _with_gradients(model, found, images.pixels[start : start + BATCH])
-        votes = _votes(found, strengths, logits, k)
+        votes = _votes(*_with_gradients(model, banks, images.pixels[start : start + BATCH]), k)
         for name, clause in pairs:
             kept[name, clause].append(votes[name][:, :, clause])
     return {pair: torch.cat(parts) for pair, parts in kept.items()}
@@ -308,26 +348,65 @@ def _votes_by_place(
 
 def _ranked(added: Mapping[str, Tensor], k: int) -> list[tuple[Clause, float]]:
     """The clauses that add most to class k, most first; what adds nothing is no rule."""
-    every = [(float(x), (name, j)) for name, table in added.items() for j, x in enumerate(table[k].tolist())]
-    every.sort(key=lambda entry: (-entry[0], entry[1]))
-    return [(pair, x) for x, pair in every[: max(GROWTH)] if x > 0]
+    every = [((name, j), float(x)) for name, table in added.items() for j, x in enumerate(table[k].tolist())]
+    every.sort(key=lambda entry: (-entry[1], entry[0]))
+    return [(pair, x) for pair, x in every[: max(GROWTH)] if x > 0]
+
+
+def answers(model: nn.Module, pixels: Tensor) -> Tensor:
+    """(M) the classes that a network names."""
+    return torch.cat([model(part).argmax(1) for part in pixels.split(256)])
 
 
 def _accuracy(
-    model: nn.Module,
-    found: Mapping[str, ClauseModule],
-    images: Images,
-    kept: set[Clause] | None,
-    means: Mapping[str, Tensor],
+    model: nn.Module, banks: Banks, images: Images, kept: set[Clause] | None, means: Mapping[str, Tensor]
 ) -> float:
     """Share of right answers where all clauses but the kept ones always put out their mean; None keeps all."""
-    keep = {name: torch.zeros(site.bank.num_clauses) for name, site in found.items()}
+    keep = {name: torch.zeros(bank.num_clauses) for name, bank in banks.items()}
     for name, clause in kept or ():
         keep[name][clause] = 1.0
 
-    def hear(site: ClauseModule, bits: Tensor, strength: Tensor) -> Tensor:
-        mask, mean = keep[site.name], means[site.name]
-        return strength * mask + mean * (1 - mask)
+    def hear(name: str, bits: Tensor, strength: Tensor) -> Tensor:
+        return strength * keep[name] + means[name] * (1 - keep[name])
 
-    with signal_set(found if kept is not None else {}, hear):
+    with hooked(banks if kept is not None else {}, hear):
         return float((answers(model, images.pixels) == images.labels).float().mean())
+
+
+def examples(model: ClauseModel, images: Tensor, votes: Tensor) -> np.ndarray:
+    """(E, C, h, w) uint8: the patches at which a clause adds most, each of another image; images where it looks at all of one."""
+    _, height, width = model.image_shape
+    local = votes[:, int(getattr(model, "class_token", None) is not None) :]
+    if local.shape[1] <= 1 or not bool(local.any()):
+        return as_bytes(images[votes.sum(1).topk(min(EXAMPLES, len(votes))).indices])
+    columns, (h, w) = grid(model, local.shape[1], height, width)
+    most, place = local.max(1)
+    padded, patches = nn.functional.pad(images, (w, 3 * w, h, 3 * h)), []
+    for image in most.topk(min(EXAMPLES, len(votes))).indices.tolist():
+        row, column = divmod(int(place[image]), columns)
+        patch = (
+            0.4 * padded[image, :, row * h : (row + 3) * h, column * w : (column + 3) * w]
+        )  # what is around it is darker
+        patch[:, h : 2 * h, w : 2 * w] /= 0.4
+        patches.append(patch)
+    return as_bytes(torch.stack(patches))
+
+
+def grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
+    """Columns and the (h, w) of a place: the grid of so many places that is most like the image."""
+    rows = min(
+        (r for r in range(1, places + 1) if places % r == 0),
+        key=lambda r: abs(np.log(r * r * width / (places * height))),
+    )
+    columns = places // rows
+    side = getattr(model, "patch_size", None)
+    if not isinstance(side, int):
+        return columns, (-(-height // rows), -(-width // columns))
+    while side * rows < height or side * columns < width:
+        side *= 2
+    return columns, (side, side)
+
+
+def as_bytes(pixels: Tensor) -> np.ndarray:
+    """Pixels in [0, 1] as uint8."""
+    return np.asarray((pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy())

@@ -11,11 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.layers.windows import Windows
-from stillhouse.tasks.classification.students.attention import Attention, Place, WindowAttention
-from stillhouse.tasks.classification.students.base import ClauseModel, Diagnostics
-from stillhouse.tasks.classification.students.blocks import PatchMerge, stochastic_depth
+from stillhouse.tasks.classification.students.attention import (
+    Attention,
+    PatchMerge,
+    Place,
+    WindowAttention,
+    stochastic_depth,
+)
+from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.config import Stage
 from stillhouse.tasks.classification.students.core import StageVote, make_core
-from stillhouse.tasks.classification.students.geometry import Stage
 from stillhouse.tasks.classification.students.model_configs import SwinTMConfig
 
 
@@ -34,19 +39,18 @@ class WindowClauses(nn.Module):
         super().__init__()
         self.windows, count = windows, windows.tokens * width
         self.project = nn.Linear(count, config.tm_hidden)
-        self.core = make_core(config.part, config.tm_hidden, config.clauses, width, config.rule)
+        self.core = make_core(config.part, (config.tm_hidden, width), config.clauses, config.rule)
         self.spread = nn.Linear(width, count)
         self.gate = nn.Parameter(torch.tensor(0.5))
         self.drop = nn.Dropout(config.drop_rate)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, D) to tokens, and the strengths (B G, clauses)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) to tokens."""
         windows = self.windows.split(x.unflatten(1, self.windows.map))
-        votes, strength = self.core(self.project(windows.flatten(1)))
-        mixed = self.spread(votes).unflatten(1, windows.shape[1:])
+        mixed = self.spread(self.core(self.project(windows.flatten(1))).votes).unflatten(1, windows.shape[1:])
         g = torch.sigmoid(self.gate)
         mixed = self.drop(g * mixed + (1 - g) * torch.sigmoid(mixed))
-        return self.windows.join(mixed).flatten(1, 2), strength
+        return self.windows.join(mixed).flatten(1, 2)
 
 
 class WindowBlock(nn.Module):
@@ -68,12 +72,11 @@ class WindowBlock(nn.Module):
         self.drop = nn.Dropout(config.drop_rate)
         self.drop_path = stochastic_depth(drop_path)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, D) to tokens, and the strengths of the clauses."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) to tokens."""
         if self.attention is not None:
             x = x + self.drop_path(self.drop(self.attention(self.norm1(x)).out))
-        votes, strength = self.clauses(self.norm2(x))
-        return x + self.drop_path(votes), strength
+        return x + self.drop_path(self.clauses(self.norm2(x)))
 
 
 class SwinTM(ClauseModel):
@@ -96,47 +99,29 @@ class SwinTM(ClauseModel):
         super().__init__(**options)
         config: SwinTMConfig = self.config
         sizes = config.backbone()
-        stages, side = sizes.stages(), config.patch_size
+        stages, side, rates = sizes.stages(), config.patch_size, sizes.drop_paths()
         _, height, width = self.image_shape
         self.padding = (stages[0].grid[1] * side - width, stages[0].grid[0] * side - height)
         self.patch_embed = nn.Conv2d(config.in_channels, stages[0].width, side, stride=side)
         self.dropout = nn.Dropout(config.drop_rate)
-        self.stages, self.merges, self.heads, rates = (
-            nn.ModuleList(),
-            nn.ModuleList(),
-            nn.ModuleList(),
-            sizes.drop_paths(),
-        )
+        self.stages, self.merges, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for place, stage in enumerate(stages):
             blocks = [WindowBlock(stage, bool(i % 2), rates.pop(0), config) for i in range(stage.depth)]
             before = stages[place - 1]
             self.merges.append(PatchMerge(before.width, stage.width, before.grid) if place else nn.Identity())
-            self.stages.append(nn.ModuleList(blocks))
-            self.heads.append(self._vote(stage.width))
+            self.stages.append(nn.Sequential(*blocks))
+            self.heads.append(StageVote(stage.width, config, config.head_clauses))
         self.norm = nn.LayerNorm(stages[-1].width)
-        self.final = self._vote(stages[-1].width)
+        self.final = StageVote(stages[-1].width, config, config.head_clauses)
 
-    def _vote(self, width: int) -> StageVote:
-        config: SwinTMConfig = self.config
-        return StageVote(width, config.tm_hidden, config.head_clauses, config.num_classes, config.rule, config.part)
-
-    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
-        """Logits (B, K), and a `Diagnostics` (stage votes, clause means) if it is asked for."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) of raw pixels (B, C, H, W)."""
         self.advance_tau()
-        notes, votes = Diagnostics(), []
+        votes = []
         x = nn.functional.pad(self.normalized(pixels), (0, self.padding[0], 0, self.padding[1]))
         x = self.dropout(self.patch_embed(x).flatten(2).transpose(1, 2))
-        for place, (merge, blocks, head) in enumerate(zip(self.merges, self.stages, self.heads), start=1):
-            x = merge(x)
-            for number, block in enumerate(blocks, start=1):  # type: ignore[arg-type, var-annotated]
-                x, strength = block(x)
-                notes.clause_mean[f"stage{place}_block{number}"] = strength.detach().mean(0)
-            logits_of_stage, strength = head(x.mean(1))
-            votes.append(logits_of_stage)
-            notes.logits[f"stage{place}_out"] = logits_of_stage
-            notes.clause_mean[f"stage{place}_out"] = strength.detach().mean(0)
-        final, strength = self.final(self.norm(x).mean(1))
-        notes.clause_mean["final"] = strength.detach().mean(0)
-        logits = final + torch.stack(votes).mean(0)
-        notes.logits["final_decision"] = logits
-        return (logits, notes) if collect_diagnostics else logits
+        for merge, blocks, head in zip(self.merges, self.stages, self.heads):
+            x = blocks(merge(x))
+            votes.append(head(x.mean(1)))
+        final: Tensor = self.final(self.norm(x).mean(1))
+        return final + torch.stack(votes).mean(0)

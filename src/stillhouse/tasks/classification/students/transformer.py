@@ -6,28 +6,167 @@ Shapes: B batch, C channels, H W pixels, P patch side, N tokens, D width, K clas
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stillhouse.core.checks import InputError, one_line_for_pickles
 from stillhouse.core.records import write_atomically
-from stillhouse.tasks.classification.students.base import (
-    ClauseModel,
-    DiagnosticHeads,
-    Diagnostics,
-    head_activity,
-    part_name,
+from stillhouse.layers.norms import make_norm
+from stillhouse.layers.windows import Windows
+from stillhouse.tasks.classification.students.attention import (
+    Attended,
+    Attention,
+    PatchMerge,
+    Place,
+    WindowAttention,
+    stochastic_depth,
 )
-from stillhouse.tasks.classification.students.blocks import Block, BlockOut, PatchMerge, SwinStage
-from stillhouse.tasks.classification.students.config import UnifiedTMConfig
-from stillhouse.tasks.classification.students.feed_forward import ClauseFeedForward
+from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.config import Stage, UnifiedTMConfig
+from stillhouse.tasks.classification.students.feed_forward import ClauseFeedForward, MLPFeedForward
+
+
+class BlockOut(NamedTuple):
+    """What a block puts out; a tap takes the first entry.
+
+    Attributes:
+        tokens: (B, N, D).
+        attended: (B, N, D) attention output, what residual attention hands on.
+        context: (B, N, D) the heads' contexts side by side.
+        strength: (B, N, C) clause strengths; None without clauses.
+    """
+
+    tokens: Tensor
+    attended: Tensor
+    context: Tensor
+    strength: Tensor | None
+
+
+class LayerScale(nn.Module):
+    """LayerScale: a learned gain per channel.
+
+    The documents start it at 1e-4 on the clause branch, which buries the clauses for a short run; here it starts at 1.
+
+    Source: Touvron et al. 2021, arXiv:2103.17239 (CaiT).
+    """
+
+    def __init__(self, width: int, start: float) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((width,), start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) times the gains."""
+        return x * self.gain
+
+
+class Block(nn.Module):
+    """Attention, then the feed-forward (if any), each normalized before, scaled, dropped and added.
+
+    Args:
+        config: of the model.
+        stage: its sizes.
+        clauses: C of this block.
+        drop_path: rate of stochastic depth.
+        shifted: shift the windows (Swin).
+    """
+
+    def __init__(self, config: UnifiedTMConfig, stage: Stage, clauses: int, drop_path: float, *, shifted: bool) -> None:
+        super().__init__()
+        width, prefix = stage.width, int(config.class_token)
+        self.carries = config.use_residual_attention
+        self.norm1 = make_norm(config.norm_type, width)
+        windows = Windows(*stage.grid, stage.window, shifted=shifted) if stage.window else None
+        grid = stage.grid if windows is None else windows.sides
+        place = Place(config.relative_position(width // stage.heads), grid, prefix)
+        heads = Attention(width, stage.heads, config.attn_drop_rate, place=place, fused=config.use_flash_attention)
+        self.attention = heads if windows is None else WindowAttention(windows, heads)
+        self.contexts = nn.Identity()  # a place to tap the heads' contexts at
+        self.attention_gain = LayerScale(width, 1.0) if config.use_layerscale else nn.Identity()
+        self.drop = nn.Dropout(config.drop_rate)
+        self.drop_path = stochastic_depth(drop_path)
+        self.feed_forward: ClauseFeedForward | MLPFeedForward | None = None
+        if config.feed_forward == "mlp":
+            self.feed_forward = MLPFeedForward(width, stage.hidden, config.drop_rate)
+        elif config.feed_forward == "clauses":
+            self.feed_forward = ClauseFeedForward(width, stage.hidden, clauses, config, grid=stage.grid, prefix=prefix)
+        if self.feed_forward is not None:
+            self.norm2 = make_norm(config.norm_type, width)
+            self.gain = LayerScale(width, config.layerscale_init) if config.use_layerscale else nn.Identity()
+
+    @property
+    def heads(self) -> Attention:
+        """The attention of one set of tokens (of one window, in Swin), where the head gains are."""
+        return self.attention.attention if isinstance(self.attention, WindowAttention) else self.attention
+
+    def forward(self, x: Tensor, carried: Tensor | None = None) -> BlockOut:
+        """Tokens (B, N, D), and the attention output of the block before where attention is residual."""
+        found: Attended = self.attention(self.norm1(x))
+        context = self.contexts(found.context)
+        attended = self.drop(found.out)
+        if self.carries and carried is not None:
+            attended = attended + carried
+        x = x + self.drop_path(self.attention_gain(attended))
+        if self.feed_forward is None:
+            return BlockOut(x, attended, context, None)
+        answer = self.feed_forward(self.norm2(x))
+        votes, strength = answer if isinstance(answer, tuple) else (answer, None)
+        x = x + self.drop_path(self.gain(votes))
+        return BlockOut(x, attended, context, strength)
+
+
+class SwinStage(nn.Module):
+    """Blocks of one width over one map, after the merging that makes it (none for the first stage)."""
+
+    def __init__(self, blocks: list[Block], merge: nn.Module) -> None:
+        super().__init__()
+        self.merge, self.blocks = merge, nn.ModuleList(blocks)
+
+
+@dataclass(slots=True)
+class Diagnostics:
+    """What the clauses of each block ("block_1" or "stage1_block1") did in one forward pass.
+
+    Attributes:
+        clause_mean: (C) mean strength of every clause.
+        head_mean: (H) how much of the clause activity goes with each head (see `head_activity`).
+    """
+
+    clause_mean: dict[str, Tensor] = field(default_factory=dict)
+    head_mean: dict[str, Tensor] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def head_activity(context: Tensor, strength: Tensor, heads: int) -> Tensor:
+    """(H) clause activity that goes with each head: mean over clauses of mean strength times |correlation over tokens|
+    between the clause's strength and the length of the head's context.
+
+    The documents pair clauses with heads by cutting the list of clauses in H pieces, which pairs nothing with nothing.
+
+    Args:
+        context: (B, N, D) contexts of the heads side by side.
+        strength: (B, N, C).
+        heads: H.
+
+    Example:
+        A clause that fires exactly where head 0 is loud goes with head 0 alone:
+
+        >>> loud = torch.tensor([0.0, 1.0, 0.0, 1.0]); other = torch.tensor([1.0, 1.0, 0.0, 0.0])
+        >>> head_activity(torch.stack([loud, other], -1)[None], loud[None, :, None], 2).tolist()
+        [0.5, 0.0]
+    """
+    lengths = context.float().unflatten(-1, (heads, -1)).norm(dim=-1).flatten(0, 1)  # (BN, H)
+    activity = strength.float().flatten(0, 1)  # (BN, C)
+    usage = activity.mean(0)
+    lengths, activity = lengths - lengths.mean(0), activity - activity.mean(0)
+    spread = lengths.norm(dim=0)[:, None] * activity.norm(dim=0)[None, :]
+    correlation = (lengths.T @ activity).abs() / spread.clamp(min=1e-12)
+    return (correlation * usage).mean(1)
 
 
 def sincos_position_embedding(grid: tuple[int, int], width: int) -> Tensor:
@@ -67,8 +206,8 @@ class UnifiedTMTransformer(ClauseModel):
     Raises:
         ConfigError: an unknown keyword, a value out of range, sizes that do not fit.
 
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929 (ViT); Liu et al. 2021, arXiv:2103.14030, and 2022, arXiv:2111.09883
-    (Swin, Swin V2); Hnilov 2025, arXiv:2508.08350 (fuzzy-pattern clauses).
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929 (ViT); Liu et al. 2021, arXiv:2103.14030 (Swin);
+    Hnilov 2025, arXiv:2508.08350 (fuzzy-pattern clauses).
     """
 
     config_class = UnifiedTMConfig
@@ -76,12 +215,13 @@ class UnifiedTMTransformer(ClauseModel):
     def __init__(self, num_classes: int = 10, **options: Any) -> None:
         super().__init__(num_classes=num_classes, **options)
         config: UnifiedTMConfig = self.config
-        stages, channels = config.stages(), config.in_channels
+        stages, rates = config.stages(), iter(config.drop_paths())
         _, height, width = self.image_shape
-        self.pool, self.patch_size, self.grid = config.readout, config.patch_size, stages[0].grid
+        self.pool = config.pool or ("cls" if config.class_token else "mean")
+        self.patch_size, self.grid = config.patch_size, stages[0].grid
         self.padding = (self.grid[1] * self.patch_size - width, self.grid[0] * self.patch_size - height)
 
-        self.patch_embed = nn.Conv2d(channels, stages[0].width, self.patch_size, stride=self.patch_size)
+        self.patch_embed = nn.Conv2d(config.in_channels, stages[0].width, self.patch_size, stride=self.patch_size)
         self.patch_norm = nn.LayerNorm(stages[0].width)
         self.class_token: nn.Parameter | None = None
         self.positions: nn.Parameter | None = None
@@ -89,48 +229,26 @@ class UnifiedTMTransformer(ClauseModel):
         if config.use_absolute_positions:
             tokens = self.grid[0] * self.grid[1] + int(config.class_token)
             self.positions = nn.Parameter(torch.zeros(1, tokens, stages[0].width))
-        if config.architecture == "vit":
-            self._make_vit()
-        else:
-            self._make_swin()
-        self.norm = nn.LayerNorm(stages[-1].width)
-        self.head = nn.Linear(stages[-1].width, num_classes)
-        self.diagnostic_heads = (
-            DiagnosticHeads(stages, num_classes, swin=self.swin, detached=not config.diagnostic_gradient)
-            if config.diagnostic_heads
-            else None
-        )
-        self._penalty: Tensor | None = None
-        self._reset_parameters()
-
-    @property
-    def swin(self) -> bool:
-        """Whether it attends in windows."""
-        return self.config.architecture == "swin"
-
-    def _make_vit(self) -> None:
-        (stage,), config = self.config.stages(), self.config
-        prefix = int(config.class_token)
-        if prefix:
-            self.class_token = nn.Parameter(torch.zeros(1, 1, stage.width))
-        self.blocks = nn.ModuleList(
-            Block(config, stage, clauses, rate, shifted=False, prefix=prefix)
-            for clauses, rate in zip(stage.clauses, config.drop_paths())
-        )
-
-    def _make_swin(self) -> None:
-        config, stages = self.config, self.config.stages()
-        rates = iter(config.drop_paths())
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.zeros(1, 1, stages[0].width))
+        self.swin = config.architecture == "swin"
         made = []
         for place, stage in enumerate(stages):
             before = stages[place - 1]
-            merge = PatchMerge(before.width, stage.width, before.grid) if place else None
+            merge = PatchMerge(before.width, stage.width, before.grid) if place else nn.Identity()
             blocks = [
-                Block(config, stage, clauses, next(rates), shifted=bool(number % 2), prefix=0)
+                Block(config, stage, clauses, next(rates), shifted=self.swin and bool(number % 2))
                 for number, clauses in enumerate(stage.clauses)
             ]
             made.append(SwinStage(blocks, merge))
-        self.stages = nn.ModuleList(made)
+        if self.swin:
+            self.stages = nn.ModuleList(made)
+        else:
+            self.blocks = made[0].blocks
+        self.norm = nn.LayerNorm(stages[-1].width)
+        self.head = nn.Linear(stages[-1].width, num_classes)
+        self._penalty: Tensor | None = None
+        self._reset_parameters()
 
     def _reset_parameters(self) -> None:
         nn.init.kaiming_normal_(self.patch_embed.weight, mode="fan_out")
@@ -147,11 +265,9 @@ class UnifiedTMTransformer(ClauseModel):
 
     def named_blocks(self) -> Iterator[tuple[str, Block]]:
         """Every block by its name, first to last: block_1, or stage1_block1."""
-        stages = self.stages if self.swin else [self]
-        for stage_number, stage in enumerate(stages, start=1):
+        for stage_number, stage in enumerate(self.stages if self.swin else [self], start=1):
             for number, block in enumerate(stage.blocks, start=1):  # type: ignore[arg-type]
-                assert isinstance(block, Block)
-                yield part_name(stage_number, number, swin=self.swin), block
+                yield f"stage{stage_number}_block{number}" if self.swin else f"block_{number}", block
 
     def feed_forwards(self) -> dict[str, ClauseFeedForward]:
         """The clause feed-forward of every block that has one, by the block's name."""
@@ -160,9 +276,7 @@ class UnifiedTMTransformer(ClauseModel):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens (B, N, D) ahead of the first block of raw pixels (B, C, H, W)."""
-        x = self.normalized(pixels)
-        if any(self.padding):
-            x = nn.functional.pad(x, (0, self.padding[0], 0, self.padding[1]))
+        x = nn.functional.pad(self.normalized(pixels), (0, self.padding[0], 0, self.padding[1]))
         x = self.patch_norm(self.patch_embed(x).flatten(2).transpose(1, 2))
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
@@ -174,118 +288,54 @@ class UnifiedTMTransformer(ClauseModel):
         """(B, N, D) tokens to (B, D): the class token, or the mean of the patches."""
         return x[:, 0] if self.pool == "cls" else x[:, int(self.class_token is not None) :].mean(1)
 
-    @overload
-    def forward(self, pixels: Tensor) -> Tensor: ...
-
-    @overload
-    def forward(self, pixels: Tensor, collect_diagnostics: bool, return_features: bool = False) -> Any: ...
-
-    @overload
-    def forward(self, pixels: Tensor, *, return_features: Literal[True]) -> tuple[Tensor, Tensor]: ...
-
-    def forward(self, pixels: Tensor, collect_diagnostics: bool = False, return_features: bool = False) -> Any:
-        """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1].
-
-        Args:
-            pixels: the images.
-            collect_diagnostics: also a `Diagnostics`.
-            return_features: also the pooled features (B, D) that the head reads.
-
-        Returns:
-            logits, or a tuple of logits, diagnostics and features, as far as asked for.
-        """
+    def forward(self, pixels: Tensor, collect_diagnostics: bool = False) -> Any:
+        """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1], and a `Diagnostics` if it is asked for."""
         self.advance_tau()
-        notes = Diagnostics() if collect_diagnostics else None
-        features = self._features(pixels, notes)
-        logits = self.head(features)
-        if notes is not None:
-            notes.logits["final_decision"] = logits
-        extras = [part for part, wanted in ((notes, collect_diagnostics), (features, return_features)) if wanted]
-        return (logits, *extras) if extras else logits
-
-    def _features(self, pixels: Tensor, notes: Diagnostics | None) -> Tensor:
-        x, carried, penalties = self.embed(pixels), None, []
-        self._note(notes, "patch_embed", x)
-        stage_of = {id(stage.blocks[0]): stage for stage in self.stages} if self.swin else {}  # type: ignore[index]
+        notes, penalties = Diagnostics(), []
+        x, carried = self.embed(pixels), None
+        merges = {id(stage.blocks[0]): stage.merge for stage in self.stages} if self.swin else {}  # type: ignore[index]
+        recompute = self.config.grad_checkpoint and self.training and torch.is_grad_enabled()
         for name, block in self.named_blocks():
-            stage = stage_of.get(id(block))
-            if stage is not None:  # residual attention does not cross a merging
-                x, carried = stage.merge(x), None  # type: ignore[operator]
-            block_out: BlockOut = self._run(block, x, carried)
-            x, carried = block_out.tokens, block_out.attended
-            if block_out.strength is not None and self.config.ff_sparsity_weight > 0:
-                penalties.append(block_out.strength.mean())
-            self._note(notes, name, x, block_out, block)
+            if id(block) in merges:  # residual attention does not cross a merging
+                x, carried = merges[id(block)](x), None  # type: ignore[operator]
+            found: BlockOut = checkpoint(block, x, carried, use_reentrant=False) if recompute else block(x, carried)
+            x, carried = found.tokens, found.attended
+            if found.strength is not None and self.config.ff_sparsity_weight > 0:
+                penalties.append(found.strength.mean())
+            if found.strength is not None and collect_diagnostics:
+                notes.clause_mean[name] = found.strength.detach().mean((0, 1))
+                notes.head_mean[name] = head_activity(found.context, found.strength, block.heads.heads)
         self._penalty = torch.stack(penalties).sum() if penalties else None
         features = self.pooled(self.norm(x)) if self.pool == "mean" else self.norm(self.pooled(x))
-        if notes is not None and self.diagnostic_heads is not None:
-            notes.logits["pre_head"] = self.diagnostic_heads.part("pre_head", features)
-        return features
-
-    def _run(self, block: Block, x: Tensor, carried: Tensor | None) -> BlockOut:
-        if self.config.grad_checkpoint and self.training and torch.is_grad_enabled():
-            block_out: BlockOut = checkpoint(block, x, carried, use_reentrant=False)
-            return block_out
-        block_out = block(x, carried)
-        return block_out
-
-    def _note(
-        self,
-        notes: Diagnostics | None,
-        name: str,
-        x: Tensor,
-        block_out: BlockOut | None = None,
-        block: Block | None = None,
-    ) -> None:
-        if notes is None:
-            return
-        readers = self.diagnostic_heads
-        if readers is not None:
-            notes.logits[name] = readers.part(name, self.pooled(x))
-            stage = name.partition("_")[0] + "_out"
-            if stage in readers.parts:  # overwritten by each block: the last one of the stage stays
-                notes.logits[stage] = readers.part(stage, self.pooled(x))
-        if block_out is None or block is None:
-            return
-        if readers is not None:
-            notes.logits |= readers.of_heads(name, self.pooled(block_out.context))
-        if block_out.strength is not None:
-            notes.clause_mean[name] = block_out.strength.detach().mean((0, 1))
-            notes.head_mean[name] = head_activity(block_out.context, block_out.strength, block.heads.heads)
+        logits = self.head(features)
+        return (logits, notes) if collect_diagnostics else logits
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """Loss terms of the last forward pass, (weight, 0-d): clause activity, and literals included."""
-        terms: dict[str, tuple[float, Tensor]] = {}
-        if self._penalty is not None:
-            terms["clause_sparsity"] = (self.config.ff_sparsity_weight, self._penalty)
-        if self.config.ff_literal_weight > 0:
-            shares = [bank.soft_literals().mean() / (2 * bank.num_bits) for bank in self.banks()]
-            if shares:
-                terms["literal_count"] = (self.config.ff_literal_weight, torch.stack(shares).sum())
-        return terms
+        """The clause activity of the last forward pass, (weight, 0-d)."""
+        return {} if self._penalty is None else {"clause_sparsity": (self.config.ff_sparsity_weight, self._penalty)}
 
 
 def save_transformer(
-    path: str | Path,
-    model: UnifiedTMTransformer,
-    *,
-    train_args: Mapping[str, Any] | None = None,
-    train_metrics: Mapping[str, Any] | None = None,
-    meta: Mapping[str, Any] | None = None,
+    path: str | Path, model: UnifiedTMTransformer, *, meta: Mapping[str, Any] | None = None, **more: Any
 ) -> None:
-    """Write `model_state`, `model_kwargs`, `train_args`, `train_metrics` and `meta`; the file appears whole or not at all.
+    """Write `model_state`, `model_kwargs`, `meta` and more; the file appears whole or not at all.
+
+    Documents 000 and 001 read it so:
+
+        ckpt = torch.load(path, map_location="cpu")
+        student = UnifiedTMTransformer(**ckpt["model_kwargs"])
+        student.load_state_dict(ckpt["model_state"])
 
     Args:
         path: the file; folders are made.
-        model: the weights whose scores `train_metrics` are.
-        train_args: how it was trained; plain data.
-        train_metrics: what it scored; plain data.
+        model: the weights whose scores are written with it.
         meta: more, over architecture, backend, timestamp, image_size and num_classes.
+        more: plain data: `train_args`, `train_metrics`.
 
     Raises:
         InputError: the file cannot be written.
     """
-    path, config = Path(path), model.config
+    config = model.config
     facts = {
         "architecture": config.architecture,
         "backend": config.backend,
@@ -294,40 +344,7 @@ def save_transformer(
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    held = {"model_state": state, "model_kwargs": dict(model.model_kwargs), "train_args": dict(train_args or {})}
-    held |= {"train_metrics": dict(train_metrics or {}), "meta": facts | dict(meta or {})}
+    held = {"model_state": state, "model_kwargs": dict(model.model_kwargs), "meta": facts | dict(meta or {}), **more}
     buffer = io.BytesIO()  # torch ends the process by SIGABRT where the disk that it writes to is full
     torch.save(held, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def load_transformer(path: str | Path) -> tuple[UnifiedTMTransformer, dict[str, Any]]:
-    """The model of such a file in eval mode on the CPU, and the whole content of the file.
-
-    Example:
-        In the older form:
-
-            ckpt = torch.load(path, map_location="cpu")
-            student = UnifiedTMTransformer(**ckpt["model_kwargs"])
-            student.load_state_dict(ckpt["model_state"])
-
-    Raises:
-        InputError: missing, truncated, holding other objects than tensors and plain data, or of another model.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"cannot read {path}: no such file")
-    try:
-        with one_line_for_pickles():
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a checkpoint of tensors and plain data ({reason})") from None
-    missing = {"model_state", "model_kwargs"} - set(held if isinstance(held, dict) else ())
-    if missing:
-        raise InputError(f"{path}: expected model_state and model_kwargs, {', '.join(sorted(missing))} missing")
-    model = UnifiedTMTransformer(**held["model_kwargs"])
-    try:
-        model.load_state_dict(held["model_state"])
-    except RuntimeError as error:
-        raise InputError(f"{path}: its weights are of another model: {error}") from None
-    return model.eval(), held
+    write_atomically(Path(path), lambda file: file.write(buffer.getbuffer()))

@@ -21,7 +21,7 @@ from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.split import Split
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.students.sites import ClauseModule, signal_set, sites
+from stillhouse.tasks.classification.students.banks import hooked, named_banks
 from stillhouse.tasks.classification.vision.config import ClauseConfig
 from stillhouse.training.loop import fit
 
@@ -91,21 +91,21 @@ def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str
         clauses; and (1) `whole`, the accuracy with all.
     """
     model.eval()
-    banks = {id(part.bank): name for name, part in model.feed_forwards().items()}
-    found = {name: site for name, site in sites(model).items() if id(site.bank) in banks}
+    blocks = model.feed_forwards()
+    found = {name: bank for name, bank in named_banks(model).items() if name in blocks}
     device, labels = next(model.parameters()).device, split.labels
     sums: dict[str, Any] = dict.fromkeys(found, 0.0)
     counts = dict.fromkeys(found, 0)
 
-    def add(site: ClauseModule, bits: Tensor, strength: Tensor) -> None:
+    def add(name: str, bits: Tensor, strength: Tensor) -> None:
         flat = strength.flatten(0, -2).double()
-        sums[site.name], counts[site.name] = sums[site.name] + flat.sum(0), counts[site.name] + len(flat)
+        sums[name], counts[name] = sums[name] + flat.sum(0), counts[name] + len(flat)
 
     def logits(block: str | None) -> Tensor:
-        def mean(site: ClauseModule, bits: Tensor, strength: Tensor) -> Tensor:
-            return (sums[site.name] / counts[site.name]).to(strength).expand_as(strength)
+        def mean(name: str, bits: Tensor, strength: Tensor) -> Tensor:
+            return (sums[name] / counts[name]).to(strength).expand_as(strength)
 
-        with signal_set({block: found[block]}, mean) if block else signal_set(found, add):
+        with hooked({block: found[block]}, mean) if block else hooked(found, add):
             return torch.cat([model(batch.inputs.to(device)).float().cpu() for batch in split.batches(batch_size)])
 
     whole = logits(None)

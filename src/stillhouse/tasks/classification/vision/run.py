@@ -36,14 +36,14 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.students.blocks import Block
+from stillhouse.tasks.classification.students.transformer import Block
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.vision.auto_clause import allocate_clauses
 from stillhouse.tasks.classification.vision.board import TensorBoardLogger
 from stillhouse.tasks.classification.vision.config import VisionConfig
 from stillhouse.tasks.classification.vision.models import ModelName
 from stillhouse.tasks.classification.vision.outputs import result_of, write_outputs
-from stillhouse.tasks.classification.vision.unused import unread, unused_settings
+from stillhouse.tasks.classification.vision.unused import unread
 from stillhouse.teachers import Teacher
 from stillhouse.training.opening import only_first, open_run
 
@@ -139,8 +139,6 @@ def run_models(
         callback = only_first(callback)
         known = about("vision", config, command)
         top.begin(known)
-        for line in unused_settings(config):
-            callback.log(f"unused: {line}")
         read = data
         data = processes.first_then_others(
             lambda: with_boolean_features(config.data.build() if read is None else read, config.features, quiet=quiet)

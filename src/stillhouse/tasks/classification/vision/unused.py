@@ -1,21 +1,10 @@
-"""Settings of a vision run that another one turns off: legal, and listed before training. No torch."""
+"""Settings of a vision run that a model has no part for: legal, and listed before training. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stillhouse.tasks.classification.students.unused import Row, inert_settings
 from stillhouse.tasks.classification.vision.config import VisionConfig
-
-
-def unused_settings(config: VisionConfig) -> Iterator[str]:
-    """One line a setting that differs from its default and does nothing.
-
-    Example:
-        >>> print(*unused_settings(VisionConfig.read({"output": {"overlay_topk": 5}})))
-        output.overlay_topk: 5 does nothing: needs output.overlays
-    """
-    yield from inert_settings(config, _rows(config))
 
 
 def unread(config: VisionConfig, model: str, places: tuple[str, ...]) -> Iterator[str]:
@@ -54,20 +43,3 @@ def unread(config: VisionConfig, model: str, places: tuple[str, ...]) -> Iterato
         ),
     ]
     yield from (f"{name}: {given} does nothing: {why}" for name, given, works, why in rows if given and not works)
-
-
-def _rows(config: VisionConfig) -> list[Row]:
-    bits = config.features.mode != "raw"
-    loss, clauses, mixing = config.loss, config.clauses, config.training.mixing
-    groups = [
-        ("features", ("preset", "size", "grayscale", "batch_size", "force"), bits, "features.mode conv or fashion_aug"),
-        ("output", ("overlay_samples", "overlay_topk"), config.output.overlays is not None, "output.overlays"),
-        ("data", ("randaugment_operations", "randaugment_magnitude"), config.data.randaugment, "data.randaugment"),
-        ("training.mixing", ("mixup_schedule",), mixing.mixup_alpha > 0, "a mixup_alpha above 0"),
-        ("training.mixing", ("cutmix_schedule",), mixing.cutmix_alpha > 0, "a cutmix_alpha above 0"),
-        ("loss", ("self_temperature",), loss.self_weight > 0, "a self_weight above 0"),
-        ("loss", ("contrastive_temperature",), loss.contrastive_weight > 0, "a contrastive_weight above 0"),
-        ("clauses", ("auto_batches", "auto_steps"), clauses.auto, "clauses.auto"),
-        ("clauses", ("specialize_strength",), clauses.specialize, "clauses.specialize"),
-    ]
-    return [(f"{part}.{name}", bool(works), need) for part, names, works, need in groups for name in names]

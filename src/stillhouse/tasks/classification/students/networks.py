@@ -1,0 +1,164 @@
+"""Students that are ordinary or spiking networks, by their kinds: of timm, convolutions that spike, transformers of texts.
+
+No torch until one is built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import configclass
+from stillhouse.core.types import InputSpec, TextSpec
+from stillhouse.tasks.classification.students.config import images_for
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from stillhouse.tasks.classification.students.text import SpikingTextTransformer, TextTransformer
+
+
+@configclass
+class TimmStudentConfig:
+    """Any timm architecture, from random weights, at the size of the data."""
+
+    kind: Literal["timm"] = "timm"
+    architecture: str = Field(default="test_resnet", min_length=1, description="name of the architecture in timm")
+    arguments: dict[str, int | float | bool | str | tuple[int, ...]] = Field(
+        default_factory=dict, description="more keyword arguments of the architecture, as channels or embed_dim"
+    )
+
+    def build(self, input_spec: InputSpec) -> nn.Module:
+        """The network, with weights from torch's global generator; it normalizes raw pixels itself.
+
+        Raises:
+            InputError: timm has no such architecture, or it does not take an argument or the size of the images.
+        """
+        import timm
+        import torch
+
+        from stillhouse.layers.pixels import Normalized
+        from stillhouse.teachers.from_timm import own_arguments
+
+        spec = images_for(self, input_spec)
+        if not timm.is_model(self.architecture):
+            raise InputError(
+                f"timm has no model {self.architecture!r}; {nearest(self.architecture, timm.list_models())}"
+            )
+        own_arguments(self.arguments, f"student timm:{self.architecture}")
+        settings: dict[str, Any] = {
+            "num_classes": spec.num_classes,
+            "in_chans": spec.shape[0],
+            **self.arguments,
+        }
+        try:
+            try:
+                network: nn.Module = timm.create_model(self.architecture, img_size=spec.shape[1:], **settings)
+            except TypeError as error:
+                if "img_size" not in str(error):
+                    raise
+                network = timm.create_model(self.architecture, **settings)
+            student = Normalized(network, spec.pixel_mean, spec.pixel_std)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                student.eval()(torch.zeros(1, *spec.shape))
+        except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+            shape = " x ".join(map(str, spec.shape))
+            raise InputError(f"student timm:{self.architecture} cannot be built for {shape}: {error}") from None
+        return student.train()
+
+
+@configclass
+class SpikingStudentConfig:
+    """Convolutions of stride 2 whose neurons add up what comes and spike; `head` puts out class scores at every time step."""
+
+    kind: Literal["spiking"] = "spiking"
+    width: int = Field(
+        default=16, gt=0, description="channels of the first convolution; each further one has twice as many"
+    )
+    depth: int = Field(default=2, gt=0, description="number of convolutions")
+    steps: int = Field(default=4, gt=0, description="T, time steps that an image is shown; the answer is their mean")
+    decay: float = Field(
+        default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
+    )
+
+    def build(self, input_spec: InputSpec) -> nn.Module:
+        """The network, with weights from torch's global generator; it normalizes raw pixels itself.
+
+        Raises:
+            InputError: texts, or more convolutions of stride 2 than the image has room for.
+        """
+        from stillhouse.layers.pixels import Normalized
+        from stillhouse.layers.spikes.neurons import SpikingNetwork
+
+        spec = images_for(self, input_spec)
+        if min(spec.shape[1:]) < 2**self.depth:
+            raise InputError(
+                f"student {self.kind!r}: expected images of {2**self.depth} pixels a side for depth {self.depth}, got "
+                f"{spec.shape[1]} x {spec.shape[2]}"
+            )
+        widths = [spec.shape[0], *(self.width * 2**i for i in range(self.depth))]
+        network = SpikingNetwork(widths, spec.num_classes, steps=self.steps, decay=self.decay)
+        return Normalized(network, spec.pixel_mean, spec.pixel_std)
+
+
+@configclass
+class TextTransformerConfig:
+    """A small transformer encoder over token ids, mean-pooled over the tokens that are there."""
+
+    reads: ClassVar[str] = "texts"
+    kind: Literal["text-transformer"] = "text-transformer"
+    width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
+    depth: int = Field(default=2, gt=0, description="number of blocks")
+    heads: int = Field(default=2, gt=0, description="attention heads")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on embeddings and branches")
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+
+    def build(self, input_spec: InputSpec) -> TextTransformer:
+        """The network, with weights from torch's global generator.
+
+        Raises:
+            InputError: the task is one of images.
+        """
+        from stillhouse.tasks.classification.students.text import TextTransformer
+
+        if not isinstance(input_spec, TextSpec):
+            raise InputError(f"student 'text-transformer': expected labelled texts, got images of {input_spec.shape}")
+        return TextTransformer(input_spec, width=self.width, depth=self.depth, heads=self.heads, dropout=self.dropout)
+
+
+@configclass
+class SpikingTextConfig:
+    """A transformer of spiking neurons over token ids; `head` puts out class scores at every time step."""
+
+    reads: ClassVar[str] = "texts"
+    kind: Literal["spiking-text"] = "spiking-text"
+    width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
+    depth: int = Field(default=2, gt=0, description="number of blocks")
+    heads: int = Field(default=2, gt=0, description="attention heads")
+    steps: int = Field(default=4, gt=0, description="T, time steps that a text is shown; the answer is their mean")
+    decay: float = Field(
+        default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
+    )
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+
+    def build(self, input_spec: InputSpec) -> SpikingTextTransformer:
+        """The network, with weights from torch's global generator.
+
+        Raises:
+            InputError: the task is one of images.
+        """
+        from stillhouse.tasks.classification.students.text import SpikingTextTransformer
+
+        if not isinstance(input_spec, TextSpec):
+            raise InputError(f"student 'spiking-text': expected labelled texts, got images of {input_spec.shape}")
+        return SpikingTextTransformer(
+            input_spec, width=self.width, depth=self.depth, heads=self.heads, steps=self.steps, decay=self.decay
+        )
