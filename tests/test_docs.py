@@ -15,7 +15,7 @@ from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.recipes import load, load_run
 from stillhouse.signals import build_signals, student_features, teacher_features
-from stillhouse.tasks.classification.data.features import HERE
+from stillhouse.tasks.classification.data.rows import HERE
 from stillhouse.teachers import EnsembleTeacher
 from stillhouse.training.init_from_teacher import init_layers_from_teacher
 

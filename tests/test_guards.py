@@ -1,8 +1,6 @@
 """What is looked at before it is believed or asked for: names, sizes, files of another hand, what is shipped, caches."""
 
-import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +15,7 @@ from stillhouse.core.folder import RunFolder, settings_of
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
 from stillhouse.recipes import load_run
-from stillhouse.tasks.classification.data import DataConfig, ImageData
-from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
-from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
+from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.size import check_size
@@ -131,36 +127,6 @@ def test_a_student_that_was_damaged_is_not_shipped(tmp_path):
     (place / records.STUDENT).write_bytes(b"weighty")
     with pytest.raises(InputError, match=r"student\.safetensors was changed"):
         folder.ship("kd", 1)
-
-
-def test_labels_of_a_cache_are_hashed_too(tmp_path):
-    """Twenty of sixty labels were changed: another accuracy, without a word."""
-    rng = np.random.default_rng(0)
-    images = (rng.random((40, 12, 12)) * 255).astype(np.uint8)
-    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
-    mode = FeaturesMode(cache=str(tmp_path), mode="conv")
-    kept = with_boolean_features(data, mode)
-    path = next(tmp_path.glob("*/train-labels.npy"))
-    np.save(path, 1 - kept.train.labels.numpy())
-    with pytest.raises(InputError, match=r"train-labels\.npy was changed after it was written"):
-        with_boolean_features(data, mode)
-
-
-def test_a_second_build_of_a_cache_takes_the_first_ones(tmp_path, monkeypatch):
-    """Two builds at once: `OSError: Directory not empty`."""
-    images = (np.random.default_rng(0).random((40, 12, 12)) * 255).astype(np.uint8)
-    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
-    mode = FeaturesMode(cache=str(tmp_path / "cache"), mode="conv")
-    original = Path.rename
-
-    def faster(source, target):
-        shutil.copytree(source, target)  # another process was done a moment before
-        return original(source, target)
-
-    monkeypatch.setattr(Path, "rename", faster)
-    assert len(with_boolean_features(data, mode).train) == len(data.train)
-    assert [p.name[0] for p in (tmp_path / "cache").iterdir()] != ["."]
-    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_errors_of_libraries_that_a_setting_causes_are_a_line():

@@ -12,7 +12,7 @@ from stillhouse.core.sample import sample_rows
 from stillhouse.tasks.classification import teachers
 from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.tasks.classification.data.boolean_features import CopiedSplit, PackedSplit
-from stillhouse.tasks.classification.data.labelled_texts import TextSplit
+from stillhouse.tasks.classification.data.rows import RowSplit
 from stillhouse.tasks.classification.specialize import clause_usage
 from stillhouse.tasks.classification.students import rules
 from stillhouse.tasks.classification.students.flat import FlatTM
@@ -52,7 +52,7 @@ def splits():
     bits = np.packbits(np.arange(8, dtype=np.uint8)[:, None].repeat(8, 1) % 2, axis=1)
     return {
         "images": ImageSplit(images, labels),
-        "texts": TextSplit(torch.arange(8)[:, None], labels),
+        "texts": RowSplit(torch.arange(8)[:, None], labels),
         "bits": PackedSplit(bits, labels, (1, 1, 8)),
         "copies": CopiedSplit(ImageSplit(images.expand(8, 1, 8, 8).contiguous(), labels)),
     }

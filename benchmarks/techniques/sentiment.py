@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.config import configclass
 from stillhouse.core.types import TextSpec
-from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
@@ -70,7 +70,7 @@ class HalfRunConfig(ClassificationRunConfig):
     student: HalfEncoderConfig | None = None  # type: ignore[assignment]
 
 
-def load_data(texts: Path, encoder: Path, rows: int | None = None, length: int = LENGTH) -> TextData:
+def load_data(texts: Path, encoder: Path, rows: int | None = None, length: int = LENGTH) -> RowData:
     """SST-2's own three splits, tokenized as the teacher was trained; with `rows`, so many of the first and 200 of the second."""
     from tokenizers import Tokenizer
 
@@ -84,7 +84,7 @@ def load_data(texts: Path, encoder: Path, rows: int | None = None, length: int =
         ]
         lines = {"train": lines[:rows], "dev": lines[: None if rows is None else 200]}.get(name, lines)
         splits.append(([text for text, _ in lines], [int(label) for _, label in lines]))
-    return TextData.from_texts(
+    return RowData.from_texts(
         splits,
         lambda text: tokenizer.encode(text).ids,
         class_names=("negative", "positive"),
@@ -94,7 +94,7 @@ def load_data(texts: Path, encoder: Path, rows: int | None = None, length: int =
     )
 
 
-def load_teacher(data: TextData, encoder: Path, weights: Path, features: tuple[str, ...] = ()) -> Teacher:
+def load_teacher(data: RowData, encoder: Path, weights: Path, features: tuple[str, ...] = ()) -> Teacher:
     """The fine-tuned teacher, frozen."""
     module = SentenceClassifier(encoder)
     module.load_state_dict(load_file(weights))
@@ -116,7 +116,7 @@ def costs(network: SentenceClassifier, ids: torch.Tensor, rounds: int = 15) -> d
     return found
 
 
-def print_costs(data: TextData, encoder: Path, weights: Path) -> None:
+def print_costs(data: RowData, encoder: Path, weights: Path) -> None:
     """Teacher and half: weights, and times taken in turn so that both see the same machine."""
     torch.set_num_threads(1)
     whole, half = (

@@ -149,7 +149,7 @@ def _kind(array: np.ndarray, data: GivenData) -> str:
 def _of_path(data: str | Path, test: Any, reads: str, text_column: str) -> dict[str, Any]:
     from stillhouse.core.config import settings
     from stillhouse.tasks.classification.data import DataConfig
-    from stillhouse.tasks.classification.data.features import BANKING
+    from stillhouse.tasks.classification.data.rows import BANKING
 
     if test is not None and not isinstance(test, (str, Path)):
         raise InputError(f"test: expected a path as data is one, got {type(test).__name__}")

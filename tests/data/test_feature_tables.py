@@ -12,9 +12,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.tasks import light
 from stillhouse.tasks.classification.data import ClassesDataConfig, TableDataConfig, TextDataConfig, WordDataConfig
-from stillhouse.tasks.classification.data.features import HERE
 from stillhouse.tasks.classification.data.label_draw import drawn
 from stillhouse.tasks.classification.data.readers import fit_table, fit_words, read_features, table_names
+from stillhouse.tasks.classification.data.rows import HERE
 
 
 def write(path, rows):
@@ -40,8 +40,8 @@ def sorted_texts(folder, count=60, classes=2):
 def test_the_vocabulary_is_of_training_texts_alone(tmp_path):
     """Each text has a word of its own: one of a validation or test text that is a feature came from where it must not."""
     data = WordDataConfig(root=sorted_texts(tmp_path), min_texts=1, ngrams=1).build()
-    held = {word for split in (data.validation, data.test) for text in split.texts for word in text.lower().split()}
-    trained = {word for text in data.train.texts for word in text.lower().split()}
+    held = {word for split in (data.validation, data.test) for text in split.raw for word in text.lower().split()}
+    trained = {word for text in data.train.raw for word in text.lower().split()}
     assert set(data.input_spec.names) == trained
     assert not {word for word in held - trained if word in data.input_spec.names}
     assert sum(data.sizes.values()) == 120
@@ -52,11 +52,11 @@ def test_counts_are_those_of_scikit_learn_and_keep_their_labels(tmp_path, classe
     """The same features of the same rows whatever the order of the file; frequencies as TfidfVectorizer has them."""
     root = sorted_texts(tmp_path, classes=classes)
     data = WordDataConfig(root=root, min_texts=3).build()
-    reference = TfidfVectorizer(ngram_range=(1, 2), min_df=3).fit(data.train.texts)
+    reference = TfidfVectorizer(ngram_range=(1, 2), min_df=3).fit(data.train.raw)
     assert list(data.input_spec.names) == reference.get_feature_names_out().tolist()
     np.testing.assert_allclose(data.input_spec.idf, reference.idf_)
     for split in (data.train, data.validation, data.test):
-        for label, row, text in zip(split.labels.tolist(), split.ids, split.texts):
+        for label, row, text in zip(split.labels.tolist(), split.ids, split.raw):
             assert row[data.input_spec.names.index(f"word{label}")] == 2
             assert f"word{label} " in text
     assert data.input_spec.class_names == tuple(f"c{label:02d}" for label in range(classes))
@@ -99,7 +99,7 @@ def test_a_vocabulary_needs_words_and_texts_are_strings():
     """In one line each."""
     with pytest.raises(InputError, match="at least 2 of 2 training texts"):
         fit_words(["one thing", "another matter"], ngrams=1, most=9, least=2)
-    with pytest.raises(InputError, match="text 2: expected a string, got float"):
+    with pytest.raises(InputError, match="row 2: expected a text, got float"):
         read_features({"kind": "words", "ngrams": 1}, ["a"], ["x", 3.0])
 
 

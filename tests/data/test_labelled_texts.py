@@ -15,7 +15,7 @@ from stillhouse.core.types import TextSpec
 from stillhouse.tasks import task_at
 from stillhouse.tasks.classification.card import save_student
 from stillhouse.tasks.classification.data import TextDataConfig
-from stillhouse.tasks.classification.data.labelled_texts import hashed_words
+from stillhouse.tasks.classification.data.rows import hashed_words
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig
 
 WORDS = {"good": ("fine", "lovely", "glad"), "bad": ("awful", "dull", "sour")}
@@ -68,7 +68,7 @@ def test_words_are_hashed_the_same_everywhere():
         ({"text_column": "texts"}, "did you mean 'text'"),
         ({"label_column": "sentiment"}, "expected a column 'sentiment'"),
         ({"root": "nowhere.csv"}, "cannot read"),
-        ({"root": "a.txt"}, "expected a .csv, .tsv or .jsonl"),
+        ({"root": "a.txt"}, "expected a .csv, .tsv, .jsonl"),
         ({"tokenizer": "nowhere.json"}, "data.tokenizer: cannot read"),
     ],
 )

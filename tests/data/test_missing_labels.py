@@ -12,7 +12,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.labels import missing_labels
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.data import DataConfig, ImageData, TextDataConfig
-from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.embed.data.texts import read_pairs
 from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
 from stillhouse.tasks.embed.metrics.neighbourhood import figures_of
@@ -86,8 +86,8 @@ def test_cells_without_a_label_are_training_rows(tmp_path, kind, cell):
     data = TextDataConfig(root=str(path)).build()
     assert data.input_spec.class_names == ("bad", "good")
     assert counts(data) == [28, 4, 8, 60]
-    assert [data.train.texts[0], data.train.numbers[-1].item()] == ["word 0 here", 99]
-    assert data.train.texts[-1] == "word 99 here"
+    assert [data.train.raw[0], data.train.numbers[-1].item()] == ["word 0 here", 99]
+    assert data.train.raw[-1] == "word 99 here"
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), -1])
@@ -115,12 +115,12 @@ def test_lists_of_texts_need_labels(split):
     with pytest.raises(
         InputError, match=rf"{name} labels: no label in 1 of 2 rows \(first: row 1\); each {name} row needs one"
     ):
-        TextData.from_texts(splits, lambda text: [1], class_names=("x", "y"), vocabulary=4)
+        RowData.from_texts(splits, lambda text: [1], class_names=("x", "y"), vocabulary=4)
 
 
 def test_lists_of_training_texts_may_lack_labels():
     splits = [(["a", "b", "c"], [0, None, -1]), *[(["a", "b"], [0, 1])] * 2]
-    data = TextData.from_texts(splits, lambda text: [1], class_names=("x", "y"), vocabulary=4)
+    data = RowData.from_texts(splits, lambda text: [1], class_names=("x", "y"), vocabulary=4)
     assert data.train.labels.tolist() == [0, -1, -1]
 
 
@@ -235,7 +235,7 @@ def test_a_test_split_needs_classes(pictures):
     """Always, though training does not."""
     picture(pictures / "test" / "unlabelled" / "a.png", 100)
     with pytest.raises(
-        InputError, match=r"no label in 1 of 11 rows \(first: test/unlabelled/a.png\); each test row needs one"
+        InputError, match=r"no label in 1 images \(first: test/unlabelled/a.png\); each test row needs one"
     ):
         DataConfig(name="folder", root=str(pictures)).build()
 

@@ -10,7 +10,6 @@ from PIL import Image
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.data.augment import augment
 from stillhouse.tasks.classification.data.streamed import Streamed
@@ -84,12 +83,10 @@ def test_nothing_but_a_batch_is_decoded(pictures, monkeypatch):
     assert sorted(seen[4:]) == [5, 6, 7]
 
 
-def test_streams_want_a_size_and_files(pictures):
-    """Of pictures of any size no batch can be made; of arrays nothing is decoded."""
+def test_streams_want_a_size(pictures):
+    """Of pictures of any size no batch can be made."""
     with pytest.raises(InputError, match="image_size"):
         replace(FOLDER, root=str(pictures), stream=True, image_size=None).build()
-    with pytest.raises(ConfigError, match="stream: decodes image files"):
-        parse(DataConfig, {"name": "digits", "stream": True})
 
 
 def test_resized_crops_are_parts_of_the_image():

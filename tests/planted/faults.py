@@ -933,9 +933,9 @@ RELIABILITY = (
     ),
     _fault(
         "labels of a cache are believed",
-        "tasks.classification.data.boolean_features:_open",
-        edited('(f"{name}.npy", f"{name}-labels.npy")', '(f"{name}.npy",)'),
-        "test_guards.py::test_labels_of_a_cache_are_hashed_too",
+        "tasks.classification.data.boolean_features:with_boolean_features",
+        edited("sha256_of(folder / name) != digest", "False"),
+        "vision/test_boolean_features.py::test_boolean_features_replace_pixels",
     ),
     _fault(
         "a JSON machine is believed",
@@ -1076,9 +1076,6 @@ DOCUMENTS = (
           "tests/students/test_tm_options.py::test_where_no_fused_kernel_fits_the_ordinary_one_is_taken_and_said"),
     Fault("a refused run of clause networks stays", "stillhouse.tasks.classification.vision.run:_nothing_left",
           constant(contextlib.nullcontext()), "tests/vision/test_vision_runs.py::test_a_refused_run_leaves_nothing"),
-    Fault("a failed download leaves its folder", "stillhouse.tasks.classification.data.torchvision_sets:_download",
-          edited("        remove_empty(made)", "        pass"),
-          "tests/data/test_torchvision_sets.py::test_a_failed_download_says_so_and_leaves_nothing"),
     Fault("a tiny share of a small data set", "stillhouse.documents.programs:_dataset", constant("mnist"),
           "tests/documents/test_documents.py::test_the_tiny_size_of_a_small_data_set_is_enough"),
 )

@@ -6,7 +6,7 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageSpec, TextSpec
 from stillhouse.tasks.classification.card import load_student, save_student
-from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig, TimmStudentConfig
 
@@ -110,14 +110,14 @@ def encode(text):
 def test_labelled_texts_say_what_is_wrong(splits, words):
     """With the split and the row."""
     with pytest.raises(InputError, match=words):
-        TextData.from_texts(splits, encode, class_names=("n", "y"), vocabulary=10, length=4)
+        RowData.from_texts(splits, encode, class_names=("n", "y"), vocabulary=10, length=4)
 
 
 def test_labelled_texts_are_cut_padded_and_fingerprinted():
     """Two data sets with one fingerprint would be taken for the same."""
-    a = TextData.from_texts(rows(["abcde", "b"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
+    a = RowData.from_texts(rows(["abcde", "b"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
     assert a.train.ids.tolist() == [[2, 3, 4], [3, 0, 0]]
     assert [len(batch.labels) for batch in a.train.batches(1)] == [1, 1]
-    b = TextData.from_texts(rows(["abcde", "c"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
+    b = RowData.from_texts(rows(["abcde", "c"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
     assert a.sha256 != b.sha256
     assert a.sizes == {"train": 2, "validation": 2, "test": 2}

@@ -174,9 +174,9 @@ def test_test_accuracy_is_recorded_when_asked_and_never_chosen_by(data):
 
 def test_texts_are_not_mixed(data):
     """Blending token numbers would train on nonsense."""
-    from stillhouse.tasks.classification.data.labelled_texts import TextData
+    from stillhouse.tasks.classification.data.rows import RowData
 
-    texts = TextData.from_texts(
+    texts = RowData.from_texts(
         [(["ab"] * 4, [0, 1] * 2)] * 3, lambda t: [1, 2], class_names=["a", "b"], vocabulary=3, length=2
     )
     with pytest.raises(InputError, match="mix images"):

@@ -127,7 +127,6 @@ CASES = {
     "training.weight_decay": (reaches, VIT, "0.1"),
     "training.clip_norm": (reaches, VIT, "0.5"),
     "features.cache": (reaches, VIT, "here"),
-    "features.batch_size": (reaches, VIT, "7"),
     "data.channels": (splits, VIT, "3"),
     "data.train_limit": (splits, VIT, "70"),
     "data.test_limit": (splits, VIT, "50"),

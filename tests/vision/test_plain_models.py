@@ -12,7 +12,7 @@ from stillhouse.core.types import ImageSpec
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification import plain
 from stillhouse.tasks.classification.data import DataConfig, ImageData
-from stillhouse.tasks.classification.data.labelled_texts import TextData
+from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.task import TASK
@@ -85,7 +85,7 @@ def test_texts_are_read_as_counts_of_tokens():
     labels = rng.integers(0, 2, 600)
     words = [f"{' '.join(map(str, rng.integers(10, 60, 9)))} {7 + label}" for label in labels]
     split = [(words[a:b], labels[a:b].tolist()) for a, b in ((0, 400), (400, 500), (500, 600))]
-    data = TextData.from_texts(
+    data = RowData.from_texts(
         split, lambda text: [int(word) for word in text.split()], class_names=["a", "b"], vocabulary=64
     )
     assert accuracy(plain.linear(data), data.test) == 1.0

@@ -153,7 +153,7 @@ def test_boolean_features_from_the_command_line(capsys, tmp_path):
     assert read_json(tmp_path / "run" / "results.json")["models"]["tm"]["test_accuracy"] > 0.2  # chance is 0.1
 
     # what decides no result may differ, the page is that of the model
-    again = [*words, "features.batch_size=7", "features.force=true", "--out", str(tmp_path / "run"), "--resume"]
+    again = [*words, "features.force=true", "--out", str(tmp_path / "run"), "--resume"]
     assert main(["vision", *DIGITS, *again]) == 0
     assert main(["report", str(tmp_path / "run")]) == 0
     assert str(tmp_path / "run" / "tm" / "report.html") in capsys.readouterr().out

@@ -20,7 +20,7 @@ from stillhouse.core.task import Arm, Scores
 from stillhouse.metrics import cost as costs
 from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.data import ClassesDataConfig
-from stillhouse.tasks.classification.data.statistics import fingerprint
+from stillhouse.tasks.classification.data.split import fingerprint
 from stillhouse.tasks.classification.light import LINEAR, MOST_ROWS
 from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig

@@ -13,7 +13,7 @@ import numpy as np
 
 from stillhouse.core.labels import MISSING
 from stillhouse.core.types import FeatureSpec, TextSpec
-from stillhouse.tasks.classification.data.label_draw import labelled_rows
+from stillhouse.tasks.classification.data.split import labelled_rows
 from stillhouse.tasks.classification.plain import chosen_by_themselves, numbers_of, scaled
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.teachers.by_row import RowTeacher, out_of_fold

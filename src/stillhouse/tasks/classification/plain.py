@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stillhouse.core.types import Batch, FeatureSpec, InputSpec, TextSpec
-from stillhouse.tasks.classification.data.label_draw import labelled_rows
+from stillhouse.tasks.classification.data.split import labelled_rows
 from stillhouse.tasks.classification.light import MOST_NUMBERS, MOST_ROWS
 from stillhouse.teachers.by_row import out_of_fold
 

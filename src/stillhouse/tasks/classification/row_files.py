@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.tasks.classification.data.label_draw import whole_splits
 from stillhouse.tasks.classification.data.readers import is_missing, number_in, rows_of
 
 
@@ -127,7 +126,7 @@ def _one_hot(path: Path, names: Sequence[Any], classes: Sequence[str]) -> NDArra
 
 def _placed(path: Path, found: NDArray[np.float64], numbers: Sequence[Any], data: Any) -> NDArray[np.float64]:
     """Answers at the numbers that the file gives its rows."""
-    most = 1 + max(int(numbers_of("predictions", split).max()) for split in whole_splits(data.for_teachers).values())
+    most = 1 + max(int(numbers_of("predictions", split).max()) for split in data.for_teachers.whole_splits.values())
     placed, given = np.full((most, found.shape[1]), np.nan), set()
     for line, number in enumerate(numbers):
         place = number_in(number)
@@ -148,7 +147,7 @@ def check_length(what: str, rows: int, data: Any, whole: bool) -> None:
         data: of the run; a test split that came in a file of its own may be left out.
         whole: the data hold all rows of their file.
     """
-    splits = whole_splits(data.for_teachers)
+    splits = data.for_teachers.whole_splits
     numbers = {name: numbers_of(what, split) for name, split in splits.items()}
     own = 1 + int(torch.cat([numbers["train"], numbers["validation"]]).max())
     apart = int(numbers["test"].min()) >= own

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import MISSING
 from stillhouse.core.types import ImageSpec
-from stillhouse.tasks.classification.data.features import BANKING, HERE
-from stillhouse.tasks.classification.data.label_draw import whole_splits
 from stillhouse.tasks.classification.data.readers import is_missing, number_in
+from stillhouse.tasks.classification.data.rows import BANKING, HERE
 from stillhouse.tasks.classification.row_files import check_length, numbers_of, read_predictions, read_vectors
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, fitted_again, logistic_head
@@ -92,7 +91,7 @@ def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str =
         raise InputError(
             f"teacher {name}: expected {len(classes)} classes ({', '.join(classes[:9])}), got {teacher.spec.num_classes}"
         )
-    splits = whole_splits(data.for_teachers)
+    splits = data.for_teachers.whole_splits
     rows = torch.cat([numbers_of(f"teacher {name}", splits[split]) for split in ("train", "validation")])
     there = torch.tensor([teacher.covers(row[None]) for row in rows])
     if not there.all():
@@ -230,7 +229,7 @@ def _column(cells: Sequence[Any]) -> NDArray[np.float64]:
 def _raw(data: Any) -> list[Any]:
     """Texts, or rows of a table as mappings, by number; None for rows that no split has."""
     found: list[Any] = []
-    for split in whole_splits(data.for_teachers).values():
+    for split in data.for_teachers.whole_splits.values():
         rows = getattr(split, "raw", ()) or getattr(split, "texts", ())
         numbers = [] if split.numbers is None else split.numbers.tolist()
         found += [None] * (max(numbers, default=-1) + 1 - len(found))
@@ -243,7 +242,7 @@ def _raw(data: Any) -> list[Any]:
 
 def _pixels(data: Any) -> NDArray[np.float32]:
     """(N, C * H * W) pixels in [0, 1] of images by number."""
-    splits = whole_splits(data.for_teachers).values()
+    splits = data.for_teachers.whole_splits.values()
     count = 1 + max(int(numbers_of("teacher", split).max()) for split in splits)
     found = np.zeros((count, int(np.prod(data.for_teachers.input_spec.shape))), np.float32)
     for split in splits:

@@ -20,7 +20,7 @@ from stillhouse.core.labels import MISSING
 from stillhouse.core.records import PREDICTIONS, read_arrays, write_json
 from stillhouse.core.verdict import verdict_of
 from stillhouse.report.read import mapping, number
-from stillhouse.tasks.classification.data.label_draw import labelled_rows
+from stillhouse.tasks.classification.data.split import labelled_rows
 from stillhouse.tasks.classification.light import LINEAR
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.reliability import Predictions

@@ -24,8 +24,9 @@ from stillhouse.core.task import TeacherCheck
 from stillhouse.core.types import Batch, ImageSpec, Outputs
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
-from stillhouse.tasks.classification.data.features import BANKING
-from stillhouse.tasks.classification.data.label_draw import drawn, labelled_rows
+from stillhouse.tasks.classification.data.label_draw import drawn
+from stillhouse.tasks.classification.data.rows import BANKING
+from stillhouse.tasks.classification.data.split import labelled_rows
 from stillhouse.tasks.classification.forecast import forecast
 from stillhouse.tasks.classification.plan import MEMBER, ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict

@@ -68,7 +68,7 @@ class TextClasses(Classes):
 
     def __init__(self, folder: Path, network: Any, input_spec: TextSpec) -> None:
         from stillhouse.tasks.classification.data.config import TextDataConfig
-        from stillhouse.tasks.classification.data.labelled_texts import tokenizer_of
+        from stillhouse.tasks.classification.data.rows import tokenizer_of
 
         self.folder, self.network, self.input_spec, self.classes = folder, network, input_spec, input_spec.class_names
         card, run = records.read_object(folder / records.CARD, {}), run_above(folder)

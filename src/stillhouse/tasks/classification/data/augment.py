@@ -80,22 +80,21 @@ def _transform(
 ) -> Callable[[Tensor], Tensor]:
     from torchvision.transforms import v2
 
-    steps: list[Callable[[Tensor], Tensor]] = []
     bilinear = v2.InterpolationMode.BILINEAR
-    if how == "shift":
-        steps.append(lambda image: _shifted(image[None])[0])
-    elif how == "affine":
-        steps.append(v2.RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=bilinear))
-    elif how == "crop-flip":
-        padding = [max(1, width // 8), max(1, height // 8)]
-        steps += [v2.RandomCrop((height, width), padding=padding), v2.RandomHorizontalFlip()]
-    elif how == "resized-crop":
-        crop = v2.RandomResizedCrop((height, width), scale=(0.25, 1.0), interpolation=bilinear, antialias=True)
-        steps += [crop, v2.RandomHorizontalFlip()]
-    if randaugment is not None:
-        operations, magnitude = randaugment
-        steps.append(v2.RandAugment(num_ops=operations, magnitude=magnitude, interpolation=bilinear))
-    changed: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    padding = [max(1, width // 8), max(1, height // 8)]
+    crop = v2.RandomResizedCrop((height, width), scale=(0.25, 1.0), interpolation=bilinear, antialias=True)
+    steps: dict[str, list[Callable[[Tensor], Tensor]]] = {
+        "none": [],
+        "shift": [lambda image: _shifted(image[None])[0]],
+        "affine": [v2.RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=bilinear)],
+        "crop-flip": [v2.RandomCrop((height, width), padding=padding), v2.RandomHorizontalFlip()],
+        "resized-crop": [crop, v2.RandomHorizontalFlip()],
+    }
+    if randaugment is None:
+        further = []
+    else:
+        further = [v2.RandAugment(num_ops=randaugment[0], magnitude=randaugment[1], interpolation=bilinear)]
+    changed: Callable[[Tensor], Tensor] = v2.Compose([*steps[how], *further])
     return changed
 
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,13 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.labels import missing_labels, require_labels
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import Batch, ImageSpec
-from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
+from stillhouse.tasks.classification.data.config import FeaturesMode
 from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
 from stillhouse.tasks.classification.data.split import Split
 
@@ -177,8 +176,10 @@ def copies(images: Tensor) -> list[Tensor]:
     return made
 
 
-ABANDONED = 600.0  # seconds without a write, after which a folder is that of a build that was killed
-FORMAT = "stillhouse-boolean-features-4"
+# ---------------------------------------------------------------------------------------------- kept on disk
+
+FORMAT = "stillhouse-boolean-features-5"
+AT_ONCE = 256  # images
 
 
 @dataclass(frozen=True)
@@ -223,9 +224,6 @@ class CopiedSplit(Split):
         """Of every copy."""
         return self.split.labels.repeat_interleave(len(COPIES))
 
-    def __len__(self) -> int:
-        return len(COPIES) * len(self.split)
-
     def batch(self, index: Tensor) -> Batch:
         """The copies of an index: inputs (B, C, H, W), labels (B), and the index."""
         images = self.split.batch(index // len(COPIES))
@@ -242,128 +240,80 @@ class CopiedSplit(Split):
             place += len(images)
 
 
-def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool = True) -> ImageData:
+def with_boolean_features(data: ImageData, config: FeaturesMode) -> ImageData:
     """The same splits as bits; from the cache if it holds exactly them.
 
-    The cache is keyed by what decides its content: the pixels and labels of the data set and how bits are made. A folder is
+    A folder of the cache is named by what decides its content: the pixels and labels of the data set and how bits are made. It is
     written under another name and renamed when it is whole.
 
     Args:
         data: images.
         config: mode, size, channels, cache.
-        quiet: no progress bar.
 
     Returns:
         Splits of bits; `shown` are the images, for teachers.
 
     Raises:
-        InputError: the cache folder cannot be written, or what it holds is damaged.
+        InputError: the images change from epoch to epoch, the cache folder cannot be written, or what it holds is damaged.
     """
     if config.mode == "raw":
         return data
+    if data.changes:
+        raise InputError("data.augment, data.randaugment: boolean features are made once; take mode fashion_aug")
     require_labels(missing_labels(data.train.labels), "data, as boolean features", "training")
     shape = config.shape(*data.input_spec.shape)
-    key = {"format": FORMAT, "data": data.sha256, "mode": config.mode, "shape": list(shape)}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    folder = Path(config.cache).expanduser() / f"{data.name}-{config.mode}-{digest}"
-    if config.force and folder.exists():
-        shutil.rmtree(folder)
+    key = json.dumps([FORMAT, data.sha256, config.mode, *shape])
+    folder = Path(config.cache).expanduser() / (
+        f"{data.name}-{config.mode}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    )
+    if config.force:
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
-        _build(data, config, shape, key, folder, quiet)
-    seen = replace(data, train=CopiedSplit(data.train)) if config.mode == "fashion_aug" else data  # type: ignore[arg-type]
-    return replace(_open(data, folder, key), shown=seen)
-
-
-def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
+        try:
+            _build(data, config.mode, shape, folder)
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}") from None
     try:
-        manifest = read_json(folder / "manifest.json")
+        hashes = read_json(folder / "manifest.json")
+        if changed := [name for name, digest in hashes.items() if sha256_of(folder / name) != digest]:
+            raise InputError(f"{folder / changed[0]} was changed after it was written")
     except InputError as error:
         raise InputError(f"{error}; delete the folder, or give features.force=true") from None
-    if manifest.get("key") != key:
-        raise InputError(f"{folder}: its manifest is of other features; delete the folder, or give features.force=true")
-    shape: tuple[int, int, int] = tuple(manifest["shape"])
-    splits = {}
-    for name, about in manifest["splits"].items():
-        try:
-            packed = np.load(folder / f"{name}.npy", mmap_mode="r")
-            labels = np.load(folder / f"{name}-labels.npy")
-        except (OSError, ValueError, EOFError):  # gone, or cut off
-            raise InputError(
-                f"{folder}: the features of {name} cannot be read; delete the folder, or give features.force=true"
-            ) from None
-        for file in (f"{name}.npy", f"{name}-labels.npy"):
-            try:
-                verify_file(folder / file, {SHA: about["sha256"].get(file)})
-            except InputError as error:
-                raise InputError(f"{error}; features.force=true does both") from None
-        splits[name] = PackedSplit(packed, torch.from_numpy(labels), shape)
-    input_spec = ImageSpec(data.input_spec.class_names, shape, (0.0,) * shape[0], (1.0,) * shape[0])
-    return ImageData(name=f"{data.name} ({manifest['key']['mode']})", input_spec=input_spec, **splits)  # type: ignore[arg-type]
+    channels, *sides = shape
+    bits = (BITS * channels, sides[0], sides[1])
+    splits: Any = {}
+    for name in data.sizes:
+        packed, labels = np.load(folder / f"{name}.npy", mmap_mode="r"), np.load(folder / f"{name}-labels.npy")
+        splits[name] = PackedSplit(packed, torch.from_numpy(labels), bits)
+    spec = ImageSpec(data.input_spec.class_names, bits, (0.0,) * bits[0], (1.0,) * bits[0])
+    seen = replace(data, train=CopiedSplit(data.train)) if config.mode == "fashion_aug" else data
+    return ImageData(f"{data.name} ({config.mode})", **splits, input_spec=spec, shown=seen)
 
 
-def _build(
-    data: ImageData, config: FeaturesMode, shape: tuple[int, int, int], key: dict[str, Any], folder: Path, quiet: bool
-) -> None:
-    from rich.progress import Progress as Bars
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in folder.parent.glob(f".{folder.name}.*"):
-            if time.time() - max(path.stat().st_mtime for path in (old, *old.iterdir())) > ABANDONED:
-                shutil.rmtree(old, ignore_errors=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}") from None
-    try:
-        manifest: dict[str, Any] = {"key": key, "shape": [shape[0] * BITS, *shape[1:]], "splits": {}}
-        with Bars(disable=quiet) as bars:
-            for name in ("train", "validation", "test"):
-                many = config.mode == "fashion_aug" and name == "train"
-                manifest["splits"][name] = _write(getattr(data, name), many, name, config, shape, unfinished, bars)
-        write_json(unfinished / "manifest.json", manifest)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not (folder / "manifest.json").is_file():
-                raise
-            shutil.rmtree(unfinished, ignore_errors=True)  # another process was first with the same bits
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-def _write(
-    split: ImageSplit,
-    many: bool,
-    name: str,
-    config: FeaturesMode,
-    shape: tuple[int, int, int],
-    folder: Path,
-    bars: Any,
-) -> dict[str, Any]:
-    """Write one split (all copies of a batch after one another) as `NAME.npy` and its labels; returns its part of the manifest."""
-    channels, height, width = shape
-    factor = len(COPIES) if many else 1
-    bytes_a_row = -(-channels * BITS * height * width // 8)
-    packed_shape = (len(split) * factor, bytes_a_row)
-    out = ArrayFile(folder / f"{name}.npy", packed_shape, np.dtype(np.uint8).str)
-    labels, place = [], 0
-    bar = bars.add_task(f"boolean features: {name}", total=len(split))
-    try:
-        out.open()
-        for batch in split.batches(config.batch_size):
-            images = _fitted(batch.inputs, shape)
-            bits = boolean_features(_side_by_side(images) if many else images).flatten(1).numpy()
-            out.append(np.packbits(bits, axis=1))
-            labels.append(batch.labels.repeat_interleave(factor))
-            place += len(bits)
-            bars.update(bar, advance=len(batch.labels))
-        packed = out.close()
-    finally:
-        out.abandon()
-    np.save(folder / f"{name}-labels.npy", torch.cat(labels).numpy())
-    files = {f"{name}.npy": packed[SHA], f"{name}-labels.npy": sha256_of(folder / f"{name}-labels.npy")}
-    return {"rows": place, "packed_shape": list(packed_shape), "sha256": files}
+def _build(data: ImageData, mode: str, shape: tuple[int, int, int], folder: Path) -> None:
+    """Bits and labels of every split (all copies of an image after one another), and their hashes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        unfinished = Path(beside) / "whole"
+        unfinished.mkdir()
+        for name in data.sizes:
+            split: Any = getattr(data, name)
+            factor = len(COPIES) if mode == "fashion_aug" and name == "train" else 1
+            width = -(-BITS * int(np.prod(shape)) // 8)
+            file = unfinished / f"{name}.npy"
+            packed = np.lib.format.open_memmap(file, "w+", np.uint8, (factor * len(split), width))
+            place = 0
+            for batch in split.batches(AT_ONCE):
+                images = _fitted(batch.inputs, shape)
+                bits = boolean_features(_side_by_side(images) if factor > 1 else images).flatten(1).numpy()
+                packed[place : place + len(bits)] = np.packbits(bits, axis=1)
+                place += len(bits)
+            packed.flush()
+            np.save(unfinished / f"{name}-labels.npy", split.labels.repeat_interleave(factor).numpy())
+        hashes = {file.name: sha256_of(file) for file in unfinished.iterdir()}
+        write_json(unfinished / "manifest.json", hashes)
+        if not folder.exists():  # else another process was first with the same bits
+            os.replace(unfinished, folder)
 
 
 def _side_by_side(images: Tensor) -> Tensor:

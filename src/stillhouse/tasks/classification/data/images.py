@@ -1,4 +1,4 @@
-"""Images in memory: one split, and the whole of a data set with what models must know of it.
+"""Labelled images: one split, and the whole of a data set with what models must know of it.
 
 Legend: B batch, N rows, C channels, H height, W width, K classes.
 """
@@ -7,29 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.labels import MISSING
 from stillhouse.core.types import Batch, ImageSpec
-from stillhouse.tasks.classification.data.arrays import (
-    check_class_names,
-    check_rows,
-    infer_class_names,
-    optional_rows,
-    rows_from_arrays,
-)
 from stillhouse.tasks.classification.data.augment import Augmentation, augment, augment_rows
 from stillhouse.tasks.classification.data.config import DataConfig
-from stillhouse.tasks.classification.data.label_draw import Hidden, limit_labels, whole_splits
-from stillhouse.tasks.classification.data.shape import fit
-from stillhouse.tasks.classification.data.split import Split
-from stillhouse.tasks.classification.data.splits import check_every_class, hold_out, limit
-from stillhouse.tasks.classification.data.statistics import fingerprint, pixel_statistics
-from stillhouse.tasks.classification.data.streamed import Loaded, Rows, Streamed
+from stillhouse.tasks.classification.data.label_draw import limit_labels
+from stillhouse.tasks.classification.data.split import Split, SplitData, hold_out, limit
+from stillhouse.tasks.classification.data.streamed import CHUNK, Streamed
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow turns RGB to gray
 
 
 @dataclass(frozen=True)
@@ -70,36 +62,44 @@ class ImageSplit(Split):
         rows = None if self.numbers is None else self.numbers.index_select(0, index)
         return Batch(inputs, self.labels.index_select(0, index), index, rows=rows)
 
+    def pick(self, index: Tensor) -> ImageSplit:
+        """The rows of an index as a split, copied; of streamed images nothing is decoded."""
+        if len(index) == len(self):
+            return self
+        streamed = isinstance(self.images, Streamed)
+        images = self.images.pick(index) if streamed else self.images.index_select(0, index)  # type: ignore[union-attr]
+        numbers = None if self.numbers is None else self.numbers.index_select(0, index)
+        return ImageSplit(images, self.labels.index_select(0, index), numbers)
+
 
 @dataclass(frozen=True)
-class ImageData:
-    """Three splits of one data set that share no row, and the task that they set.
+class Loaded:
+    """A data set as its source has it: the splits that it brings, None for those that must be taken from `train`."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: ImageSplit
+    validation: ImageSplit | None = None
+    test: ImageSplit | None = None
+
+
+@dataclass(frozen=True)
+class ImageData(SplitData):
+    """Three splits of images, of which pixel mean and deviation are those of the training split.
 
     Attributes:
-        name: of the data set.
-        train: what is learned from; pixel mean and deviation of the task are its own.
-        validation: on which the best epoch is picked, taken from the training split.
-        test: read once, at the end.
-        input_spec: class names, shape and pixel statistics.
         augmentation: what `augment` does.
         randaugment: operations and magnitude of a RandAugment after it.
         views: number of augmented views of each image; 0: new changes at every step.
         view_seed: fixes them.
-        hidden: labels behind a limit, of which each seed of a run has some; None: every label is used.
         shown: what teachers look at, row for row, where students read something else that was made of it; None: the same.
     """
 
-    name: str
-    train: ImageSplit
-    validation: ImageSplit
-    test: ImageSplit
-    input_spec: ImageSpec
     augmentation: Augmentation = "none"
     randaugment: tuple[int, int] | None = None
     shown: ImageData | None = None
     views: int = 0
     view_seed: int = 0
-    hidden: Hidden | None = None
 
     @property
     def for_teachers(self) -> ImageData:
@@ -111,42 +111,22 @@ class ImageData:
         """Whether a training image differs from one epoch to the next."""
         return self.augmentation != "none" or self.randaugment is not None
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Rows of every split."""
-        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
-
-    @cached_property
-    def sha256(self) -> str:
-        """Fingerprint of the pixels and labels of all splits: two runs with the same one saw the same data."""
-        return fingerprint((name, split.held, split.labels) for name, split in whole_splits(self).items())
-
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
         """A training batch (B, C, H, W), randomly changed by `augmentation`; the same seed gives the same batch."""
         return augment(inputs, self.augmentation, seed, randaugment=self.randaugment)
 
     def view(self, number: int, rows: Tensor) -> Batch:
         """Rows as one of their `views`: a function of `view_seed`, the number of the view and the row, whatever the batch."""
-        batch = self.train.batch(rows)
-        inputs = augment_rows(
-            batch.inputs,
-            self.augmentation,
-            [(self.view_seed, number, int(row)) for row in rows],
-            randaugment=self.randaugment,
-        )
-        return replace(batch, inputs=inputs)
+        batch, draws = self.train.batch(rows), [(self.view_seed, number, int(row)) for row in rows]
+        return replace(batch, inputs=augment_rows(batch.inputs, self.augmentation, draws, randaugment=self.randaugment))
 
     @property
     def views_key(self) -> dict[str, Any] | None:
         """What decides the views, for the key of a cache; None where images are taken as they are."""
         if not self.changes:
             return None
-        return {
-            "how": self.augmentation,
-            "randaugment": self.randaugment,
-            "seed": self.view_seed,
-            "views": self.views,
-        }
+        names = {"how": self.augmentation, "randaugment": self.randaugment, "seed": self.view_seed}
+        return {**names, "views": self.views}
 
     @classmethod
     def from_arrays(
@@ -181,73 +161,151 @@ class ImageData:
             >>> data.sizes, data.input_spec.shape
             ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
         """
-        train = rows_from_arrays(images, labels)
-        tested = None if test is None else optional_rows(*test, "test_")
-        validated = None if validation is None else optional_rows(*validation, "validation_")
-        names = infer_class_names(train.labels) if class_names is None else tuple(str(word) for word in class_names)
-        return assemble(Loaded(name, names, train, validated, tested), config or DataConfig())
+        from stillhouse.tasks.classification.data.arrays import loaded_arrays
+
+        splits = {"train": (images, labels), "validation": validation, "test": test}
+        return assemble(loaded_arrays(name, splits, class_names), config or DataConfig())
 
 
 def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
     """Check, shape and split what a source has brought.
 
     Raises:
-        InputError: see `check_rows`, `hold_out`, `limit` and `check_every_class`.
+        InputError: pixels or labels out of range, a class without a training image, too few rows for a split or a limit.
     """
     names, seed = loaded.class_names, config.split_seed
-    check_class_names(names)
-    loaded = _numbered(loaded)
-
-    def shaped(split: str, rows: Rows) -> Rows:
-        check_rows(split, rows, len(names))
-        return fit(rows, config.image_size, config.channels)
-
-    train = shaped("training", loaded.train)
-    check_every_class(train.labels, names)
-    if loaded.test is None:
-        train, test = hold_out(train, config.test_fraction, seed, names, "test")
-    else:
-        test = shaped("test", loaded.test)
-    if loaded.validation is None:
-        train, validation = hold_out(train, config.validation_fraction, seed, names, "validation")
-    else:
-        validation = shaped("validation", loaded.validation)
-    train = limit(train, config.train_limit, seed, len(names), "train")
-    test = limit(test, config.test_limit, seed, len(names), "test")
-    check_every_class(train.labels, names)
-    for split, rows in (("validation", validation), ("test", test)):
-        same_shape(f"{split} images", tuple(rows.images.shape[1:]), tuple(train.images.shape[1:]))
-
-    if config.num_classes is not None:
-        names = _with_room(names, config.num_classes)
-    _, c, h, w = train.images.shape
-    mean, std = pixel_statistics(train.images)
-    data = ImageData(
-        name=loaded.name,
-        train=ImageSplit(train.images, train.labels, train.numbers),
-        validation=ImageSplit(validation.images, validation.labels, validation.numbers),
-        test=ImageSplit(test.images, test.labels, test.numbers),
-        input_spec=ImageSpec(names, (c, h, w), mean, std),
-        augmentation=config.augment,
-        randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
-        views=config.views or 0,
-        view_seed=config.view_seed or 0,
-    )
-    return limit_labels(data, config.label_limit, config.validation_fraction, seed)
-
-
-def _numbered(loaded: Loaded) -> Loaded:
-    """The rows of a source with their numbers: those of training first, then validation, then test."""
-    count, found = 0, {}
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(f"expected 2 classes or more, each name once, got {len(names)}: {', '.join(names[:9])}")
+    count, splits = 0, {}
     for split in ("train", "validation", "test"):
-        rows = getattr(loaded, split)
-        if rows is not None:
-            found[split] = replace(rows, numbers=torch.arange(count, count + len(rows.labels)))
-            count += len(rows.labels)
-    return replace(loaded, **found)
+        given: ImageSplit | None = getattr(loaded, split)
+        if given is not None:
+            _check(split, given, len(names))
+            numbered = replace(given, numbers=torch.arange(count, count + len(given)))
+            splits[split] = _fitted(numbered, config.image_size, config.channels)
+            count += len(given)
+    train = splits["train"]
+    _check_every_class(train.labels, names)
+    for split, share in (("test", config.test_fraction), ("validation", config.validation_fraction)):
+        if split not in splits:
+            left, held = hold_out(train.labels, share, seed, names, split)
+            train, splits[split] = train.pick(left), train.pick(held)
+    train = train.pick(limit(train.labels, config.train_limit, seed, len(names), "train"))
+    test = splits["test"].pick(limit(splits["test"].labels, config.test_limit, seed, len(names), "test"))
+    _check_every_class(train.labels, names)
+    for split, rows in (("validation", splits["validation"]), ("test", test)):
+        same_shape(f"{split} images", tuple(rows.images.shape[1:]), tuple(train.images.shape[1:]))
+    room = config.num_classes or len(names)
+    if room < len(names):
+        raise InputError(f"num_classes: expected at least the {len(names)} classes of the data, got {room}")
+    names = (*names, *(f"unused {number}" for number in range(len(names), room)))
+    _, c, h, w = train.images.shape
+    data: ImageData = limit_labels(
+        ImageData(
+            loaded.name,
+            train,
+            splits["validation"],
+            test,
+            ImageSpec(names, (c, h, w), *pixel_statistics(train.images)),
+            augmentation=config.augment,
+            randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
+            views=config.views or 0,
+            view_seed=config.view_seed or 0,
+        ),
+        config.label_limit,
+        config.validation_fraction,
+        seed,
+    )
+    return data
 
 
-def _with_room(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    if count < len(names):
-        raise InputError(f"num_classes: expected at least the {len(names)} classes of the data, got {count}")
-    return (*names, *(f"unused {number}" for number in range(len(names), count)))
+def _check(split: str, rows: ImageSplit, num_classes: int) -> None:
+    """Raise unless a split has rows, pixels that are numbers in [0, 1] (or uint8) and labels in 0..K-1, or -1 for training."""
+    images = rows.images
+    if 0 in images.shape:
+        raise InputError(f"{split} split: expected at least one image, got none (shape {tuple(images.shape)})")
+    if images.dtype != torch.uint8:
+        low, high = (float(end) for end in images.aminmax())  # type: ignore[union-attr]
+        if not 0 <= low <= high <= 1:  # NaN is neither
+            raise InputError(
+                f"{split} split: expected finite pixels in [0, 1], got {low:g} to {high:g}; give uint8, or divide by 255"
+            )
+    wrong = (rows.labels < (MISSING if split == "train" else 0)) | (rows.labels >= num_classes)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise InputError(
+            f"{split} split: expected labels from 0 to {num_classes - 1} ({num_classes} classes), got {int(rows.labels[first])} "
+            f"in row {first} ({int(wrong.sum())} rows out of range)"
+        )
+
+
+def _check_every_class(labels: Tensor, class_names: Sequence[str]) -> None:
+    """Raise unless every class has a labelled training image: a class never seen cannot be learned, only guessed."""
+    counts = torch.bincount(labels[labels != MISSING], minlength=len(class_names))
+    if not counts.all():
+        raise InputError(
+            f"class {class_names[int(counts.argmin())]!r} has no training images: expected at least one for each of "
+            f"{len(class_names)} classes"
+        )
+
+
+def _fitted(rows: ImageSplit, image_size: int | None, channels: int | None) -> ImageSplit:
+    """Images of the side and the channels that are asked for: the middle square is cut out, nothing is squeezed."""
+    images = rows.images
+    if isinstance(images, Streamed):  # decoded to what was asked for
+        return rows
+    _, c, h, w = images.shape
+    resized = image_size is not None and (h, w) != (image_size, image_size)
+    if not resized and channels in (None, c):
+        return rows
+    side, (top, left) = min(h, w), ((h - min(h, w)) // 2, (w - min(h, w)) // 2)
+    fitted = []
+    for chunk in images.split(CHUNK):
+        x = chunk.float()
+        if channels == 1 and c == 3:
+            x = (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        if resized:
+            x = torch.nn.functional.interpolate(
+                x[..., top : top + side, left : left + side], image_size, mode="bilinear", antialias=True
+            )
+        if channels == 3:
+            x = x.expand(-1, 3, -1, -1)
+        fitted.append(x.round().clamp(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else x.clamp(0, 1))
+    return replace(rows, images=torch.cat(fitted))
+
+
+def pixel_statistics(images: Tensor | Streamed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel, in units of pixels in [0, 1].
+
+    A channel that never changes gets the deviation 1, so that nobody divides by zero.
+
+    Args:
+        images: (N, C, H, W) uint8, or floats in [0, 1]; of streamed images a sample is looked at.
+
+    Returns:
+        (C) means, (C) standard deviations.
+
+    Example:
+        >>> pixel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+        ((0.5,), (0.5,))
+    """
+    images = images.sample() if isinstance(images, Streamed) else images
+    moments = [(_exact if images.dtype == torch.uint8 else _two_passes)(images[:, c]) for c in range(images.shape[1])]
+    return tuple(mean for mean, _ in moments), tuple(std if std > 1e-6 else 1.0 for _, std in moments)
+
+
+def _exact(channel: Tensor) -> tuple[float, float]:
+    """From the counts of the 256 values: exact and a hundred times faster than sums in float64."""
+    counts = torch.zeros(256, dtype=torch.int64)
+    for chunk in channel.split(CHUNK):
+        counts += torch.bincount(chunk.flatten(), minlength=256)
+    values, share = torch.arange(256, dtype=torch.float64) / 255, counts.double() / counts.sum()
+    mean = (values * share).sum()
+    return float(mean), float(((values - mean).square() * share).sum().sqrt())
+
+
+def _two_passes(channel: Tensor) -> tuple[float, float]:
+    chunks = channel.split(CHUNK)
+    mean = sum(float(chunk.double().sum()) for chunk in chunks) / channel.numel()
+    variance = sum(float((chunk.double() - mean).square().sum()) for chunk in chunks) / channel.numel()
+    return mean, variance**0.5

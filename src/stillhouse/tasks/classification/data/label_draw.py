@@ -6,7 +6,7 @@ Legend: N rows, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.labels import MISSING
 from stillhouse.core.sample import sample_rows
 from stillhouse.tasks.classification.data.split import Part
-
-D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,13 @@ class Hidden:
     seed: int
 
 
-def limit_labels(data: D, limit: int | None, fraction: float, seed: int) -> D:
+def limit_labels(data: Any, limit: int | None, fraction: float, seed: int) -> Any:
     """Data with at most so many labels for training and validation together, drawn for seed 0; see `drawn`.
 
     Validation rows are labelled rows: they count among the limit. Validation rows that are not drawn are left out.
 
     Args:
-        data: `ImageData` or `TextData`.
+        data: a `SplitData`.
         limit: labels; None, or as many as there are: the data as they are.
         fraction: share of them that goes to validation, at least one.
         seed: of the splits.
@@ -52,31 +50,29 @@ def limit_labels(data: D, limit: int | None, fraction: float, seed: int) -> D:
     Raises:
         InputError: fewer than one label a class to learn from.
     """
-    whole: Any = data
-    labels = whole.train.labels
+    labels = data.train.labels
     there = int((labels != MISSING).sum())
-    if limit is None or limit >= there + len(whole.validation):
+    if limit is None or limit >= there + len(data.validation):
         return data
-    validating = min(len(whole.validation), max(1, round(limit * fraction)))
+    validating = min(len(data.validation), max(1, round(limit * fraction)))
     classes = len(torch.unique(labels[labels != MISSING]))
     if limit - validating < classes:
         raise InputError(
             f"data.label_limit: expected at least {classes + validating} (one for each of {classes} classes, and {validating} for "
             f"validation), got {limit}"
         )
-    hidden = Hidden(whole.train, whole.validation, min(there, limit - validating), validating, seed)
-    return drawn(replace(whole, hidden=hidden), 0)
+    hidden = Hidden(data.train, data.validation, min(there, limit - validating), validating, seed)
+    return drawn(replace(data, hidden=hidden), 0)
 
 
-def drawn(data: D, seed: int) -> D:
+def drawn(data: Any, seed: int) -> Any:
     """The data as one seed of a run sees them: its own labelled rows, classes in proportion, and no other label.
 
     Args:
-        data: `ImageData` or `TextData`; without a limit they are the same for every seed.
+        data: a `SplitData`; without a limit it is the same for every seed.
         seed: of the run.
     """
-    whole: Any = data
-    hidden: Hidden | None = getattr(whole, "hidden", None)
+    hidden: Hidden | None = data.hidden
     if hidden is None:
         return data
     draw = 1_000_003 * (hidden.seed + 1) + seed
@@ -86,27 +82,7 @@ def drawn(data: D, seed: int) -> D:
     shown = torch.full_like(labels, MISSING).index_copy(0, kept, labels.index_select(0, kept))
     held = hidden.validation
     rows = torch.from_numpy(sample_rows(len(held), hidden.validating, labels=held.labels.numpy(), seed=draw))
-    return replace(whole, train=replace(hidden.train, labels=shown), validation=Part(held, rows))
-
-
-def whole_splits(data: Any) -> dict[str, Any]:
-    """Every split with all its rows and labels, for a fingerprint of the data that is the same for every seed."""
-    hidden: Hidden | None = getattr(data, "hidden", None)
-    first = data if hidden is None else hidden
-    return {"train": first.train, "validation": first.validation, "test": data.test}
-
-
-def labelled_rows(split: Any) -> Any:
-    """The rows of a split that have a label; the split itself where all have.
-
-    Example:
-        >>> from stillhouse.tasks.classification.data import ImageSplit
-        >>> split = ImageSplit(torch.zeros(3, 1, 2, 2), torch.tensor([1, -1, 0]))
-        >>> labelled_rows(split).labels.tolist()
-        [1, 0]
-    """
-    there = split.labels != MISSING
-    return split if bool(there.all()) else Part(split, torch.nonzero(there).flatten())
+    return replace(data, train=replace(hidden.train, labels=shown), validation=Part(held, rows))
 
 
 def described(data: Any) -> str:
@@ -119,9 +95,8 @@ def described(data: Any) -> str:
     """
     parts = [f"{count:,} {split}" for split, count in data.sizes.items()]
     count = int((data.train.labels != MISSING).sum())
-    limited = getattr(data, "hidden", None) is not None
     if count < len(data.train):
-        parts[0] += f" ({count:,} labelled{', drawn anew for each seed' if limited else ''})"
-    if limited:
+        parts[0] += f" ({count:,} labelled{', drawn anew for each seed' if data.hidden else ''})"
+    if data.hidden:
         parts[1] += " (labelled, of the limit)"
     return ", ".join(parts)

@@ -24,8 +24,6 @@ WORD = r"(?u)\b\w\w+\b"  # of scikit-learn: two letters, digits or underscores, 
 EMPTY = frozenset({"", "na", "nan", "none", "null", "?"})  # cells of tables without a value, in small letters
 MOST = 255  # a feature is counted up to here: a byte
 
-Counts = NDArray[np.uint8]
-
 
 def fit_words(texts: Sequence[str], *, ngrams: int, most: int, least: int) -> tuple[list[str], list[float]]:
     """The vocabulary of training texts, and how rare each word is.
@@ -80,8 +78,7 @@ def fit_table(
     """
     found = []
     for name in columns:
-        cells = [row.get(name) for row in rows]
-        there = [cell for cell in cells if not is_missing(cell)]
+        there = [row.get(name) for row in rows if not is_missing(row.get(name))]
         column: dict[str, Any] = {"name": name}
         numbers = [number_in(cell) for cell in there]
         if there and None not in numbers:
@@ -90,13 +87,21 @@ def fit_table(
             values, counts = np.unique([str(cell) for cell in there], return_counts=True)
             kept = [i for i in np.argsort(-counts, kind="stable") if least <= counts[i] <= len(rows) - least]
             column["categories"] = sorted(str(values[i]) for i in kept[:categories])
-        if least <= len(cells) - len(there) <= len(cells) - least:
+        if least <= len(rows) - len(there) <= len(rows) - least:
             column["missing"] = True
-        if len(column) > 1 and any(column.get(key) for key in ("cuts", "categories", "missing")):
+        if column.get("cuts") or column.get("categories") or column.get("missing"):
             found.append(column)
     if not found:
         raise InputError(f"table: expected a column that tells rows apart, got {', '.join(columns) or 'none'}")
     return found
+
+
+def _cuts(numbers: NDArray[np.float64], levels: int, least: int) -> list[float]:
+    """Thresholds that are values of the column, so that they read well; the largest value is never one."""
+    values = np.unique(numbers)
+    places = np.arange(1, levels + 1) / (levels + 1)
+    chosen = values[:-1] if len(values) <= levels + 1 else np.unique(np.quantile(numbers, places, method="lower"))
+    return [float(cut) for cut in chosen if least <= (numbers > cut).sum() <= len(numbers) - least]
 
 
 def table_names(columns: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -114,7 +119,7 @@ def table_names(columns: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
-def read_features(reading: Mapping[str, Any], names: Sequence[str], raw: Sequence[Any]) -> Counts:
+def read_features(reading: Mapping[str, Any], names: Sequence[str], raw: Sequence[Any]) -> NDArray[np.uint8]:
     """Raw inputs as counts; a text without a known word, and a value that no training row had, count nothing.
 
     Args:
@@ -128,26 +133,20 @@ def read_features(reading: Mapping[str, Any], names: Sequence[str], raw: Sequenc
     Raises:
         InputError: another kind of input, a row that lacks a column, or a text where a number was.
     """
+    kind, called = (str, "a text") if reading["kind"] == "words" else (Mapping, "named values")
+    for number, one in enumerate(raw):
+        if not isinstance(one, kind):
+            raise InputError(f"row {number + 1}: expected {called}, got {type(one).__name__}")
     if reading["kind"] == "words":
-        return _words(reading, names, raw)
-    columns = reading["columns"]
-    found = np.zeros((len(raw), len(names)), dtype=np.uint8)
-    for number, row in enumerate(raw):
-        if not isinstance(row, Mapping):
-            raise InputError(f"row {number + 1}: expected named values, got {type(row).__name__}")
-        found[number] = [bit for column in columns for bit in _bits(column, row, number)]
-    return found
+        from sklearn.feature_extraction.text import CountVectorizer
 
-
-def _words(reading: Mapping[str, Any], names: Sequence[str], texts: Sequence[Any]) -> Counts:
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {number + 1}: expected a string, got {type(text).__name__}")
-    made = CountVectorizer(ngram_range=(1, reading["ngrams"]), vocabulary=list(names), token_pattern=WORD)
-    found: Counts = np.minimum(made.transform(texts).toarray(), MOST).astype(np.uint8)
-    return found
+        made = CountVectorizer(ngram_range=(1, reading["ngrams"]), vocabulary=list(names), token_pattern=WORD)
+        counts: NDArray[np.uint8] = np.minimum(made.transform(raw).toarray(), MOST).astype(np.uint8)
+        return counts
+    bits = [
+        [bit for column in reading["columns"] for bit in _bits(column, row, place)] for place, row in enumerate(raw)
+    ]
+    return np.array(bits, dtype=np.uint8).reshape(len(raw), len(names))
 
 
 def _bits(column: Mapping[str, Any], row: Mapping[str, Any], number: int) -> list[bool]:
@@ -163,15 +162,6 @@ def _bits(column: Mapping[str, Any], row: Mapping[str, Any], number: int) -> lis
     bits = [value is not None and value > cut for cut in column.get("cuts", ())]
     bits += [not absent and str(cell) == one for one in column.get("categories", ())]
     return [*bits, absent] if column.get("missing") else bits
-
-
-def _cuts(numbers: NDArray[np.float64], levels: int, least: int) -> list[float]:
-    """Thresholds that are values of the column, so that they read well; the largest value is never one."""
-    values = np.unique(numbers)
-    places = np.arange(1, levels + 1) / (levels + 1)
-    chosen = values[:-1] if len(values) <= levels + 1 else np.unique(np.quantile(numbers, places, method="lower"))
-    above = [(numbers > cut).sum() for cut in chosen]
-    return [float(cut) for cut, count in zip(chosen, above) if least <= count <= len(numbers) - least]
 
 
 def number_in(cell: Any) -> float | None:
@@ -198,41 +188,28 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: another file, or one that cannot be read.
     """
-    if path.suffix.lower() != ".parquet":
-        return read_rows(path)
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".jsonl", ".parquet"):
+        raise InputError(f"{path}: expected a .csv, .tsv, .jsonl or .parquet file")
     try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import read_table
+        if kind == ".parquet":
+            from pyarrow.parquet import read_table
+
+            rows = read_table(path).to_pylist()
+        else:
+            with path.open(encoding="utf-8", newline="") as file:
+                if kind == ".jsonl":
+                    rows = [json.loads(line) for line in file if line.strip()]
+                else:
+                    rows = list(csv.DictReader(file, delimiter="," if kind == ".csv" else "\t"))
     except ImportError:
         raise InputError(f"{path}: .parquet needs pyarrow; pip install pyarrow") from None
-    try:
-        rows: list[dict[str, Any]] = read_table(path).to_pylist()
-    except (OSError, ArrowException) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
-    if not rows:
-        raise InputError(f"{path}: expected rows with named columns, got none")
-    return rows
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a .csv, .tsv or .jsonl file as mappings."""
-    kind = path.suffix.lower()
-    if kind not in {".csv", ".tsv", ".jsonl"}:
-        raise InputError(f"{path}: expected a .csv, .tsv or .jsonl file")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if kind == ".jsonl":
-                rows = [json.loads(line) for line in file if line.strip()]
-            else:
-                rows = list(csv.DictReader(file, delimiter="," if kind == ".csv" else "\t"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: expected a table in UTF-8, got byte {error.object[error.start]:#x} at {error.start}"
-        ) from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: not {kind}: {error}") from None
+        raise InputError(f"{path}: expected a table in UTF-8: {error}") from None
+    except (ValueError, csv.Error) as error:  # those of pyarrow too
+        raise InputError(f"{path}: not {kind}: {str(error).splitlines()[0]}") from None
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path}: expected rows with named columns, got {len(rows)} rows")
     return rows

@@ -1,20 +1,26 @@
-"""What every split of labelled rows can do, however its rows are held.
+"""Labelled rows in three splits: what each split can do however its rows are held, and which rows go where.
 
-Legend: B batch, N rows, n rows of a sample.
+Legend: B batch, N rows, n rows of a sample, K classes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import MISSING
 from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch
+from stillhouse.tasks.classification.data.streamed import CHUNK, Streamed
 
 
 class Split(ABC):
@@ -31,8 +37,6 @@ class Split(ABC):
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All rows in order, `size` at a time; the last batch may be smaller."""
-        if size < 1:
-            raise InputError(f"batch size: expected at least 1, got {size}")
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self))))
 
@@ -67,3 +71,137 @@ class Part(Split):
         """The rows of an index (B) from 0 to n - 1."""
         found: Batch = self.split.batch(self.rows.index_select(0, index))
         return found
+
+
+def labelled_rows(split: Any) -> Any:
+    """The rows of a split that have a label; the split itself where all have.
+
+    Example:
+        >>> from stillhouse.tasks.classification.data import ImageSplit
+        >>> split = ImageSplit(torch.zeros(3, 1, 2, 2), torch.tensor([1, -1, 0]))
+        >>> labelled_rows(split).labels.tolist()
+        [1, 0]
+    """
+    there = split.labels != MISSING
+    return split if bool(there.all()) else Part(split, torch.nonzero(there).flatten())
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """Three splits of one data set that share no row, and the task that they set.
+
+    Attributes:
+        name: of the data set.
+        train: what is learned from.
+        validation: on which the best epoch is picked.
+        test: read once, at the end.
+        input_spec: class names, and what a model must know of a row.
+        hidden: labels behind a limit (`label_draw.Hidden`), of which each seed of a run has some; None: every label is used.
+    """
+
+    name: str
+    train: Any
+    validation: Any
+    test: Any
+    input_spec: Any
+    hidden: Any = None
+
+    @property
+    def for_teachers(self) -> Any:
+        """The data as a teacher looks at them."""
+        return self
+
+    @property
+    def changes(self) -> bool:
+        """Whether a training row differs from one epoch to the next."""
+        return False
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of every split."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+    @property
+    def whole_splits(self) -> dict[str, Any]:
+        """Every split with all its rows and labels, of which a seed of a run sees some."""
+        first: Any = self.hidden or self
+        return {"train": first.train, "validation": first.validation, "test": self.test}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Fingerprint of the rows and labels of all splits, the same for every seed: equal only for equal data."""
+        return fingerprint((name, split.held, split.labels) for name, split in self.whole_splits.items())
+
+    def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
+        """A training batch as it is seen at a step; the same seed gives the same batch."""
+        return inputs
+
+
+def fingerprint(splits: Iterable[tuple[str, Tensor | Streamed, Tensor]]) -> str:
+    """SHA-256 over name, type, shape, rows and labels of every split, in order: equal only for equal data."""
+    digest = hashlib.sha256()
+    for name, held, labels in splits:
+        digest.update(f"{name} {held.dtype} {tuple(held.shape)}\n".encode())
+        if isinstance(held, Streamed):
+            digest.update(held.fingerprint().encode())
+        else:
+            for chunk in held.split(CHUNK):
+                digest.update(chunk.contiguous().numpy().data)
+        digest.update(labels.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------- which rows go where
+
+
+def hold_out(
+    labels: Tensor, fraction: float, seed: int, class_names: Sequence[str], split: str
+) -> tuple[Tensor, Tensor]:
+    """Take a stratified share of the labelled rows away, at least one a class, both parts in the order in which they came.
+
+    A row that is alone in its class is never taken for validation: nothing else could teach that class.
+
+    Args:
+        labels: (N); rows without one stay.
+        fraction: share of the labelled ones that is taken, in (0, 1), rounded up, and up to one a class.
+        seed: fixes which rows.
+        class_names: (K), for messages.
+        split: what the taken part is for (`validation`, `test`), for messages.
+
+    Returns:
+        Rows that are left, rows that were taken.
+
+    Raises:
+        InputError: a class with fewer than 2 rows to test it, or too few rows to leave one a class.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labelled = np.flatnonzero(labels.numpy() != MISSING)
+    known = labels.numpy()[labelled]
+    counts = np.bincount(known, minlength=len(class_names))
+    rare = int(counts.argmin())
+    if counts[rare] < (2 if split == "test" else 1):
+        raise InputError(
+            f"class {class_names[rare]!r}: expected at least 2 rows to take a {split} split from, got {counts[rare]}"
+        )
+    shared = counts[known] > 1
+    taken = max(int(np.ceil(fraction * len(known))), int((counts > 1).sum()))
+    if len(known) - taken < len(class_names):
+        raise InputError(
+            f"{split} split: expected at least {len(class_names)} rows (one a class) to be left, got {len(known) - taken} of "
+            f"{len(known)} by {split}_fraction={fraction}"
+        )
+    _, held = train_test_split(labelled[shared], test_size=taken, stratify=known[shared], random_state=seed)
+    left = np.setdiff1d(np.arange(len(labels)), held)
+    return torch.from_numpy(left), torch.from_numpy(np.sort(held))
+
+
+def limit(labels: Tensor, count: int | None, seed: int, num_classes: int, split: str) -> Tensor:
+    """At most `count` rows, every class in proportion; a smaller limit is a subset of a larger one.
+
+    Raises:
+        InputError: fewer than one row a class.
+    """
+    if count is not None and count < min(num_classes, len(labels)):
+        raise InputError(f"{split}_limit: expected at least {num_classes} (one a class), got {count}")
+    return torch.from_numpy(sample_rows(len(labels), count, labels=labels.numpy(), seed=seed))

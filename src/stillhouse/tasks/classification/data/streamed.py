@@ -12,18 +12,17 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stillhouse.tasks.classification.data.decode import decode
 
 T = TypeVar("T")
+CHUNK = 1024  # rows that are looked at together
 SAMPLE = 2048  # rows from which pixel statistics are estimated
 AT_ONCE = 64  # files of which threads hold the pixels
 
@@ -39,22 +38,15 @@ class Streamed:
 
     dtype = torch.uint8
 
-    def __init__(self, files: Sequence[Path], shape: tuple[int, int, int], names: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[Path], shape: Sequence[int], names: Sequence[str]) -> None:
         self.files, self.names = files, names
         self.shape = (len(files), *shape)
         self._ahead: dict[int, Future[Tensor]] = {}
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def numel(self) -> int:
-        """Pixels of all images."""
-        return int(np.prod(self.shape))
-
-    def pick(self, rows: Sequence[int]) -> Streamed:
+    def pick(self, rows: Tensor) -> Streamed:
         """The images of some rows; nothing is decoded."""
-        shape = (self.shape[1], self.shape[2], self.shape[3])
-        return Streamed([self.files[row] for row in rows], shape, [self.names[row] for row in rows])
+        some = rows.tolist()
+        return Streamed([self.files[row] for row in some], self.shape[1:], [self.names[row] for row in some])
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """(B, C, H, W): rows of an index, decoded by several threads; those that were announced are there already."""
@@ -65,10 +57,6 @@ class Streamed:
             self._ahead.pop(row, None)
         return torch.stack([future.result() for future in found])
 
-    def __getitem__(self, rows: slice | Tensor) -> Tensor:
-        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else rows
-        return self.index_select(0, index)
-
     def ahead(self, index: Tensor) -> None:
         """Begin to decode rows that will be asked for next."""
         for row in index.tolist():
@@ -77,12 +65,13 @@ class Streamed:
 
     def sample(self) -> Tensor:
         """At most `SAMPLE` images, evenly spaced."""
-        return self.index_select(0, torch.linspace(0, len(self) - 1, min(SAMPLE, len(self))).long().unique())
+        count = self.shape[0]
+        return self.index_select(0, torch.linspace(0, count - 1, min(SAMPLE, count)).long().unique())
 
     def whole(self, what: str) -> Tensor:
         """(N, C, H, W): all of them, behind a progress bar of this name."""
         images = torch.empty(self.shape, dtype=torch.uint8)
-        for row, pixels in enumerate(by_threads(self._decoded, range(len(self)), what)):
+        for row, pixels in enumerate(by_threads(self._decoded, range(len(images)), what)):
             images[row] = pixels
         return images
 
@@ -108,29 +97,3 @@ def by_threads(function: Callable[[Any], T], given: Sequence[Any], what: str) ->
     groups = (given[start : start + AT_ONCE] for start in range(0, len(given), AT_ONCE))
     done = (result for group in groups for result in _pool().map(function, group))
     return iter(track(done, what, total=len(given), console=console, transient=True, disable=not console.is_terminal))
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Images and their labels.
-
-    Attributes:
-        images: (N, C, H, W) uint8, or float32 in [0, 1]; or what decodes them when they are asked for.
-        labels: (N,) int64; -1 where there is none.
-        numbers: (N,) int64 of the rows where they come from; None: they are all rows of it, in order.
-    """
-
-    images: Tensor | Streamed
-    labels: Tensor
-    numbers: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A data set as its source has it: the splits that it brings, None for those that must be taken from `train`."""
-
-    name: str
-    class_names: tuple[str, ...]
-    train: Rows
-    validation: Rows | None = None
-    test: Rows | None = None

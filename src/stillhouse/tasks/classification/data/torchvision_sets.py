@@ -1,11 +1,9 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 in torchvision's layout and through torchvision's downloads."""
+"""Digits of scikit-learn; MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 of torchvision."""
 
 from __future__ import annotations
 
-import logging
-import os
+import codecs
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,17 +11,13 @@ import numpy as np
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.lock import missing_folders, remove_empty
-from stillhouse.tasks.classification.data.streamed import Loaded, Rows
+from stillhouse.tasks.classification.data.images import ImageSplit, Loaded
 
 CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-log = logging.getLogger(__name__)
 
 
 def load_torchvision(name: str, root: Path, download: bool) -> Loaded:
-    """Both splits of one of torchvision's sets, as tensors.
-
-    What lies under the root is read first and never written to, so a read-only root will do.
+    """Both splits of one of torchvision's sets; what lies under the root is not written to, so a read-only root will do.
 
     Args:
         name: a key of `CLASSES`.
@@ -36,75 +30,21 @@ def load_torchvision(name: str, root: Path, download: bool) -> Loaded:
     from torchvision import datasets
 
     kind = getattr(datasets, CLASSES[name])
-    files = _cifar_files(kind) if name.startswith("cifar") else _mnist_files(kind)
-    missing = _missing(root, files)
-    if missing and download:
-        _download(kind, root, name)
-        missing = _missing(root, files)
-    if missing:
-        raise InputError(_not_found(name, root, missing) + "; downloading was switched off")
     try:
-        return _read_cifar(kind, name, root) if name.startswith("cifar") else _read_mnist(kind, name, root)
-    except InputError:
-        raise
-    except Exception as error:  # torchvision and pickle raise nearly anything on a torn file
-        folder = (root / files[0]).parent
+        if name.startswith("cifar"):
+            if download and not (root / kind.base_folder).is_dir():
+                kind(root, download=True)
+            return _cifar(name, root / kind.base_folder, kind)
+        train, test = (kind(root, train=train, download=download) for train in (True, False))
+    except Exception as error:  # URLError, a full disk, torn files: torchvision and pickle raise nearly anything
         raise InputError(
-            f"{name}: the files in {folder} are damaged ({type(error).__name__}: {error}); "
-            f"remove that folder and run again with download, or point data.root elsewhere"
+            f"{name}: expected the files of torchvision's {CLASSES[name]} in {root} (data.root): {str(error).splitlines()[0]}"
+            f"{'' if download else '; downloading was switched off'}"
         ) from None
-
-
-def _mnist_files(kind: Any) -> list[str]:
-    return [f"{kind.__name__}/raw/{Path(url).stem}" for url, _ in kind.resources]
-
-
-def _cifar_files(kind: Any) -> list[str]:
-    return [
-        f"{kind.base_folder}/{name}" for name, _ in [*kind.train_list, *kind.test_list, (kind.meta["filename"], "")]
-    ]
-
-
-def _missing(root: Path, files: list[str]) -> list[str]:
-    return [name for name in files if not (root / name).is_file()]
-
-
-def _not_found(name: str, root: Path, missing: list[str]) -> str:
-    return f"{name}: looked in {root} (data.root) and expected there {missing[0]} ({len(missing)} missing files)"
-
-
-def _download(kind: Any, root: Path, name: str) -> None:
-    """Fetch into a folder beside, then rename file by file: a killed download never looks like a finished one."""
-    missing = _missing(root, _cifar_files(kind) if name.startswith("cifar") else _mnist_files(kind))
-    made = missing_folders(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            kind(folder, download=True)
-            for file in missing:
-                (root / file).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(Path(folder, file), root / file)
-    except Exception as error:  # URLError, RuntimeError, timeouts, a full disk: each means "not there"
-        remove_empty(made)
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{_not_found(name, root, missing)}; the download failed: {reason}. "
-            f"Put the files there, or name a folder that has them with data.root"
-        ) from None
-
-
-# ---------------------------------------------------------------------------------------------- MNIST and its kin
-
-
-def _read_mnist(kind: Any, name: str, root: Path) -> Loaded:
-    splits = [kind(root, train=train, download=False) for train in (True, False)]
-    rows = [Rows(split.data.unsqueeze(1), split.targets) for split in splits]
     # torchvision calls the digits "0 - zero"
-    class_names = tuple(str(digit) for digit in range(10)) if name == "mnist" else tuple(kind.classes)
-    return Loaded(name, class_names, rows[0], test=rows[1])
-
-
-# ---------------------------------------------------------------------------------------------- CIFAR
+    names = [str(digit) for digit in range(10)] if name == "mnist" else train.classes
+    rows = [ImageSplit(split.data.unsqueeze(1), split.targets) for split in (train, test)]
+    return Loaded(name, tuple(names), rows[0], test=rows[1])
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -122,46 +62,25 @@ class _ArrayUnpickler(pickle.Unpickler):
         if module.split(".")[0] == "numpy" and name in self.allowed:
             return self.allowed[name]
         if (module, name) == ("_codecs", "encode"):
-            import _codecs
-
-            return _codecs.encode
+            return codecs.encode
         raise pickle.UnpicklingError(f"holds {module}.{name}, which is no array")
 
 
-def _unpickle(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return dict(_ArrayUnpickler(file, encoding="latin1").load())
+def _cifar(name: str, folder: Path, kind: Any) -> Loaded:
+    """The batch files; unlike torchvision also those that were written anew, and without `pickle.load`."""
 
+    def read(file: str) -> Any:
+        with (folder / file).open("rb") as opened:
+            return _ArrayUnpickler(opened, encoding="latin1").load()
 
-def _read_cifar(kind: Any, name: str, root: Path) -> Loaded:
-    """The batch files as torchvision reads them, but also those that are not torchvision's bytes, and without `pickle.load`."""
-    from torchvision.datasets.utils import check_integrity
-
-    folder = root / kind.base_folder
-    changed = [
-        file for file, md5 in [*kind.train_list, *kind.test_list] if not check_integrity(str(folder / file), md5)
-    ]
-    if changed:
-        log.warning(
-            "%s: %s in %s are not the bytes that torchvision knows (md5); they are read without that check",
-            name,
-            ", ".join(changed),
-            folder,
-        )
-    meta = _unpickle(folder / kind.meta["filename"])
-    return Loaded(
-        name,
-        tuple(str(word) for word in meta[kind.meta["key"]]),
-        _cifar_rows([folder / file for file, _ in kind.train_list]),
-        test=_cifar_rows([folder / file for file, _ in kind.test_list]),
-    )
-
-
-def _cifar_rows(paths: list[Path]) -> Rows:
-    batches = [_unpickle(path) for path in paths]
-    pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
-    labels = [label for batch in batches for label in (batch["labels"] if "labels" in batch else batch["fine_labels"])]
-    return Rows(torch.from_numpy(pixels.reshape(-1, 3, 32, 32)), torch.tensor(labels, dtype=torch.int64))
+    splits = []
+    for files in (kind.train_list, kind.test_list):
+        batches = [read(file) for file, _ in files]
+        pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
+        labels = [label for batch in batches for label in batch.get("labels") or batch["fine_labels"]]
+        splits.append(ImageSplit(torch.from_numpy(pixels.reshape(-1, 3, 32, 32)), torch.tensor(labels)))
+    names = read(kind.meta["filename"])[kind.meta["key"]]
+    return Loaded(name, tuple(map(str, names)), splits[0], test=splits[1])
 
 
 def load_digits() -> Loaded:
@@ -177,7 +96,6 @@ def load_digits() -> Loaded:
 
     found = datasets.load_digits()
     # The pixels count the dark dots of a 4x4 block, 0 to 16
-    pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)
-    images = torch.from_numpy(pixels).unsqueeze(1)
+    images = torch.from_numpy(np.rint(found.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(found.target.astype(np.int64))
-    return Loaded("digits", tuple(str(name) for name in found.target_names), Rows(images, labels))
+    return Loaded("digits", tuple(str(name) for name in found.target_names), ImageSplit(images, labels))

@@ -174,7 +174,7 @@ def _trained(
     scored = learned.sample(config.auto_batches * size)
     each = -(-len(learned) // size)  # steps of an epoch
     training = _training(plan, max(1, round(config.auto_steps / each)))
-    brief: Any = replace(data, train=learned, validation=scored)  # type: ignore[arg-type]
+    brief: Any = replace(data, train=learned, validation=scored)
     torch.manual_seed(0)
     model = student.build(data.input_spec)
     if plan.prior != "none":

@@ -22,7 +22,7 @@ from stillhouse.signals import (
 )
 from stillhouse.signals.logits import ForwardKL
 from stillhouse.tasks.classification.data import DataConfig
-from stillhouse.tasks.classification.data.boolean_features_config import FeaturesMode
+from stillhouse.tasks.classification.data.config import FeaturesMode
 from stillhouse.tasks.classification.plan import ArmName, ClassificationRunConfig, RunTrainingConfig
 from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.tasks.classification.vision.models import MODELS, ModelName, ModelsConfig, student_of
@@ -196,7 +196,6 @@ class VisionConfig:
         if self.data.num_classes == 1:
             raise ValueError("data.num_classes: expected at least 2 classes, got 1")
         if self.features.mode != "raw":
-            self.features.check(self.data)
             pixels = [model for model in self.models if model not in {"tm", "deep_tm"}]
             if pixels:
                 raise ValueError(

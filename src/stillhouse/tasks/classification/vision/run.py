@@ -93,7 +93,7 @@ RESULTS, COUNTS = "results.json", "auto_clause.json"
 SAVE = "--transformer-save-path"
 
 
-FREE = ("features.cache", "features.batch_size", "features.force")  # decide no result, so may differ on --resume
+FREE = ("features.cache", "features.force")  # decide no result, so may differ on --resume
 
 
 def run_models(
@@ -141,7 +141,7 @@ def run_models(
         top.begin(known)
         read = data
         data = processes.first_then_others(
-            lambda: with_boolean_features(config.data.build() if read is None else read, config.features, quiet=quiet)
+            lambda: with_boolean_features(config.data.build() if read is None else read, config.features)
         )
         known["data"] = {"name": data.name, "sizes": data.sizes, "image_shape": list(data.input_spec.shape)}
         before = _results_before(top, config) if resume else {}
