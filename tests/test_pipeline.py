@@ -8,7 +8,7 @@ import torch
 
 from stillhouse.core import experiment, records
 from stillhouse.core.callback import Callback
-from stillhouse.core.checks import StillhouseError
+from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.recipes import load_run
@@ -323,16 +323,6 @@ def test_nothing_to_learn_is_refused(change):
         parse(ClassificationRunConfig, {"arms": ["kd"], **change})
 
 
-def test_an_assistant_without_the_tapped_features_is_refused_before_it_is_trained(tmp_path):
-    """It was found out when the assistant was to teach, after its whole training."""
-    with pytest.raises(StillhouseError, match=r"teacher_assistants.0: signals tap 'layer2'"):
-        run(
-            small(signals=(FEATURES,), teacher_assistants=(TimmStudentConfig(architecture="test_efficientnet"),)),
-            tmp_path,
-        )
-    assert not list(tmp_path.rglob(records.RECORDS))
-
-
 def test_a_feature_of_several_teachers_is_one_of_theirs(tmp_path):
     """`1:layer2` is layer2 of the second teacher: with two equal ones the term is that of one alone."""
     several = {"more_teachers": [{"source": "timm:resnet18"}]}
@@ -394,3 +384,12 @@ def test_the_reference_arm_is_shipped_whatever_the_order(tmp_path):
     assert summary["shipped"] == {"arm": "kd", "seed": 0}
     shipped, taught = (weights(tmp_path / folder) for folder in ("student", "arms/kd/seed-0"))
     assert all(torch.equal(shipped[name], taught[name]) for name in taught)
+
+
+def test_an_ensemble_signal_with_one_teacher_is_refused_before_training(tmp_path):
+    """It would fail in the first batch, an hour of teacher checks later."""
+    fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "arms=[kd]"]
+    config = load_run("digits", [*fast, "signals=[{kind: ensemble}]"])
+    with pytest.raises(InputError, match="more_teachers"):
+        experiment.run(TASK, config, tmp_path / "run")
+    assert not (tmp_path / "run" / "arms").exists()

@@ -20,9 +20,8 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import TextSpec
 from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.classification.job import fit_classifier
-from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.predict import predict
+from stillhouse.tasks.classification.predict import evaluate, predict
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher

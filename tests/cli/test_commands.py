@@ -168,15 +168,6 @@ def test_bad_arrays_are_said_plainly(tmp_path, capsys):
         assert "Traceback" not in text
 
 
-def test_a_patch_that_does_not_divide_is_announced(tmp_path, capsys):
-    """Padded, and said so."""
-    status, text = said(
-        capsys, "distill", "digits", *TINY, "student.patch_size=3", "arms=[no-kd]", "--out", tmp_path / "run"
-    )
-    assert status == 0
-    assert "patch 3 does not divide 8 x 8: padded right and below to 9 x 9" in text
-
-
 def test_a_teacher_of_other_classes_is_refused(tmp_path, capsys):
     """Three classes taught by ten."""
     np.savez(tmp_path / "d.npz", images=np.random.default_rng(0).random((60, 8, 8)), labels=np.arange(60) % 3)

@@ -18,8 +18,8 @@ from stillhouse.core.exports import ExportChoices, Target, compare_answers, writ
 from stillhouse.tasks import TASKS, task
 from stillhouse.tasks.classification.card import save_student
 from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.exports import write_onnx, write_program
 from stillhouse.tasks.classification.numpy_machine import ClauseMachine
-from stillhouse.tasks.classification.programs import write_onnx, write_program
 from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")

@@ -114,7 +114,7 @@ def test_a_new_head_is_fitted_to_the_labels_of_its_seed(monkeypatch):
     )
     monkeypatch.setattr(teachers, "replace", lambda context, **changes: SimpleNamespace(**changes))
     context.shared, context.given, context.stage_teachers = {}, None, []
-    assert not torch.equal(teachers.lab_of_seed(context, 1).data.train.labels, data.train.labels)
+    assert not torch.equal(teachers.context_of_seed(context, 1).data.train.labels, data.train.labels)
     labels = torch.cat([batch.labels for batch in seen])
     assert len(labels) == 36
     assert (labels >= 0).all()

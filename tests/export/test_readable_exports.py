@@ -12,10 +12,9 @@ import pytest
 
 import stillhouse
 from stillhouse.cli.main import main
-from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.data.readers import read_features
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.readable_exports import c_text, python_text, sql_text
+from stillhouse.tasks.classification.readable_exports import text_of
 from stillhouse.tasks.classification.readable_run import readable_of
 
 COMMON = ["teacher=null", "arms=[no-kd]", "signals=[]", "seeds=1", "training.epochs=12", "training.learning_rate=0.05"]
@@ -138,7 +137,7 @@ def test_plain_python_cuts_texts_as_scikit_learn_does():
     names = tuple(CountVectorizer(ngram_range=(1, 3)).fit(TEXTS).get_feature_names_out())
     model = ReadableModel(("a", "b"), READING, names, (), (0.0, 0.0))
     program: dict = {}
-    exec(python_text(model), program)
+    exec(text_of(model, "python"), program)
     for text, row in zip(TEXTS, read_features(READING, names, TEXTS)):
         assert program["features"](text) == {name for name, count in zip(names, row) if count}
 
@@ -148,12 +147,12 @@ def test_a_tie_is_the_first_class_in_every_program():
     columns = [{"name": "age", "cuts": [3.0]}]
     model = ReadableModel(("b", "a", "c"), {"kind": "table", "columns": columns}, ("age > 3",), (), (1.0, 2.0, 2.0))
     program: dict = {}
-    exec(python_text(model), program)
+    exec(text_of(model, "python"), program)
     assert program["predict"]({"age": 4}) == "a"
     base = sqlite3.connect(":memory:")
     base.execute("CREATE TABLE rows (age REAL)")
     base.execute("INSERT INTO rows VALUES (4)")
-    assert base.execute(sql_text(model)).fetchone()[-1] == "a"
+    assert base.execute(text_of(model, "sql")).fetchone()[-1] == "a"
 
 
 def test_a_negation_of_what_is_missing_holds_in_sql():
@@ -170,10 +169,4 @@ def test_a_negation_of_what_is_missing_holds_in_sql():
     base = sqlite3.connect(":memory:")
     base.execute("CREATE TABLE rows (age REAL, job TEXT)")
     base.execute("INSERT INTO rows VALUES (NULL, NULL)")
-    assert base.execute(sql_text(model)).fetchone()[-1] == "b" == model.predict([{"age": None, "job": ""}])[0]
-
-
-def test_c_refuses_names_that_are_none():
-    model = ReadableModel(("a", "b"), READING, ("cd",), (), (0.0, 0.0))
-    with pytest.raises(InputError, match="expected a letter"):
-        c_text(model, "1x")
+    assert base.execute(text_of(model, "sql")).fetchone()[-1] == "b" == model.predict([{"age": None, "job": ""}])[0]

@@ -814,7 +814,7 @@ NEW_USERS = (
 )
 
 RELIABILITY = (
-    Fault("torch writes an export to a full disk by itself", "stillhouse.tasks.classification.programs:write_program",
+    Fault("torch writes an export to a full disk by itself", "stillhouse.tasks.classification.exports:write_program",
           edited("write_atomically(out,", "(lambda path, fill: path.write_bytes(raw))(out,"),
           "tests/cli/test_export.py::test_a_full_disk_is_named_and_torch_does_not_meet_it[write_program]"),
     Fault("a kind that is a list is a traceback", "stillhouse.tasks.classification.task:ClassificationTask.owns",

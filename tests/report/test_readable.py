@@ -6,7 +6,6 @@ import pytest
 from stillhouse.core.checks import InputError
 from stillhouse.report.page import render_blocks
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.readable_report import blocks_of, marked, screen_blocks
 from stillhouse.tasks.classification.readable_text import (
     FILE,
     SCREEN,
@@ -16,6 +15,7 @@ from stillhouse.tasks.classification.readable_text import (
     screen,
     write_screen,
 )
+from stillhouse.tasks.classification.report import marked, readable_blocks, screen_blocks
 
 NAMES = ("card", "pin", "the", "transfer")
 READING = {"kind": "words", "ngrams": 1, "text_column": "text"}
@@ -170,7 +170,7 @@ def test_files_come_back_and_the_page_escapes(found, tmp_path):
     assert "the &lt;<mark>pin</mark>&gt;" in page
     assert "<pin>" not in page
     assert screen_blocks(tmp_path / "none") == []
-    assert blocks_of(found)[0].title == "What decides"
+    assert readable_blocks(found)[0].title == "What decides"
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(InputError, match="malformed"):
         read_screen(tmp_path / FILE)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.drawn
 
 MEASURES = {metric.name: metric for metric in TASK.metrics}
 
-SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")
+SECTIONS = ("Arms", "What was run", "Learning curves", "Calibration")
 SECTIONS += ("Cost", "Do it again")
 
 
@@ -140,8 +140,8 @@ def test_hostile_names_are_escaped(run_folder):
     [
         (records.RUN, ()),
         (records.TEACHER, ()),
-        (records.TEACHER_PREDICTIONS, ("Agreement with the teacher, class by class",)),
-        ("arms", ("Learning curves", "Agreement with the teacher, class by class", "Calibration")),
+        (records.TEACHER_PREDICTIONS, ()),
+        ("arms", ("Learning curves", "Calibration")),
         (records.SUMMARY, ("Cost",)),
     ],
 )
@@ -161,7 +161,6 @@ def test_broken_arrays_are_named_and_left_out(run_folder, content):
     text = words_of(page_of(run_folder))
     for name in (records.TEACHER_PREDICTIONS, f"seed-0/{records.PREDICTIONS}"):
         assert f"{name} is left out" in text
-    assert "Agreement with the teacher, class by class" not in text
 
 
 def test_an_unfinished_run_gives_a_partial_report_that_says_so(run_folder):
@@ -242,11 +241,10 @@ def test_what_each_signal_did_is_shown(tmp_path):
 
     fast = ["training.epochs=2", "seeds=1", "data.train_limit=64", "data.test_limit=40", "arms=[kd]", "student.depth=1"]
     doctor = ["training.doctor={every: 1, patience: 1}", "signals.0.weight=500", "training.device=cpu"]
-    run(TASK, load_run("digits", [*fast, *doctor, "difficulty_model=student"]), tmp_path / "run")
+    run(TASK, load_run("digits", [*fast, *doctor]), tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "What each signal did" in page
     assert "dominating" in page
-    assert "Setting without effect" in page
 
 
 @pytest.mark.usefixtures("undrawn")

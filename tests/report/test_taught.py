@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.tasks.classification.forecast import expected
-from stillhouse.tasks.classification.reliability import Predictions
 from stillhouse.tasks.classification.taught import (
+    Predictions,
     advice,
     changed,
     changed_tables,
@@ -17,6 +16,7 @@ from stillhouse.tasks.classification.taught import (
     reasons,
     taught_blocks,
 )
+from stillhouse.tasks.classification.taught_run import expected
 
 LABELS = np.array([0, 0, 1, 1, 2])
 NAMES = ("cat", "dog", "owl")

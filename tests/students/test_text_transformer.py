@@ -99,12 +99,10 @@ def encode(text):
 @pytest.mark.parametrize(
     ("splits", "words"),
     [
-        (rows(["a"], [0])[:2], "got 2"),
-        (rows(["a", "b"], [0]), "2 and 1"),
-        (rows([], []), "at least one"),
-        (rows(["a"], [2]), "expected 0 to 1, got 2"),
-        (rows([""], [0]), "at least one token"),
-        (rows(["z"], [0]), "token ids from 0 to 9"),
+        (rows(["a", "b"], [0]), "for each of 2 texts, got 1"),
+        (rows(["a"], [2]), "expected 0 to 1 for each of 1 texts, got 1 up to 2"),
+        (rows([""], [0]), "expected a text of tokens"),
+        (rows(["z"], [0]), "tokens from 0 to 9"),
     ],
 )
 def test_labelled_texts_say_what_is_wrong(splits, words):

@@ -167,8 +167,7 @@ def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
 
 def test_the_weights_that_are_scored_are_the_weights_that_remain(data, tmp_path):
     """A checkpoint of the last raw weights beside the best average's score is the classic mismatch."""
-    from stillhouse.tasks.classification.metrics import evaluate
-    from stillhouse.tasks.classification.predict import predict
+    from stillhouse.tasks.classification.predict import evaluate, predict
 
     model = net(batch_norm=True)
     done = fit(model, data, replace(QUICK, epochs=4, ema_decay=0.8), seed=0, folder=tmp_path)
@@ -180,8 +179,7 @@ def test_the_weights_that_are_scored_are_the_weights_that_remain(data, tmp_path)
 
 def test_the_average_follows_buffers_and_does_not_lag_in_a_short_run(data, tmp_path):
     """With decay 0.999 and no warm-up, 27 steps would leave 97 % of the untrained start; and it is what is scored and kept."""
-    from stillhouse.tasks.classification.metrics import evaluate
-    from stillhouse.tasks.classification.predict import predict
+    from stillhouse.tasks.classification.predict import evaluate, predict
 
     model = net(batch_norm=True)
     start = weights(model).clone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +74,14 @@ def read_card(folder: Path, students: Any) -> tuple[Any, InputSpec]:
         InputError: no card, or one of another format or task.
     """
     card = read_json(folder / CARD)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(
-            f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
-        )
-    if not isinstance(card.get("student"), dict) or not isinstance(card.get("input_spec"), dict):
-        raise InputError(f"{folder / CARD}: malformed card; expected the entries 'student' and 'input_spec'")
-    input_spec: dict[str, Any] = {
-        n: tuple(value) if isinstance(value, list) else value for n, value in card["input_spec"].items()
-    }
-    student = parse(students, card["student"])
-    kind: Any = TextSpec if "vocabulary" in input_spec else FeatureSpec if "names" in input_spec else ImageSpec
-    missing = [f.name for f in fields(kind) if f.name not in input_spec and f.default is MISSING]
-    if missing or (more := [name for name in input_spec if name not in {f.name for f in fields(kind)}]):
-        words = f"lacks {', '.join(missing)}" if missing else f"has also {', '.join(more)}"
-        raise InputError(f"{folder / CARD}: malformed card; its entry 'input_spec' {words}")
-    return student, kind(**input_spec)
+    try:
+        if card["format"] != FORMAT:
+            raise KeyError(card["format"])
+        given = {n: tuple(value) if isinstance(value, list) else value for n, value in card["input_spec"].items()}
+        kind: Any = TextSpec if "vocabulary" in given else FeatureSpec if "names" in given else ImageSpec
+        return parse(students, card["student"]), kind(**given)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / CARD}: malformed card of format {FORMAT!r} ({error!r})") from None
 
 
 def load_student(folder: Path | str, students: Any) -> Any:

@@ -22,9 +22,8 @@ from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.data import ClassesDataConfig
 from stillhouse.tasks.classification.data.split import fingerprint
 from stillhouse.tasks.classification.light import LINEAR, MOST_ROWS
-from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.predict import predict, probabilities_of
+from stillhouse.tasks.classification.predict import evaluate, nll, predict, probabilities_of
 from stillhouse.teachers.by_row import RowTeacher
 
 
@@ -108,14 +107,10 @@ def data_of(place: Path, data: str | None = None, data_root: str | None = None) 
 
 def test_fingerprint(data: Any) -> str:
     """Of the rows that are tested, with their labels."""
-    rows = data.test.ids if hasattr(data.test, "ids") else data.test.held
-    return fingerprint([("test", rows, data.test.labels)])
+    return fingerprint([("test", data.test.held, data.test.labels)])
 
 
 def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
     """What each row adds to accuracy and negative log-likelihood, and the calibration of all."""
-    found = evaluate(probabilities, labels, None)
-    picked = probabilities[np.arange(len(labels)), labels]
-    nll = -np.log(np.maximum(picked, np.finfo(np.float32).tiny))
-    items = {"accuracy": probabilities.argmax(1) == labels, "nll": nll.astype(np.float64)}
-    return items, {"ece": found["ece"]}
+    items = {"accuracy": probabilities.argmax(1) == labels, "nll": nll(probabilities, labels)}
+    return items, {"ece": evaluate(probabilities, labels, None)["ece"]}

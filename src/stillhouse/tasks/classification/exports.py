@@ -1,35 +1,39 @@
-"""Forms of a clause student: rules for people, and where all of it is clauses, machines for programs and hardware."""
+"""What a student with classes can be written as, and checked on the test split: rules, machines of logic, ONNX, torch.export.
+
+Shapes: N test rows, B rows of a batch, K classes.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
 from stillhouse.core.folder import run_above
-from stillhouse.core.records import read_json, write_arrays
+from stillhouse.core.records import read_json, write_arrays, write_atomically
+from stillhouse.core.types import ImageSpec
+from stillhouse.export.program import first_line, quiet, traced
 from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import load_packed, save_packed
 from stillhouse.logic.simplify import simplify
 from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification import numpy_machine
 from stillhouse.tasks.classification.lower import lower
-from stillhouse.tasks.classification.programs import ROUNDING, logits_of
+from stillhouse.tasks.classification.photos import KEY
 from stillhouse.tasks.classification.rules_file import RULES, decided, heading, read_rules, write_rules
 from stillhouse.tasks.classification.rules_report import blocks_of
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM
 
-PAGE, PROGRAM, ROWS = "rules.html", "predict.py", 512
+OPSET, ROUNDING, BATCH = 18, 1e-3, 256
 
 
 def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str]:
@@ -43,89 +47,39 @@ def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str
     """
     out.mkdir()
     run = run_above(folder)
-    known = None if run is None or not _is_shipped(folder, run) else run / RULES
-    if known is not None and known.is_file():
-        saved = read_rules(known)
+    if run is not None and (run / RULES).is_file() and is_of(folder, run, read_json(run / RULES)):
+        saved = read_rules(run / RULES)
         for name in ("rules.json", "rules.npz", "rules.txt"):
-            shutil.copyfile(known.with_name(name), out / name)
+            shutil.copyfile(run / name, out / name)
     else:
         from stillhouse.tasks.classification.students.rules import rules_of
 
         saved = rules_of(model, data)
         write_rules(out, saved)
     line, headline = decided(saved.index), f"{folder.resolve().name}: {heading(saved.index)}"
-    write_blocks(out / PAGE, blocks_of(saved), title="Rules", kicker="stillhouse rules", headline=headline, lead=line)
+    page = out / "rules.html"
+    write_blocks(page, blocks_of(saved), title="Rules", kicker="stillhouse rules", headline=headline, lead=line)
     return [line]
 
 
-def _is_shipped(folder: Path, run: Path) -> bool:
-    """Whether the rules of a run are those of this student: it is the shipped one, or the training that is shipped."""
-    folder = folder.resolve()
-    shipped = read_json(run / RULES).get("student", {}) if (run / RULES).is_file() else {}
+def is_of(folder: Path, run: Path, index: Mapping[str, Any]) -> bool:
+    """Whether what a run wrote of its student is of this one: it is the shipped one, or the training that is shipped."""
+    shipped = index.get("student") or {}
     place = run / "arms" / str(shipped.get("arm")) / f"seed-{shipped.get('seed')}"
-    return folder in {(run / "student").resolve(), place.resolve()}
+    return folder.resolve() in {(run / "student").resolve(), place.resolve()}
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What every form of a machine is made from, and held against.
-
-    Attributes:
-        model: the student.
-        split: rows of the check.
-        machine: the whole student as logic, simplified.
-        notes: what was already found: its size, and that it answers as the student does.
-    """
-
-    model: Any
-    split: Any
-    machine: PackedModel
-    notes: tuple[str, ...]
-
-    @property
-    def images(self) -> np.ndarray:
-        """(N, ...) bytes of the split.
-
-        Raises:
-            InputError: images that are no bytes.
-        """
-        images: np.ndarray = self.split.images.numpy()
-        if images.dtype != np.uint8:
-            raise InputError(f"expected a test split of bytes (uint8), which this form reads, got {images.dtype}")
-        return images
-
-    @cached_property
-    def scores(self) -> np.ndarray:
-        """(N, K) int64 of the machine on the split, by its definition."""
-        return np.concatenate(
-            [self.machine.scores(batch.inputs.numpy(), definition=True) for batch in self.split.batches(ROWS)]
-        )
-
-    def holds(self, scores: np.ndarray, classes: np.ndarray, name: str) -> str:
-        """What was written, against the machine: whole numbers, so equal or wrong.
-
-        Raises:
-            InputError: another class or score.
-        """
-        expected = self.scores
-        if scores.shape != expected.shape:
-            raise InputError(
-                f"{name}: expected scores of shape {expected.shape}, got {scores.shape}; nothing was written"
-            )
-        wrong = int((classes != expected.argmax(1)).sum())
-        if wrong or (scores != expected).any():
-            raise InputError(
-                f"{name}: expected the scores of the clauses on {len(expected):,} rows, got {wrong:,} other classes; nothing "
-                "was written"
-            )
-        return f"{name}: every class and score of {len(classes):,} rows equal, to the bit"
+# ------------------------------------------------------------------------------------------------ machines of logic
 
 
-def job(model: Any, data: Any) -> Job:
-    """Lower a student to logic, simplify it, and hold it against the network.
+def export_machine(form: str, model: Any, data: Any, out: Path) -> Sequence[str]:
+    """A student that is clauses from the pixels to the class as logic, simplified; read back and run on the split.
+
+    packed: one safetensors file that predicts with numpy alone, and faster with numba. c: C99, compiled here with every warning
+    an error. json: literals, capacities and votes. numpy: a folder with `predict.py`, which needs numpy alone.
 
     Raises:
-        InputError: a student of which only parts are clauses, or a machine that answers otherwise.
+        InputError: a student of which only parts are clauses, or what was written answers otherwise than the student.
     """
     if not isinstance(model, (FlatTM, DeepTMClassifier)) or model.config.part != "clauses":
         raise InputError(
@@ -138,61 +92,42 @@ def job(model: Any, data: Any) -> Job:
         (sum(x.num_clauses for x in one.layers), sum(len(x.literals) for x in one.layers)) for one in (plain, machine)
     )
     size = f"{before[0]:,} clauses of {before[1]:,} literals, simplified {after[0]:,} of {after[1]:,}"
-    found = Job(model, data.test, machine, ())
-    expected = logits_of(model, data.test)
-    bound = ROUNDING * max(1.0, float(np.abs(expected).max()))
-    note = compare_answers(expected, found.scores / machine.scale, "the clauses as logic", bound=bound)
-    return replace(found, notes=(size, f"logic against torch: {note}"))
+    scores = _scores(lambda rows: machine.scores(rows, definition=True), data.test)
+    note = compare_on(model, data.test, lambda rows: machine.scores(rows) / machine.scale, "the clauses as logic")
+    got = _written(form, machine, data.test, out)
+    if got.shape != scores.shape or (got != scores).any():
+        raise InputError(f"{out.name}: expected the scores of the clauses on {len(scores):,} rows, got other ones")
+    return [size, f"logic against torch: {note}", f"{out.name}: every score of {len(scores):,} rows equal, to the bit"]
 
 
-def export_packed(job: Job, out: Path) -> Sequence[str]:
-    """One safetensors file that predicts with numpy alone, and faster with numba; read back and run on the split."""
-    save_packed(job.machine, out)
-    started = time.perf_counter()
-    read = load_packed(out)
-    loaded = 1000 * (time.perf_counter() - started)
-    scores = np.concatenate([read.scores(batch.inputs.numpy()) for batch in job.split.batches(ROWS)])
-    started = time.perf_counter()
-    images = job.split.batch(torch.arange(len(job.split))).inputs.numpy()
-    read.predict(images)
-    rate = len(images) / (time.perf_counter() - started)
-    note = job.holds(scores, scores.argmax(1), out.name)
-    return [*job.notes, note, f"read in {loaded:.1f} ms; {rate:,.0f} rows/s on this machine"]
+def _written(form: str, machine: PackedModel, split: Any, out: Path) -> np.ndarray:
+    """(N, K) whole-numbered scores of what was written."""
+    if form == "c":
+        from stillhouse.logic.c import answers, c_text
+
+        if split.images.dtype != torch.uint8:
+            raise InputError(f"expected a test split of bytes (uint8), which C reads, got {split.images.dtype}")
+        out.write_text(c_text(machine))
+        return answers(out, split.images.numpy())[1]
+    read: Any
+    if form == "packed":
+        save_packed(machine, out)
+        read = load_packed(out)
+    elif form == "json":
+        from stillhouse.logic import json_file
+
+        json_file.write_json(machine, out)
+        read = json_file.read_json(out)
+    else:
+        out.mkdir()
+        shutil.copyfile(numpy_machine.__file__, out / "predict.py")
+        write_arrays(out / numpy_machine.FILE, **arrays_of(machine))
+        read = numpy_machine.ClauseMachine(out)
+    return _scores(read.scores, split)
 
 
-def export_c(job: Job, out: Path) -> Sequence[str]:
-    """C99 in one file, compiled here with every warning an error and run on the split."""
-    from stillhouse.logic.c import answers, c_text
-
-    out.write_text(c_text(job.machine))
-    classes, scores = answers(out, job.images)
-    return [*job.notes, job.holds(scores, classes, out.name)]
-
-
-def export_json(job: Job, out: Path) -> Sequence[str]:
-    """Literals, capacities and votes as JSON, read back and run on the split."""
-    from stillhouse.logic.json_file import read_json as read_machine
-    from stillhouse.logic.json_file import write_json as write_machine
-
-    write_machine(job.machine, out)
-    read = read_machine(out)
-    scores = np.concatenate([read.scores(batch.inputs.numpy()) for batch in job.split.batches(ROWS)])
-    return [*job.notes, job.holds(scores, scores.argmax(1), out.name)]
-
-
-def export_numpy(job: Job, out: Path) -> Sequence[str]:
-    """A folder with `predict.py`, which needs numpy alone, and the clauses as arrays; run once on the split."""
-    out.mkdir()
-    shutil.copyfile(numpy_machine.__file__, out / PROGRAM)
-    write_arrays(out / numpy_machine.FILE, **arrays_of(job.machine))
-    spec = importlib.util.spec_from_file_location("exported_predict", out / PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
-    copy = program.ClauseMachine(out)
-    scores = np.concatenate([copy.scores(batch.inputs.numpy()) for batch in job.split.batches(ROWS)])
-    return [*job.notes, job.holds(scores, scores.argmax(1), PROGRAM)]
+def _scores(answer: Callable[[np.ndarray], np.ndarray], split: Any) -> np.ndarray:
+    return np.concatenate([answer(batch.inputs.numpy()) for batch in split.batches(BATCH)])
 
 
 def arrays_of(machine: PackedModel) -> dict[str, np.ndarray]:
@@ -210,3 +145,86 @@ def arrays_of(machine: PackedModel) -> dict[str, np.ndarray]:
         for name in ("path", "shift", "gain", "offset", "epsilon"):
             found[f"{name}_{number}"] = np.asarray(getattr(join, name))
     return found
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, split: Any) -> np.ndarray:
+    """(N, K) of a network in eval mode, in order."""
+    return np.concatenate([model(batch.inputs).float().numpy() for batch in split.batches(BATCH)])
+
+
+def compare_on(model: nn.Module, split: Any, answer: Callable[[np.ndarray], np.ndarray], name: str) -> str:
+    """What was written against the network on a split.
+
+    Args:
+        model: the network, in eval mode.
+        split: N rows.
+        answer: scores (B, K) of inputs (B, ...), as the written file gives them.
+        name: of the file.
+
+    Returns:
+        "10,000 of 10,000 answers equal; ...".
+
+    Raises:
+        InputError: other answers.
+    """
+    expected = logits_of(model, split)
+    bound = ROUNDING * max(1.0, float(np.abs(expected).max()))
+    return compare_answers(expected, _scores(answer, split), name, bound=bound)
+
+
+def write_onnx(model: nn.Module, split: Any, out: Path, input_spec: Any = None) -> str:
+    """One ONNX file, input `inputs` (B, ...), output `logits` (B, K), B free; compared on the split.
+
+    Of images it names the classes and the shape, so that `stillhouse predict` can use the file.
+
+    Raises:
+        InputError: onnx, onnxscript or onnxruntime is not installed, torch cannot express the network, or other answers.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch's exporter needs it
+    except ImportError as error:
+        raise InputError(f"onnx: {error.name} is not installed; pip install 'stillhouse[export]'") from None
+    free = {0: torch.export.Dim("rows", min=1, max=2**20)}
+    with quiet(), torch.no_grad():
+        try:
+            made: Any = torch.onnx.export(
+                model,
+                (split.batch(torch.arange(2)).inputs,),
+                input_names=["inputs"],
+                output_names=["logits"],
+                dynamic_shapes=(free,),
+                opset_version=OPSET,
+                dynamo=True,
+            )
+            written = made.model_proto
+            if isinstance(input_spec, ImageSpec):
+                about = {"class_names": list(input_spec.class_names), "shape": list(input_spec.shape)}
+                written.metadata_props.add(key=KEY, value=json.dumps(about))
+            content = written.SerializeToString()
+        except Exception as error:  # whatever a network of anyone's does to a tracer; protobuf takes 2 GiB
+            raise InputError(f"onnx: torch cannot export this network: {first_line(error)}") from None
+    write_atomically(out, lambda file: file.write(content))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return compare_on(model, split, lambda x: session.run(["logits"], {"inputs": x})[0], out.name)
+
+
+def write_program(model: nn.Module, split: Any, out: Path) -> str:
+    """A program of `torch.export`, B free, that loads without this library; compared on the split.
+
+    Raises:
+        InputError: torch cannot trace the network, or other answers.
+    """
+    raw, loaded = traced(model, split.batch(torch.arange(2)).inputs)
+    write_atomically(out, lambda file: file.write(raw))
+
+    @torch.no_grad()
+    def answer(inputs: np.ndarray) -> np.ndarray:
+        found: np.ndarray = loaded(torch.from_numpy(inputs)).numpy()
+        return found
+
+    return compare_on(model, split, answer, out.name)

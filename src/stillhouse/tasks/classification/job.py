@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +19,11 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import label_cross_entropy
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.labelled import class_weights, mixed_order, slots
-from stillhouse.tasks.classification.metrics import evaluate
-from stillhouse.tasks.classification.predict import predict_together
+from stillhouse.tasks.classification.predict import evaluate, predict_together
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation
 from stillhouse.training.loop import Fit, fit
-
-T = TypeVar("T")
 
 
 class ClassificationJob(DistillJob):
@@ -85,9 +82,8 @@ class ClassificationJob(DistillJob):
 
     def ahead(self, rows: Tensor) -> None:
         """Streamed images begin to be decoded."""
-        begin = getattr(self.data.train, "ahead", None)
-        if begin is not None:
-            begin(rows)
+        if hasattr(self.data.train, "ahead"):
+            self.data.train.ahead(rows)
 
     def outputs(self, batch: Batch) -> Outputs:
         """Logits and features in float32, whatever the precision of the network."""
@@ -102,12 +98,12 @@ class ClassificationJob(DistillJob):
         if weight <= 0:
             return {}
         logits, targets, smoothing = student_out.logits, batch.targets, self.config.label_smoothing
-        if self.labelled == 1:
-            losses = self._balanced(label_cross_entropy(logits, targets, smoothing=smoothing), targets)
-            return {self.task_term: (weight, losses.mean())}
         there = batch.labels != MISSING
-        losses = label_cross_entropy(logits[there], targets[there], smoothing=smoothing)
-        losses = self._balanced(losses, targets[there])
+        if self.labelled < 1:
+            logits, targets = logits[there], targets[there]
+        losses = self._balanced(label_cross_entropy(logits, targets, smoothing=smoothing), targets)
+        if self.labelled == 1:
+            return {self.task_term: (weight, losses.mean())}
         # the mean over a whole batch: parts of it, which are summed, have more labelled rows or fewer
         return {self.task_term: (weight, losses.sum() / (len(there) * self.labelled))}
 
@@ -149,7 +145,10 @@ class ClassificationJob(DistillJob):
             probabilities = predict_together(logits_of, split, size)
             counts = processes.together(right)
             components = {f"component/{place}": sum(c[place] for c in counts) / len(split) for place in right}
-            test = self._test_accuracy(logits_of, size) if self.config.report_test else {}
+            test = {}
+            if self.config.report_test:
+                found = predict_together(logits_of, self.data.test, size)
+                test = {"test_accuracy": float((found.argmax(1) == self.data.test.labels.numpy()).mean())}
         finally:
             extractor.close()
         metrics = evaluate(probabilities, split.labels.numpy(), self.teacher_probabilities)
@@ -170,21 +169,14 @@ class ClassificationJob(DistillJob):
             setattr(self.model, name, values.to(getattr(self.model, name).device))
         super().load_state_dict(state)
 
-    def _test_accuracy(self, logits_of: Callable[[Batch], Tensor], size: int) -> dict[str, float | None]:
-        probabilities = predict_together(logits_of, self.data.test, size)
-        return {"test_accuracy": float((probabilities.argmax(1) == self.data.test.labels.numpy()).mean())}
-
     def _count(self, logits: Tensor, batch: Batch) -> None:
         """Right answers since the last validation; of a mixed image the share of the class that is named."""
         there = batch.labels != MISSING
-        if not bool(there.all()):
-            logits, batch = logits[there], replace(batch, labels=batch.labels[there])
-        named = logits.detach().argmax(1)
-        right = (
-            (named == batch.labels).float()
-            if batch.soft_labels is None
-            else batch.soft_labels.gather(1, named[:, None]).squeeze(1)
-        )
+        named = logits.detach().argmax(1)[there]
+        if batch.soft_labels is None:
+            right = (named == batch.labels[there]).float()
+        else:
+            right = batch.soft_labels.gather(1, named[:, None]).squeeze(1)
         self.seen = (self.seen[0] + float(right.sum()), self.seen[1] + len(right))
 
     def _seen_accuracy(self) -> dict[str, float | None]:
@@ -235,9 +227,6 @@ def mix(batch: Batch, *, mixup: float, cutmix: float, num_classes: int, seed: in
     Returns:
         The batch with mixed `inputs`, and `soft_labels` (B, K): the shares of the two labels.
 
-    Raises:
-        InputError: a batch of one, which has no neighbor, or fewer than 2 classes.
-
     Example:
         >>> batch = Batch(torch.eye(2).reshape(2, 1, 1, 2), torch.tensor([0, 1]), torch.arange(2))
         >>> mixed = mix(batch, mixup=1.0, cutmix=0.0, num_classes=2, seed=0)
@@ -246,23 +235,11 @@ def mix(batch: Batch, *, mixup: float, cutmix: float, num_classes: int, seed: in
 
     Source: Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899.
     """
-    if len(batch.labels) < 2:
-        raise InputError(
-            "mixup and CutMix: expected a batch of at least 2 images to mix, got 1; take a larger batch_size"
-        )
-    if num_classes < 2:
-        raise InputError(f"mixup and CutMix: expected at least 2 classes, got {num_classes}")
-    if mixup <= 0 and cutmix <= 0:
-        return batch
     from torchvision.transforms import v2
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blend = mixup > 0 and (cutmix <= 0 or bool(torch.rand(()) < 0.5))
-        change = (
-            v2.MixUp(alpha=mixup, num_classes=num_classes)
-            if blend
-            else v2.CutMix(alpha=cutmix, num_classes=num_classes)
-        )
-        inputs, soft = change(batch.inputs, batch.labels)
+        change = v2.MixUp if blend else v2.CutMix
+        inputs, soft = change(alpha=mixup if blend else cutmix, num_classes=num_classes)(batch.inputs, batch.labels)
     return replace(batch, inputs=inputs, soft_labels=soft)

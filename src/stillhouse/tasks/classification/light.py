@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 
 ITEMS = {"words": "test texts", "texts": "test texts", "table": "test rows"}  # by kind of data; else test images
 LINEAR, MAJORITY = "linear", "majority"
-PLAIN = {
-    LINEAR: "a linear classifier",
-    MAJORITY: "the commonest class",
-}  # rows beside every student, as a reader calls them
+PLAIN = {LINEAR: "a linear classifier", MAJORITY: "the commonest class"}  # rows beside every student, in words
 MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
-
-
 MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
 READABLE = ("rules", "scorecard", "tree")  # students that are rules from the words to the class
 NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text", "tf-idf")  # students without clauses
@@ -47,40 +42,35 @@ class Light(task.Light):
 
     def metrics_on(self, data: str) -> tuple[Metric, ...]:
         """Measured on test images, test texts, or test rows of a table."""
-        items = ITEMS.get(data)
-        if items is None:
-            return self.metrics
+        items = ITEMS.get(data, "test images")
         return tuple(replace(metric, items=items) if metric.items else metric for metric in self.metrics)
 
     def hub_task(self, card: Mapping[str, Any]) -> str:
         """Of pictures, of texts or of tables."""
-        spec = card.get("task") or {}
+        spec = card.get("input_spec") or {}
         if "reading" in spec:
             return "text-classification" if spec["reading"].get("kind") == "words" else "tabular-classification"
         return "text-classification" if "vocabulary" in spec else "image-classification"
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """Whether the teacher names the same class; nothing of plain models."""
-        if arm in PLAIN:
-            return {}
-        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS, ["probabilities"])["probabilities"]
         path = run.path / records.TEACHER_PREDICTIONS
-        if not path.is_file():
+        if arm in PLAIN or not path.is_file():
             return {}
-        return {"agreement": student.argmax(1) == read_arrays(path, ["probabilities"])["probabilities"].argmax(1)}
+        both = (run.arm(arm, seed) / records.PREDICTIONS, path)
+        student, teacher = (read_arrays(one, ["probabilities"])["probabilities"].argmax(1) for one in both)
+        return {"agreement": student == teacher}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Agreement with the teacher by class, calibration, and of clauses the rules, with pictures."""
-        from stillhouse.tasks.classification.readable_report import screen_blocks
-        from stillhouse.tasks.classification.report import blocks
+        """What was taught, calibration, and of students that people read the rules, with pictures."""
+        from stillhouse.tasks.classification.report import blocks, screen_blocks
         from stillhouse.tasks.classification.rules_report import rule_blocks
 
         return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path)]
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """Rules only of students with clauses, and machines of those that are clauses from the pixels to the class."""
-        student = card.get("student")
-        kind = student.get("kind") if isinstance(student, Mapping) else None
+        kind = (card.get("student") or {}).get("kind")
         if kind in READABLE:
             table = ((card.get("input_spec") or {}).get("reading") or {}).get("kind") == "table"
             return ("rules", "python", *(("sql",) if table else ()), "json", "c")

@@ -16,10 +16,10 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of
-from stillhouse.core.walk import Passed, files_under
+from stillhouse.tasks.classification.data.decode import SUFFIXES, decode, images_under
 
 BATCH = 256
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+KEY = "stillhouse"  # of an ONNX file's metadata: class names and the shape of an image
 
 
 class Classes(Predictor):
@@ -83,93 +83,80 @@ class PhotoClasses(Classes):
         """
         channels, height, width = self.shape
         if isinstance(one, (str, Path)):
-            from stillhouse.tasks.classification.data.decode import decode
-
-            if not Path(one).is_file():
-                raise InputError(f"image {one}: there is no such file")
-            return _in_unit(decode(Path(one), channels, height, width))
+            return np.asarray(decode(Path(one), channels, height, width), dtype=np.float32) / np.float32(255)
         if hasattr(one, "convert"):  # a PIL image
             from PIL import ImageOps
 
             fitted = ImageOps.fit(one.convert("L" if channels == 1 else "RGB"), (width, height))
             one = np.asarray(fitted).reshape(height, width, channels)
         array = np.asarray(one)
-        shaped = _channels_first(array, self.shape)
+        shaped = self._channels_first(array)
         if shaped is None:
             raise InputError(
                 f"image: expected an array {(height, width, channels)} or {self.shape}, got {array.shape}; give a file or "
                 "PIL image to have it resized"
             )
         if array.dtype == np.uint8:
-            return _in_unit(shaped)
-        if array.dtype.kind != "f" or not np.isfinite(shaped).all() or shaped.min() < 0 or shaped.max() > 1:
-            raise InputError(f"image: expected uint8, or finite floats from 0 to 1, got {_what(array)}")
+            return np.asarray(shaped, dtype=np.float32) / np.float32(255)
+        if array.dtype.kind != "f" or not (shaped.min() >= 0 and shaped.max() <= 1):  # NaN is neither
+            got = f"{array.dtype} from {shaped.min():.4g} to {shaped.max():.4g}"
+            raise InputError(f"image: expected uint8, or finite floats from 0 to 1, got {got}")
         return np.array(shaped, dtype=np.float32)
+
+    def _channels_first(self, array: Any) -> Any:
+        """(C, H, W) of one image, or None where it has another shape."""
+        channels, height, width = self.shape
+        if array.shape == self.shape:
+            return array
+        if array.shape == (height, width, channels):
+            return array.transpose(2, 0, 1)
+        return array[None] if channels == 1 and array.shape == (height, width) else None
 
     def holds_several(self, inputs: Any) -> bool:
         """Also an array or tensor (N, H, W[, C]) or (N, C, H, W)."""
-        if super().holds_several(inputs) or not hasattr(inputs, "shape"):
+        if not hasattr(inputs, "shape"):
             return super().holds_several(inputs)
-        channels, height, width = self.shape
-        one_axes = 2 if tuple(inputs.shape[-2:]) == (height, width) and channels == 1 else 3
-        shapes = {(channels, height, width), (height, width, channels)}
-        return len(inputs.shape) > max(one_axes, 2) or (len(inputs.shape) == 3 and tuple(inputs.shape) not in shapes)
+        array = np.asarray(inputs)
+        return array.ndim > 2 and self._channels_first(array) is None
 
     def read(self, source: str) -> Inputs:
         """Image files, by name."""
+        path = Path(source).expanduser()
         if source == "-":
             files = [Path(line.strip()) for line in lines_of(source) if line.strip()]
-            return Inputs([str(file) for file in files], files)
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return _of_folder(path)
-        if path.suffix.lower() in (".csv", ".tsv"):
-            return _listed(path)
-        if path.suffix.lower() == ".npy":
+        elif path.is_dir():
+            files = images_under(path)
+            if not files:
+                raise InputError(f"{path}: expected a folder with images ({', '.join(sorted(SUFFIXES))}), found none")
+        elif path.suffix.lower() in (".csv", ".tsv"):
+            files = _listed(path)
+        elif path.suffix.lower() == ".npy":
             images = array_of(source)
-            if images.ndim < 3 or not len(images) or _channels_first(images[0], self.shape) is None:
+            if images.ndim < 3 or not len(images) or self._channels_first(images[0]) is None:
                 raise InputError(
                     f"{path}: expected images (N, H, W[, C]) of {self.shape[1:]} pixels, got {images.shape}"
                 )
             check_finite(images, str(path))
             return Inputs([str(number) for number in range(len(images))], list(images))
-        return Inputs([source], [path])
+        else:
+            files = [path]
+        return Inputs([str(file) for file in files], files)
 
 
-def _of_folder(folder: Path) -> Inputs:
-    """The image files of a folder and its sub-folders, each once.
-
-    Raises:
-        InputError: there are none.
-    """
-    passed = Passed()
-    found = files_under(folder, folder, lambda name: Path(name).suffix.lower() in IMAGES, passed)
-    if not found:
-        more = f"; {passed}" if str(passed) else ""
-        raise InputError(f"{folder}: expected a folder with images ({', '.join(sorted(IMAGES))}), found none{more}")
-    passed.warn(folder)
-    return Inputs([str(file.path) for file in found], [file.path for file in found])
-
-
-def _listed(table: Path) -> Inputs:
+def _listed(table: Path) -> list[Path]:
     """The image files of the first column of a table that names any: beside the table, or from where the command runs.
 
     Raises:
-        InputError: no such column, or a row without a file.
+        InputError: no such column.
     """
     rows = list(csv.DictReader(lines_of(str(table)), delimiter="," if table.suffix.lower() == ".csv" else "\t"))
-    head = [name for name in rows[0] if name is not None] if rows else []  # cells beyond the head have none
-    column = next((name for name in head if Path(rows[0][name] or "").suffix.lower() in IMAGES), None)
+    first = rows[0] if rows else {}
+    column = next((name for name, cell in first.items() if Path(str(cell)).suffix.lower() in SUFFIXES), None)
     if column is None:
-        got = f"the columns {', '.join(map(str, head))}" if rows else "no row under the head"
-        raise InputError(f"{table}: expected a head, and a column of image files (photo.png, ...) under it; got {got}")
+        raise InputError(f"{table}: expected a column of image files (photo.png, ...) under a head, got {list(first)}")
     names = [(row[column] or "").strip() for row in rows]
-    if "" in names:
-        raise InputError(
-            f"{table}, row {names.index('') + 1}: expected an image file in column {column!r}, got nothing"
-        )
     beside = [table.parent / Path(name).expanduser() for name in names]
-    return Inputs(names, [near if near.is_file() else Path(name) for near, name in zip(beside, names)])
+    return [near if near.is_file() else Path(name) for near, name in zip(beside, names)]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -181,31 +168,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """
     raised: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
     return raised / raised.sum(axis=1, keepdims=True)
-
-
-def _in_unit(pixels: np.ndarray) -> np.ndarray:
-    return np.asarray(pixels, dtype=np.float32) / np.float32(255)
-
-
-def _channels_first(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """(C, H, W) of one image, or None where it has another shape."""
-    channels, height, width = shape
-    if array.shape == shape:
-        return array
-    if array.shape == (height, width, channels):
-        return array.transpose(2, 0, 1)
-    return array[None] if channels == 1 and array.shape == (height, width) else None
-
-
-def _what(array: np.ndarray) -> str:
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            return "NaN or infinity"
-        return f"floats from {array.min():.4g} to {array.max():.4g}"
-    return str(array.dtype)
-
-
-KEY = "stillhouse"  # of the file's metadata: class names and the shape of an image
 
 
 class OnnxClasses(PhotoClasses):

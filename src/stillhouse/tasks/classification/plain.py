@@ -63,12 +63,8 @@ def linear(data: Any) -> Model:
     from sklearn.pipeline import make_pipeline
 
     spec = data.input_spec
-    texts = isinstance(spec, TextSpec) or (isinstance(spec, FeatureSpec) and spec.reading["kind"] == "words")
-    centred = not isinstance(spec, FeatureSpec)  # whose counts are sparse
-    (x, y), (x_valid, y_valid) = (
-        numbers_of(split, data.input_spec) for split in (labelled_rows(data.train), data.validation)
-    )
-    first = scaled(texts, centred=centred)
+    (x, y), (x_valid, y_valid) = (numbers_of(split, spec) for split in (labelled_rows(data.train), data.validation))
+    first = scaled(reads_texts(spec), centred=not isinstance(spec, FeatureSpec))  # whose counts are sparse
     heads = [LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3) for strength in STRENGTHS]
     if len(y) < FEW:
         heads = [chosen_by_themselves(first.fit_transform(x), y, spec.num_classes)]
@@ -86,11 +82,16 @@ def linear(data: Any) -> Model:
     classes = torch.from_numpy(best.classes_.astype(np.int64))
 
     def model(batch: Batch) -> Tensor:
-        scores = torch.from_numpy(np.log(np.maximum(best.predict_proba(numbers(batch.inputs, data.input_spec)), TINY)))
-        everything = scores.new_full((len(scores), data.input_spec.num_classes), -torch.inf)  # classes without a row
+        scores = torch.from_numpy(np.log(np.maximum(best.predict_proba(numbers(batch.inputs, spec)), TINY)))
+        everything = scores.new_full((len(scores), spec.num_classes), -torch.inf)  # classes without a row
         return everything.index_copy(1, classes, scores)
 
     return model
+
+
+def reads_texts(spec: InputSpec) -> bool:
+    """Whether rows are texts, whose counts are weighed by TF-IDF."""
+    return isinstance(spec, TextSpec) or (isinstance(spec, FeatureSpec) and spec.reading["kind"] == "words")
 
 
 def scaled(texts: bool, *, centred: bool) -> Any:

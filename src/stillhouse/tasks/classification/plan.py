@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator
 
@@ -17,18 +18,11 @@ from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTCo
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import TeacherConfig
 
-SELF = "self-trained"  # the arm that learns the untaught student's own answers
+SELF: Literal["self-trained"] = "self-trained"  # the arm that learns the untaught student's own answers
 MEMBER = re.compile(r"^(\d+):.")  # `1:layer3` is layer3 of the second teacher
 
 ArmName = Literal["kd", "no-kd", "self-trained", "direct", "clauses-off", "mlp"]
 WITH_HEADS = {"unified-tm", "tsetlin-vit"}  # students whose attention heads can be weighed by their clauses
-
-
-def usual_arms(student: Any, data: Any) -> tuple[ArmName, ...]:
-    """The arms of a run that names none."""
-    limited = getattr(data, "label_limit", None) is not None
-    few: tuple[ArmName, ...] = ("self-trained",) if limited else ()
-    return ("kd", "no-kd", *few, "clauses-off") if has_clauses(student) else ("kd", "no-kd", *few)
 
 
 @configclass
@@ -92,22 +86,25 @@ class ClassificationRunConfig(RunPlan):
     @field_validator("arms")
     @classmethod
     def _named(cls, arms: tuple[ArmName, ...], info: Any) -> tuple[ArmName, ...]:
-        return arms or usual_arms(info.data.get("student"), info.data.get("data"))
+        if arms:
+            return arms
+        few = getattr(info.data.get("data"), "label_limit", None) is not None
+        usual: dict[ArmName, bool] = {"kd": True, "no-kd": True, SELF: few}
+        usual["clauses-off"] = has_clauses(info.data.get("student"))
+        return tuple(arm for arm, wanted in usual.items() if wanted)
 
     def __post_init__(self) -> None:
         check_plan(self)
-        if self.reference not in self.arms:
-            raise ValueError(
-                f"arms: expected 'kd' or 'no-kd' among them, which the others are held against, got {', '.join(self.arms)}"
-            )
-        stage_contexts = [stage.signals for stage in self.stages_of(True)]
-        self._check_taught(stage_contexts)
-        self._check_features(stage_contexts)
-        self._check_own(stage_contexts)
-        self._check_curriculum(stage_contexts)
-        for stage in self.stages_of(True) if "kd" in self.arms else ():
-            self._check_something_to_learn(stage)
-        self._check_clauses()
+        stages = self.stages_of(True)
+        for wrong, words in (
+            *self._unfit_arms(),
+            *self._unfit_signals([signal for x in stages for signal in x.signals]),
+        ):
+            if wrong:
+                raise ValueError(words)
+        if "kd" in self.arms:
+            for stage in stages:
+                self._check_something_to_learn(stage)
 
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:
         """The stages of an arm, in order; a stage without labels has them in an untaught arm."""
@@ -129,103 +126,92 @@ class ClassificationRunConfig(RunPlan):
         """The arm that the controls are held against: taught if any arm is."""
         return "kd" if "kd" in self.arms else "no-kd"
 
-    def _check_taught(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
-        taught = "kd" in self.arms
-        if taught and not any(stage_contexts):
-            raise ValueError("arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone")
-        if taught and self.teacher is None and any(needs_teacher(s) for signals in stage_contexts for s in signals):
-            raise ValueError("arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone")
-        if self.training.label_weight == 0 and "no-kd" in self.arms:
-            raise ValueError(
-                "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
-            )
-        if SELF in self.arms and "no-kd" not in self.arms:
-            raise ValueError(f"arms: {SELF!r} learns the answers of 'no-kd', which is not among them")
-        if "direct" in self.arms and not self.teacher_assistants:
-            raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
-        if self.init_from_teacher and (not taught or self.more_teachers):
-            raise ValueError(
-                "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher"
-            )
-
-    def _check_features(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
-        count = 1 + len(self.more_teachers)
-        for path in (path for signals in stage_contexts for path in teacher_features(signals)):
-            member = MEMBER.match(path)
-            if count > 1 and (member is None or int(member[1]) >= count):
-                raise ValueError(
-                    f"signals: there are {count} teachers, and {path!r} is of none of them; write 0:PATH for a feature of "
-                    f"the first, up to {count - 1}:PATH"
-                )
-
-    def _check_own(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
-        signal_set = [signal.kind for signal in self.auxiliary_losses if needs_teacher(signal)]
-        if any(kind != "logits" for kind in signal_set):
-            raise ValueError(
-                f"auxiliary_losses: is learned without a teacher, but {', '.join(signal_set)} listens to one; put it in signals"
-            )
-        if bool(signal_set) != (self.auxiliary_decay is not None):
-            raise ValueError(
-                "auxiliary_decay: expected together with logits among auxiliary_losses (the student's average teaches them), "
-                "or neither of them"
-            )
-        if self.training.mixing.on and any(
-            signal.reads_one_label for signals in (*stage_contexts, self.auxiliary_losses) for signal in signals
-        ):
-            raise ValueError(
-                "training.mixing: 'dkd', 'ofa' and 'ensemble' read one label an image, and a mixed image has two"
-            )
-
-    def _check_curriculum(self, stage_contexts: list[tuple[SignalConfig, ...]]) -> None:
+    def _unfit_arms(self) -> Iterator[tuple[bool, str]]:
+        """Whether something does not fit the arms or the student, and what to say then."""
+        arms, kind, taught = self.arms, self.student.kind, "kd" in self.arms
+        yield self.reference not in arms, "arms: expected 'kd' or 'no-kd', which the others are held against"
+        yield (
+            self.training.label_weight == 0 and "no-kd" in arms,
+            "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out",
+        )
+        yield (
+            SELF in arms and "no-kd" not in arms,
+            f"arms: {SELF!r} learns the answers of 'no-kd', which is not among them",
+        )
+        yield (
+            "direct" in arms and not self.teacher_assistants,
+            "arms: 'direct' leaves out the chain of assistants, but there is none",
+        )
+        yield (
+            bool(self.init_from_teacher) and (not taught or bool(self.more_teachers)),
+            "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher",
+        )
+        yield (
+            self.training.clause_specialize > 0 and kind not in WITH_HEADS,
+            f"training.clause_specialize: weighs attention heads, and a student of kind {kind!r} has none",
+        )
+        for lost in [] if has_clauses(self.student) else [arm for arm in arms if arm in ("clauses-off", "mlp")]:
+            yield True, f"arms: {lost!r} is a control of clauses, and a student of kind {kind!r} has none"
         if self.curriculum is None:
-            for signal in (signal for signals in stage_contexts for signal in signals):
-                if signal.schedule is not None and signal.schedule.over == "stages":
-                    raise ValueError(
-                        "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
-                    )
             return
-        if "kd" not in self.arms and self.difficulty_model == "teacher":
-            raise ValueError(
-                "curriculum: its difficulty_model is the teacher, and no arm is 'kd'; take difficulty_model: student"
-            )
-        if "rouge-l" in self.curriculum.measures:
-            raise ValueError(
-                "curriculum.measures: 'rouge-l' compares generated texts; for classes take loss and margin"
-            )
-        if self.difficulty_model == "teacher" and (self.teacher is None or self.teacher.is_student):
-            raise ValueError("difficulty_model: 'teacher' needs a teacher; take difficulty_model: student")
+        by_teacher = self.difficulty_model == "teacher"
+        yield (
+            by_teacher and not taught,
+            "curriculum: its difficulty_model is the teacher, and no arm is 'kd'; take difficulty_model: student",
+        )
+        yield (
+            by_teacher and (self.teacher is None or self.teacher.is_student),
+            "difficulty_model: 'teacher' needs a teacher; take difficulty_model: student",
+        )
+        yield (
+            "rouge-l" in self.curriculum.measures,
+            "curriculum.measures: 'rouge-l' compares generated texts; for classes take loss and margin",
+        )
 
-    def _check_clauses(self) -> None:
-        student = self.student
-        if self.training.clause_specialize > 0 and student.kind not in WITH_HEADS:
-            raise ValueError(
-                f"training.clause_specialize: weighs attention heads, and a student of kind {student.kind!r} has none"
+    def _unfit_signals(self, signals: Sequence[Any]) -> Iterator[tuple[bool, str]]:
+        """The same of the signals of all stages, and of what is learned without a teacher."""
+        taught, count = "kd" in self.arms, 1 + len(self.more_teachers)
+        yield taught and not signals, "arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone"
+        yield (
+            taught and self.teacher is None and any(map(needs_teacher, signals)),
+            "arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone",
+        )
+        for path in teacher_features(tuple(signals)):
+            member = MEMBER.match(path)
+            yield (
+                count > 1 and (member is None or int(member[1]) >= count),
+                f"signals: there are {count} teachers, and {path!r} is of none of them; write 0:PATH for a feature of the "
+                f"first, up to {count - 1}:PATH",
             )
-        if has_clauses(student):
-            return
-        if self.prior != "none":
-            raise ValueError(f"prior: starts clauses, and a student of kind {student.kind!r} has none")
-        if lost := [arm for arm in self.arms if arm in ("clauses-off", "mlp")]:
-            raise ValueError(
-                f"arms: {lost[0]!r} is a control of clauses, and a student of kind {student.kind!r} has none"
-            )
+        own = [signal.kind for signal in self.auxiliary_losses if needs_teacher(signal)]
+        yield (
+            any(kind != "logits" for kind in own),
+            f"auxiliary_losses: is learned without a teacher, but {', '.join(own)} listens to one; put it in signals",
+        )
+        yield (
+            bool(own) != (self.auxiliary_decay is not None),
+            "auxiliary_decay: expected together with logits among auxiliary_losses (the student's average teaches them), or "
+            "neither of them",
+        )
+        yield (
+            self.training.mixing.on and any(signal.reads_one_label for signal in (*signals, *self.auxiliary_losses)),
+            "training.mixing: 'dkd', 'ofa' and 'ensemble' read one label an image, and a mixed image has two",
+        )
+        yield (
+            self.curriculum is None and any(s.schedule is not None and s.schedule.over == "stages" for s in signals),
+            "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps",
+        )
 
     def _check_something_to_learn(self, stage: Stage) -> None:
-        where = "" if stage.name == "whole" else f"stages ({stage.name}): "
-        training: Any = stage.training
+        training, curriculum = cast("Any", stage.training), self.curriculum
         heard, own = (any(s.weight > 0 for s in signals) for signals in (stage.signals, self.auxiliary_losses))
-        curriculum = self.curriculum
         for part in range(1 if curriculum is None else len(curriculum.shares)):
-            labels, signals = (
-                (1.0, 1.0) if curriculum is None else (curriculum.label_weight(part), curriculum.signal_weight(part))
-            )
+            labels, signals = 1.0, 1.0
+            if curriculum is not None:
+                labels, signals = curriculum.label_weight(part), curriculum.signal_weight(part)
             if not own and training.label_weight * labels == 0 and not (heard and signals > 0):
-                place = (
-                    f"stage {part} of the curriculum"
-                    if curriculum
-                    else "label_weight is 0 and no signal has a weight above 0"
-                )
-                raise ValueError(f"{where}{place}: nothing is left to learn from")
+                place = f"stage {part} of the curriculum" if curriculum else f"stage {stage.name!r}"
+                raise ValueError(f"{place}: no label or signal has a weight above 0: nothing is left to learn from")
 
 
 @configclass

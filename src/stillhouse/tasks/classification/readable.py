@@ -5,10 +5,8 @@ Legend: N rows, F features, K classes, J rules.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +66,11 @@ class ReadableModel:
     bias: tuple[float, ...]
     tree: bool = False
 
+    @property
+    def votes(self) -> NDArray[np.float64]:
+        """(J, K) points of all rules."""
+        return np.array([rule.votes for rule in self.rules], dtype=np.float64).reshape(-1, len(self.class_names))
+
     def holds(self, counts: NDArray[Any]) -> NDArray[np.bool_]:
         """(N, J) whether each rule holds, of counts (N, F)."""
         place = {name: number for number, name in enumerate(self.names)}
@@ -80,8 +83,7 @@ class ReadableModel:
 
     def scores(self, counts: NDArray[Any]) -> NDArray[np.float64]:
         """(N, K) of counts (N, F)."""
-        votes = np.array([rule.votes for rule in self.rules], dtype=np.float64).reshape(-1, len(self.class_names))
-        found: NDArray[np.float64] = self.holds(counts) @ votes + np.array(self.bias)
+        found: NDArray[np.float64] = self.holds(counts) @ self.votes + np.array(self.bias)
         return found
 
     def predict(self, raw: Sequence[Any]) -> list[str]:
@@ -90,27 +92,15 @@ class ReadableModel:
         return [self.class_names[number] for number in chosen]
 
     def compact(self) -> ReadableModel:
-        """The same answers, with the features alone that a rule asks for."""
+        """The same answers, with the words alone that a rule asks for."""
         asked = {name for rule in self.rules for name, _ in rule.literals}
         if self.reading["kind"] != "words":
             return self
-        kept = tuple(name for name in self.names if name in asked)
-        return replace(self, names=kept)
+        return replace(self, names=tuple(name for name in self.names if name in asked))
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
-        return {
-            "format": FORMAT,
-            "class_names": list(self.class_names),
-            "reading": dict(self.reading),
-            "names": list(self.names),
-            "rules": [
-                {"literals": [[name, there] for name, there in rule.literals], "votes": list(rule.votes)}
-                for rule in self.rules
-            ],
-            "bias": list(self.bias),
-            "tree": self.tree,
-        }
+        return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_mapping(cls, found: Any) -> ReadableModel:
@@ -119,23 +109,14 @@ class ReadableModel:
         Raises:
             InputError: something else.
         """
-        if not isinstance(found, Mapping) or found.get("format") != FORMAT:
-            raise InputError(f"expected rules of format {FORMAT!r}, got another file")
         try:
+            if found["format"] != FORMAT:
+                raise ValueError(found["format"])
             rules = tuple(
-                Rule(tuple((str(n), bool(there)) for n, there in rule["literals"]), tuple(map(float, rule["votes"])))
+                Rule(tuple((str(name), bool(there)) for name, there in rule["literals"]), tuple(rule["votes"]))
                 for rule in found["rules"]
             )
-            names, classes = tuple(map(str, found["names"])), tuple(map(str, found["class_names"]))
-            bias = tuple(map(float, found["bias"]))
-            model = cls(classes, found["reading"], names, rules, bias, bool(found.get("tree")))
+            names, bias = tuple(found["names"]), tuple(found["bias"])
+            return cls(tuple(found["class_names"]), found["reading"], names, rules, bias, found["tree"])
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"rules: malformed file ({error!r})") from None
-        unknown = [name for rule in rules for name, _ in rule.literals if name not in set(names)]
-        if unknown or any(len(votes) != len(classes) for votes in (model.bias, *(rule.votes for rule in rules))):
-            raise InputError(f"rules: expected known features and {len(classes)} points a rule, got {unknown[:3]}")
-        return model
-
-    def write(self, path: Path) -> None:
-        """Write a JSON file."""
-        path.write_text(json.dumps(self.to_mapping(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            raise InputError(f"expected rules of format {FORMAT!r}, got a malformed file ({error!r})") from None

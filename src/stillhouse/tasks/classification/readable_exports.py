@@ -1,280 +1,83 @@
-"""A readable model as a program: plain Python, C and SQL without dependencies. No torch.
+"""A readable model as a program: plain Python, C and SQL without dependencies, and JSON, each run on every test row. No torch.
 
-Legend: F features, K classes, J rules.
+Legend: N rows, F features, K classes, J rules.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
-import re
+import runpy
+import shutil
+import sqlite3
+import subprocess
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
+
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data.readers import EMPTY, WORD
+from stillhouse.core.records import read_json
+from stillhouse.logic.c import C_FLAGS
+from stillhouse.tasks.classification.data.readers import EMPTY, WORD, is_missing, number_in, read_features
 from stillhouse.tasks.classification.readable import ReadableModel
 
-_PYTHON = '''\
-"""{title}; written by stillhouse. It needs Python 3.8 and nothing else.
-
-    from {module} import predict
-    predict({example})
-"""
-
-CLASSES = {classes}
-BIAS = {bias}
-# (what must be there, what must not, points of the classes by number)
-RULES = [
-{rules}
-]
-FIRST = {{}}  # numbers of rules by the first that must be there
-for place, rule in enumerate(RULES):
-    FIRST.setdefault(rule[0][0] if rule[0] else None, []).append(place)
-{reader}
-
-def scores({one}):
-    """Points of each class."""
-    there = features({one})
-    found = list(BIAS)
-    for place in sorted(place for name in (None, *there) for place in FIRST.get(name, ())):
-        wanted, unwanted, points = RULES[place]
-        if all(name in there for name in wanted) and not any(name in there for name in unwanted):
-            for number, value in points.items():
-                found[number] += value
-    return found
+FORMS = ("python", "sql", "json", "c")
 
 
-def predict({one}):
-    """The class with most points; of equal ones the first."""
-    found = scores({one})
-    return CLASSES[found.index(max(found))]
+def text_of(model: ReadableModel, form: str) -> str:
+    """A model in one of `FORMS`; see `templates` for how each is called.
+
+    SQL is one SELECT over a table `rows` with the columns of the training rows: all of it, and the class as `answer`. A number is
+    a column of numbers, empty cells are NULL, as a database has them.
+    """
+    if form == "json":
+        return json.dumps(model.to_mapping(), indent=1, ensure_ascii=False) + "\n"
+    values = {"python": _python, "c": _c, "sql": _sql}[form](model)
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    made = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    name = f"student.{ {'python': 'py'}.get(form, form) }.jinja"
+    title = f"{len(model.rules)} rules for {len(model.class_names)} classes"
+    return made.get_template(name).render(title=title, **values)
 
 
-if __name__ == "__main__":
-{main}
-'''
-
-_WORDS = '''
-import re
-
-LONGEST = {ngrams}  # words of a run
-
-
-def features(text):
-    """Words of two letters and more, in small letters, and runs of them."""
-    words = re.findall({word!r}, text.lower())
-    return {{" ".join(words[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(words) - n + 1)}}
-
-'''
-
-_TABLE = '''
-COLUMNS = {columns}
-EMPTY = {empty}
-
-
-def number_of(cell):
-    """The number in a cell; None where there is none."""
-    if isinstance(cell, bool):
-        return None
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return None
-
-
-def features(row):
-    """What is true of a mapping from columns to values."""
-    there = set()
-    for column in COLUMNS:
-        name, cell = column["name"], row[column["name"]]
-        number = number_of(cell)
-        absent = cell is None or (isinstance(cell, str) and cell.strip().lower() in EMPTY)
-        absent = absent or (number is not None and (number != number or abs(number) == float("inf")))
-        if absent:
-            there.add(name + " is missing")
-            continue
-        if "cuts" in column and number is None:
-            raise ValueError("column %r: expected a number, got %r" % (name, cell))
-        there.update("%s > %.15g" % (name, cut) for cut in column.get("cuts", ()) if number > cut)
-        there.update("%s = %s" % (name, value) for value in column.get("categories", ()) if str(cell) == value)
-    return there
-
-'''
-
-
-def python_text(model: ReadableModel, module: str = "student") -> str:
-    """One file with `predict(text)` or `predict(row)`."""
+def _python(model: ReadableModel) -> dict[str, Any]:
     words = model.reading["kind"] == "words"
     rules = []
     for rule in model.rules:
         wanted, unwanted = (tuple(name for name, there in rule.literals if there == side) for side in (True, False))
-        points = {number: value for number, value in enumerate(rule.votes) if value}
-        rules.append(f"    ({wanted!r}, {unwanted!r}, {points!r}),")
-    if words:
-        reader, example = _WORDS.format(ngrams=model.reading["ngrams"], word=WORD), '"the text of a message"'
-        main = "    import sys\n\n    for line in sys.stdin:\n        print(predict(line))"
-    else:
-        reader = _TABLE.format(columns=model.reading["columns"], empty=sorted(EMPTY))
-        example = "{" + ", ".join(f'"{column["name"]}": ...' for column in model.reading["columns"][:2]) + "}"
-        main = (
-            "    import csv\n    import sys\n\n    for row in csv.DictReader(sys.stdin):\n        print(predict(row))"
+        rules.append(
+            (repr(wanted), repr(unwanted), {number: value for number, value in enumerate(rule.votes) if value})
         )
-    return _PYTHON.format(
-        title=f"{len(model.rules)} rules for {len(model.class_names)} classes",
-        module=module,
-        example=example.replace('"""', "'''"),
-        classes=list(model.class_names),
-        bias=list(model.bias),
-        rules="\n".join(rules),
-        reader=reader,
-        one="text" if words else "row",
-        main=main,
-    )
+    columns = model.reading.get("columns", ())
+    named = "{" + ", ".join(f'"{column["name"]}": ...' for column in columns[:2]) + "}"
+    return {
+        "example": '"the text of a message"' if words else named.replace('"""', "'''"),
+        "classes": list(model.class_names),
+        "bias": list(model.bias),
+        "rules": rules,
+        "words": words,
+        "ngrams": model.reading.get("ngrams"),
+        "word": repr(WORD),
+        "columns": columns,
+        "empty": sorted(EMPTY),
+    }
 
 
-def sql_text(model: ReadableModel, table: str = "rows") -> str:
-    """One SELECT over a table with the columns of the training rows: everything in it, and the class as `answer`.
-
-    A number is a column of numbers, empty cells are NULL, as a database has them.
-
-    Raises:
-        InputError: words, of which SQL knows nothing.
-    """
-    if model.reading["kind"] != "table":
-        raise InputError("--to sql: expected a student of a table, got one of words; take --to python, c or json")
-    conditions = _conditions(model.reading["columns"])
-    sums = []
-    for number, bias in enumerate(model.bias):
-        parts = [f"{bias!r}"]
-        for rule in model.rules:
-            if rule.votes[number]:
-                asked = [conditions[name] if there else f"NOT {conditions[name]}" for name, there in rule.literals]
-                parts.append(f"CASE WHEN {' AND '.join(asked)} THEN {rule.votes[number]!r} ELSE 0 END")
-        sums.append("    " + "\n      + ".join(parts) + f" AS score_{number}")
-    count = len(model.class_names)
-    picks = []
-    for number, name in enumerate(model.class_names):
-        beats = [
-            f"score_{number} {'>' if other < number else '>='} score_{other}"
-            for other in range(count)
-            if other != number
-        ]
-        picks.append(f"    WHEN {' AND '.join(beats)} THEN {_text(name)}")
-    scored = ",\n".join(sums)
-    return (
-        f"-- {len(model.rules)} rules for {count} classes; written by stillhouse\n"
-        "SELECT scored.*,\n  CASE\n" + "\n".join(picks) + "\n  END AS answer\n"
-        f"FROM (\n  SELECT {quoted_name(table)}.*,\n{scored}\n  FROM {quoted_name(table)}\n) AS scored;\n"
-    )
-
-
-def _conditions(columns: Sequence[Any]) -> dict[str, str]:
-    """What each feature of a table is in SQL; never NULL, so that it can be negated."""
-    found = {}
-    for column in columns:
-        name, quoted = column["name"], quoted_name(column["name"])
-        for cut in column.get("cuts", ()):
-            found[f"{name} > {cut:.15g}"] = f"COALESCE({quoted} > {cut!r}, 0)"
-        for value in column.get("categories", ()):
-            found[f"{name} = {value}"] = f"COALESCE(CAST({quoted} AS TEXT) = {_text(value)}, 0)"
-        found[f"{name} is missing"] = f"({quoted} IS NULL)"
-    return found
-
-
-def quoted_name(text: str) -> str:
-    """A name of a column or table."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-_C = """\
-/* {title}; written by stillhouse. Features in their order:
-   {name}_FEATURES bytes, each not 0 where the feature is there. Their names: {name}_feature_names. */
-#include <stddef.h>
-
-#define {name}_FEATURES {features}
-#define {name}_CLASSES {classes}
-
-const char *const {name}_feature_names[] = {{
-{feature_names}
-}};
-const char *const {name}_class_names[] = {{{class_names}}};
-
-static const double bias[] = {{{bias}}};
-/* f: feature f must be there; -1 - f: it must not. starts[j]: where the literals of rule j begin */
-static const int literals[] = {{{literals}}};
-static const int starts[] = {{{starts}}};
-/* points[j]: for class kinds[j] from rule owners[j] */
-static const double points[] = {{{points}}};
-static const int kinds[] = {{{kinds}}};
-static const int owners[] = {{{owners}}};
-
-static int holds(int rule, const unsigned char *there)
-{{
-    int i;
-    for (i = starts[rule]; i < starts[rule + 1]; i++)
-        if (literals[i] >= 0 ? !there[literals[i]] : there[-1 - literals[i]] != 0) return 0;
-    return 1;
-}}
-
-void {name}_scores(const unsigned char *there, double *scores)
-{{
-    size_t i;
-    for (i = 0; i < {name}_CLASSES; i++) scores[i] = bias[i];
-    for (i = 0; i < {count}; i++)
-        if (holds(owners[i], there)) scores[kinds[i]] += points[i];
-}}
-
-int {name}_predict(const unsigned char *there)
-{{
-    double scores[{name}_CLASSES];
-    int k, best = 0;
-    {name}_scores(there, scores);
-    for (k = 1; k < {name}_CLASSES; k++)
-        if (scores[k] > scores[best]) best = k;
-    return best;
-}}
-"""
-
-
-def c_text(model: ReadableModel, name: str = "student") -> str:
-    """C99: tables and two loops over bytes of features.
-
-    Raises:
-        InputError: a name that C does not take.
-    """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise InputError(f"name: expected a letter, then letters, digits and _, got {name!r}")
+def _c(model: ReadableModel) -> dict[str, Any]:
     place = {feature: number for number, feature in enumerate(model.names)}
-    literals, starts = [], [0]
-    points = []
+    literals, starts, points = [], [0], []
     for number, rule in enumerate(model.rules):
         literals += [place[one] if there else -1 - place[one] for one, there in rule.literals]
         starts.append(len(literals))
         points += [(value, kind, number) for kind, value in enumerate(rule.votes) if value]
-    values, kinds, owners = zip(*points) if points else ((0.0,), (0,), (0,))
-    return _C.format(
-        title=f"{len(model.rules)} rules for {len(model.class_names)} classes",
-        name=name,
-        features=len(model.names),
-        classes=len(model.class_names),
-        feature_names=",\n".join(f"    {_c_string(one)}" for one in model.names),
-        class_names=", ".join(map(_c_string, model.class_names)),
-        bias=", ".join(map(repr, model.bias)),
-        literals=_joined(literals or [0]),
-        starts=_joined(starts),
-        points=_joined(values),
-        kinds=_joined(kinds),
-        owners=_joined(owners),
-        count=len(points),
-    )
-
-
-def _joined(values: Sequence[Any]) -> str:
-    return ", ".join(map(repr, values))
+    names, classes = ([_c_string(one) for one in some] for some in (model.names, model.class_names))
+    tables = {"literals": literals or [0], "starts": starts, "points": points or [(0.0, 0, 0)]}
+    return {"names": names, "classes": classes, "bias": model.bias, **tables}
 
 
 def _c_string(text: str) -> str:
@@ -283,6 +86,102 @@ def _c_string(text: str) -> str:
     return f'"{found}"'
 
 
-def json_text(model: ReadableModel) -> str:
-    """What `ReadableModel.from_mapping` reads."""
-    return json.dumps(model.to_mapping(), indent=1, ensure_ascii=False) + "\n"
+def _sql(model: ReadableModel) -> dict[str, Any]:
+    conditions = _conditions(model.reading["columns"])
+    sums = []
+    for number, bias in enumerate(model.bias):
+        terms = [f"{bias!r}"]
+        for rule in model.rules:
+            if rule.votes[number]:
+                asked = [conditions[name] if there else f"NOT {conditions[name]}" for name, there in rule.literals]
+                terms.append(f"CASE WHEN {' AND '.join(asked)} THEN {rule.votes[number]!r} ELSE 0 END")
+        sums.append(terms)
+    picks = []
+    for number, name in enumerate(model.class_names):
+        others = [other for other in range(len(model.class_names)) if other != number]
+        beats = [f"score_{number} {'>' if other < number else '>='} score_{other}" for other in others]
+        picks.append((_quoted(name, "'"), beats))
+    return {"sums": sums, "picks": picks}
+
+
+def _conditions(columns: Sequence[Any]) -> dict[str, str]:
+    """What each feature of a table is in SQL; never NULL, so that it can be negated."""
+    found = {}
+    for column in columns:
+        name, quoted = column["name"], _quoted(column["name"])
+        for cut in column.get("cuts", ()):
+            found[f"{name} > {cut:.15g}"] = f"COALESCE({quoted} > {cut!r}, 0)"
+        for value in column.get("categories", ()):
+            found[f"{name} = {value}"] = f"COALESCE(CAST({quoted} AS TEXT) = {_quoted(value, chr(39))}, 0)"
+        found[f"{name} is missing"] = f"({quoted} IS NULL)"
+    return found
+
+
+def _quoted(text: str, mark: str = '"') -> str:
+    """A name of a column or table in SQL, or a text."""
+    return mark + text.replace(mark, mark * 2) + mark
+
+
+# ------------------------------------------------------------------------------------------------ what was written, run
+
+
+def answers_of(form: str, path: Path, model: ReadableModel, raw: Sequence[Any]) -> NDArray[Any]:
+    """(N, K) scores of a written form on raw rows.
+
+    Raises:
+        InputError: it does not run, or names a class that has not the largest score.
+    """
+    if form == "json":
+        read = ReadableModel.from_mapping(read_json(path))
+        return read.scores(read_features(read.reading, read.names, raw))
+    scores, named = {"python": _run_python, "sql": _run_sql, "c": _run_c}[form](path, model, raw)
+    wrong = int((scores.argmax(1) != np.array(named)).sum())
+    if wrong:
+        raise InputError(f"{path.name}: expected the class with the largest score, got another one on {wrong:,} rows")
+    return scores
+
+
+def _run_python(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
+    program = runpy.run_path(str(path))
+    named = [model.class_names.index(program["predict"](row)) for row in raw]
+    return np.array([program["scores"](row) for row in raw], dtype=np.float64), named
+
+
+def _run_sql(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
+    """By SQLite, over a table of the raw rows."""
+
+    def cell(value: Any, column: Any) -> Any:
+        if is_missing(value):
+            return None
+        return number_in(value) if "cuts" in column else str(value)
+
+    columns = model.reading["columns"]
+    kinds = [f"{_quoted(column['name'])} {'REAL' if 'cuts' in column else 'TEXT'}" for column in columns]
+    rows = [[cell(row[column["name"]], column) for column in columns] for row in raw]
+    base = sqlite3.connect(":memory:")
+    base.execute(f"CREATE TABLE rows ({', '.join(kinds)})")
+    base.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * len(columns))})", rows)
+    found = base.execute(path.read_text(encoding="utf-8")).fetchall()
+    base.close()
+    scores = np.array([row[len(columns) : -1] for row in found], dtype=np.float64)
+    return scores, [model.class_names.index(row[-1]) for row in found]
+
+
+def _run_c(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
+    """Compiled, with every warning an error."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise InputError("C compiler: expected cc on the path, which checks what was written, got none; install one")
+    counts = np.ascontiguousarray(read_features(model.reading, model.names, raw))
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "student.so"
+        words = [compiler, *C_FLAGS, "-shared", "-fPIC", "-o", str(library), "-x", "c", str(path)]
+        built = subprocess.run(words, capture_output=True, text=True)
+        if built.returncode:
+            raise InputError(f"{path.name}: expected C that compiles, got {built.stderr.strip()[-500:]}")
+        program = ctypes.CDLL(str(library))
+        scores, named = np.zeros((len(counts), len(model.class_names))), []
+        for row, found in zip(counts, scores):
+            program.student_scores(row.ctypes.data_as(ctypes.c_char_p), found.ctypes.data_as(ctypes.c_void_p))
+            named.append(int(program.student_predict(row.ctypes.data_as(ctypes.c_char_p))))
+    return scores, named

@@ -5,13 +5,7 @@ Legend: N rows, F features, K classes.
 
 from __future__ import annotations
 
-import ctypes
-import runpy
-import shutil
-import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.exports import compare_answers
+from stillhouse.core.exports import ExportChoices, compare_answers
 from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json
 from stillhouse.core.types import FeatureSpec
-from stillhouse.logic.c import C_FLAGS
 from stillhouse.report.page import write_blocks
-from stillhouse.tasks.classification import readable_exports
+from stillhouse.tasks.classification import evaluation, exports
 from stillhouse.tasks.classification.data.split import Part
-from stillhouse.tasks.classification.programs import ROUNDING, logits_of
+from stillhouse.tasks.classification.exports import ROUNDING, is_of, logits_of
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.readable_report import blocks_of
+from stillhouse.tasks.classification.readable_exports import FORMS, answers_of, text_of
 from stillhouse.tasks.classification.readable_text import FILE, SCREEN, Screen, read_screen, screen, write_screen
-
-PAGE = "rules.html"
+from stillhouse.tasks.classification.report import readable_blocks
 
 
 def is_readable(network: Any) -> bool:
@@ -50,11 +42,11 @@ def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
     Raises:
         InputError: a network that is neither.
     """
+    if not is_readable(network):
+        raise InputError(f"rules: expected a student of rules or a scorecard, got {type(network).__name__}")
     if hasattr(network, "readable"):
         found: ReadableModel = network.readable()
         return found
-    if not is_readable(network):
-        raise InputError(f"rules: expected a student of rules or a scorecard, got {type(network).__name__}")
     weight, bias = (x.detach().double().cpu().numpy() for x in (network.points(), network.bias))
     used = np.flatnonzero((weight != 0).any(0))
     rules = tuple(Rule(((input_spec.names[place], True),), tuple(weight[:, place].tolist())) for place in used)
@@ -66,14 +58,9 @@ def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
 def screen_of(model: ReadableModel, data: Any, lines: int = SCREEN) -> Screen:
     """What is shown of a model, counted on validation and test rows."""
     held = [_counted(split) for split in (data.validation, data.test)]
-    return screen(
-        model,
-        _counted(data.train)[0],
-        np.concatenate([counts for counts, _, _ in held]),
-        np.concatenate([labels for _, labels, _ in held]),
-        [row for _, _, raw in held for row in raw],
-        lines=lines,
-    )
+    counts, labels = (np.concatenate([one[place] for one in held]) for place in (0, 1))
+    raw = [row for one in held for row in one[2]]
+    return screen(model, _counted(data.train)[0], counts, labels, raw, lines=lines)
 
 
 def _counted(split: Any) -> tuple[NDArray[Any], NDArray[Any], Sequence[Any]]:
@@ -100,141 +87,50 @@ def rules_of_folder(folder: Path, network: Any, input_spec: FeatureSpec, lines: 
         input_spec: of the student.
         lines: at most so many; None: what its run found, where it is the student that the run ships.
     """
-    run = run_above(folder)
-    if not is_readable(network):
-        raise InputError(f"rules: expected a student of rules or a scorecard, got {type(network).__name__}")
+    model, run = readable_of(network, input_spec), run_above(folder)
     if run is None:
         raise InputError(f"{folder}: rules are counted on the test rows of a run, and this student lies in none")
-    if lines is None and (run / FILE).is_file() and _is_of(folder, run):
+    if lines is None and (run / FILE).is_file() and is_of(folder, run, read_json(run / FILE)):
         return read_screen(run / FILE)[1].text()
-    from stillhouse.tasks.classification.evaluation import data_of
-
-    return screen_of(readable_of(network, input_spec), data_of(folder), lines or SCREEN).text()
+    return screen_of(model, evaluation.data_of(folder), lines or SCREEN).text()
 
 
-def _is_of(folder: Path, run: Path) -> bool:
-    shipped = read_json(run / FILE).get("student") or {}
-    place = run / "arms" / str(shipped.get("arm")) / f"seed-{shipped.get('seed')}"
-    return folder.resolve() in {(run / "student").resolve(), place.resolve()}
+def write(form: str, load: Callable[[Path], Any], folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """Write the student of a folder in a form; lines that say what was checked.
 
-
-# ------------------------------------------------------------------------------------------------ other programs
+    Raises:
+        InputError: a form that the student has not, or other answers than the student's.
+    """
+    model, data = load(folder), evaluation.data_of(folder, choices.data, choices.data_root)
+    if form in ("rules", *FORMS) and is_readable(model):
+        return export(form, model, data, out)
+    if form in ("python", "sql"):
+        raise InputError(f"--to {form}: expected a student of rules or a scorecard, got {type(model).__name__}")
+    if form == "rules":
+        return exports.export_rules(model, data, folder, out)
+    if form == "onnx":
+        return [exports.write_onnx(model, data.test, out, data.input_spec)]
+    if form == "torch":
+        return [exports.write_program(model, data.test, out)]
+    return exports.export_machine(form, model, data, out)
 
 
 def export(form: str, network: Any, data: Any, out: Path) -> Sequence[str]:
-    """Write a student in a form, and run what was written on every test row.
-
-    Args:
-        form: python, sql, json, c or rules.
-        network: the student.
-        data: of its run.
-        out: file or folder.
+    """Write a student in a form (python, sql, json, c, rules), and run what was written on every test row.
 
     Raises:
-        InputError: a form that it has not, or other answers than the student's.
+        InputError: other answers than the student's.
     """
     model = readable_of(network, data.input_spec)
     if form == "rules":
         out.mkdir()
         found = screen_of(model, data)
         write_screen(out, model, found)
-        write_blocks(
-            out / PAGE,
-            blocks_of(found),
-            title="Rules",
-            kicker="stillhouse rules",
-            headline="What decides",
-            lead=found.kept(),
-        )
+        head = {"title": "Rules", "kicker": "stillhouse rules", "headline": "What decides", "lead": found.kept()}
+        write_blocks(out / "rules.html", readable_blocks(found), **head)
         return [found.kept()]
     model = model.compact()
-    writer, answer = {
-        "python": (readable_exports.python_text, _answers_of_python),
-        "sql": (readable_exports.sql_text, _answers_of_sql),
-        "json": (readable_exports.json_text, _answers_of_json),
-        "c": (readable_exports.c_text, _answers_of_c),
-    }[form]
-    out.write_text(writer(model), encoding="utf-8")
+    out.write_text(text_of(model, form), encoding="utf-8")
     expected = logits_of(network, data.test).astype(np.float64)
     bound = ROUNDING * max(1.0, float(np.abs(expected).max()))
-    return [compare_answers(expected, answer(out, model, data.test), out.name, bound=bound)]
-
-
-def _answers_of_python(path: Path, model: ReadableModel, split: Any) -> NDArray[Any]:
-    """(N, K) of the program, which is run."""
-    program = runpy.run_path(str(path))
-    scores = np.array([program["scores"](row) for row in split.raw], dtype=np.float64)
-    named = [model.class_names.index(program["predict"](row)) for row in split.raw]
-    return _agreeing(scores, named, path.name)
-
-
-def _answers_of_json(path: Path, model: ReadableModel, split: Any) -> NDArray[Any]:
-    from stillhouse.core.checks import InputError as Refused
-    from stillhouse.tasks.classification.data.readers import read_features
-
-    read = ReadableModel.from_mapping(read_json(path))
-    if read != model:
-        raise Refused(f"{path.name}: expected the model that was written, got another one")
-    return read.scores(read_features(read.reading, read.names, split.raw))
-
-
-def _answers_of_sql(path: Path, model: ReadableModel, split: Any) -> NDArray[Any]:
-    """(N, K) of SQLite over a table of the raw rows."""
-    from stillhouse.tasks.classification.data.readers import is_missing, number_in
-
-    columns = model.reading["columns"]
-    quoted = [readable_exports.quoted_name(column["name"]) for column in columns]
-    kinds = ["REAL" if "cuts" in column else "TEXT" for column in columns]
-    base = sqlite3.connect(":memory:")
-    try:
-        base.execute(f"CREATE TABLE rows ({', '.join(f'{name} {kind}' for name, kind in zip(quoted, kinds))})")
-        rows = []
-        for row in split.raw:
-            cells = [row[column["name"]] for column in columns]
-            rows.append(
-                [
-                    None if is_missing(cell) else number_in(cell) if "cuts" in column else str(cell)
-                    for cell, column in zip(cells, columns)
-                ]
-            )
-        base.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * len(columns))})", rows)
-        found = base.execute(path.read_text(encoding="utf-8")).fetchall()
-    except sqlite3.Error as error:
-        raise InputError(f"{path.name}: SQLite refuses it: {error}") from None
-    finally:
-        base.close()
-    count = len(model.class_names)
-    scores = np.array([row[len(columns) : len(columns) + count] for row in found], dtype=np.float64)
-    return _agreeing(scores, [model.class_names.index(row[-1]) for row in found], path.name)
-
-
-def _answers_of_c(path: Path, model: ReadableModel, split: Any) -> NDArray[Any]:
-    """(N, K) of the compiled file; of its JSON's reader where there is no compiler."""
-    from stillhouse.tasks.classification.data.readers import read_features
-
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise InputError("C compiler: expected cc on the path, which checks what was written, got none; install one")
-    counts = read_features(model.reading, model.names, split.raw)
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "student.so"
-        built = subprocess.run(
-            [compiler, *C_FLAGS, "-shared", "-fPIC", "-o", library, "-x", "c", path], capture_output=True, text=True
-        )
-        if built.returncode:
-            raise InputError(f"{path.name}: expected C that compiles, got {built.stderr.strip()[-500:]}")
-        program = ctypes.CDLL(str(library))
-        scores = np.zeros((len(counts), len(model.class_names)))
-        named = []
-        for row, found in zip(np.ascontiguousarray(counts), scores):
-            program.student_scores(row.ctypes.data_as(ctypes.c_char_p), found.ctypes.data_as(ctypes.c_void_p))
-            named.append(int(program.student_predict(row.ctypes.data_as(ctypes.c_char_p))))
-    return _agreeing(scores, named, path.name)
-
-
-def _agreeing(scores: NDArray[Any], named: Sequence[int], name: str) -> NDArray[Any]:
-    """The scores, if the class that a program names has the largest of them."""
-    wrong = int((scores.argmax(1) != np.array(named)).sum())
-    if wrong:
-        raise InputError(f"{name}: expected the class with the largest score, got another one on {wrong:,} rows")
-    return scores
+    return [compare_answers(expected, answers_of(form, out, model, data.test.raw), out.name, bound=bound)]

@@ -7,6 +7,7 @@ Legend: N rows, K classes, J rules.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json, write_atomically, write_json
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
 
@@ -141,7 +143,7 @@ def screen(
     """
     if model.tree:
         return _tree_screen(model, held, labels, raw, lines)
-    votes = np.array([rule.votes for rule in model.rules], dtype=np.float64).reshape(-1, len(model.class_names))
+    votes = model.votes
     holds, there = model.holds(train), model.holds(held)
     share = holds.mean(0)
     worth = np.abs(votes) * np.sqrt(share * (1 - share))[:, None]  # (J, K)
@@ -227,18 +229,13 @@ def _chosen(
 ) -> list[int]:
     """Numbers of the rules that have a line: of each class in turn the one that is worth most, if it tells classes apart."""
     share = holds.mean(0)
-    of_class = [
-        sorted((j for j in range(len(votes)) if votes[j].argmax() == k and votes[j, k] > 0), key=lambda j: -worth[j, k])
-        for k in range(votes.shape[1])
-    ]
     turns: list[list[int]] = []
-    for k, own in enumerate(of_class):
-        turns.append([])
-        for j in own:
-            if LEAST <= share[j] <= MOST and (answers[holds[:, j]] == k).mean() >= SURE:
-                turns[-1].append(j)
+    for k in range(votes.shape[1]):
+        own = [j for j in range(len(votes)) if votes[j].argmax() == k and votes[j, k] > 0 and LEAST <= share[j] <= MOST]
+        sure = [j for j in own if (answers[holds[:, j]] == k).mean() >= SURE]
+        turns.append(sorted(sure, key=lambda j, k=k: -worth[j, k]))  # type: ignore[misc]
     turns.sort(key=lambda own: -worth[own[0]].max() if own else 0.0)
-    order = [own[turn] for turn in range(max(map(len, turns), default=0)) for own in turns if turn < len(own)]
+    order = [j for turn in itertools.zip_longest(*turns) for j in turn if j is not None]
     return order[:room]
 
 
@@ -279,7 +276,7 @@ def _small(
         room[taken] -= cost[best[taken]]
         points, start = _fit(holds, target, printed, points, start)
     points, start = _fit(holds, target, np.abs(points) >= WEAK, points, start)
-    return _halves(points), _halves(start - np.median(start))
+    return np.round(2 * points) / 2, np.round(2 * (start - np.median(start))) / 2
 
 
 def _fit(
@@ -307,11 +304,6 @@ def _fit(
     found = np.zeros(points.shape)
     found[used] = spread(flat)
     return found, flat[:classes]
-
-
-def _halves(points: NDArray[Any]) -> NDArray[Any]:
-    found: NDArray[Any] = np.round(2 * points) / 2
-    return found
 
 
 def _class_lines(
@@ -377,16 +369,14 @@ def read_screen(path: Path) -> tuple[ReadableModel, Screen, Mapping[str, Any]]:
     Raises:
         InputError: another file.
     """
-    from stillhouse.core.checks import InputError
-
     found = read_json(path)
     try:
-        screen = dict(found["screen"])
-        lines = [
-            {**line, "examples": tuple(line["examples"]), "asked": tuple(line["asked"])} for line in screen["lines"]
-        ]
-        screen["lines"] = tuple(Line(**line) for line in lines)
-        screen["classes"] = tuple((str(name), str(words)) for name, words in screen["classes"])
-        return ReadableModel.from_mapping(found["model"]), Screen(**screen), found
+        made = dict(found["screen"])
+        made["lines"] = tuple(
+            Line(**{**line, "examples": tuple(line["examples"]), "asked": tuple(line["asked"])})
+            for line in made["lines"]
+        )
+        made["classes"] = tuple((name, words) for name, words in made["classes"])
+        return ReadableModel.from_mapping(found["model"]), Screen(**made), found
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: malformed file ({error!r})") from None

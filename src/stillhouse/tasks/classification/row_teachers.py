@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,11 @@ from numpy.typing import NDArray
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import MISSING
 from stillhouse.core.types import ImageSpec
-from stillhouse.tasks.classification.data.readers import is_missing, number_in
+from stillhouse.tasks.classification.data.readers import is_missing, number_in, rows_of
 from stillhouse.tasks.classification.data.rows import BANKING, HERE
-from stillhouse.tasks.classification.row_files import check_length, numbers_of, read_predictions, read_vectors
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, fitted_again, logistic_head
 
-CLASSIFIERS = {  # of scikit-learn, and where each is
-    "DecisionTreeClassifier": "tree",
-    "ExtraTreesClassifier": "ensemble",
-    "GaussianNB": "naive_bayes",
-    "GradientBoostingClassifier": "ensemble",
-    "HistGradientBoostingClassifier": "ensemble",
-    "KNeighborsClassifier": "neighbors",
-    "LogisticRegression": "linear_model",
-    "MLPClassifier": "neural_network",
-    "RandomForestClassifier": "ensemble",
-}
 VECTORS = HERE / "vectors.npy"  # of the messages in the package
 
 
@@ -85,20 +73,18 @@ def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str =
     Raises:
         InputError: another number of classes, a row without an answer, or numbers that are no probabilities.
     """
-    classes = data.input_spec.class_names
-    teacher = RowTeacher(name, probabilities, seen=seen)
+    teacher, classes = RowTeacher(name, probabilities, seen=seen), data.input_spec.class_names
     if teacher.spec.num_classes != len(classes):
         raise InputError(
             f"teacher {name}: expected {len(classes)} classes ({', '.join(classes[:9])}), got {teacher.spec.num_classes}"
         )
     splits = data.for_teachers.whole_splits
-    rows = torch.cat([numbers_of(f"teacher {name}", splits[split]) for split in ("train", "validation")])
-    there = torch.tensor([teacher.covers(row[None]) for row in rows])
-    if not there.all():
-        lacking = rows[~there].sort().values
+    rows = torch.cat([numbers_of(f"teacher {name}", splits[split]) for split in ("train", "validation")]).sort().values
+    lacking = [int(row) for row in rows if not teacher.covers(row[None])]
+    if lacking:
         raise InputError(
             f"teacher {name}: no answer for {len(lacking):,} of {len(rows):,} training and validation rows (first: row "
-            f"{int(lacking[0])}, from 0); answer them, or take them out of the data"
+            f"{lacking[0]}, from 0); answer them, or take them out of the data"
         )
     return teacher
 
@@ -158,16 +144,19 @@ def classifier(name: str, arguments: Mapping[str, Any]) -> Any:
     """A classifier of scikit-learn by its name, with fixed random numbers.
 
     Raises:
-        InputError: one that is not in the list, or an argument that it does not have.
+        InputError: one that scikit-learn has not, or an argument that it does not have.
 
     Example:
         >>> classifier("RandomForestClassifier", {"n_estimators": 50})
         RandomForestClassifier(n_estimators=50, random_state=0)
     """
-    if name not in CLASSIFIERS:
-        raise InputError(f"teacher sklearn:{name} is not known; {nearest(name, CLASSIFIERS)}")
-    kind = getattr(import_module(f"sklearn.{CLASSIFIERS[name]}"), name)
-    fixed = {"random_state": 0} if "random_state" in kind().get_params() else {}
+    from sklearn.utils import all_estimators
+
+    known = dict(all_estimators(type_filter="classifier"))
+    if name not in known:
+        raise InputError(f"teacher sklearn:{name} is not known; {nearest(name, known)}")
+    kind: Any = known[name]
+    fixed = {"random_state": 0} if "random_state" in signature(kind).parameters else {}
     try:
         return kind(**(fixed | dict(arguments)))
     except TypeError as error:
@@ -218,22 +207,20 @@ def _readable(estimator: Any, data: Any) -> tuple[Any, Any]:
 
 def _column(cells: Sequence[Any]) -> NDArray[np.float64]:
     """(N) numbers of a column; categories are numbered in alphabetical order, what is missing is NaN."""
-    absent = [is_missing(cell) for cell in cells]
-    numbers = [None if gone else number_in(cell) for cell, gone in zip(cells, absent)]
-    if all(gone or number is not None for gone, number in zip(absent, numbers)):
-        return np.array([np.nan if number is None else number for number in numbers])
-    place = {word: n for n, word in enumerate(sorted({str(cell) for cell, gone in zip(cells, absent) if not gone}))}
-    return np.array([np.nan if gone else float(place[str(cell)]) for cell, gone in zip(cells, absent)])
+    there = [cell for cell in cells if not is_missing(cell)]
+    if all(number_in(cell) is not None for cell in there):
+        return np.array([np.nan if is_missing(cell) else number_in(cell) for cell in cells], np.float64)
+    place = {word: float(n) for n, word in enumerate(sorted({str(cell) for cell in there}))}
+    return np.array([np.nan if is_missing(cell) else place[str(cell)] for cell in cells])
 
 
 def _raw(data: Any) -> list[Any]:
     """Texts, or rows of a table as mappings, by number; None for rows that no split has."""
     found: list[Any] = []
     for split in data.for_teachers.whole_splits.values():
-        rows = getattr(split, "raw", ()) or getattr(split, "texts", ())
         numbers = [] if split.numbers is None else split.numbers.tolist()
         found += [None] * (max(numbers, default=-1) + 1 - len(found))
-        for number, row in zip(numbers, rows):
+        for number, row in zip(numbers, getattr(split, "raw", ())):
             found[number] = row
     if not any(row is not None for row in found):
         raise InputError("teacher: reads raw rows, and these data keep none; take vectors:FILE.npy")
@@ -252,15 +239,7 @@ def _pixels(data: Any) -> NDArray[np.float32]:
 
 
 def _is_fitted(estimator: Any) -> bool:
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    try:
-        check_is_fitted(last)
-    except (NotFittedError, TypeError):
-        return False
-    return True
+    return hasattr(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator, "classes_")
 
 
 def _as_named(name: str, estimator: Any, inputs: Any, data: Any) -> NDArray[np.float64]:
@@ -270,11 +249,143 @@ def _as_named(name: str, estimator: Any, inputs: Any, data: Any) -> NDArray[np.f
         raise InputError(
             f"teacher {name}: expected classes {', '.join(classes[:9])}, it was fitted to {', '.join(own[:9])}"
         )
+    if hasattr(estimator, "predict_proba"):
+        found: NDArray[np.float64] = estimator.predict_proba(inputs)[:, [own.index(word) for word in classes]]
+        return found
+    return one_hot(f"teacher {name}", [str(word) for word in estimator.predict(inputs)], classes)
+
+
+# ------------------------------------------------------------------------------------------------ files of rows
+
+
+def read_vectors(path: Path) -> NDArray[Any]:
+    """(N, D) of a .npy file, or of the arrays `train` and `test` of a .npz file, one after the other.
+
+    Raises:
+        InputError: no such file, another file, or arrays of another shape.
+    """
+    found = _loaded(path)
+    if not isinstance(found, np.ndarray):
+        if "train" not in found:
+            raise InputError(f"{path}: expected an array 'train', got {', '.join(found) or 'none'}")
+        found = np.concatenate([found[key] for key in ("train", "test") if key in found])
+    if found.ndim != 2 or found.dtype.kind not in "fiu":
+        raise InputError(f"{path}: expected numbers (rows, width), got {found.dtype} of shape {found.shape}")
+    return found
+
+
+def _loaded(path: Path) -> Any:
+    """The array of a .npy file, or the arrays of a .npz file by name."""
     try:
-        if hasattr(estimator, "predict_proba"):
-            found: NDArray[np.float64] = estimator.predict_proba(inputs)[:, [own.index(word) for word in classes]]
-            return found
-        answers = [str(word) for word in estimator.predict(inputs)]
-    except ValueError as error:
-        raise InputError(f"teacher {name}: {str(error).splitlines()[0]}") from None
-    return np.array([[float(word == other) for other in classes] for word in answers])
+        found = np.load(path, allow_pickle=False)
+        return {key: found[key] for key in found.files} if hasattr(found, "files") else found
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{path}: expected arrays in a .npy or .npz file, got one that cannot be read: {error}"
+        ) from None
+
+
+def read_predictions(path: Path, data: Any, whole: bool) -> NDArray[np.float64]:
+    """(N, K) answers of a file, by the numbers of the rows; NaN where it has none.
+
+    A table (.csv, .tsv, .jsonl, .parquet) has a column of probabilities for each class, by its name, or one column `label` or
+    `prediction` with names of classes; its rows are in the order of the data, or numbered from 0 in a column `row`. A .npy file
+    holds probabilities (N, K), class numbers (N) or names (N).
+
+    Args:
+        path: the file.
+        data: of the run.
+        whole: the data hold all rows of their file.
+
+    Raises:
+        InputError: a file that cannot be read, lacks a class, or names a class or row that the data do not have.
+    """
+    classes = data.input_spec.class_names
+    if path.suffix.lower() != ".npy":
+        rows = rows_of(path)
+        found = _of_table(path, rows, classes)
+        if "row" in rows[0]:
+            return _placed(path, found, [row.get("row") for row in rows], data)
+    else:
+        given = _loaded(path)
+        if given.ndim == 1:
+            numbered = given.dtype.kind in "iu"
+            names = [classes[x] if numbered and 0 <= x < len(classes) else str(x) for x in given.tolist()]
+            found = one_hot(str(path), names, classes)
+        else:
+            found = np.asarray(given, np.float64)
+    check_length(f"predictions {path}", len(found), data, whole)
+    return found
+
+
+def _of_table(path: Path, rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> NDArray[np.float64]:
+    columns = [str(name) for name in rows[0]]
+    lacking = [name for name in classes if name not in columns]
+    named = next((name for name in ("prediction", "label") if name in columns), None)
+    if named is not None and len(lacking) == len(classes):
+        return one_hot(str(path), [row.get(named) for row in rows], classes)
+    if lacking:
+        raise InputError(
+            f"{path}: expected a column for each class, or one called label; {lacking[0]!r}: {nearest(lacking[0], columns)}"
+        )
+    found = np.full((len(rows), len(classes)), np.nan)
+    for number, row in enumerate(rows):
+        for place, name in enumerate(classes):
+            value = np.nan if is_missing(row.get(name)) else number_in(row.get(name))
+            if value is None:
+                raise InputError(f"{path}: row {number}, {name!r}: expected a number, got {row.get(name)!r:.40}")
+            found[number, place] = value
+    return found
+
+
+def one_hot(where: str, names: Sequence[Any], classes: Sequence[str]) -> NDArray[np.float64]:
+    """(N, K) of names; NaN where there is none."""
+    found = np.full((len(names), len(classes)), np.nan)
+    for row, name in enumerate(names):
+        if name is None or not str(name).strip():
+            continue
+        if str(name) not in classes:
+            raise InputError(
+                f"{where}: row {row}: {str(name)[:40]!r} is no class of the data; {nearest(str(name), classes)}"
+            )
+        found[row] = [float(str(name) == other) for other in classes]
+    return found
+
+
+def _placed(path: Path, found: NDArray[np.float64], numbers: Sequence[Any], data: Any) -> NDArray[np.float64]:
+    """Answers at the numbers that the file gives its rows."""
+    most = 1 + max(int(numbers_of("predictions", split).max()) for split in data.for_teachers.whole_splits.values())
+    placed, seen = np.full((most, found.shape[1]), np.nan), set()
+    for answer, number in zip(found, numbers):
+        place = number_in(number)
+        if place is None or place % 1 or not 0 <= place < most or place in seen:
+            raise InputError(f"{path}: row {number!r}: expected each number once, from 0 to {most - 1}")
+        seen.add(place)
+        placed[int(place)] = answer
+    return placed
+
+
+def check_length(what: str, rows: int, data: Any, whole: bool) -> None:
+    """Raise unless there are as many answers or vectors as rows.
+
+    Args:
+        what: has them, for messages.
+        rows: how many it has.
+        data: of the run; a test split that came in a file of its own may be left out.
+        whole: the data hold all rows of their file.
+    """
+    numbers = {name: numbers_of(what, split) for name, split in data.for_teachers.whole_splits.items()}
+    own = 1 + int(torch.cat([numbers["train"], numbers["validation"]]).max())
+    most = max(own, 1 + int(numbers["test"].max()))
+    wanted = {most, own} if int(numbers["test"].min()) >= own else {most}
+    if (whole and rows not in wanted) or rows < min(wanted):
+        first = f"{own:,}, or {most:,} with those of the test file after them" if len(wanted) > 1 else f"{most:,}"
+        raise InputError(f"{what}: expected a row for each row of the data ({first}), in their order, got {rows:,}")
+
+
+def numbers_of(what: str, split: Any) -> torch.Tensor:
+    """(N) numbers of the rows of a split in the data."""
+    numbers: torch.Tensor | None = getattr(split, "numbers", None)
+    if numbers is None:
+        raise InputError(f"{what}: answers by the number of a row, and these data have none")
+    return numbers

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillhouse.core.callback import Callback
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds, merge, to_mapping
-from stillhouse.core.exports import Target
+from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import student_folder
 from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
 from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, READABLE, Light
 from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
 from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
-from stillhouse.tasks.classification.unused import unused_settings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +42,17 @@ ABOUT = {
     "no-kd": "the same student without the teacher",
     "direct": "taught by the teacher itself, without the chain of assistants",
     SELF: "the untaught student, trained once more; where a row has no label, its own answer if it is at least 90 % sure",
+}
+FORMS = {  # what a student can be written as, and the suffix of the file
+    "packed": ("bits and whole numbers in one file", ".packed.safetensors"),
+    "c": ("C99, no allocation", ".c"),
+    "json": ("literals and votes for other programs", ".json"),
+    "python": ("one file that needs Python alone", ".py"),
+    "sql": ("one SELECT over a table", ".sql"),
+    "numpy": ("needs numpy alone", ""),
+    "rules": ("rules and clauses to read", ""),
+    "onnx": ("for onnxruntime", ".onnx"),
+    "torch": ("for torch.export.load", ".pt2"),
 }
 CONTROLS = {
     "clauses-off": "the same student, trained without its clauses",
@@ -118,17 +128,13 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         return {**super().facts(data), **named, "test_sha256": test_fingerprint(data)}
 
     def check(self, config: ClassificationRunConfig, data: Any) -> None:
-        """Refuse, before a teacher is loaded, students and assistants that read other data or lack features that signals want."""
-        import torch
-
+        """Refuse, before a teacher is loaded, students and assistants that read other data, and signals that cannot work."""
         from stillhouse.tasks.classification.labelled import check_missing
-        from stillhouse.tasks.classification.teachers import wanted_features
 
         given = data.input_spec.rows
-        for place, student in [
-            ("student", config.student),
-            *((f"teacher_assistants.{n}", x) for n, x in enumerate(config.teacher_assistants)),
-        ]:
+        students = {"student": config.student}
+        students |= {f"teacher_assistants.{number}": one for number, one in enumerate(config.teacher_assistants)}
+        for place, student in students.items():
             reads = getattr(student, "reads", "images")
             if reads != given:
                 raise InputError(f"{place}: kind {student.kind!r} reads {reads}, and data {data.name!r} are {given}")
@@ -137,16 +143,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
                 if (why := self.unsupported_reason(signal, config.student)) is not None:
                     raise InputError(f"signals.{number} ({signal.kind}): {why}")
         check_missing(config, data.train.labels)
-        wanted = wanted_features(config)
-        for number, link in enumerate(config.teacher_assistants if wanted else ()):
-            with torch.random.fork_rng(devices=[]):
-                names = [name for name, _ in link.build(data.input_spec).named_modules() if name]
-            for path in wanted:
-                if path not in names:
-                    raise InputError(
-                        f"teacher_assistants.{number}: signals tap {path!r} in the teacher, and this assistant has no such module; "
-                        f"{nearest(path, names)}; take an assistant like the teacher, or signals on class scores"
-                    )
 
     def teachers(
         self, config: ClassificationRunConfig, data: Any, given: Any, log: Callable[[str], None]
@@ -205,47 +201,27 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         self, context: RunContext[ClassificationRunConfig, Any], seed: int
     ) -> RunContext[ClassificationRunConfig, Any]:
         """With the labels of this seed, and what was fitted to labels fitted to those."""
-        from stillhouse.tasks.classification.teachers import lab_of_seed
+        from stillhouse.tasks.classification.teachers import context_of_seed
 
-        return lab_of_seed(context, seed)
-
-    def teacher_record(self, context: RunContext[ClassificationRunConfig, Any]) -> dict[str, Any]:
-        """`teacher.json`; with the checks of all members where several teach together."""
-        found = super().teacher_record(context)
-        if context.config.more_teachers and len(context.teacher_checks) > 1:
-            count = 1 + len(context.config.more_teachers)
-            found["members"] = [teacher_check.to_mapping() for teacher_check in context.teacher_checks[-count - 1 : -1]]
-        return found
-
-    def unused(self, config: ClassificationRunConfig) -> Sequence[str]:
-        """One line a setting that has no effect."""
-        found = list(unused_settings(config))
-        if getattr(config.student, "feed_forward", "") == "mlp" and "mlp" in config.arms:
-            found.append("arms: 'mlp' is the student itself, whose feed_forward is mlp already")
-        return found
-
-    def prepare(self, context: RunContext[ClassificationRunConfig, Any]) -> None:
-        """Announce where images are padded: nothing is ever cut silently."""
-        side: int | None = getattr(context.config.student, "patch_size", None)
-        if side is None:
-            return
-        _, height, width = context.data.input_spec.shape
-        if min(height, width) >= side and (height % side or width % side):
-            padded = (-(-height // side) * side, -(-width // side) * side)
-            context.callback.log(
-                f"patch {side} does not divide {height} x {width}: padded right and below to {padded[0]} x {padded[1]}"
-            )
+        return context_of_seed(context, seed)
 
     # ------------------------------------------------------------------------------------------------ training
 
     def arms(self, config: ClassificationRunConfig) -> Sequence[Arm]:
         """The student taught, alone, and without the chain; below them what plain models make of the same labels."""
         reads = READS.get(config.data.name, f"pixels (averages, of more than {MOST_NUMBERS:,})")
-        seeds = config.seeds if getattr(config.data, "label_limit", None) else 1  # each has labels of its own
+        seeds = config.seeds if config.data.label_limit else 1  # each has labels of its own
         plain = [
-            Arm(name, None, False, seeds, fit=_fitted(name), about=about, plain=words)
+            Arm(
+                name,
+                None,
+                False,
+                seeds,
+                fit=_fitted(name),
+                about=ABOUT[name].format(reads=reads, rows=MOST_ROWS),
+                plain=words,
+            )
             for name, words in PLAIN.items()
-            for about in [ABOUT[name].format(reads=reads, rows=MOST_ROWS)]
         ]
         named = sorted(config.arms, key=lambda name: name == SELF)  # after the student whose answers it learns
         return [*(self.arm(name, config) for name in named), *plain]
@@ -295,16 +271,15 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         from stillhouse.tasks.classification.specialize import ClausesJob
 
         context = stage_context.context
-        stage_teacher = next(
-            (stage_teacher for stage_teacher in reversed(context.stage_teachers) if stage_teacher is not None), None
-        )
+        known = [one for one in context.stage_teachers if one is not None]
+        own = stage_context.arm.name == SELF
         return ClausesJob(
             stage_context.student,
-            self._self_labelled(context, stage_context.seed) if stage_context.arm.name == SELF else context.data,
+            self._self_labelled(context, stage_context.seed) if own else context.data,
             stage_context.stage.training,  # type: ignore[arg-type]
             seed=stage_context.job_seed,
             signal_set=signal_set_of(stage_context, context.data.input_spec.example(2)),
-            teacher_probabilities=None if stage_teacher is None else stage_teacher.facts,
+            teacher_probabilities=known[-1].facts if known else None,
         )
 
     def _self_labelled(self, context: RunContext[ClassificationRunConfig, Any], seed: int) -> Any:
@@ -336,8 +311,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def labels(self, context: RunContext[ClassificationRunConfig, Any]) -> np.ndarray:
         """(N,) classes of the training rows."""
-        found: np.ndarray = context.data.train.labels.numpy()
-        return found
+        return np.asarray(context.data.train.labels.numpy())
 
     def as_stage_teacher(self, students: Sequence[Any], context: RunContext[ClassificationRunConfig, Any]) -> Any:
         """The newest assistant, or all of them together with the first teacher."""
@@ -348,11 +322,8 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         assistants = [as_teacher(one, context.data, context.config, f"assistant-{n}") for n, one in enumerate(students)]
         if context.config.assistant_teachers == "last":
             return stage_teacher_of(assistants[-1], data, context.config)
-        first = next(
-            (stage_teacher.teacher for stage_teacher in context.stage_teachers if stage_teacher is not None), None
-        )
-        together = assistants if first is None else [first, *assistants]
-        return stage_teacher_of(EnsembleTeacher(together), data, context.config)
+        known = [one.teacher for one in context.stage_teachers if one is not None]
+        return stage_teacher_of(EnsembleTeacher([*known[:1], *assistants]), data, context.config)
 
     def module_of(self, stage_teacher: Any) -> Any:
         """The teacher's network; None for several together."""
@@ -435,22 +406,22 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def predictor(self, folder: Path) -> Any:
         """Photos, arrays or texts into classes; a student of boolean features reads those of the photo."""
-        from stillhouse.tasks.classification.card import read_card
-        from stillhouse.tasks.classification.data.boolean_features import BITS, boolean_features
         from stillhouse.tasks.classification.use import open_predictor
 
-        place = student_folder(folder)
-        student, input_spec = read_card(place, self.Students)
-        channels, rest = divmod(input_spec.shape[0], BITS)
-        if not has_clauses(student) or rest or channels not in (1, 3):
-            return open_predictor(self, place)
-        return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
+        return open_predictor(self, student_folder(folder))
 
     def exports(self) -> Mapping[str, Target]:
-        """Rules to read, machines of logic, ONNX, and a program of torch.export."""
-        from stillhouse.tasks.classification.targets import targets
+        """Every form by its name; forms that a student has not are refused when they are written."""
 
-        return targets(self.load)
+        def writer(form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
+            def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+                from stillhouse.tasks.classification import readable_run
+
+                return readable_run.write(form, self.load, folder, out, choices)
+
+            return write
+
+        return {form: Target(about, suffix, writer(form)) for form, (about, suffix) in FORMS.items()}
 
 
 def with_usual(usual: Mapping[str, Any], base: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,18 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_arrays
 from stillhouse.core.verdict import verdict_of
 from stillhouse.report.blocks import Block, Figure, Table
 from stillhouse.report.read import Array, mapping, number
 from stillhouse.report.words import percent
-from stillhouse.tasks.classification.reliability import Predictions
 
 FILE = "taught.json"
 CONFIDENCES = (0.0, 0.5, 0.8, 0.95, 1.0)  # of the teacher's answer: ends of the rows of a table
@@ -26,6 +28,33 @@ MOST_SEEDS = 50  # beyond which more seeds are no advice
 SURE, KNOWN = 0.95, 0.99  # a teacher that only repeats labels: mean confidence and accuracy on training rows
 NEAR = 0.01  # a teacher hardly above the control; answers hardly nearer to the teacher's
 NOISE = 0.03  # share of labels that a sure teacher contradicts
+HEAD = ("test rows", "wrong to right", "right to wrong", "difference")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model puts out for the test split: labels (N,) and probabilities (N, K)."""
+
+    labels: Array
+    probabilities: Array
+
+    @property
+    def choices(self) -> Array:
+        """(N,) the most probable class."""
+        return self.probabilities.argmax(axis=1)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Those of an arm, as its folder keeps them.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    found = read_arrays(path, ["labels", "probabilities"])
+    labels, probabilities = found["labels"], found["probabilities"]
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not np.isfinite(probabilities).all():
+        raise InputError(f"{path}: expected finite probabilities (N, K) and labels (N,), got others")
+    return Predictions(labels, probabilities)
 
 
 def changed(taught: Sequence[Predictions], control: Sequence[Predictions]) -> tuple[Array, Array]:
@@ -42,39 +71,30 @@ def changed(taught: Sequence[Predictions], control: Sequence[Predictions]) -> tu
 
 def changed_tables(
     taught: Sequence[Predictions], control: Sequence[Predictions], teacher: Predictions | None, names: Sequence[str]
-) -> list[Block]:
+) -> list[Table]:
     """Test rows that were put right and wrong, by class and by how sure the teacher is of its answer."""
     gained, lost = changed(taught, control)
     labels = taught[0].labels
-    head = ["test rows", "wrong to right", "right to wrong", "difference"]
+
+    def cells(chosen: Array) -> list[str]:
+        up, down = float(gained[chosen].sum()), float(lost[chosen].sum())
+        return [str(int(chosen.sum())), f"{up:.1f}", f"{down:.1f}", f"{up - down:+.1f}"]
+
     by_class = [(names[k], labels == k) for k in np.unique(labels)]
     by_class.sort(key=lambda row: -float((gained - lost)[row[1]].sum()))
-    tables: list[Block] = [
-        Table(
-            "What the teacher changed",
-            ["class", *head],
-            [_row(name, chosen, gained, lost) for name, chosen in [*by_class, ("all", np.ones(len(labels), bool))]],
-            "Mean number of test rows over seeds, beside the same student without the teacher.",
-        )
-    ]
+    rows = [[name, *cells(chosen)] for name, chosen in [*by_class, ("all", np.ones(len(labels), bool))]]
+    caption = "Mean number of test rows over seeds, beside the same student without the teacher."
+    tables = [Table("What the teacher changed", ["class", *HEAD], rows, caption)]
     if teacher is not None:
-        sure = teacher.probabilities.max(1)
-        rows = []
+        sure, rows = teacher.probabilities.max(1), []
         for low, high in itertools.pairwise(CONFIDENCES):
             chosen = (sure > low) & (sure <= high)
             if chosen.any():
                 right = percent(float((teacher.choices == labels)[chosen].mean()))
-                name = f"{percent(low, 0)} to {percent(high, 0)}"
-                rows.append([name, right, *_row(name, chosen, gained, lost)[1:]])
-        tables.append(
-            Table("Where the teacher was sure", ["its confidence", "teacher right", *head], rows, "The same test rows.")
-        )
+                rows.append([f"{percent(low, 0)} to {percent(high, 0)}", right, *cells(chosen)])
+        head = ["its confidence", "teacher right", *HEAD]
+        tables.append(Table("Where the teacher was sure", head, rows, "The same test rows."))
     return tables
-
-
-def _row(name: str, chosen: Array, gained: Array, lost: Array) -> list[str]:
-    up, down = float(gained[chosen].sum()), float(lost[chosen].sum())
-    return [name, str(int(chosen.sum())), f"{up:.1f}", f"{down:.1f}", f"{up - down:+.1f}"]
 
 
 def example_blocks(found: Sequence[Mapping[str, Any]], seeds: int) -> list[Block]:
@@ -83,9 +103,8 @@ def example_blocks(found: Sequence[Mapping[str, Any]], seeds: int) -> list[Block
     for one in found:
         drawing = Markup("<p>{}</p>").format(one.get("text", f"test row {one['row']}"))
         if "png" in one:
-            drawing = Markup('<img src="data:image/png;base64,{}" alt="test row {}" width="96">').format(
-                one["png"], one["row"]
-            )
+            picture = Markup('<img src="data:image/png;base64,{}" alt="test row {}" width="96">')
+            drawing = picture.format(one["png"], one["row"])
         drawings.append((drawing, f"{one['class']}; without the teacher {one['without']} ({one['seeds']} of {seeds})"))
     caption = "Test rows that are right with the teacher and wrong without it, under the most seeds."
     return [Figure("Put right by the teacher", drawings, caption)] if drawings else []
@@ -117,55 +136,53 @@ def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list
         >>> [(one.name, one.advice) for one in found if one.holds]
         [('too few seeds', 'seeds=12')]
     """
+    known = {name: value for name, value in figures.items() if value is not None}
+    said = {name: percent(value) for name, value in known.items()}
     found = []
-    taught, plain = figures.get("taught"), figures.get("linear")
-    if taught is not None and plain is not None:
+    if {"taught", "linear"} <= set(known):
         found.append(
             Reason(
                 "the student is below a linear classifier",
-                f"right on {percent(taught)} of the test rows, a linear classifier on {percent(plain)}",
-                taught < plain - NEAR,
+                f"right on {said['taught']} of the test rows, a linear classifier on {said['linear']}",
+                known["taught"] < known["linear"] - NEAR,
                 "more training.epochs, a larger training.learning_rate, or another student",
             )
         )
-    teacher, control = figures.get("teacher"), figures.get("control")
-    if teacher is not None and control is not None:
+    if {"teacher", "control"} <= set(known):
         found.append(
             Reason(
                 "the student is at its ceiling",
-                f"right on {percent(control)} of the test rows without the teacher, which is right on {percent(teacher)}",
-                teacher - control < NEAR,
+                f"right on {said['control']} of the test rows without the teacher, which is right on {said['teacher']}",
+                known["teacher"] - known["control"] < NEAR,
                 "a teacher that is better on these data, or fewer labels",
             )
         )
-    known, confidence = figures.get("known"), figures.get("confidence")
-    if known is not None and confidence is not None:
+    if {"known", "confidence", "labelled"} <= set(known):
         found.append(
             Reason(
                 "the teacher repeats the labels",
-                f"on labelled training rows it is right on {percent(known)}, its mean confidence is {percent(confidence)}, "
-                f"and {percent(figures.get('labelled'))} of the rows have a label",
-                known >= KNOWN and confidence >= SURE and (figures.get("labelled") or 0) > 0.5,
+                f"on labelled training rows it is right on {said['known']}, its mean confidence is {said['confidence']}, "
+                f"and {said['labelled']} of the rows have a label",
+                known["known"] >= KNOWN and known["confidence"] >= SURE and known["labelled"] > 0.5,
                 "rows without a label, or augmented ones (data.augment)",
             )
         )
-    near, other = figures.get("agreement"), figures.get("control_agreement")
-    if near is not None and other is not None:
+    if {"agreement", "control_agreement"} <= set(known):
         found.append(
             Reason(
                 "the student does not follow the teacher",
-                f"it answers as the teacher does on {percent(near)} of the test rows, without it on {percent(other)}",
-                near - other < NEAR,
+                f"it answers as the teacher does on {said['agreement']} of the test rows, without it on "
+                f"{said['control_agreement']}",
+                known["agreement"] - known["control_agreement"] < NEAR,
                 "more weight for the signal, or training.epochs",
             )
         )
-    contradicts = figures.get("contradicts")
-    if contradicts is not None:
+    if "contradicts" in known:
         found.append(
             Reason(
                 "labels are noisy",
-                f"a teacher that is 90 % sure contradicts {percent(contradicts)} of them",
-                contradicts > NOISE,
+                f"a teacher that is 90 % sure contradicts {said['contradicts']} of them",
+                known["contradicts"] > NOISE,
                 "look at these labels; less weight for them (training.label_weight)",
             )
         )
@@ -173,25 +190,9 @@ def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list
     if gain is not None and low is not None and high is not None and seeds is not None:
         reach = (high - low) / 2
         needed = math.ceil(seeds * (reach / gain) ** 2) if gain > 0 else 0
-        found.append(
-            Reason(
-                "too few seeds",
-                f"{100 * gain:+.2f} points, plus or minus {100 * reach:.2f}, with {seeds:g} seeds",
-                0 < needed <= MOST_SEEDS,
-                f"seeds={needed}",
-            )
-        )
+        measured = f"{100 * gain:+.2f} points, plus or minus {100 * reach:.2f}, with {seeds:g} seeds"
+        found.append(Reason("too few seeds", measured, 0 < needed <= MOST_SEEDS, f"seeds={needed}"))
     return sorted(found, key=lambda one: not one.holds)
-
-
-def reason_blocks(found: Sequence[Reason]) -> list[Block]:
-    """The reasons on a page."""
-    if not found:
-        return []
-    rows = [[one.name, "yes" if one.holds else "no", one.measured, one.advice if one.holds else ""] for one in found]
-    return [
-        Table("Why no difference may be shown", ["reason", "so here", "measured", "what to change"], rows, prose=True)
-    ]
 
 
 def advice(found: Sequence[Reason]) -> str:
@@ -221,9 +222,14 @@ def taught_blocks(
         return []
     taught, control = arms[row["arm"]], arms[row["control"]]
     word = verdict_of(row)[0]
-    if word == "no difference shown":
-        return reason_blocks([Reason(**one) for one in kept.get("reasons") or ()])
-    if word == "not tested" or len(taught) != len(control):
+    if word == "no difference shown" and kept.get("reasons"):
+        head = ["reason", "so here", "measured", "what to change"]
+        rows = [
+            [one["name"], "yes" if one["holds"] else "no", one["measured"], one["advice"] if one["holds"] else ""]
+            for one in kept["reasons"]
+        ]
+        return [Table("Why no difference may be shown", head, rows, prose=True)]
+    if word in ("not tested", "no difference shown") or len(taught) != len(control):
         return []
     tables = changed_tables(taught, control, teacher, names)
     return [*tables, *example_blocks(kept.get("examples") or (), len(taught))]

@@ -1,4 +1,7 @@
-"""What the teacher taught, found at the end of a run: examples that it put right, or what was measured of it.
+"""What a teacher is likely to add, said before anything is trained; and at the end of a run what it taught.
+
+A student learns from rows without a label what the teacher knows of them. So what it can gain is how far the teacher is above
+a model of the labels alone: logistic regression on what students of these data read, both asked out of fold about labelled rows.
 
 Axes: S seeds, N test rows, K classes.
 """
@@ -7,9 +10,9 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +20,69 @@ import torch
 from PIL import Image
 
 from stillhouse.core.labels import MISSING
-from stillhouse.core.records import PREDICTIONS, read_arrays, write_json
+from stillhouse.core.records import PREDICTIONS, write_json
+from stillhouse.core.types import FeatureSpec
 from stillhouse.core.verdict import verdict_of
 from stillhouse.report.read import mapping, number
 from stillhouse.tasks.classification.data.split import labelled_rows
 from stillhouse.tasks.classification.light import LINEAR
+from stillhouse.tasks.classification.plain import chosen_by_themselves, numbers_of, reads_texts, scaled
 from stillhouse.tasks.classification.predict import predict
-from stillhouse.tasks.classification.reliability import Predictions
-from stillhouse.tasks.classification.taught import FILE, advice, changed, reasons
+from stillhouse.tasks.classification.taught import FILE, Predictions, advice, changed, read_predictions, reasons
+from stillhouse.teachers.by_row import RowTeacher, out_of_fold
 
 EXAMPLES = 6
 TRAINING_ROWS = 500
+MOST, FEWEST = 300, 20  # labelled rows that a forecast asks about
+
+
+def forecast(teacher: Any, data: Any, batch_size: int) -> str:
+    """The gain that is to be expected of a teacher, in words; empty where too few rows have a label.
+
+    Args:
+        teacher: ready.
+        data: of the run, as teachers see it.
+        batch_size: rows at once.
+    """
+    if float((data.train.labels != MISSING).float().mean()) > 0.5:
+        return "0 to 2 points: most rows have a label, and the student learns from it"
+    rows = labelled_rows(data.train).sample(MOST)
+    if len(rows) < FEWEST:
+        return ""
+    if isinstance(teacher, RowTeacher) and not teacher.covers(rows.batch(torch.arange(len(rows))).rows):
+        return ""
+    truth = rows.labels.numpy()
+    found = predict(lambda batch: teacher(batch).logits, rows, batch_size).argmax(1) == truth
+    gain, error = expected(found, alone(rows, data.input_spec) == truth)
+    low, high = 100 * (gain - 2 * error), 100 * (gain + 2 * error)
+    words = "a gain is likely" if gain > error else "so few labels cannot tell"
+    if gain < -error:
+        words = "the teacher is below logistic regression on the labelled rows"
+    return f"{100 * gain:+.0f} points ({low:.0f} to {high:.0f}): {words}"
+
+
+def expected(teacher: Any, plain: Any) -> tuple[float, float]:
+    """Mean and standard error of the difference between two (n) arrays of right answers to the same rows.
+
+    Example:
+        >>> expected(np.array([True, True, True, False]), np.array([True, False, True, False]))
+        (0.25, 0.25)
+    """
+    difference = np.asarray(teacher, np.float64) - np.asarray(plain, np.float64)
+    return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)
+
+
+def alone(rows: Any, input_spec: Any) -> Any:
+    """(n) out-of-fold answers of logistic regression on the labels of some rows."""
+    x, labels = numbers_of(rows, input_spec)
+    x = scaled(reads_texts(input_spec), centred=not isinstance(input_spec, FeatureSpec)).fit_transform(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fold without one of the classes
+        head = chosen_by_themselves(x, labels, input_spec.num_classes)
+        return out_of_fold(head, x, labels, input_spec.num_classes).argmax(1)
+
+
+# ------------------------------------------------------------------------------------------------ at the end of a run
 
 
 def write_taught(context: Any, summary: dict[str, Any]) -> None:
@@ -35,20 +90,18 @@ def write_taught(context: Any, summary: dict[str, Any]) -> None:
     rows = summary["comparisons"]
     row = rows[0] if rows and rows[0]["name"] == "teacher" else {}
     word = verdict_of(row)[0] if row else ""
-    if word not in ("helps", "hurts", "no difference shown"):
-        return
-    read = {
-        arm: [_predictions(context.place(arm, seed) / PREDICTIONS) for seed in range(row["seeds"])]
-        for arm in (row["arm"], row["control"])
-    }
-    taught, control = read[row["arm"]], read[row["control"]]
-    kept: dict[str, Any] = {}
     if word == "no difference shown":
         found = reasons(row, {**_compared(summary, row), **_on_training_rows(context)})
-        kept = {"reasons": [asdict(one) for one in found]}
+        kept: dict[str, Any] = {"reasons": [asdict(one) for one in found]}
         summary["hints"] = [*summary["hints"], *filter(None, [advice(found)])]
-    else:
+    elif word in ("helps", "hurts"):
+        taught, control = (
+            [read_predictions(context.place(arm, seed) / PREDICTIONS) for seed in range(row["seeds"])]
+            for arm in (row["arm"], row["control"])
+        )
         kept = {"examples": examples(taught, control, context.data.test, context.data.input_spec.class_names)}
+    else:
+        return
     write_json(context.folder.path / FILE, kept)
 
 
@@ -65,19 +118,10 @@ def examples(
     """
     gained, _ = changed(taught, control)
     found = []
-    for place in np.argsort(-gained, kind="stable")[:EXAMPLES]:
-        if gained[place] == 0:
-            break
+    for place in [int(row) for row in np.argsort(-gained, kind="stable")[:EXAMPLES] if gained[row] > 0]:
         before = np.bincount([one.choices[place] for one in control], minlength=len(names)).argmax()
-        found.append(
-            {
-                "row": int(place),
-                "class": names[int(taught[0].labels[place])],
-                "without": names[int(before)],
-                "seeds": round(float(gained[place]) * len(taught)),
-                **_seen(split, int(place)),
-            }
-        )
+        known = {"row": place, "class": names[int(taught[0].labels[place])], "without": names[int(before)]}
+        found.append({**known, "seeds": round(float(gained[place]) * len(taught)), **_seen(split, place)})
     return found
 
 
@@ -94,11 +138,6 @@ def _seen(split: Any, row: int) -> dict[str, str]:
     buffer = io.BytesIO()
     Image.fromarray(grey[..., 0] if grey.shape[2] == 1 else grey).save(buffer, "png")
     return {"png": base64.b64encode(buffer.getvalue()).decode()}
-
-
-def _predictions(path: Path) -> Predictions:
-    found = read_arrays(path, ["labels", "probabilities"])
-    return Predictions(found["labels"], found["probabilities"])
 
 
 def _compared(summary: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float | None]:

@@ -16,9 +16,8 @@ from stillhouse.core.task import Task
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.label_draw import drawn
 from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.metrics import evaluate
 from stillhouse.tasks.classification.plan import TeacherRunConfig
-from stillhouse.tasks.classification.predict import probabilities_of
+from stillhouse.tasks.classification.predict import evaluate, probabilities_of
 from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.loop import Fit
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 GRAY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 ORIENTATION, TURNED = 0x0112, {5, 6, 7, 8}  # the EXIF tag, and its values that swap the sides
 
@@ -67,3 +68,9 @@ def _opened(file: Path) -> Iterator[Any]:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise InputError(f"image {file}: cannot be read ({error}); repair or remove it") from None
+
+
+def images_under(folder: Path) -> list[Path]:
+    """Image files of a folder and of its sub-folders, hidden ones left out, by path."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))

@@ -19,11 +19,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.labels import FOLDERS as UNLABELLED
 from stillhouse.core.labels import MISSING
-from stillhouse.tasks.classification.data.decode import header
+from stillhouse.tasks.classification.data.decode import SUFFIXES, header, images_under
 from stillhouse.tasks.classification.data.images import ImageSplit, Loaded
 from stillhouse.tasks.classification.data.streamed import Streamed, by_threads
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 VALIDATION_NAMES = ("validation", "valid", "val")
 DEFAULT_SIDE = 64
 
@@ -58,12 +57,6 @@ def load_folder(root: Path, image_size: int | None, channels: int | None, *, str
         images = behind if stream else behind.whole(f"decoding images ({split})")
         splits[split] = ImageSplit(images, torch.tensor([label for _, label in found]))
     return Loaded(root.resolve().name, tuple(names), splits["train"], splits.get("validation"), splits.get("test"))
-
-
-def images_under(folder: Path) -> list[Path]:
-    """Image files of a folder and of its sub-folders, hidden ones left out, by path."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
 def check_apart(splits: Mapping[str, Sequence[Path]], *, same_names: bool = False) -> None:
