@@ -5,7 +5,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from stillhouse.cli.main import explained
 from stillhouse.core import records
@@ -18,7 +17,6 @@ from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.teachers import TeacherConfig
-from stillhouse.training.size import check_size
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "a/b", "..", ".hidden", "x\0y", "\ud800", "n" * 300])
@@ -29,44 +27,11 @@ def test_no_name_of_a_run_leads_out_of_runs(name):
     assert run_place(None, "digits").as_posix() == "runs/digits"
 
 
-def test_a_network_beyond_the_memory_is_refused_before_it_is_there():
-    """A width of three billion was a traceback of the allocator, or the end of the machine."""
-    with pytest.raises(InputError, match=r"student: .* got one of 9,000,006,000,001 weights, .* 134,110\.5 GiB"):
-        check_size(lambda: nn.Linear(3_000_000, 3_000_001), "student", memory=2**34)
-    check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930)
-    with pytest.raises(InputError):
-        check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930 - 1)
-
-
-@pytest.mark.slow
-def test_a_network_of_very_many_parts_is_refused_while_it_is_counted():
-    """A depth of 100 000 was built for minutes, without a word."""
-    built = []
-
-    def deep():
-        for _ in range(10**6):
-            built.append(nn.Sequential(nn.Identity()))
-        return nn.Sequential(*built)
-
-    with pytest.raises(InputError, match="student: expected a network of at most 50,000 layers"):
-        check_size(deep, "student")
-    assert len(built) <= 50_000
-    assert len(nn.Sequential(*(nn.Identity() for _ in range(60_000)))) == 60_000  # counting has ended
-
-
 @pytest.mark.parametrize("setting", ["seeds=100000000000", "data.views=1000000000"])
 def test_counts_that_nobody_means_are_refused(setting):
     """They were accepted, or an estimate of them never came to its end."""
     with pytest.raises(ConfigError, match="less than or equal to 10000"):
         load_run("digits", [setting])
-
-
-def test_measuring_a_network_draws_nothing():
-    """Or the student of a seed would be another one."""
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    check_size(lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "student")
-    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "pretrained", "cache_dir"])

@@ -1,6 +1,7 @@
 """Stages, chains of assistants and teachers that follow the student: whole runs, small."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -18,9 +19,8 @@ from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTra
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig, save_teacher
-from stillhouse.temperature import LearnedTemperature
-from stillhouse.training.checkpoint import load_checkpoint
-from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.config import DoctorConfig
+from stillhouse.training.state import load_checkpoint
 
 STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
 FEATURES = FeaturesConfig(student="blocks.0", teacher="layer2", weight=1.0)
@@ -123,7 +123,7 @@ def test_moments_are_carried_only_when_asked(tmp_path):
         first[carry] = found[-1]["loss"]
     assert first[()] != first[("optimizer",)]
     stages = (StageConfig(name="a", signals=(FEATURES,)), StageConfig(name="b", restore_from_previous=("optimizer",)))
-    with pytest.raises(StillhouseError, match="same learned parts"):
+    with pytest.raises(StillhouseError, match="the same in both stages"):
         run(small(stages=stages), tmp_path / "unlike")
 
 
@@ -265,19 +265,6 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     assert torch.equal(kept["network.layer2.0.conv1.weight"], own["network.layer2.0.conv1.weight"])
 
 
-def test_a_learned_temperature_at_its_bound_is_said_in_the_report(tmp_path):
-    """At the end of its range a temperature has no gradient left; the run would go on as if it were learned."""
-    hot = LogitsConfig(temperature=LearnedTemperature(initial=2.999, low=1.0, high=3.0))
-    training = replace(small().training, epochs=2, doctor=DoctorConfig(every=1, patience=2))
-    run(small(signals=(hot,), training=training), tmp_path)
-    seed = tmp_path / "arms" / "kd" / "seed-0"
-    found = [
-        line for r in records.read_records(seed / records.RECORDS) if r["split"] == "doctor" for line in r["findings"]
-    ]
-    assert any("logits/temperature" in str(line) and "upper bound (1 to 3)" in str(line) for line in found), found
-    assert "upper bound (1 to 3)" in (tmp_path / records.REPORT).read_text()
-
-
 def test_the_doctor_reads_the_weights_that_are_applied(tmp_path):
     """Read before balancing, a signal brought down long ago would still be called dominating."""
     training = replace(
@@ -291,16 +278,6 @@ def test_the_doctor_reads_the_weights_that_are_applied(tmp_path):
     assert weight == pytest.approx(last[1]["weights"]["logits"], rel=1e-3)
     assert weight < 5.0
     assert last[1]["readings"]["logits"]["ratio"] < 5.0
-
-
-@pytest.mark.parametrize("parts", [["extras"], ["optimizer"]])
-def test_what_cannot_be_carried_is_refused_before_the_first_stage(tmp_path, parts):
-    """Found out at the second stage, the first was trained for nothing."""
-    first = StageConfig(name="a", epochs=1, signals=(FEATURES,))
-    second = StageConfig(name="b", epochs=1, signals=(LogitsConfig(),), restore_from_previous=parts)
-    with pytest.raises(StillhouseError, match=r"stages \(b\).restore_from_previous: "):
-        run(small(stages=(first, second)), tmp_path)
-    assert not list(tmp_path.rglob(records.RECORDS))
 
 
 def test_a_signal_does_not_take_the_name_of_the_labels(tmp_path):
@@ -374,6 +351,7 @@ def test_a_changed_teacher_of_an_early_stage_is_refused(tmp_path):
     stages = (StageConfig(name="a", teacher=TeacherConfig(source=f"ckpt:{path}")), StageConfig(name="b"))
     run(small(stages=stages), tmp_path / "run", force=True)
     early(1.1)
+    shutil.rmtree(tmp_path / "run" / "arms" / "kd")  # something is left to do
     with pytest.raises(StillhouseError, match="teacher of the run"):
         run(small(stages=stages), tmp_path / "run", resume=True, force=True)
 

@@ -12,7 +12,7 @@ from torch import nn
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
-from stillhouse.recipes import load_run
+from stillhouse.recipes import load, load_run
 from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.recipes import RECIPES
 from stillhouse.tasks.classification.students import StudentConfig
@@ -210,3 +210,13 @@ def test_other_recipes_build_their_student(name):
     input_spec = ImageSpec(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.25,) * channels)
     student = RECIPES[name]().student.build(input_spec)
     assert student(torch.rand(2, channels, side, side)).shape == (2, 10)
+
+
+def test_a_student_at_chance_says_nothing_of_its_teacher(tmp_path):
+    """Six steps read "no difference shown", and a user blamed his teacher."""
+    rates = ("training.learning_rate=1e-6", "training.final_learning_rate=1e-7")
+    task, config = load("digits", ["training.epochs=1", "seeds=1", "data.train_limit=40", *rates])
+    summary = run(task, config, tmp_path / "run")
+    (line,) = summary["hints"]
+    assert "not shown to be better than chance after " in line
+    assert line[1:] in (tmp_path / "run" / "report.html").read_text()

@@ -15,6 +15,7 @@ from typing import Any
 
 from stillhouse.cli.cache import main as cache
 from stillhouse.core.config import dump_yaml, to_mapping
+from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import pending, setup, train_and_evaluate
 from stillhouse.core.machine import command_line, machine
 from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
@@ -26,7 +27,7 @@ from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTra
 from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig
-from stillhouse.training.opening import open_run
+from stillhouse.training.device import open_run
 
 CLASSES = 10
 LEVELS = {"mnist": 1, "fashion-mnist": 3}
@@ -71,7 +72,8 @@ def trained(options: argparse.Namespace, config: ClassificationRunConfig) -> dic
         arms = TASK.arms(config)
         left = pending(arms, folder, resume)
         if left:
-            context = setup(TASK, config, folder, resume=resume, command=command_line())
+            context = RunContext(config, TASK.data(config, print), folder, resume=resume)
+            setup(TASK, context, command=command_line())
             for arm, seed in left:
                 train_and_evaluate(TASK, arm, seed, context)
         return summarize(TASK, config, arms, folder, {"arm": "kd", "seed": 0})

@@ -55,7 +55,9 @@ def swept(kind: str, data: str, arm: str, options: argparse.Namespace) -> list[d
     drawn.write_text(json.dumps(space))  # which is YAML too
     fixed = settings_of(kind, data, arm, options.root, options.teacher)
     drawing = ["--space", str(drawn), "--sampler", "random", "--trials", str(options.trials)]
-    sweep(["digits", *fixed, *drawing, "--seeds", str(options.seeds), "--threads", "1", "--resume", "--out", str(out)])
+    sweep(
+        ["digits", *fixed, *drawing, "--seeds", str(options.seeds), "training.threads=1", "--resume", "--out", str(out)]
+    )
     trials = json.loads((out / "sweep.json").read_text())["trials"]
     about = {"data": data, "arm": arm}
     return [

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 
 import pytest
 import torch
-from cases import CASES, task_of_case
 
 from stillhouse.core import experiment, records
 from stillhouse.core.callback import Callback
-from stillhouse.core.checks import InputError
 from stillhouse.tasks import task
-from stillhouse.tasks.classification import teachers
 
 
 @contextmanager
@@ -50,7 +46,6 @@ def test_nobody_is_asked(copied, monkeypatch):
     kind = type(task(copied.case.task))
     for name in (
         "teacher_check",
-        "baseline_score",
         "prepare",
         "stage_teachers",
         "score",
@@ -93,43 +88,3 @@ def test_what_is_not_whole_is_concluded_again(copied, spoil):
     assert student.is_file()
     assert set(found["arms"]) == set(copied.summary["arms"])
     assert records.read_json(summary)["arms"].keys() == copied.summary["arms"].keys()
-
-
-@pytest.mark.parametrize("kind", ["images", "clauses"])
-def test_no_head_is_fitted_again(kind, tmp_path, monkeypatch):
-    """Its weights as they were built tell the teacher; fitting a head on all training images tells nothing more."""
-    case = CASES[kind](tmp_path / "case")
-    config = case.config(teacher={"source": "timm:test_resnet", "pretrained": False, "image_size": 32})
-    out, run = tmp_path / "run", experiment.run
-    fits = []
-    original = teachers.fit_head
-    monkeypatch.setattr(teachers, "fit_head", lambda *a, **k: fits.append(a) or original(*a, **k))
-    run(task(task_of_case(kind)), config, out, force=True)
-    assert len(fits) == 1
-    run(task(task_of_case(kind)), config, out, force=True, resume=True)
-    assert len(fits) == 1
-    shutil.rmtree(out / "arms" / "kd")  # what is left to do needs the teacher
-    run(task(task_of_case(kind)), config, out, force=True, resume=True)
-    assert len(fits) == 2
-
-
-def test_no_cache_is_compared_again(run_of, tmp_path, monkeypatch):
-    """A cache beside its teacher is compared on rows drawn anew: that asks the teacher."""
-    from stillhouse.cli.main import main
-    from stillhouse.tasks.sar import task as radar
-
-    made = run_of("sar")
-    assert main(["cache", str(made.case.file()), "--out", str(tmp_path / "cache")]) == 0
-    config, out = made.case.config(teacher_cache=str(tmp_path / "cache")), tmp_path / "run"
-    experiment.run(task("sar"), config, out)
-    monkeypatch.setattr(radar, "spot_check", lambda *a, **k: pytest.fail("the teacher was asked"))
-    experiment.run(task("sar"), config, out, resume=True)
-
-
-def test_other_data_and_teachers_are_still_refused(spoiled, tmp_path):
-    """Quick, but not blind: a finished run of other weights is not this one."""
-    out = tmp_path / "run"
-    shutil.copytree(spoiled.out, out)
-    spoiled.case.change_teacher()
-    with pytest.raises(InputError, match=r"teacher of the run|data of the run"), no_network():
-        again(spoiled, out)

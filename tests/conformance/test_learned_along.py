@@ -9,7 +9,9 @@ from test_matrix import LEARNED, TINY, another, lab_of, run_of, signal_of
 from stillhouse.core import pipeline
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import STUDENT
+from stillhouse.core.task import reference_arm
 from stillhouse.tasks import task
+from stillhouse.training.distillation import networks_of
 
 LAYERS, READ_OUTS = ("features", "hidden", "dynamics (projector)"), ("exits", "dual-head", "ofa", "probes")
 CLASSES = (*LAYERS, "relations", "logits", *READ_OUTS)
@@ -54,6 +56,12 @@ def changes_of(case, parts, folder):
     return {**changes, **BESIDE.get(kind, {})}
 
 
+def frozen(job):
+    """The teacher's networks that do not learn."""
+    found = networks_of(job.signal_set.teacher)
+    return torch.nn.ModuleList(x for x in found if not any(p.requires_grad for p in x.parameters()))
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
     """Left out of the optimizer, a projector stays the random map that it began as, and the loss falls all the same."""
@@ -65,7 +73,7 @@ def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
 
     def fit(job, *args, **choices):
         idle = next(part for part in job.extras.modules() if getattr(part, "name", "") == "idle")
-        watched = [list(x.parameters()) for x in (idle, torch.nn.ModuleList(job.frozen()), job.extras)]
+        watched = [list(x.parameters()) for x in (idle, frozen(job), job.extras)]
         before = [[x.clone() for x in part] for part in watched]
         done = plain(job, *args, **choices)
         ends.append([sum(not torch.equal(*pair) for pair in zip(*part)) for part in zip(watched, before)])
@@ -73,7 +81,7 @@ def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
         return done
 
     monkeypatch.setattr(pipeline, "fit", fit)
-    arm = made.shipped(made.arms(config))
+    arm = reference_arm(made.arms(config))
     student, _ = train_arm(made, arm, 0, context)
     (without_weight, teachers, moved), (still, _, all_of_them) = ends
     assert without_weight == teachers == 0

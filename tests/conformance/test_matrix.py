@@ -16,10 +16,12 @@ from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.pipeline import StageContext, train_arm
 from stillhouse.core.records import CARD, CHECKPOINT, RECORDS, read_records
+from stillhouse.core.task import reference_arm
 from stillhouse.core.types import Progress
 from stillhouse.signals import SignalConfig
 from stillhouse.tasks import task
 from stillhouse.training import loop
+from stillhouse.training.distillation import networks_of
 from stillhouse.training.dot import DOT
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -125,7 +127,7 @@ def lab_of(case, config, folder):
 def job_of(case, config, folder):
     """The job of the taught arm's first stage."""
     made, context = task(case.task), lab_of(case, config, folder)
-    arm = made.shipped(made.arms(config))
+    arm = reference_arm(made.arms(config))
     torch.manual_seed(0)
     student = made.student(arm, arm.student, 0, context)
     return made.job(
@@ -227,7 +229,7 @@ def trained(case, folder, monkeypatch, **changes):
         one.records = list(read_records(one.folder / RECORDS))
         return done
 
-    arm = made.shipped(made.arms(config))
+    arm = reference_arm(made.arms(config))
     with monkeypatch.context() as patched:
         patched.setattr(made, "job", job)
         patched.setattr(pipeline, "fit", fit)
@@ -277,7 +279,7 @@ def see_curriculum(case, changes, folder, monkeypatch):
     context, _, (one,) = trained(case, folder, monkeypatch, **changes)
     figures = [line["figures"] for line in steps(one)]
     assert [figures[0]["curriculum/stage"], figures[-1]["curriculum/stage"]] == [0.0, 1.0]
-    difficulty = task(case.task).difficulty(context.stage_teachers[0], context)
+    difficulty, _ = task(case.task).difficulty(context.stage_teachers[0], context)
     half, whole = figures[0]["curriculum/subset-rows"], figures[-1]["curriculum/subset-rows"]
     assert half == pytest.approx(len(difficulty) / 2, abs=1)
     assert whole == len(difficulty)
@@ -302,7 +304,7 @@ def see_chain(case, changes, folder, monkeypatch):
     assert (context.place(arm.name, 0) / "assistant-0" / CARD).is_file()
     assert assistant.loss.stage_teacher is context.stage_teachers[0]
     assert student.loss.stage_teacher is not context.stage_teachers[0]
-    taught_by = task(case.task).module_of(student.loss.stage_teacher)
+    taught_by = networks_of(student.loss.stage_teacher)[0]
     assert taught_by is not None
     weights = [x for x in taught_by.state_dict().values() if x.is_floating_point() and x.ndim]
     shapes = [x for x in assistant.after.values() if x.is_floating_point() and x.ndim]

@@ -8,6 +8,7 @@ from cases import CASES, task_of_case
 from test_matrix import TINY, lab_of
 
 from stillhouse.core.pipeline import StageContext, train_arm
+from stillhouse.core.task import reference_arm
 from stillhouse.tasks import task
 from stillhouse.training.distillation import networks_of
 
@@ -26,7 +27,7 @@ def test_teachers_are_asked_in_evaluation_mode(kind, case_of, tmp_path, monkeypa
 
     monkeypatch.setattr(made, "teachers", teachers)
     config = case.config(**TINY[kind], seeds=1)
-    train_arm(made, made.shipped(made.arms(config)), 0, lab_of(case, config, tmp_path))
+    train_arm(made, reference_arm(made.arms(config)), 0, lab_of(case, config, tmp_path))
     assert len(modes) > 10
     assert not any(modes)
 
@@ -38,7 +39,7 @@ def test_the_test_split_is_not_there_while_training(kind, case_of, tmp_path):
     config = case.config(**TINY[kind], seeds=1)
     context = lab_of(case, config, tmp_path)
     context.data = replace(context.data, test=None)
-    train_arm(made, made.shipped(made.arms(config)), 0, context)
+    train_arm(made, reference_arm(made.arms(config)), 0, context)
 
 
 CHANGED = {  # what changes training rows alone
@@ -54,7 +55,7 @@ def test_what_changes_training_rows_changes_no_score(kind, case_of, tmp_path):
     case, made, found = case_of(kind), task(task_of_case(kind)), []
     for changes in ({}, CHANGED[kind]):
         config = case.config(**{**TINY[kind], **changes}, seeds=1)
-        context, arm = lab_of(case, config, tmp_path), made.shipped(made.arms(config))
+        context, arm = lab_of(case, config, tmp_path), reference_arm(made.arms(config))
         torch.manual_seed(0)
         student = made.student(arm, arm.student, 0, context).eval()
         job = made.job(

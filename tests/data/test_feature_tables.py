@@ -10,7 +10,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.tasks import light
 from stillhouse.tasks.classification.data import ClassesDataConfig, TableDataConfig, TextDataConfig, WordDataConfig
 from stillhouse.tasks.classification.data.label_draw import drawn
 from stillhouse.tasks.classification.data.readers import fit_table, fit_words, read_features, table_names
@@ -192,11 +191,3 @@ def test_the_messages_in_the_package_have_a_vector_each():
     trained = data.hidden.train.numbers[data.hidden.train.labels >= 0]
     found = whole[torch.from_numpy(near[:, trained.numpy()].argmax(1))]
     assert (found == data.test.labels).float().mean() > 0.9  # of a neighbour; rows in another order: a twelfth
-
-
-@pytest.mark.parametrize(
-    ("data", "items"), [("words", "test texts"), ("table", "test rows"), ("digits", "test images")]
-)
-def test_test_rows_are_called_what_they_are(data, items):
-    """A verdict on texts counted images."""
-    assert light("classification").metrics_on(data)[0].items == items

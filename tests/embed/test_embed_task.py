@@ -364,10 +364,6 @@ def test_scores_of_classes_are_distilled_by_kl(tmp_path):
 
 def test_micro_batches_compare_their_own_rows(vectors, tmp_path, capsys):
     """`accumulate` was refused. Rows, weights and steps are as many; the terms are those of the parts."""
-    config = tiny(vectors, training={"accumulate": 4})
-    assert list(TASK.unused(config)) == [
-        "training.accumulate: rows are compared within a micro-batch of 16, not within the batch of 64"
-    ]
     with pytest.raises(InputError, match="accumulate: expected micro-batches of 4 rows at least"):
         distill(tiny(vectors, training={"accumulate": 32}), tmp_path / "run")
 

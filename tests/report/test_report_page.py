@@ -84,7 +84,7 @@ def test_the_verdict_comes_first_in_words_with_the_numbers_of_the_summary(page, 
         arm, control = (100 * summary["arms"][row[key]]["accuracy"]["mean"] for key in ("arm", "control"))
         means = f"accuracy: kd {arm:.2f} % against {row['control']} {control:.2f} %"
         difference = f"difference {100 * row['difference']:+.2f} points"
-        interval = f"(95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}), 3 seeds, 719 test images."
+        interval = f"(95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}), 3 seeds, 719 test rows."
         assert f"{lead} {means}, {difference} {interval}" in text
     assert text.index("The teacher helps") < text.index("Arms")
 
@@ -227,7 +227,7 @@ def test_no_end_of_an_interval_is_rounded_to_zero():
             GAP, " "
         )
 
-    assert "difference +0.21 points (95 % interval +0.02 to +0.40), 3 seeds, 10,000 test images" in detail(
+    assert "difference +0.21 points (95 % interval +0.02 to +0.40), 3 seeds, 10,000 test rows" in detail(
         0.0021, 0.0002, 0.0040
     )
     assert f"difference {MINUS}1.20 points (95 % interval {MINUS}2.00 to {MINUS}0.40)" in detail(-0.012, -0.02, -0.004)
@@ -240,7 +240,7 @@ def test_what_each_signal_did_is_shown(tmp_path):
     from stillhouse.recipes import load_run
 
     fast = ["training.epochs=2", "seeds=1", "data.train_limit=64", "data.test_limit=40", "arms=[kd]", "student.depth=1"]
-    doctor = ["training.doctor={every: 1, patience: 1}", "signals.0.weight=500", "training.device=cpu"]
+    doctor = ["training.doctor={every: 1}", "signals.0.weight=500", "training.device=cpu"]
     run(TASK, load_run("digits", [*fast, *doctor]), tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "What each signal did" in page

@@ -19,7 +19,7 @@ from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.job import SarJob
 from stillhouse.tasks.sar.monitor import SarMonitor
 from stillhouse.tasks.sar.saved import load_model, save_model
-from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.task import TASK, _filter_quality
 from stillhouse.tasks.sar.teacher import LineTeacher
 from stillhouse.training.job import epoch_order
 
@@ -228,8 +228,7 @@ def test_a_teacher_behind_the_matched_filter_is_poor(data):
     """One at -0.76 dB was called ready where a filter that nobody trains reaches -21 dB on the same lines."""
     (kernel,) = np.unique(data.kernels(data.validation), axis=0)
     whole, half = (LineTeacher(Attenuated(kernel, gain)) for gain in (1.0, 0.6))
-    name, score = TASK.baseline_score(small_run(), data)
-    assert name == "the matched filter"
+    score = TASK.teacher_check(whole, small_run(), data).plain
     assert score == pytest.approx(TASK.teacher_check(whole, small_run(), data).score, abs=1e-6)
     assert score > 0.95
     lines = []
@@ -243,8 +242,8 @@ def test_a_teacher_behind_the_matched_filter_is_poor(data):
 def test_a_filter_of_lines_whose_rate_is_not_known_judges_no_teacher(data):
     """The nominal filter of a product has another gain than its processor: its quality is no bar."""
     unknown = replace(data.validation, facts={})
-    assert TASK.baseline_score(small_run(), replace(data, validation=unknown)) is None
-    assert TASK.baseline_score(small_run(), replace(data, parameters=None)) is None
+    assert _filter_quality(replace(data, validation=unknown)) is None
+    assert _filter_quality(replace(data, parameters=None)) is None
 
 
 def test_a_teacher_with_a_nan_is_an_input_error(run):
@@ -281,15 +280,6 @@ def test_a_teachers_weights_are_not_called_student(teacher_run):
     card = json.loads((teacher_run / "card.json").read_text())
     assert (card["format"], card["task"]) == ("stillhouse-sar-2", "sar")
     assert set(card["sha256"]) == {"teacher.safetensors", "card.json"}
-
-
-def test_settings_without_effect_are_named(run, data):
-    """In the log and in run.json."""
-    assert list(TASK.unused(small_run())) == []
-    alone = small_run(arms=["no-kd"], curriculum={}, signals=[{"kind": "relations", **BLOCKS}])
-    assert [line.split(":")[0] for line in TASK.unused(alone)] == ["signals", "curriculum"]
-    assert "arm kd learns as no-kd does" in TASK.unused(small_run(objective={"alpha": 1.0, "beta": 0.0}))[0]
-    assert "curriculum.measures" in TASK.unused(small_run(curriculum={"measures": ["loss"]}))[0]
 
 
 def test_blocks_are_made_from_files(run):

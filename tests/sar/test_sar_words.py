@@ -15,7 +15,6 @@ from stillhouse.tasks.sar.data.products import Product
 from stillhouse.tasks.sar.data.range_doppler import migration_corrected, pulse_compressed
 from stillhouse.tasks.sar.documented import read_student, read_teacher
 from stillhouse.tasks.sar.monitor import SarMonitor
-from stillhouse.tasks.sar.objective import SarObjective
 from stillhouse.tasks.sar.recipes import recipe_path
 from stillhouse.tasks.sar.saved import load_model
 from stillhouse.tasks.sar.simulate import simulate
@@ -92,10 +91,6 @@ def test_feature_matching_off_beside_gamma_as_documented(tmp_path):
     """Was refused until gamma went; now gamma is without effect, and a line names it."""
     config = student(tmp_path, alpha=0.3, beta=0.5, gamma=0.2, feature_matching=False)
     assert config.objective.weights == (0.3, 0.5, 0.0)
-    from stillhouse.tasks.sar.task import TASK
-
-    assert any("gamma: 0.2 does nothing with feature_matching false" in line for line in TASK.unused(config))
-    assert TASK.unused(student(tmp_path, alpha=0.3, beta=0.5, gamma=0.2)) == []
 
 
 def test_plain_mse_by_the_documents_word(tmp_path):
@@ -121,7 +116,6 @@ def test_plain_mse_by_the_documents_word(tmp_path):
     found = {name: (weight, float(value)) for name, (weight, value) in terms.items()}
     assert found["student"] == (0.3, pytest.approx(expected[0], rel=1e-4))
     assert found["distillation"] == (0.7, pytest.approx(expected[1], rel=1e-4))
-    assert any("T^2 MSE(s / T, t / T) is the MSE" in line for line in TASK.unused(config))
     with pytest.raises(Exception, match="expected weights, or one of mse, nmse, got 'l1'"):
         student(tmp_path, distillation_loss="l1")
 
@@ -245,8 +239,3 @@ def test_weights_and_biases_goes_online_when_asked(tmp_path, monkeypatch, settin
     watching.log(1, {"a": 1.0})
     watching.close()
     assert [given["mode"] for given in seen] == [mode]
-
-
-def test_the_objective_names_what_does_nothing():
-    """One line each."""
-    assert SarObjective().unused() == []

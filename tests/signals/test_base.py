@@ -48,7 +48,7 @@ def test_every_configuration_builds_a_signal_and_survives_yaml(kind):
     assert isinstance(config, SignalBase)
     assert isinstance(signal, Signal)
     assert (signal.name, signal.weight) == ("mine", 0.25)
-    assert (signal.figures(), signal.regularizers(), dict(signal.bounds())) == ({}, {}, {})
+    assert (signal.figures(), signal.regularizers()) == ({}, {})
     assert parse(type(config), to_mapping(config)) == config
     assert next(iter(to_mapping(config))) == "kind"
     assert set(config.student_paths) <= {"a", "b"}
@@ -90,9 +90,6 @@ class Mine(Signal):
     def figures(self):
         return {"scale": self.scale.item()}
 
-    def bounds(self):
-        return {"scale": (0.0, 9.0)}
-
     def regularizers(self):
         return {"anchor": (0.5, self.scale.square())}
 
@@ -121,7 +118,6 @@ def test_a_training_asks_every_method_of_a_signal():
     assert terms["mine"][0] == 2.0
     assert (terms["mine/anchor"][0], terms["mine/anchor"][1].item()) == (0.5, 9.0)
     assert work.figures() == {"mine/scale": 3.0}
-    assert work.bounds() == {"mine/scale": (0.0, 9.0)}
     work.model.eval()
     metrics = work.validate(work.model).metrics
     assert metrics["component/place"] == metrics["accuracy"]

@@ -100,7 +100,6 @@ def test_gates_start_near_the_uniform_map_and_learn():
     assert {name: value for name, value in figures.items() if "gate" in name} == pytest.approx(
         {"gate_t.1": 0.9526, "gate_t.3": 0.9526}, abs=1e-4
     )
-    assert signal.bounds() == {"gate_t.1": (0.0, 1.0), "gate_t.3": (0.0, 1.0)}
     first.sum().backward()
     gates = dict(signal.gates.named_parameters())
     assert len(gates) == 4

@@ -105,28 +105,17 @@ def test_statistics_of_batch_norm_come_along():
     assert torch.equal(student.eval()(x), teacher.eval()(x))
 
 
-@pytest.mark.parametrize("strict", [True, False])
-def test_nothing_copied_is_an_error_with_shapes(strict):
+def test_nothing_copied_is_an_error_with_shapes():
     """A wider student would start at random, and its user would believe otherwise; no half-copied student either."""
     student, teacher = vit(2, 1, width=48), vit(4, 2)
     before = {k: v.clone() for k, v in student.state_dict().items()}
     with pytest.raises(
         InputError, match=r"blocks.0.attn.qkv.weight \(144, 48\) <- blocks.0.attn.qkv.weight \(72, 24\)"
     ):
-        init_layers_from_teacher(student, teacher, {"blocks.0": "blocks.0"}, strict=strict)
+        init_layers_from_teacher(student, teacher, {"blocks.0": "blocks.0"})
     with pytest.raises(InputError, match=r"cls_token \(1, 1, 48\) <- cls_token \(1, 1, 24\)"):
-        init_layers_from_teacher(student, teacher, {"head.bias": "head.bias", "cls_token": "cls_token"}, strict=strict)
+        init_layers_from_teacher(student, teacher, {"head.bias": "head.bias", "cls_token": "cls_token"})
     assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
-
-
-def test_what_fits_is_copied_where_that_is_asked_for():
-    """And what was not is missing in the report."""
-    student = nn.Sequential(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 3)}))
-    teacher = nn.Sequential(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4), "c": nn.Linear(1, 1)}))
-    with pytest.raises(InputError, match=r"0.c.weight \(none\) <- 0.c.weight \(1, 1\)"):
-        init_layers_from_teacher(student, teacher, {"0": "0"})
-    assert init_layers_from_teacher(student, teacher, {"0": "0"}, strict=False) == ["0.a.weight", "0.a.bias"]
-    assert torch.equal(student[0]["a"].weight, teacher[0]["a"].weight)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +123,6 @@ def test_what_fits_is_copied_where_that_is_asked_for():
     [
         ({"blocks.9": "blocks.0"}, "student path 'blocks.9'.*did you mean"),
         ({"blocks.0": "block.0"}, "teacher path 'block.0'.*did you mean"),
-        ({}, "at least one"),
     ],
 )
 def test_wrong_paths_are_named(pairs, words):

@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, Interrupted
 from stillhouse.core.types import FeatureSpec, ImageSpec
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.readable import ReadableModel
 from stillhouse.tasks.classification.students.feature_configs import RulesConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
-from stillhouse.training.interrupt import Interrupted
 
 NAMES = ("pin", "transfer", "card", "change", "lost", "noise", "more", "the")
 SPEC = FeatureSpec(

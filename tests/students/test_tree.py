@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, Interrupted
 from stillhouse.core.types import FeatureSpec, ImageSpec
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import fit_classifier
@@ -16,7 +16,6 @@ from stillhouse.tasks.classification.readable import ReadableModel
 from stillhouse.tasks.classification.readable_text import screen
 from stillhouse.tasks.classification.students.feature_configs import TreeConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
-from stillhouse.training.interrupt import Interrupted
 
 NAMES = ("pin", "transfer", "card", "change", "lost")
 SPEC = FeatureSpec(("change_pin", "transfers", "lost"), NAMES, (1.7,) * 5, {"kind": "words", "ngrams": 1})

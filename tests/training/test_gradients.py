@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.training.gradients import (
     add_gradients,
     combine,
@@ -176,9 +175,6 @@ def test_the_gate_drops_what_works_against_the_task():
     """Help stays whole, harm goes whole, and the task is never touched."""
     g = {"labels": vector(1, 0), "help": vector(2, 5), "harm": vector(-0.1, 5)}
     torch.testing.assert_close(cosine_gate(g), vector(3, 5))
-    torch.testing.assert_close(cosine_gate(g, threshold=-0.5), vector(2.9, 10))
-    with pytest.raises(InputError, match="task 'label': no gradient of that name; did you mean 'labels'"):
-        cosine_gate(g, task="label")
 
 
 def test_only_what_is_shared_is_projected():
@@ -201,16 +197,3 @@ def test_a_step_without_labels_has_nothing_to_gate():
     g = {"logits": [torch.tensor([1.0, 0.0])], "features": [torch.tensor([-2.0, 1.0])]}
     assert combine("cosine-gate", g, [w]) == {}
     assert w.grad.tolist() == [-1.0, 1.0]
-
-
-def test_faults_are_named():
-    """A mean that was forgotten, or nothing to learn."""
-    w = nn.Parameter(torch.ones(2))
-    with pytest.raises(InputError, match=r"term 'a': expected a 0-d value, got shape \(2,\)"):
-        per_term_gradients({"a": (1.0, w * 2)}, [w])
-    with pytest.raises(InputError, match="at least one tensor"):
-        per_term_gradients({"a": (1.0, w.sum())}, [])
-    with pytest.raises(InputError, match="at least one term"):
-        pcgrad({})
-    with pytest.raises(InputError, match="kind: expected"):
-        combine("cagrad", {"a": [w.data]}, [w])

@@ -11,18 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.core.checks import StillhouseError
+from stillhouse.core.checks import Interrupted, StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import fit_classifier as fit
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
-from stillhouse.training.checkpoint import load_checkpoint, save_checkpoint
 from stillhouse.training.distillation import SignalSet
-from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.job import epoch_order
 from stillhouse.training.loop import Diverged
+from stillhouse.training.state import load_checkpoint, save_checkpoint
 
 QUICK = ClassificationTrainingConfig(
     epochs=3, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu"
@@ -322,5 +321,5 @@ def test_a_truncated_checkpoint_is_said_plainly(data, tmp_path):
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     """`weights_only`: a checkpoint from elsewhere must not execute."""
     save_checkpoint(tmp_path / "c.pt", {"fit": SimpleNamespace()})  # with a hash that is right
-    with pytest.raises(StillhouseError, match="cannot be read: UnpicklingError: Weights only"):
+    with pytest.raises(StillhouseError, match="cannot be read: Weights only"):
         load_checkpoint(tmp_path / "c.pt")

@@ -9,8 +9,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.training import TrainingConfig
-from stillhouse.training.muon import STRIDE
-from stillhouse.training.optimizer import build_optimizer
+from stillhouse.training.optimizer import STRIDE, build_optimizer
 
 CONFIG = TrainingConfig(epochs=2, learning_rate=1e-2, warmup_epochs=0, final_learning_rate=1e-4, optimizer="muon")
 
@@ -107,21 +106,3 @@ def test_steps_are_fused_but_under_a_loss_scale(name, precision, fused):
     optimizer, _ = build_optimizer(net(), nn.Module(), replace(CONFIG, optimizer=name, precision=precision), 10)
     found = {bool(group["fused"]) for group in optimizer.param_groups if "fused" in group}
     assert found == {fused}
-
-
-def test_a_closure_is_called_once_and_its_loss_given_back():
-    module = net()
-    optimizer, _ = build_optimizer(module, nn.Module(), CONFIG, 10)
-    calls = []
-
-    def closure():
-        optimizer.zero_grad()
-        loss = sum(p.square().sum() for p in module.parameters())
-        loss.backward()
-        calls.append(loss.item())
-        return loss
-
-    before = module.blocks[0].weight.detach().clone()
-    assert optimizer.step(closure).item() == calls[0]
-    assert len(calls) == 1
-    assert not torch.equal(module.blocks[0].weight, before)

@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, Interrupted
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.training import TrainingConfig, loop
-from stillhouse.training.checkpoint import load_checkpoint
-from stillhouse.training.doctor_config import DoctorConfig
-from stillhouse.training.interrupt import Interrupted
+from stillhouse.training.config import DoctorConfig
 from stillhouse.training.job import Job, Validation, epoch_order
 from stillhouse.training.loop import fit
+from stillhouse.training.state import load_checkpoint
 
 BASE = TrainingConfig(
     epochs=3, batch_size=4, learning_rate=0.05, warmup_epochs=0.5, log_every=1, ema_decay=0.9, device="cpu"
@@ -77,7 +76,7 @@ class Regression(Job):
 
 
 class Stop:
-    """StopRequest without signals."""
+    """A request without signals."""
 
     asked = False
 
@@ -130,7 +129,7 @@ def stop(monkeypatch):
         asked.asked = False
         return asked
 
-    monkeypatch.setattr(loop, "StopRequest", fresh)
+    monkeypatch.setattr(loop, "_stop_request", fresh)
     return asked
 
 
@@ -217,11 +216,11 @@ def test_the_message_says_what_is_saved_and_how_to_go_on(tmp_path, stop):
     with pytest.raises(Interrupted) as caught:
         train(tmp_path, BASE, on_step=lambda step: setattr(stop, "asked", step == 2))
     error = caught.value
-    assert (error.step, error.total, error.saved) == (2, 9, tmp_path / CHECKPOINT)
+    assert error.step == 2
     assert str(error) == (
         f"stopped at step 2 of 9; saved {tmp_path / CHECKPOINT}; go on with the same command and --resume"
     )
-    assert error.saved.is_file()
+    assert (tmp_path / CHECKPOINT).is_file()
 
 
 # ------------------------------------------------------------------------------------------------ damage
@@ -269,39 +268,14 @@ def test_torch_reads_a_checkpoint_too(saved):
     assert line.split()[-1].decode() == hashlib.sha256(body).hexdigest()
 
 
-def without(key):
-    return lambda state: state.pop(key)
-
-
-def with_fit(**change):
-    return lambda state: state["fit"].update(change)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (without("total"), "total: missing"),
-        (without("model"), "model: missing"),
-        (without("best_weights"), "best_weights: missing"),
-        (without("job"), "job: missing"),
-        (lambda state: state.update(surprise=1), "expected no other keys, got surprise"),
-        (lambda state: state.update(total="9"), "total: expected a valid integer, got '9'"),
         (lambda state: state.update(total=18), "expected 9 steps, got 18"),
-        (lambda state: state.update(optimizer=None), "optimizer: expected a valid dictionary, got None"),
-        (lambda state: state["fit"].pop("step"), "fit: step: missing"),
-        (with_fit(foreign=1), "fit: expected no other keys, got foreign"),
-        (with_fit(step=10**6), "expected a step of 0 to 9, got 1000000"),
-        (with_fit(step=-3), "expected a step of 0 to 9, got -3"),
-        (with_fit(step=3), "validations by step 3: expected 1, got 3"),
-        (with_fit(best_rank=None), "best_rank: expected a valid tuple, got None"),
-        (lambda state: state.update(best_weights={}), "tensors of best_weights: expected .*0.bias.*got \\[\\]"),
-        (lambda state: state.update(average=None), "whether weights are averaged: expected True, got False"),
-        (lambda state: state.update(doctor={}), "whether a doctor looks on: expected False, got True"),
-        (lambda state: state["model"].pop("0.weight"), "tensors of best_weights"),
+        (lambda state: state.update(average=None), "is of another training"),
         (lambda state: state["average"].pop("0.weight"), "another model or configuration.*0.weight"),
         (lambda state: state["job"].pop("level"), "another model or configuration.*level"),
         (lambda state: state["optimizer"].pop("param_groups"), "another model or configuration"),
-        (lambda state: state["rng"].pop("cpu"), "another model or configuration"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_one_clear_error(saved, change, words):
@@ -320,7 +294,7 @@ def rewrite(path, state):
     buffer = io.BytesIO()
     torch.save(state, buffer)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    path.write_bytes(buffer.getvalue() + f"\nstillhouse-checkpoint-3 sha256 {digest}\n".encode())
+    path.write_bytes(buffer.getvalue() + f"\nstillhouse-checkpoint-4 sha256 {digest}\n".encode())
 
 
 def test_a_checkpoint_of_another_network_is_one_clear_error(saved):

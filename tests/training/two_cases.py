@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 
 from stillhouse.cli.main import run_command as command
 from stillhouse.core import ranks
-from stillhouse.core.records import RECORDS, read_records
+from stillhouse.core.checks import Interrupted
+from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
 from stillhouse.signals.projectors import LinearProjector
@@ -24,10 +25,10 @@ from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
+from stillhouse.training.config import DoctorConfig
 from stillhouse.training.distillation import SignalSet
-from stillhouse.training.doctor_config import DoctorConfig
-from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.loop import fit
+from stillhouse.training.state import load_checkpoint
 
 # plain SGD: the sign of a gradient that is nearly 0 decides nothing, as it would in AdamW
 PLAIN = ClassificationTrainingConfig(
@@ -176,12 +177,10 @@ def train(name, folder, *, place=None, stop=None, resume=False, **changes):
     place = Path(folder) / (place or name)
     place.mkdir(parents=True, exist_ok=True)
     job, config = CASES[name](place)
-    networks = {"student": job.model, **{f"teacher{i}": x for i, x in enumerate(job.frozen())}}
-    parts = {}
+    whole, parts = sum(p.numel() for p in job.model.parameters()), []
 
     def on_progress(progress, news):
-        for kind, network in networks.items():
-            parts[kind] = sum(p.to_local().numel() for p in network.parameters() if isinstance(p, DTensor))
+        parts.append(sum(p.to_local().numel() for p in job.model.parameters() if isinstance(p, DTensor)))
         if progress.step == stop:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -190,25 +189,24 @@ def train(name, folder, *, place=None, stop=None, resume=False, **changes):
     except Interrupted as error:
         return {"stopped": error.step}
     return {
-        "weights": flat(job.model),
+        "weights": flat(job.model, load_checkpoint(place / CHECKPOINT)["best_weights"]),
         "extras": flat(job.extras),
         "best": {key: value for key, value in done.best.items() if value is not None},
-        "parts": parts,
-        "whole": {kind: sum(p.numel() for p in network.parameters()) for kind, network in networks.items()},
-        "classes": [type(part).__name__ for network in networks.values() for part in network.modules()],
+        "parts": max(parts, default=0),
+        "whole": whole,
         "losses": [r["loss"] for r in read_records(place / RECORDS) if r["split"] == "train"],
     }
 
 
-def flat(module):
-    """(n,) all parameters."""
-    return torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
+def flat(module, kept=None):
+    """(n,) all parameters, as they are or as they were kept."""
+    found = [(p.detach() if kept is None else kept[name]).flatten() for name, p in module.named_parameters()]
+    return torch.cat([torch.zeros(0), *found])
 
 
 # what is done on two processes beside every case: name -> (case, settings), in this order
 MORE = {
     "fsdp": ("split", {"strategy": "fsdp"}),
-    "sharded": ("split", {"shard_teacher": True}),
     "fsdp-embedding": ("embedding", {"strategy": "fsdp"}),
     "fsdp-language": ("language", {"strategy": "fsdp"}),
     "dropout-whole": ("dropout", {}),

@@ -13,8 +13,8 @@ from two_cases import plant_what_is_asked_for
 
 from stillhouse.cli.main import run_command
 from stillhouse.core import ranks
+from stillhouse.core.checks import Interrupted
 from stillhouse.training import loop
-from stillhouse.training.interrupt import Interrupted
 
 STOP = 2  # steps after which a training of the taught arm is stopped
 # plain SGD: the sign of a gradient that is nearly 0 decides nothing, as it would in AdamW

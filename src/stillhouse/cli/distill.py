@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,9 @@ def main(arguments: Sequence[str]) -> int:
 def run_or_print(options: Any, config: Any) -> int:
     """Carry out a run as the options of the command line say, or print its configuration."""
     from stillhouse.core.records import run_place
-    from stillhouse.tasks import task_of
 
     if options.print_config:
         print_config(config)
-        for line in task_of(config).unused(config):
-            print(f"unused: {line}", file=sys.stderr)
         return 0
     out = run_place(options.out, config.name)
     distill(config, out, resume=options.resume, force=options.force, quiet=options.quiet)

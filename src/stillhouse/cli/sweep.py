@@ -7,7 +7,6 @@ import subprocess
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,35 +49,42 @@ class Interrupted(StillhouseError):
 def main(arguments: Sequence[str]) -> int:
     """Parse, work (or start workers), write the page."""
     options = _parser().parse(arguments)
-    from stillhouse.sweeps import space as spaces
+    from stillhouse.core.config import to_mapping
+    from stillhouse.sweeps import study as sweeps
+    from stillhouse.sweeps.page import write_sweep
 
-    fixed, lists = spaces.read_assignments(options.set)
-    ranges = {} if options.space is None else spaces.read_space(options.space)
-    twice = sorted(set(lists) & set(ranges))
-    if twice:
-        raise ConfigError(f"{twice[0]}: expected it as KEY=VALUE or in --space, got it in both")
-    space = {**lists, **ranges}
+    fixed, space = sweeps.read_assignments(options.set)
+    space |= {} if options.space is None else sweeps.read_space(options.space)
     if not space:
         raise ConfigError("nothing to sweep: give KEY=A,B with two values or more, or --space FILE")
     task, base = load(options.recipe, fixed)
-    spaces.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
-    plan = _plan(options, fixed, space, task.kind, base)
-    from stillhouse.sweeps.study import open_storage, open_study
-
+    sweeps.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
+    points, trials = sweeps.grid_or_draws(space, options.trials)
+    config = {key: value for key, value in to_mapping(base).items() if key not in ("name", "seeds")}
+    about = {"task": task.kind, "space": sweeps.space_mapping(space), "seeds": options.seeds, "config": config}
+    plan = sweeps.Plan(
+        recipe=options.recipe,
+        fixed=tuple(fixed),
+        space=space,
+        trials=trials,
+        seeds=options.seeds,
+        prune=options.prune,
+        sampler=options.sampler,
+        seed=options.sampler_seed,
+        grid=points,
+        about={**about, "grid": bool(points)},
+    )
     out = options.out or Path("runs") / f"{base.name}-sweep"
-    study = open_study(open_storage(options.storage, out), options.name or base.name, plan, resume=options.resume)
+    study = sweeps.open_study(plan, options.name or base.name, out, options.storage, resume=options.resume)
     if options.workers > 1:
         _start(arguments, options.workers, out)
     else:
-        from stillhouse.sweeps.work import work
-
         try:
-            work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), callback=Lines())
+            sweeps.work(study, plan, out, lambda settings: load(options.recipe, fixed, settings), callback=Lines())
         finally:
-            _write(study, plan, out, task, options.cost)
-        if WORKER in os.environ:  # what came of it is said by whoever started this one
-            return 0
-    _finish(study, plan, out, task, options.cost)
+            write_sweep(study, plan, out, task, options.cost)
+    if WORKER not in os.environ:  # else what came of it is said by whoever started this one
+        _finish(write_sweep(study, plan, out, task, options.cost), out)
     return 0
 
 
@@ -107,7 +113,6 @@ def _parser() -> Parser:
         metavar="KIND",
         help="of the front: params, macs, bytes, ms, ... [the first that differs]",
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of a worker [the recipe's]")
     parser.add_argument("--name", help="of the study in its storage [the recipe's]")
     return parser
 
@@ -116,35 +121,6 @@ def _positive(text: str) -> int:
     if not text.strip().isdecimal() or len(text) > 9 or int(text) < 1:
         raise ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
-
-
-def _plan(options: Any, fixed: Sequence[str], space: Mapping[str, Any], kind: str, base: Any) -> Any:
-    from stillhouse.core.config import to_mapping
-    from stillhouse.sweeps import space as spaces
-    from stillhouse.sweeps.study import Plan
-
-    size = spaces.grid_size(space)
-    whole_grid = size is not None and (options.trials is None or options.trials >= size) and options.space is None
-    assert size is not None or not whole_grid
-    config = {key: value for key, value in to_mapping(base).items() if key not in ("name", "seeds")}
-    about = {"task": kind, "space": spaces.to_mapping(space), "seeds": options.seeds, "config": config}
-    return Plan(
-        recipe=options.recipe,
-        fixed=tuple(fixed),
-        space=space,
-        trials=size if whole_grid and size is not None else options.trials or 20,
-        seeds=options.seeds,
-        prune=options.prune,
-        sampler=options.sampler,
-        seed=options.sampler_seed,
-        grid=tuple(spaces.grid(space)) if whole_grid else (),
-        about={**about, "grid": whole_grid},
-    )
-
-
-def _build(recipe: str, fixed: Sequence[str], threads: int | None, settings: Mapping[str, Any]) -> tuple[Any, Any]:
-    more = {} if threads is None else {"training.threads": threads}
-    return load(recipe, fixed, {**more, **settings})
 
 
 def worker_words(words: Sequence[str]) -> list[str]:
@@ -185,30 +161,17 @@ def _start(words: Sequence[str], count: int, out: Path) -> None:
         raise InputError(f"all {count} workers ended early, for the reasons above")
 
 
-def _write(study: Any, plan: Any, out: Path, task: Any, cost: str | None) -> dict[str, Any]:
-    from stillhouse.sweeps.page import write_sweep
-
-    return write_sweep(study, plan, out, task, cost)
-
-
-def _finish(study: Any, plan: Any, out: Path, task: Any, cost: str | None) -> None:
+def _finish(found: Mapping[str, Any], out: Path) -> None:
     """Print the best settings, the front and the command to go on with."""
-    from stillhouse.report.words import score_words
-    from stillhouse.sweeps.page import tied_words
+    from stillhouse.sweeps.page import best_words
 
-    found = _write(study, plan, out, task, cost)
-    running = [trial for trial in found["trials"] if trial["state"] == "running"]
+    running = sum(trial["state"] == "running" for trial in found["trials"])
     if running:
-        print(f"{len(running)} trials are still with other workers; --resume looks again")
-    best = next((trial for trial in found["trials"] if trial["number"] == found["best"]), None)
-    if best is None:
-        raise InputError("no trial was finished; see the reasons in " + str(out / "sweep.json"))
-    settings = ", ".join(f"{key}={value}" for key, value in best["settings"].items())
-    tied = tied_words(found)
-    print(
-        f"best: trial {best['number']} ({settings}): {found['objective']} {score_words(best['score'], found['in_percent'])}"
-        + f"; {tied}" * bool(tied)
-    )
+        print(f"{running} trials are still with other workers; --resume looks again")
+    if found["best"] is None:
+        raise InputError(f"no trial was finished; see the reasons in {out / 'sweep.json'}")
+    settings = ", ".join(f"{key}={value}" for key, value in found["trials"][found["best"]]["settings"].items())
+    print(f"best: trial {found['best']} ({settings}): {best_words(found)}")
     if found["cost"]:
         print(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")
     print(f"now with 3 seeds, controls and the test split:\n  {found['command']}")

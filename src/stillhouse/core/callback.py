@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from stillhouse.core.types import Progress
 
@@ -17,6 +17,9 @@ class Callback:
 
     def log(self, line: str) -> None:
         """A line about what is done now."""
+
+    def on_validation(self, arm: str, seed: int, epoch: int, rank: Sequence[float]) -> None:
+        """The rank of a validation of an arm's own student; epochs count on through the stages of a pipeline."""
 
     def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
         """The progress of one training and its latest figures.

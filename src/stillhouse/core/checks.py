@@ -30,6 +30,20 @@ class CannotWrite(InputError):
     """A file cannot be written (a full disk, no permission): the same command goes on when it can be."""
 
 
+class Interrupted(StillhouseError):
+    """The run was asked to stop and has saved its state; it can be continued from there.
+
+    Args:
+        step: optimizer steps that are done.
+        total: of how many.
+        saved: the checkpoint.
+    """
+
+    def __init__(self, step: int, total: int, saved: object) -> None:
+        super().__init__(f"stopped at step {step} of {total}; saved {saved}; go on with the same command and --resume")
+        self.step = step
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A ready-made hint for a misspelt name: the near one, or the list of what there is.
 

@@ -100,6 +100,14 @@ class RunFolder:
                     f"{_short(now.get(key))}; take another --out for another {what}"
                 )
 
+    def check_data(self, facts: Mapping[str, Any]) -> None:
+        """Refuse to continue a run on other data: `sha256`, and what else ends so, must be what it was.
+
+        Raises:
+            InputError: one of them changed.
+        """
+        self.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
+
     def begin(self, about: Mapping[str, Any]) -> None:
         """Write `run.json`; from here on the folder is a run and can be continued."""
         started = {"started": self.before["started"]} if "started" in self.before else {}

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +18,10 @@ from stillhouse.core.context import RunContext
 from stillhouse.core.context import StageContext as StageContext
 from stillhouse.core.task import Arm, Task
 from stillhouse.curricula import Curriculum
+from stillhouse.training.distillation import networks_of
 from stillhouse.training.init_from_teacher import init_layers_from_teacher
 from stillhouse.training.loop import Fit, fit
-from stillhouse.training.size import check_size
+from stillhouse.training.state import load_checkpoint
 
 C = TypeVar("C")
 D = TypeVar("D")
@@ -46,17 +46,6 @@ def train_arm(task: Task[Any, Any], arm: Arm, seed: int, context: RunContext[Any
     return student, done
 
 
-def check_sizes(task: Task[Any, Any], arms: Sequence[Arm], context: RunContext[Any, Any]) -> None:
-    """Refuse networks that this machine could not train, assistants too, before anything is written.
-
-    Raises:
-        InputError: one of them is too large.
-    """
-    for arm in arms:
-        for choice in (*arm.teacher_assistants, arm.student) if arm.fit is None else ():
-            check_size(partial(task.student, arm, choice, 0, context), f"student of arm {arm.name!r}")
-
-
 def next_stage_teachers(
     task: Task[Any, Any], assistants: Sequence[nn.Module], context: RunContext[Any, Any]
 ) -> Sequence[Any]:
@@ -79,50 +68,53 @@ def _through_stages(
     torch.manual_seed(seed)
     student = task.student(arm, choice, seed, context)
     if taught:
-        _inherit(task, student, stage_teachers, context)
+        _inherit(student, stage_teachers, context)
     stages = context.config.stages_of(taught)
-    heard = stage_teachers if taught else (None,) * len(stages)
-    stage_contexts = [
-        StageContext(student, stage, arm, seed, n, heard[n], None, context) for n, stage in enumerate(stages)
-    ]
-    _check_carry(task, stage_contexts)
     before: Path | None = None
     seconds, done = 0.0, Fit()
-    for stage_context in stage_contexts:
-        place = folder if stage_context is stage_contexts[-1] else folder / "stages" / stage_context.stage.name
+    for number, stage in enumerate(stages):
+        place = folder if number == len(stages) - 1 else folder / "stages" / stage.name
+        stage_teacher = stage_teachers[number] if taught else None
+        stage_context = StageContext(student, stage, arm, seed, number, stage_teacher, None, context)
         if context.config.curriculum is not None and (taught or context.config.difficulty_model == "student"):
-            stage_context = replace(
-                stage_context, curriculum=_curriculum(task, stage_context, choice, taught, place / "judge")
-            )
+            curriculum = _curriculum(task, stage_context, choice, taught, place / "judge")
+            stage_context = replace(stage_context, curriculum=curriculum)
+        carry, epochs = stage.restore_from_previous, sum(s.training.epochs for s in stages[:number])
+
+        def validated(epoch: int, rank: Sequence[float], epochs: int = epochs) -> None:
+            if choice is arm.student:
+                context.callback.on_validation(arm.name, seed, epochs + epoch, rank)
+
         job = task.job(stage_context)
-        with only(student, stage_context.stage.train_only):
+        with only(student, stage.train_only):
             done = fit(
                 job,
-                task.training(stage_context),
+                stage.training,
                 seed=seed,
                 folder=place,
                 resume=context.resume,
-                carry=(before, stage_context.stage.restore_from_previous)
-                if before is not None and stage_context.stage.restore_from_previous
-                else None,
+                carry=(before, carry) if before is not None and carry else None,
                 on_progress=partial(context.callback.on_progress, arm.name, seed),
+                on_validation=validated,
             )
         seconds += done.seconds
         before = place / records.CHECKPOINT
+        if stage.training.strategy == "fsdp":  # what was trained is split for good
+            student = task.student(arm, choice, seed, context)
+            student.load_state_dict(load_checkpoint(before)["best_weights"])
+            student.eval()
     done.seconds = seconds
     return student, done
 
 
-def _inherit(
-    task: Task[Any, Any], student: nn.Module, stage_teachers: Sequence[Any], context: RunContext[Any, Any]
-) -> None:
+def _inherit(student: nn.Module, stage_teachers: Sequence[Any], context: RunContext[Any, Any]) -> None:
     if not context.config.init_from_teacher:
         return
     stage_teacher = next((stage_teacher for stage_teacher in stage_teachers if stage_teacher is not None), None)
-    module = None if stage_teacher is None else task.module_of(stage_teacher)
-    if module is None:
-        raise InputError("init_from_teacher: expected a teacher whose parts can be copied, got none")
-    init_layers_from_teacher(student, module, context.config.init_from_teacher)
+    networks = networks_of(stage_teacher)
+    if len(networks) != 1:
+        raise InputError(f"init_from_teacher: expected a teacher that is one network, got {len(networks)} networks")
+    init_layers_from_teacher(student, networks[0], context.config.init_from_teacher)
 
 
 def _curriculum(
@@ -142,35 +134,8 @@ def _curriculum(
         )
         fit(task.job(trial), trial.stage.training, seed=stage_context.seed, folder=folder, resume=context.resume)
     chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
-    difficulty = processes.on_first(lambda: task.difficulty(judge, context))
-    return Curriculum(chosen, difficulty, task.labels(context), seed=stage_context.seed)
-
-
-def _check_carry(task: Task[Any, Any], stage_contexts: Sequence[StageContext[Any, Any]]) -> None:
-    """Raise InputError before the first stage is trained, if a later one is to take over what cannot be there."""
-    for before, now in pairwise(stage_contexts):
-        if not now.stage.restore_from_previous:
-            continue
-        learned = []
-        for stage_context in (before, now):
-            job = task.job(stage_context)
-            learned.append({name: tuple(x.shape) for name, x in job.extras.state_dict().items()})
-            job.close()
-        old, new = learned
-        where = f"stages ({now.stage.name}).restore_from_previous"
-        if "extras" in now.stage.restore_from_previous and not old.items() & new.items():
-            raise InputError(
-                f"{where}: 'extras' are what signals learn, and stage {before.stage.name!r} has "
-                f"{', '.join(old) or 'none'}, this one {', '.join(new) or 'none'}; leave it out"
-            )
-        if "optimizer" in now.stage.restore_from_previous and (
-            old != new or before.stage.train_only != now.stage.train_only
-        ):
-            raise InputError(
-                f"{where}: 'optimizer' needs the same learned parts and train_only in both stages; stage "
-                f"{before.stage.name!r} learns {', '.join(old) or 'no projectors'}, this one "
-                f"{', '.join(new) or 'none'}"
-            )
+    difficulty, labels = processes.on_first(lambda: task.difficulty(judge, context))
+    return Curriculum(chosen, difficulty, labels, seed=stage_context.seed)
 
 
 @contextmanager

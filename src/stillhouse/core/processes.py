@@ -16,7 +16,6 @@ from torch import Tensor
 from stillhouse.core import ranks
 
 T = TypeVar("T")
-BUCKET = 1 << 23  # numbers in one message
 
 
 def share(rows: Tensor) -> tuple[Tensor, list[int]]:
@@ -42,33 +41,16 @@ def gather(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     """
     if ranks.count() == 1:
         return x
+    from torch.distributed.nn.functional import all_gather
+
     known = together(len(x)) if sizes is None else list(sizes)
     if x.is_complex():
         return torch.view_as_complex(gather(torch.view_as_real(x), known))
     if x.dtype == torch.bool:
         return gather(x.to(torch.uint8), known).bool()
-    found: Tensor = _Gather.apply(x[: known[ranks.rank()]], known)
-    return found
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, sizes: list[int]) -> Tensor:
-        padded = x.new_zeros(max(sizes), *x.shape[1:])
-        padded[: len(x)] = x
-        parts = [torch.empty_like(padded) for _ in sizes]
-        torch.distributed.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.sizes = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        gradient = gradient.contiguous()
-        torch.distributed.all_reduce(gradient)
-        return gradient.split(ctx.sizes)[ranks.rank()], None
+    mine = x[: known[ranks.rank()]]
+    padded = torch.cat([mine, x.new_zeros(max(known) - len(mine), *x.shape[1:])])
+    return torch.cat([part[:size] for part, size in zip(all_gather(padded), known)])
 
 
 def together(value: T) -> list[T]:
@@ -82,11 +64,7 @@ def together(value: T) -> list[T]:
 
 def agree(value: T) -> T:
     """Process 0's value, for all."""
-    if ranks.count() == 1:
-        return value
-    held = [value]
-    torch.distributed.broadcast_object_list(held, src=0)
-    return held[0]
+    return together(value)[0]
 
 
 def on_first(work: Callable[[], T]) -> T:
@@ -115,30 +93,19 @@ def first_then_others(work: Callable[[], T]) -> T:
     return found[0] if ranks.first() else work()
 
 
-def wait() -> None:
-    """Until all processes are here."""
-    if ranks.count() > 1:
-        together(None)
-
-
 def average(tensors: Iterable[Tensor | None]) -> None:
-    """Replace each tensor by its mean over the processes, in place, in few messages; what is None is left out."""
+    """Replace each tensor by its mean over the processes, in place, in one message a number format; None is left out."""
     if ranks.count() == 1:
         return
-    alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    alike: dict[torch.dtype, list[Tensor]] = {}
     for x in tensors:
         if x is not None:
-            alike.setdefault((x.dtype, x.device), []).append(x)
+            alike.setdefault(x.dtype, []).append(x)
     for group in alike.values():
-        for bucket in _buckets(group):
-            flat = torch.cat([torch.view_as_real(x).flatten() if x.is_complex() else x.flatten() for x in bucket])
-            torch.distributed.all_reduce(flat)
-            flat /= ranks.count()
-            start = 0
-            for x in bucket:
-                target = torch.view_as_real(x) if x.is_complex() else x
-                target.copy_(flat[start : start + target.numel()].view_as(target))
-                start += target.numel()
+        flat = torch.cat([x.flatten() for x in group])
+        torch.distributed.all_reduce(flat)
+        for x, mean in zip(group, (flat / ranks.count()).split([x.numel() for x in group])):
+            x.copy_(mean.view_as(x))
 
 
 def average_gradients(parameters: Sequence[Tensor], flags: Sequence[bool], device: torch.device) -> list[bool]:
@@ -168,16 +135,3 @@ def copy_from_first(tensors: Iterable[Tensor]) -> None:
     if ranks.count() > 1:
         for x in tensors:
             torch.distributed.broadcast(x, src=0)
-
-
-def _buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
-    bucket: list[Tensor] = []
-    size = 0
-    for x in tensors:
-        if bucket and size + x.numel() > BUCKET:
-            yield bucket
-            bucket, size = [], 0
-        bucket.append(x)
-        size += x.numel()
-    if bucket:
-        yield bucket

@@ -27,8 +27,7 @@ def summarize(
     task: Task[Any, Any], config: Any, arms: Sequence[Arm], folder: RunFolder, shipped: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Compare what the arms left behind; the first contrast of the task is the verdict."""
-    measured = task.metrics_on(str(getattr(getattr(config, "data", None), "name", "")))
-    metrics = {metric.name: metric for metric in measured}
+    metrics = {metric.name: metric for metric in task.metrics}
     tables = {arm.name: _items(task, folder, arm) for arm in arms}
     results = {arm.name: [folder.result(arm.name, seed) for seed in range(arm.seeds)] for arm in arms}
     comparisons = [
@@ -41,7 +40,7 @@ def summarize(
         "kind": task.kind,
         "verdict": overall(comparisons, {name: metric.label for name, metric in metrics.items()}),
         "comparisons": comparisons,
-        "metrics": [_described(metric) for metric in measured],
+        "metrics": [_described(metric) for metric in task.metrics],
         "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},
         "about": {arm.name: arm.about for arm in arms},
         "plain": {arm.name: arm.plain for arm in arms if arm.plain},

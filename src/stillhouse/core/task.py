@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
-    from stillhouse.training.config import TrainingConfig
     from stillhouse.training.job import Job
 
 C = TypeVar("C")
@@ -76,10 +75,6 @@ class Light(ABC):
     @abstractmethod
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """What a report shows beyond what all tasks share; reads files only."""
-
-    def metrics_on(self, data: str) -> tuple[Metric, ...]:
-        """The metrics, with what one value is measured on in words that fit the kind of data (`data.name`)."""
-        return self.metrics
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """(N,) values that need the teacher's test outputs too (agreement), once every arm is trained."""
@@ -132,6 +127,9 @@ class Task(Light, Generic[C, D]):
     may_hold: ClassVar[tuple[str, ...]] = ()
     validated: ClassVar[str] = "validation score"  # what `objective` gives, in words
     validated_in_percent: ClassVar[bool] = False  # whether it is a share, which a sweep shows in per cent
+    objective: ClassVar[int] = (
+        0  # the entry of `Validation.rank` by which a sweep compares validations, larger is better
+    )
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """Whether a run as plain data (a YAML file) is one of this task."""
@@ -190,28 +188,13 @@ class Task(Light, Generic[C, D]):
             log: gets a line for each.
         """
 
-    def cache_key(self, config: C) -> tuple[Any, Any]:
-        """Settings that decide what `data` and what `teachers` give, as values that can be compared.
-
-        Trials of a sweep in which one is equal share it. All settings, unless a task knows better.
-        """
-        return config, config
-
     @abstractmethod
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of this teacher, compared on resume."""
 
-    def identities(self, config: C, data: D, given: Any) -> Sequence[str]:
-        """`fingerprint` of each of `teachers`, none of whom is asked or fitted for it: what a finished run is compared with."""
-        return [self.fingerprint(one) for one in self.teachers(config, data, given, lambda line: None)]
-
     @abstractmethod
     def teacher_check(self, teacher: Any, config: C, data: D) -> TeacherCheck:
         """Score a teacher on the validation split against chance."""
-
-    def baseline_score(self, config: C, data: D) -> tuple[str, float] | None:
-        """What a cheap model that nobody taught reaches on the validation split, with its name: a good teacher is above it."""
-        return None
 
     def prepare(self, context: RunContext[C, D]) -> None:
         """Make once what all arms use (a cache of the teacher's outputs, a graph of neighbours), into `context.shared`."""
@@ -235,14 +218,6 @@ class Task(Light, Generic[C, D]):
         """
         raise InputError(f"cache: task {self.kind!r} has no teacher whose answers could be kept")
 
-    def teacher_record(self, context: RunContext[C, D]) -> dict[str, Any]:
-        """`teacher.json`."""
-        return {} if context.teacher_check is None else context.teacher_check.to_mapping()
-
-    def unused(self, config: C) -> Sequence[str]:
-        """One line a setting that has no effect."""
-        return ()
-
     # ------------------------------------------------------------------------------------------------ training
 
     @abstractmethod
@@ -253,10 +228,6 @@ class Task(Light, Generic[C, D]):
     def contrasts(self, config: C) -> Sequence[Contrast]:
         """What is compared with what; the first is the verdict."""
 
-    def shipped(self, arms: Sequence[Arm]) -> Arm:
-        """The arm that users get."""
-        return reference_arm(arms)
-
     @abstractmethod
     def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[C, D]) -> nn.Module:
         """Build a network (`choice`: the arm's student, or an assistant's configuration); the seed has been set."""
@@ -265,17 +236,13 @@ class Task(Light, Generic[C, D]):
     def job(self, stage_context: StageContext[C, D]) -> Job:
         """The job of one stage of one arm."""
 
-    def training(self, stage_context: StageContext[C, D]) -> TrainingConfig:
-        """The loop's knobs of a stage, where they depend on the data."""
-        return stage_context.stage.training
+    def difficulty(self, judge: Any, context: RunContext[C, D]) -> tuple[np.ndarray, np.ndarray | None]:
+        """How hard each training row is to a judge (a teacher or a student), and its class; for a curriculum.
 
-    def difficulty(self, judge: Any, context: RunContext[C, D]) -> np.ndarray:
-        """(N,) how hard each training row is to a judge (a teacher or a student), high is hard: for a curriculum."""
+        Returns:
+            (N,) high is hard; (N,) class numbers, or None where a curriculum cannot take each class in proportion.
+        """
         raise InputError(f"curriculum: task {self.kind!r} has no measure of how hard a row is; leave curriculum out")
-
-    def labels(self, context: RunContext[C, D]) -> np.ndarray | None:
-        """(N,) classes of the training rows, for a curriculum that takes each class in proportion."""
-        return None
 
     def as_stage_teacher(self, students: Sequence[Any], context: RunContext[C, D]) -> Any:
         """A trained assistant, or several together with the first teacher, as the teacher of the next link of a chain.
@@ -285,10 +252,6 @@ class Task(Light, Generic[C, D]):
             context: of the run.
         """
         raise InputError(f"teacher_assistants: task {self.kind!r} trains no assistants; leave teacher_assistants out")
-
-    def module_of(self, stage_teacher: Any) -> Any:
-        """The network of a teacher, whose parts `init_from_teacher` copies; None where there is none."""
-        return None
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
@@ -307,10 +270,6 @@ class Task(Light, Generic[C, D]):
     @abstractmethod
     def load(self, folder: Path) -> Any:
         """Read it back, in eval mode on the CPU."""
-
-    def objective(self, rank: Sequence[float]) -> float:
-        """The one number by which a sweep compares validations, larger is better; `rank` is that of `Validation`."""
-        return float(rank[0])
 
     def cost(self, folder: Path) -> dict[str, float]:
         """What a saved student costs, by kind (see `COSTS`): counted, or measured on this machine; reads no test rows."""
@@ -355,11 +314,11 @@ def other_test(data: Any, other: Any) -> str | None:
 
 
 def reference_arm(arms: Sequence[Arm]) -> Arm:
-    """The arm that is shipped: the first one that is taught, else the first one that is trained.
+    """The arm that users get: `kd`, else the first one that is taught, else the untaught student.
 
     Example:
         >>> reference_arm([Arm("no-kd", "net", False), Arm("kd", "net", True)]).name
         'kd'
     """
     trained = [arm for arm in arms if arm.fit is None]
-    return next((arm for arm in trained if arm.taught), trained[0])
+    return min(trained, key=lambda arm: (arm.name != "kd", not arm.taught, arm.name != "no-kd"))

@@ -14,10 +14,6 @@ class TrainedPart(nn.Module):
         """Numbers of the last forward pass for the record, by name; {} before the first."""
         return {}
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """(low, high) of those figures that cannot leave a range: the doctor reports one that sits at its edge."""
-        return {}
-
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """Terms of the last forward pass that are added to the loss: name -> (weight, 0-d tensor)."""
         return {}

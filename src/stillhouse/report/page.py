@@ -63,8 +63,7 @@ def render(task: Light, run: RunFolder) -> str:
     from stillhouse.core.folder import RunFolder as Folder
 
     environment = _environment()
-    data = mapping(mapping(run.run.get("config")).get("data"))
-    measures = {metric.name: metric for metric in task.metrics_on(str(data.get("name", "")))}
+    measures = {metric.name: metric for metric in task.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
     verdict, mark = _mark(run)
@@ -333,7 +332,6 @@ def _facts(run: RunFolder) -> Facts:
         ),
     ]
     entries.append(("Machine", ", ".join([*words, *([str(capabilities)] if capabilities else [])])))
-    entries += [("Setting without effect", str(line)) for line in run.run.get("unused") or []]
     return Facts("What was run", entries)
 
 

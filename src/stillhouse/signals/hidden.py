@@ -232,10 +232,6 @@ class HiddenSignal(Signal, of=HiddenConfig):
         found = {name: float(value.mean()) for name, value in self._last.items()}
         return {**found, "skipped": float(self.skipped)} if self.skipped else found
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """A gate is open between 0 and 1."""
-        return {name: (0.0, 1.0) for name in self._last if name.startswith("gate_")}
-
     def groups(self) -> list[dict[str, Any]]:
         """The gates with their own learning rate, where they have one."""
         projectors: dict[str, Any] = {"params": list(self.projectors.parameters())}

@@ -334,10 +334,6 @@ class LogitSignal(Signal, of=LogitsConfig):
         """Those of the temperature."""
         return self.temperature.figures()
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """Those of the temperature."""
-        return self.temperature.bounds()
-
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """Those of the temperature."""
         return self.temperature.regularizers()

@@ -79,10 +79,6 @@ class TaidSignal(Signal, of=TaidConfig):
         share, *_, step, _, _ = self.state.tolist()
         return {} if step == NEVER else {"share": share}
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """None: the share is meant to reach its end."""
-        return {}
-
     def _share(self, progress: Progress) -> float:
         """t of this step; it moves once a step, by the losses of all micro-batches and processes of the step before."""
         share, previous, average, step, total, count = self.state.tolist()

@@ -1,4 +1,12 @@
-"""Where trials are written down: SQLite in the sweep's folder, or any database that optuna takes; and which worker has which trial.
+"""A sweep: which settings are tried, where trials are written down, and a worker that carries them out until none is left.
+
+Settings are lists from `KEY=A,B`, and lists and ranges from a YAML file:
+
+    training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+    student.depth: {choices: [1, 2, 4]}
+
+A trial is the arm that ships, trained in a run folder of its own and scored on the validation split; the test split is not scored.
+The folder is that of a run that is not finished: `stillhouse distill ... --out TRIAL --resume` goes on with it.
 
 A trial that is being trained is locked by a file, which the kernel frees when the process ends: one that the study calls running
 and nobody has locked was killed, and the next worker goes on with it under its number, from its checkpoint. (optuna's heartbeat
@@ -7,29 +15,54 @@ would find that out after its grace period, and begin the trial anew under anoth
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import shlex
+import statistics
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 from filelock import FileLock, Timeout
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import TrialState
 
-from stillhouse.core.checks import CannotWrite, InputError
-from stillhouse.core.folder import run_above
-from stillhouse.core.records import check_folder
+from stillhouse.core.callback import NULL_CALLBACK, Callback
+from stillhouse.core.checks import CannotWrite, InputError, Interrupted, StillhouseError
+from stillhouse.core.config import ConfigError, load_yaml, to_mapping
+from stillhouse.core.context import RunContext
+from stillhouse.core.experiment import setup
+from stillhouse.core.folder import RunFolder, run_above
+from stillhouse.core.pipeline import train_arm
+from stillhouse.core.records import RUN, write_json
 from stillhouse.core.resume import differences
-from stillhouse.sweeps.space import Space
+from stillhouse.core.task import Task, TeacherAtChance, reference_arm
+from stillhouse.core.yaml_text import read_yaml
+from stillhouse.report.words import score_words
 
 ABOUT = "stillhouse"  # the study's attribute that says what is swept
-STUDY, CLAIMS = "study.db", ".claims"
-MARKS = (STUDY, "sweep.json", "trial-*", CLAIMS)  # what the folder of a sweep holds
-BUSY_SECONDS = 60  # that a worker waits while another writes
-STARTUP_TRIALS = 5  # before any is pruned
+STUDY, CLAIMS, RECORD = "study.db", ".claims", "trial.json"
+FIXED = {"seeds": "--seeds", "arms": "the arm that ships", "name": "none"}  # what decides them in a sweep
+Space = Mapping[str, BaseDistribution]
+Build = Callable[[Mapping[str, Any]], tuple[Task[Any, Any], Any]]  # settings -> task and configuration
+
+
+class Pruned(StillhouseError):
+    """The trial fell behind the others and was stopped."""
+
+    keeps = True  # its records say why
 
 
 @dataclass(frozen=True)
@@ -61,125 +94,204 @@ class Plan:
     about: Mapping[str, Any]
 
 
-def open_storage(given: str | None, out: Path) -> Any:
-    """The storage of a study: a database URL, or an SQLite file [`study.db` in the sweep's folder].
+# ---------------------------------------------------------------------------------------------- settings
+
+
+def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
+    """`key=value` as settings of every trial, and `key=a,b,c` as lists to try.
+
+    Example:
+        >>> fixed, lists = read_assignments(["training.epochs=5", "training.learning_rate=1e-3,3e-3", "loss.tau=[[1, 2]]"])
+        >>> fixed, lists["training.learning_rate"].choices
+        (['training.epochs=5', 'loss.tau=[[1, 2]]'], (0.001, 0.003))
 
     Raises:
-        InputError: the database or file cannot be opened, or is none of a study; the folder is of something else.
+        ConfigError: no `=`, or values that cannot be read.
     """
-    _check_place(out)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    warnings.filterwarnings(
-        "ignore", message="Choices for a categorical distribution"
-    )  # lists: as JSON they come back equal
+    fixed: list[str] = []
+    lists: dict[str, BaseDistribution] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        try:
+            values = read_yaml(f"[{text}]")
+        except yaml.YAMLError:
+            values = []
+        if not equals or not values:
+            raise ConfigError(f"--set takes key=value or key=a,b,c, got {word!r}")
+        if len(values) == 1:
+            fixed.append(word)
+        else:
+            lists[key.strip()] = distribution(key, values)
+    return fixed, lists
+
+
+def read_space(path: Path) -> dict[str, BaseDistribution]:
+    """The settings of a YAML file.
+
+    Raises:
+        ConfigError: no such file, or an entry that is neither a list nor a range.
+    """
+    return {str(key): distribution(f"{path}: {key}", entry) for key, entry in load_yaml(path).items()}
+
+
+def distribution(where: str, entry: Any) -> BaseDistribution:
+    """What optuna draws from: a list, {choices: [...]}, or a range of whole numbers where all its numbers are.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(entry, list):
+        entry = {"choices": entry}
     try:
-        if given is not None and "://" in given:
-            return optuna.storages.RDBStorage(given)
-        path = (out / STUDY if given is None else Path(given).expanduser()).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.RDBStorage(
-            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}}
-        )
-    except Exception as error:  # each driver has errors of its own
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"--storage {given or out / STUDY}: cannot be opened as a study: {first}") from None
+        if "choices" in entry:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that lists are no numbers or words: as JSON they come back equal
+                return CategoricalDistribution([_number(value) for value in entry["choices"]])
+        numbers = {name: _number(value) for name, value in entry.items()}
+        whole = all(isinstance(value, int) for value in numbers.values())
+        return (IntDistribution if whole else FloatDistribution)(**numbers)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{where}: expected a list, {{choices: [...]}} or {{low, high, log, step}}: {error}"
+        ) from None
 
 
-def _check_place(out: Path) -> None:
-    """See that a folder is new, empty, or of a sweep: a report of trials that lie in a run would be a page of neither.
+def _number(value: Any) -> Any:
+    """A number as one; YAML 1.1 reads 1e-3 as a word."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def check_space(space: Space, build: Callable[[Mapping[str, Any]], Any]) -> None:
+    """See that every value can be built, beside the first ones of the others, before the first trial begins.
 
     Raises:
-        InputError: it is something else, or lies in a run.
+        ConfigError: a setting that does not exist (with the near one), or has a value that cannot be.
     """
-    check_folder(out)
-    run = run_above(out)
-    if run is not None:
-        where = "is a run" if run == out.resolve() else f"lies in the run {run}"
-        raise InputError(
-            f"cannot write {out}: it {where}, expected a new folder or one of a sweep; choose another --out"
-        )
-    names = [entry.name for entry in out.iterdir()] if out.is_dir() else []
-    if names and not any(fnmatch(name, mark) for name in names for mark in MARKS):
-        raise InputError(f"cannot write {out}: it exists and is not a sweep; choose another --out")
+    ends = {key: values_of(entry) for key, entry in space.items()}
+    first = {key: values[0] for key, values in ends.items()}
+    for key, values in ends.items():
+        if key in FIXED:
+            raise ConfigError(f"{key}: nothing to sweep: decided by {FIXED[key]}")
+        for value in values:
+            build({**first, key: value})
 
 
-def open_study(storage: Any, name: str, plan: Plan, *, resume: bool) -> Any:
+def values_of(entry: BaseDistribution) -> Sequence[Any]:
+    """The values of a list, the ends of a range."""
+    return entry.choices if isinstance(entry, CategoricalDistribution) else (entry.low, entry.high)  # type: ignore[attr-defined]
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every point of a space of lists, the last setting fastest; none where a range is among them."""
+    if not all(isinstance(entry, CategoricalDistribution) for entry in space.values()):
+        return []
+    points = itertools.product(*map(values_of, space.values()))
+    return [dict(zip(space, values, strict=True)) for values in points]
+
+
+def space_mapping(space: Space) -> dict[str, Any]:
+    """Plain data: two sweeps of one space have the same."""
+    return {key: json.loads(distribution_to_json(space[key])) for key in sorted(space)}
+
+
+def as_assignment(key: str, value: Any) -> str:
+    """A setting as a word of a command line.
+
+    Example:
+        >>> as_assignment("training.learning_rate", 0.003), as_assignment("arms", ["kd"])
+        ('training.learning_rate=0.003', 'arms=["kd"]')
+    """
+    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def command_of(
+    plan: Plan, settings: Mapping[str, Any], *, seeds: int | None = None, out: Path | str | None = None
+) -> str:
+    """The command that makes a whole run of some settings: all arms, and the test split at its end."""
+    assignments = [*plan.fixed, *(as_assignment(key, value) for key, value in settings.items())]
+    assignments += [] if seeds is None else [f"seeds={seeds}"]
+    words = ["stillhouse", "distill", plan.recipe, *(w for a in assignments for w in ("--set", a))]
+    return shlex.join([*words, *([] if out is None else ["--out", str(out)])])
+
+
+# ---------------------------------------------------------------------------------------------- the study
+
+
+def open_study(plan: Plan, name: str, out: Path, storage: str | None = None, *, resume: bool) -> Any:
     """The study of a sweep: a new one, or with `resume` the one that is there.
 
+    Args:
+        plan: of the sweep.
+        name: of the study.
+        out: folder of the sweep.
+        storage: a database URL, or an SQLite file [`study.db` in the sweep's folder].
+        resume: go on with it.
+
     Raises:
-        InputError: one is there and is not to be resumed, or it is of another sweep: what differs is named.
-        CannotWrite: a full disk, for example.
+        InputError: the folder is of something else, the database cannot be opened, a study is there and is not to be resumed, or
+            it is of another sweep: what differs is named.
     """
+    if (run := run_above(out)) is not None or (out.is_dir() and any(out.iterdir()) and not (out / CLAIMS).is_dir()):
+        raise InputError(f"cannot write {out}: it {'lies in a run' if run else 'is not a sweep'}; choose another --out")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", message="Choices for a categorical distribution")
+    (out / CLAIMS).mkdir(parents=True, exist_ok=True)
+    url = storage or str(out / STUDY)
     try:
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-        now = json.loads(json.dumps(plan.about))
-        trials = real_trials(study)
-        if ABOUT not in study.user_attrs and not trials:
-            study.set_user_attr(ABOUT, now)
-        elif not resume:
-            raise InputError(
-                f"study {name!r} has {sum(trial.state.is_finished() for trial in trials)} of {plan.trials} trials already; go on "
-                "with it (or join its workers) with --resume, or choose another --out, --storage or --name"
-            )
-    except optuna.exceptions.StorageInternalError as error:
-        raise cannot_write(name, error) from None
+        place = url if "://" in url else f"sqlite:///{Path(url).expanduser().resolve()}"
+        engine: dict[str, Any] = {} if "://" in url else {"connect_args": {"timeout": 60}}  # while another writes
+        held = optuna.storages.RDBStorage(place, engine_kwargs=engine)
+        study = optuna.create_study(storage=held, study_name=name, direction="maximize", load_if_exists=True)
+    except Exception as error:  # each driver has errors of its own
+        raise InputError(f"--storage {url}: cannot be opened as a study: {str(error).partition(chr(10))[0]}") from None
+    now, trials = json.loads(json.dumps(plan.about)), study.get_trials(deepcopy=False)
+    if ABOUT not in study.user_attrs and not trials:
+        study.set_user_attr(ABOUT, now)
+    elif not resume:
+        raise InputError(
+            f"study {name!r} has {len(trials)} trials already; go on with --resume, or choose another --out or --name"
+        )
     changed = [f"{key}: was {was}, is {is_}" for key, was, is_ in differences(study.user_attrs.get(ABOUT, {}), now)]
     if changed:
+        what = "; ".join(changed)
         raise InputError(
-            f"study {name!r} is one of another sweep; it differs in {'; '.join(changed)}; choose another --out, --storage or --name"
+            f"study {name!r} is one of another sweep; it differs in {what}; choose another --out or --name"
         )
     # a trial is stopped where its best validation so far is below the median of the others' at the same epoch
-    study.pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS) if plan.prune else optuna.pruners.NopPruner()
+    study.pruner = optuna.pruners.MedianPruner() if plan.prune else optuna.pruners.NopPruner()
     return study
 
 
-def cannot_write(name: str, error: BaseException) -> CannotWrite:
-    """A study that cannot be written, as one line: a full disk, for example."""
-    return CannotWrite(f"cannot write the study {name!r}: {error.__cause__ or error}; go on with --resume")
-
-
-def real_trials(study: Any) -> list[Any]:
-    """All trials of a study."""
-    return list(study.get_trials(deepcopy=False))
-
-
-@contextmanager
-def next_trial(study: Any, plan: Plan, out: Path) -> Iterator[Any]:
+def next_trial(study: Any, plan: Plan, out: Path, stack: ExitStack) -> Any:
     """A trial that was killed, else a new one, with its settings; None where all are done or in the hands of others.
 
-    It is this worker's for as long as the context is open.
+    It is this worker's for as long as the stack is open.
     """
-    (out / CLAIMS).mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        with FileLock(out / CLAIMS / "asking"):
-            trial = _killed(study, out, stack) or _new(study, plan, out, stack)
-        if trial is not None:
-            # a seed for each trial: workers that drew from the same one would try the same points
-            study.sampler = _sampler(plan, trial.number)
-            for key, distribution in plan.space.items():
-                trial._suggest(key, distribution)
-        yield trial
-
-
-def _killed(study: Any, out: Path, stack: ExitStack) -> Any:
-    for trial in real_trials(study):
-        if trial.state == optuna.trial.TrialState.RUNNING and _claim(out, trial.number, stack):
-            return optuna.trial.Trial(study, trial._trial_id)
-    return None
-
-
-def _new(study: Any, plan: Plan, out: Path, stack: ExitStack) -> Any:
-    trials = real_trials(study)
-    if all(
-        trial.state != optuna.trial.TrialState.WAITING for trial in trials
-    ):  # a worker was killed before it took its own
-        if len(trials) >= plan.trials:
-            return None
-        if plan.grid:
-            study.enqueue_trial(plan.grid[len(trials)])
-    trial = study.ask()
-    _claim(out, trial.number, stack)
+    with FileLock(out / CLAIMS / "asking"):
+        trials = study.get_trials(deepcopy=False)
+        running = (trial for trial in trials if trial.state == TrialState.RUNNING)
+        killed = next((trial for trial in running if _claim(out, trial.number, stack)), None)
+        if killed is not None:
+            trial = optuna.trial.Trial(study, killed._trial_id)
+        else:
+            if all(
+                trial.state != TrialState.WAITING for trial in trials
+            ):  # of a worker that was killed before it took it
+                if len(trials) >= plan.trials:
+                    return None
+                if plan.grid:
+                    study.enqueue_trial(plan.grid[len(trials)])
+            trial = study.ask()
+            _claim(out, trial.number, stack)
+    # a seed for each trial: workers that drew from the same one would try the same points
+    seed = plan.seed * 1_000_003 + trial.number
+    samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
+    study.sampler = samplers[plan.sampler](seed=seed)
+    for key, entry in plan.space.items():
+        trial._suggest(key, entry)
     return trial
 
 
@@ -191,8 +303,163 @@ def _claim(out: Path, number: int, stack: ExitStack) -> bool:
     return True
 
 
-def _sampler(plan: Plan, number: int) -> Any:
-    seed = plan.seed * 1_000_003 + number
-    if plan.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+# ---------------------------------------------------------------------------------------------- trials
+
+
+def work(study: Any, plan: Plan, out: Path, build: Build, *, callback: Callback = NULL_CALLBACK) -> None:
+    """Carry out trials until all are done or in the hands of others.
+
+    Args:
+        study: open, see `open_study`.
+        plan: of the sweep.
+        out: folder of the sweep; a trial is in `trial-NNNN`.
+        build: settings -> task and configuration.
+        callback: gets a line for each trial.
+
+    Raises:
+        Interrupted: stopped on request; the trial is saved and the next worker goes on with it.
+        TeacherAtChance: the teacher is no better than guessing, which no setting of a student mends.
+        CannotWrite: a full disk, for example; the trial counts as killed, and --resume goes on with it.
+        InputError: every trial failed; the first reason.
+    """
+    left = True
+    while left:
+        try:
+            with ExitStack() as stack:
+                trial = next_trial(study, plan, out, stack)
+                left = trial is not None
+                if left:
+                    _carry_out(study, trial, plan, out, build, callback)
+        except optuna.exceptions.StorageInternalError as error:
+            raise CannotWrite(f"cannot write the study: {error.__cause__ or error}; go on with --resume") from None
+    trials = study.get_trials(deepcopy=False)
+    if trials and all(trial.state == TrialState.FAIL for trial in trials):
+        raise InputError(f"all {len(trials)} trials failed; the first: {trials[0].user_attrs.get('error')}")
+
+
+def _carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, callback: Callback) -> None:
+    """Train one trial, or go on with one that was killed, and write down how it ended."""
+    folder = out / f"trial-{trial.number:04d}"
+    settings = {key: trial.params[key] for key in plan.space}
+    name = f"trial {trial.number} ({', '.join(as_assignment(key, value) for key, value in settings.items())})"
+    trial.set_user_attr("folder", folder.name)
+    trial.set_user_attr("settings", settings)
+    known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+
+    def report(epoch: int, score: float) -> None:
+        if epoch not in known:
+            trial.report(score, epoch)
+        if plan.prune and trial.should_prune():
+            raise Pruned(f"pruned after epoch {epoch}: below the median of the trials before")
+
+    try:
+        task, config = build(settings)
+        found = train_trial(task, config, folder, seeds=plan.seeds, command=command_of(plan, settings), report=report)
+        others = {other.user_attrs.get("data", found["data"]) for other in study.get_trials(deepcopy=False)}
+        if others != {found["data"]} and not any(key.startswith(("data.", "corpus.")) for key in plan.space):
+            raise InputError("other data than in the trials before: scores cannot be compared")
+        if not math.isfinite(found["score"]):
+            raise InputError(f"the {task.validated} is {found['score']}")
+    except (Interrupted, CannotWrite):  # none is due to the settings: the trial stays to be done
+        raise
+    except Pruned as stop:
+        study.tell(trial, state=TrialState.PRUNED)
+        callback.log(f"{name}: {stop}")
+    except (StillhouseError, RuntimeError, MemoryError) as error:
+        trial.set_user_attr("error", str(error))
+        study.tell(trial, state=TrialState.FAIL)
+        if isinstance(error, TeacherAtChance):
+            raise
+        callback.log(f"{name}: failed: {error}")
+    else:
+        for key, value in found.items():
+            trial.set_user_attr(key, value)
+        study.tell(trial, found["score"])
+        callback.log(f"{name}: {score_words(found['score'], task.validated_in_percent)}, {found['seconds']:.1f} s")
+
+
+class _Validations(Callback):
+    """Reports each validation of the first seed."""
+
+    def __init__(self, objective: int, report: Callable[[int, float], None]) -> None:
+        self.objective, self.report = objective, report
+
+    def on_validation(self, arm: str, seed: int, epoch: int, rank: Sequence[float]) -> None:
+        """The score of the epoch."""
+        if seed == 0:
+            self.report(epoch, rank[self.objective])
+
+
+def train_trial(
+    task: Task[Any, Any],
+    config: Any,
+    out: Path,
+    *,
+    seeds: int = 1,
+    command: str,
+    report: Callable[[int, float], None] = lambda epoch, score: None,
+) -> dict[str, Any]:
+    """Train the arm that ships and give its validation score; what is in the folder already is continued.
+
+    Args:
+        task: of the configuration.
+        config: the run.
+        out: its folder.
+        seeds: trainings; the first reports.
+        command: that makes this run.
+        report: gets the validation score after every epoch of the first seed; may raise `Pruned`.
+
+    Returns:
+        `score` on the validation split, larger is better, the mean over seeds; `scores` of each; `seconds` of all trainings;
+        `cost` of the student by kind; `data`: fingerprint.
+
+    Raises:
+        Pruned: `report` raised it.
+        StillhouseError: as `core.experiment.run`.
+    """
+    resume, callback = (out / RUN).is_file(), _Validations(task.objective, report)
+    grown = {"may_grow": task.may_grow, "may_change": task.may_change, "may_hold": task.may_hold}
+    with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as folder:
+        context = RunContext(config, task.data(config, callback.log), folder, resume=resume, callback=callback)
+        facts = task.facts(context.data)
+        folder.check_data(facts)
+        setup(task, context, command=command)
+        arm = reference_arm(task.arms(config))
+        scores, seconds = [], 0.0
+        for seed in range(seeds):
+            model, done = train_arm(task, arm, seed, context)
+            task.save(context.place(arm.name, seed), model, arm.student, context)
+            scores.append(done.best_rank[task.objective])
+            seconds += done.seconds
+        cost = dict(task.cost(context.place(arm.name, 0)))
+        found = {
+            "score": statistics.mean(scores),
+            "scores": scores,
+            "seconds": seconds,
+            "cost": cost,
+            "data": str(facts["sha256"]),
+        }
+        write_json(out / RECORD, found)
+    return found
+
+
+def grid_or_draws(space: Space, trials: int | None) -> tuple[tuple[dict[str, Any], ...], int]:
+    """The points of a grid that fits into the wanted number of trials [all of it], and how many trials there are [20]."""
+    points = grid(space)
+    whole = bool(points) and (trials is None or trials >= len(points))
+    return (tuple(points), len(points)) if whole else ((), trials or 20)
+
+
+def trials_of(study: Any) -> Iterator[dict[str, Any]]:
+    """Every trial of a study as plain data."""
+    words = {"COMPLETE": "done", "FAIL": "failed"}
+    for trial in study.get_trials(deepcopy=False):
+        kept, state = trial.user_attrs, trial.state.name
+        yield {
+            "number": trial.number,
+            "state": words.get(state, state.lower()),
+            "score": trial.value if state == "COMPLETE" else None,
+            "epochs": {str(epoch): score for epoch, score in sorted(trial.intermediate_values.items())},
+            **{key: kept.get(key, missing) for key, missing in (("settings", {}), ("cost", {}), ("seconds", None))},
+            **{key: kept.get(key) for key in ("scores", "folder", "error")},
+        }

@@ -136,10 +136,6 @@ class _Learned(Temperature):
             figures["temperature-spread"] = now.std(correction=0).item()
         return figures
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """What the sigmoid keeps the temperature between: at an edge it has no gradient left, which the doctor reports."""
-        return {"temperature": (self.config.low, self.config.high)}
-
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """The squared distance from the anchor of the last forward, taken before the reversal: after it the anchor would repel."""
         if self._last is None or self.config.anchor_weight == 0:

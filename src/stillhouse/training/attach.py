@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.config import parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import SignalConfig, build_signals, signals_in, student_features, teacher_features
@@ -51,24 +51,18 @@ class Attached(nn.Module):
             raise InputError("attach: expected two networks, student and teacher are one; copy.deepcopy makes two")
         if total_steps is None and any(config.schedule is not None for config in configs):
             raise InputError("attach: a schedule needs total_steps, the number of calls of the whole training")
-        self._closed = False
-        self._ears = (
-            _OutputRecorder(student, student_features(configs)),
-            _OutputRecorder(teacher, teacher_features(configs)),
-        )
-        self._teacher = (
-            _bare(teacher),
-        )  # in a tuple: no sub-module, so that .train() and .parameters() do not reach it
-        self._total, self._ignore, self._like = total_steps or 1, ignore_index, _form(example)
+        recorders = _Recorder(student, student_features(configs)), _Recorder(teacher, teacher_features(configs))
+        self._recorders = recorders  # in tuples: no sub-modules, so that .train() and .parameters() do not reach them
+        self._teacher = (_bare(teacher),)
+        self._total, self._ignore = total_steps or 1, ignore_index
         self._labelled = [config.name or config.kind for config in configs if config.reads_labels]
         try:
-            specs = [ear.spec(example) for ear in self._ears]
-            for config in configs:
-                if specs[0][1] > 2 and (config.kind != SINGLE and config.reads_labels):
-                    raise InputError(
-                        f"signal {config.name or config.kind!r} reads one label a sample; expected scores (B, K) of the student, "
-                        f"got {specs[0][1]} axes: of maps and sequences take kind: logits, or features without labels"
-                    )
+            specs = [recorder.spec(example) for recorder in self._recorders]
+            if specs[0][1] > 2 and any(config.kind != SINGLE and config.reads_labels for config in configs):
+                raise InputError(
+                    f"attach: expected scores (B, K) for signals that read one label a sample, got {specs[0][1]} axes; of maps "
+                    "and sequences take kind: logits, or features without labels"
+                )
             self.signals = build_signals(configs, specs[0][0], specs[1][0])
         except BaseException:
             self.close()
@@ -86,32 +80,29 @@ class Attached(nn.Module):
             teacher_inputs: what the teacher sees instead [the same].
 
         Raises:
-            InputError: the student was not called since the last time, or `close` was called.
+            InputError: the student was not called since the last time.
         """
-        if self._closed:
-            raise InputError("attach: this was closed, and listens no longer; attach again to go on")
         if labels is None and self._labelled:
             raise InputError(
                 f"signal {self._labelled[0]!r} reads labels: expected them as the second argument, got none"
             )
-        student_out = self._ears[0].take()
+        student_out = self._recorders[0].take()
         for part in (self, *self._teacher):  # a trainer may have moved the student
             if next(part.parameters(), student_out.logits).device != student_out.logits.device:
                 part.to(student_out.logits.device)
         with torch.no_grad():
-            shown = inputs if teacher_inputs is None else teacher_inputs
             self._teacher[0].eval()  # whoever holds it may have called .train() on it
-            _asked(self._teacher[0], shown, self._like)
-            teacher_out = self._ears[1].take()
+            _call(self._teacher[0], inputs if teacher_inputs is None else teacher_inputs)
+            teacher_out = self._recorders[1].take()
         student, teacher, labels = _rows(student_out.logits, teacher_out.logits, labels, self._ignore)
         batch = Batch(student, labels, torch.arange(len(labels), device=labels.device))
         progress = Progress(min(int(self.step), self._total) if self._total > 1 else 0, self._total)
-        heard = replace(student_out, logits=student), replace(teacher_out, logits=teacher)
+        both = replace(student_out, logits=student), replace(teacher_out, logits=teacher)
         total, self.terms = student.new_zeros((), dtype=torch.float32), {}
         for signal in signals_in(self.signals):
             if signal.weight == 0 and not signal.always:
                 continue
-            value = signal(*heard, batch, progress)
+            value = signal(*both, batch, progress)
             value = value.mean() if value.numel() else student.sum() * 0.0  # no position counts: a graph, and no NaN
             self.terms[signal.name] = value.detach()
             total = total + signal.weight * value
@@ -123,9 +114,8 @@ class Attached(nn.Module):
 
     def close(self) -> None:
         """Take the hooks off student and teacher; what was attached cannot be called after that."""
-        self._closed = True
-        for ear in self._ears:
-            ear.close()
+        for recorder in self._recorders:
+            recorder.close()
 
 
 def attach(
@@ -157,7 +147,7 @@ def attach(
         A module: `loss = yours + it(inputs, labels)`.
 
     Raises:
-        InputError: a signal or a path that does not fit; all are resolved here.
+        StillhouseError: a signal or a path that does not fit; all are resolved here.
 
     Example:
         Teacher (3/4, 1/4), student (1/2, 1/2), T = 1: KL = 3/4 log 3/2 + 1/4 log 1/2 = 0.1308.
@@ -169,57 +159,41 @@ def attach(
         >>> print(f"{distillation(torch.ones(8, 1)).item():.4f}")
         0.1308
     """
-    for name, network in (("student", student), ("teacher", teacher)):
-        if not isinstance(network, nn.Module):
-            raise InputError(f"attach: expected a torch.nn.Module as {name}, got {type(network).__name__}")
-    several = [signals] if isinstance(signals, (str, Mapping, SignalBase)) else list(signals)
-    configs = [one if isinstance(one, SignalBase) else _read(one, place) for place, one in enumerate(several)]
-    if not configs:
-        raise InputError("signals: expected at least one, got none")
+    several = [signals] if isinstance(signals, (str, Mapping, SignalBase)) else signals
+    union: Any = SignalConfig
+    configs = [
+        one if isinstance(one, SignalBase) else parse(union, {"kind": one} if isinstance(one, str) else one)
+        for one in several
+    ]
     return Attached(student, teacher, configs, example, total_steps, ignore_index)
 
 
-def _read(signal: str | Mapping[str, Any], place: int) -> SignalBase:
-    """A signal as YAML has it, or its kind alone, with the errors of YAML."""
-    signal = {"kind": signal} if isinstance(signal, str) else signal
-    if not isinstance(signal, Mapping):
-        raise InputError(
-            f"signals[{place}]: expected a kind, a mapping or a configuration, got {type(signal).__name__}"
-        )
-    try:
-        union: Any = SignalConfig
-        found: SignalBase = parse(union, dict(signal))
-    except ConfigError as error:  # which calls a bare union by a name of its own
-        raise InputError(f"signals[{place}]: {str(error).removeprefix('Annotated.')}") from None
-    return found
-
-
-class _OutputRecorder:
+class _Recorder:
     """Hooks on a network: its scores, and what the named sub-modules put out."""
 
     def __init__(self, network: nn.Module, paths: Sequence[str]) -> None:
         self.network = _bare(network)
         self.taps = FeatureExtractor(self.network, paths)
         self.scores: Tensor | None = None
-        self.heard = False  # whether there was a call since the last `take`
+        self.called = False  # whether there was a call since the last `take`
         self.hook = self.network.register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, args: object, output: Any) -> None:
-        self.scores, self.heard = _scores(output), True
+        self.scores, self.called = _scores(output), True
 
     def take(self) -> Outputs:
         """What the last call put out; once, so that no step hears an old one."""
         name = type(self.network).__name__
-        if not self.heard:
+        if not self.called:
             raise InputError(
-                f"attach: {name} was not called since the last time; call the student, then what attach gave, in every step"
+                f"attach: {name} was not called since the last time, or this is closed; call the student first in every step"
             )
         if self.scores is None:
             raise InputError(
                 f"attach: {name} put out no class scores; expected a tensor, a tuple that begins with one, or .logits"
             )
         found = Outputs(self.scores, self.taps.take())
-        self.scores, self.heard = None, False
+        self.scores, self.called = None, False
         return found
 
     def close(self) -> None:
@@ -233,10 +207,6 @@ class _OutputRecorder:
         self.network.eval()
         try:
             _call(self.network, example)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise InputError(
-                f"attach: example: {type(self.network).__name__} does not take {_form(example)}: {str(error).splitlines()[0]}"
-            ) from error
         finally:
             for part, mode in modes:
                 part.training = mode
@@ -295,35 +265,3 @@ def _rows(student: Tensor, teacher: Tensor, labels: Tensor | None, ignored: int)
         return flat_student, flat_teacher, labels
     counts = labels != ignored
     return flat_student[counts], flat_teacher[counts], labels[counts]
-
-
-def _asked(network: Callable[..., Any], inputs: Any, like: str) -> None:
-    """Call a network; where it fails on inputs unlike the example, say so.
-
-    Args:
-        network: the teacher.
-        inputs: of one batch.
-        like: the example in words.
-    """
-    try:
-        _call(network, inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if (form := _form(inputs)) == like:
-            raise
-        raise InputError(
-            f"attach: the teacher does not take {form}; expected inputs first, as the example ({like}), then labels: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-
-
-def _form(inputs: Any) -> str:
-    """Inputs in words, without the number of samples.
-
-    Example:
-        >>> _form(torch.zeros(2, 3, 8, 8)), _form([1, 2])
-        ('a float32 tensor (B, 3, 8, 8)', 'list')
-    """
-    if not isinstance(inputs, Tensor):
-        return type(inputs).__name__
-    shape = ", ".join(["B", *map(str, inputs.shape[1:])]) if inputs.ndim else "no axis"
-    return f"a {str(inputs.dtype).removeprefix('torch.')} tensor ({shape})"

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
-from stillhouse.training.doctor_config import DoctorConfig
 
-MOST_THREADS = 1024  # beyond some thousands, starting them ends the process without a word
-MOST_DEVICES = 1024
+TASK = "labels"  # the term that the others are held against, unless the task names another
+
+
+@configclass
+class DoctorConfig:
+    """Every so many steps: how strongly each term pulls, and whether it pulls with the task or against it.
+
+    A weight alone means little: a term of weight 1 may be a thousandth of the gradient or all of it. Costs one backward pass a
+    term on the steps that are examined.
+    """
+
+    every: int = Field(default=100, gt=0, description="optimizer steps between two examinations")
+    dominating: float = Field(
+        default=10.0, gt=1, description="ratio to the task's gradient above which a term dominates"
+    )
+    vanishing: float = Field(default=1e-3, gt=0, lt=1, description="ratio below which a term is as good as absent")
+    conflicting: float = Field(
+        default=-0.5, ge=-1, lt=0, description="cosine below which a term works against the task"
+    )
+    balance: bool = Field(default=False, description="set the weights of terms so that they reach target_ratio")
+    target_ratio: float = Field(
+        default=0.5, gt=0, description="wanted ratio of a balanced term's gradient to the task's"
+    )
+    smoothing: float = Field(
+        default=0.9, ge=0, lt=1, description="share of the old weight (in logarithms) kept at each examination"
+    )
+    limit: float = Field(
+        default=100.0, gt=1, description="balanced weights stay within this factor of the configured ones"
+    )
 
 
 @configclass
@@ -73,7 +99,7 @@ class TrainingConfig:
         description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where to compute")
-    devices: int | Literal["auto"] = Field(
+    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default=1, description="processes of each machine, a GPU each; auto: all GPUs, or what torchrun started"
     )
     num_nodes: int = Field(default=1, gt=0, le=100_000, description="machines, joined by torchrun or SLURM")
@@ -81,13 +107,7 @@ class TrainingConfig:
         default="auto",
         description="of several processes: ddp (auto): each has all weights; fsdp: weights, gradients and moments are split",
     )
-    shard_teacher: bool = Field(
-        default=False, description="split the weights of frozen teachers over the processes too; fsdp does it anyway"
-    )
-    threads: int | str | None = Field(
-        default="auto",
-        description="CPU threads; auto: one or one a core, whichever takes the first steps faster; none: one a core",
-    )
+    threads: int | None = Field(default=None, gt=0, le=1024, description="CPU threads; none: one a core")
     evaluation_batch_size: int = Field(default=512, gt=0, description="rows per forward pass when scoring")
     log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
     checkpoint_seconds: float = Field(
@@ -95,56 +115,38 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        self._check_processes()
-        if isinstance(self.threads, int) and self.threads > MOST_THREADS:
-            raise ValueError(f"threads: expected at most {MOST_THREADS}, got {self.threads}")
-        if self.threads != "auto" and (
-            isinstance(self.threads, str) or (self.threads is not None and self.threads < 1)
-        ):
-            raise ValueError(f"threads: expected a number from 1 on, auto or none, got {self.threads!r}")
-        if self.momentum is not None and self.optimizer in {"adamw", "muon"}:
-            raise ValueError(f"momentum: does nothing under {self.optimizer}; it belongs to sgd and dot")
-        if self.delta is not None and self.optimizer != "dot":
-            raise ValueError(f"delta: does nothing under {self.optimizer}; it belongs to dot")
-        if self.gradients != "sum" and self.optimizer == "dot":
-            raise ValueError(
-                f"gradients: {self.gradients!r} makes one gradient of all, and dot needs two; take one of them"
-            )
-        if self.precision == "16-mixed" and (self.gradients != "sum" or self.optimizer == "dot"):
-            raise ValueError(
-                "precision: 16-mixed scales the loss, which gradients a term apart cannot have; take bf16-mixed"
-            )
-        if self.centralize_gradients and (self.gradients != "sum" or self.optimizer == "dot"):
-            raise ValueError("centralize_gradients: works on the gradient of the sum; take gradients: sum, and not dot")
-        if self.cycle_steps and self.schedule != "cosine":
-            raise ValueError(f"cycle_steps: restarts a cosine, but schedule is {self.schedule!r}")
-        if self.patience and self.keep == "last":
-            raise ValueError("patience: waits for a better epoch, but keep is 'last'; take keep: best")
-        if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate: expected at most batch_size ({self.batch_size}), got {self.accumulate}")
-        if self.schedule == "cosine" and self.final_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate: expected at most learning_rate ({self.learning_rate}), got {self.final_learning_rate}"
-            )
-
-    def _check_processes(self) -> None:
-        """Raise ValueError for what cannot be on several processes."""
-        if self.devices != "auto" and not 1 <= self.devices <= MOST_DEVICES:
-            raise ValueError(f"devices: expected 1 to {MOST_DEVICES}, or auto, got {self.devices}")
-        if self.shard_teacher and self.devices == 1 and self.num_nodes == 1 and self.strategy == "auto":
-            raise ValueError("shard_teacher: one process has nobody to share with; take devices: 2 or more")
-        if self.strategy != "fsdp":
-            return
-        whole = {
-            "gradients": (self.gradients != "sum", "takes the gradients of terms apart"),
-            "optimizer": (self.optimizer in {"muon", "dot"}, "needs whole matrices"),
-            "doctor": (self.doctor is not None, "takes the gradients of terms apart"),
-            "centralize_gradients": (self.centralize_gradients, "needs whole gradients"),
-            "precision": (
-                self.precision == "16-mixed",
-                "scales the loss, which split gradients cannot have; bf16-mixed",
+        apart = self.gradients != "sum" or self.optimizer == "dot"  # gradients of terms apart
+        split = self.strategy == "fsdp"
+        adam = self.optimizer in {"adamw", "muon"}
+        for wrong, words in (
+            (self.momentum is not None and adam, "momentum: belongs to sgd and dot"),
+            (self.delta is not None and self.optimizer != "dot", "delta: belongs to dot"),
+            (
+                self.gradients != "sum" and self.optimizer == "dot",
+                "gradients: pcgrad and cosine-gate make one gradient of all, and dot needs two; take one of them",
             ),
-        }
-        for name, (chosen, why) in whole.items():
-            if chosen:
-                raise ValueError(f"{name}: under strategy fsdp weights are split, and this {why}; take strategy: ddp")
+            (
+                (apart or split) and self.precision == "16-mixed",
+                "precision: 16-mixed scales the loss, which gradients a term apart and split ones cannot have; take bf16-mixed",
+            ),
+            (
+                (apart or split) and self.centralize_gradients,
+                "centralize_gradients: works on whole gradients of the sum; take gradients: sum, and neither dot nor fsdp",
+            ),
+            (
+                split and (apart or self.optimizer == "muon" or self.doctor is not None),
+                "strategy: fsdp splits weights; gradients of terms apart (gradients, dot, doctor) and muon need strategy: ddp",
+            ),
+            (self.cycle_steps and self.schedule != "cosine", "cycle_steps: restarts a cosine; take schedule: cosine"),
+            (self.patience and self.keep == "last", "patience: waits for a better epoch; take keep: best"),
+            (
+                self.accumulate > self.batch_size,
+                f"accumulate: expected at most batch_size ({self.batch_size}), got {self.accumulate}",
+            ),
+            (
+                self.schedule == "cosine" and self.final_learning_rate > self.learning_rate,
+                f"final_learning_rate: expected at most learning_rate ({self.learning_rate}), got {self.final_learning_rate}",
+            ),
+        ):
+            if wrong:
+                raise ValueError(words)

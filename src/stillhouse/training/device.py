@@ -5,17 +5,23 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillhouse.core import ranks
+from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.folder import RunFolder
 from stillhouse.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PATIENCE = timedelta(days=7)  # the others wait while process 0 scores and writes, however long that takes
+OF_PROCESSES = ("training.devices", "training.num_nodes", "training.strategy")
+FORWARD_METHODS = ("hidden", "encode", "features", "forward_features", "forward_head")  # called beside `forward`
 
 
 def check_device(device: str) -> None:
@@ -31,11 +37,6 @@ def check_device(device: str) -> None:
         raise InputError(f"device: expected a device that is here, got {device!r}; take auto or cpu")
 
 
-def is_plain(config: TrainingConfig) -> bool:
-    """Whether one process trains alone, as nearly always."""
-    return config.devices == 1 and config.num_nodes == 1 and config.strategy == "auto"
-
-
 def join(config: TrainingConfig) -> None:
     """Start the processes of a run, or join those that torchrun or SLURM started; the first thing that a run does.
 
@@ -45,11 +46,36 @@ def join(config: TrainingConfig) -> None:
         InputError: more devices than there are, or other numbers than torchrun or SLURM has.
     """
     check_device(config.device)
-    if is_plain(config):
-        return
-    fabric(config)
+    if not _is_plain(config):
+        fabric(config)
     if not ranks.first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+
+
+@contextmanager
+def open_run(
+    path: Path,
+    config: Mapping[str, Any],
+    training: TrainingConfig,
+    *,
+    resume: bool,
+    may_change: tuple[str, ...] = (),
+    **grown: tuple[str, ...],
+) -> Iterator[RunFolder]:
+    """`RunFolder.open` for all processes of a run, by the first; how many they are may change on resume.
+
+    Raises:
+        InputError: what `RunFolder.open` and `join` raise.
+    """
+    join(training)
+    with ExitStack() as stack:
+
+        def opened() -> dict[str, Any]:
+            change = (*may_change, *OF_PROCESSES)
+            return stack.enter_context(RunFolder.open(path, config, resume=resume, may_change=change, **grown)).before
+
+        before = processes.on_first(opened)
+        yield RunFolder(path, before)
 
 
 def fabric(config: TrainingConfig) -> Fabric:
@@ -61,22 +87,16 @@ def fabric(config: TrainingConfig) -> Fabric:
     from lightning_fabric import Fabric
 
     chosen: dict[str, Any] = {"accelerator": config.device, "devices": 1, "precision": precision(config)}
-    if is_plain(config):
-        if ranks.count() > 1:
-            raise InputError(f"devices: expected the {ranks.count()} processes that are joined already, got 1")
+    if _is_plain(config):
         return Fabric(**chosen)
     devices = _devices(config)
     try:
-        found = Fabric(
-            **{**chosen, "devices": devices}, num_nodes=config.num_nodes, strategy=_strategy(config, devices)
-        )
+        strategy = _strategy(config, devices)
+        found = Fabric(**{**chosen, "devices": devices}, num_nodes=config.num_nodes, strategy=strategy)
         found.launch()
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"devices {config.devices}, num_nodes {config.num_nodes}: {_line(error)}") from error
     except Exception as error:
-        if type(error).__name__ != "MisconfigurationException":  # Fabric's, of no public base
-            raise
-        raise InputError(f"devices {config.devices}, num_nodes {config.num_nodes}: {_line(error)}") from error
+        text = " ".join(str(error).split())
+        raise InputError(f"devices {config.devices}, num_nodes {config.num_nodes}: {text}") from error
     if ranks.count() != devices * config.num_nodes:
         raise InputError(
             f"devices, num_nodes: expected the {ranks.count()} processes that were started, got {devices} x {config.num_nodes}"
@@ -100,6 +120,11 @@ def precision(config: TrainingConfig) -> str:
     return "bf16-mixed" if gpu else "32-true"
 
 
+def _is_plain(config: TrainingConfig) -> bool:
+    """Whether one process trains alone, as nearly always."""
+    return config.devices == 1 and config.num_nodes == 1 and config.strategy == "auto"
+
+
 def _devices(config: TrainingConfig) -> int:
     """Processes of this machine."""
     if config.devices != "auto":
@@ -112,18 +137,11 @@ def _devices(config: TrainingConfig) -> int:
 
 
 def _strategy(config: TrainingConfig, devices: int) -> Any:
-    from lightning_fabric.strategies import ModelParallelStrategy
+    from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
 
     if config.strategy == "fsdp":
-        from stillhouse.training.sharded import shard
-
         world = devices * config.num_nodes
-        return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1, timeout=PATIENCE)
-    return _replicated()
-
-
-def _replicated() -> Any:
-    from lightning_fabric.strategies import DDPStrategy
+        return ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1, timeout=PATIENCE)
 
     class Replicated(DDPStrategy):
         """Fabric's DDP without torch's wrapper, which averages gradients of one forward and one backward call.
@@ -137,5 +155,16 @@ def _replicated() -> Any:
     return Replicated(timeout=PATIENCE)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _shard(module: Any, mesh: Any) -> Any:
+    """Split a student over the first axis of a mesh (FSDP2).
+
+    It is one group: its weights are whole from the forward pass to the end of the backward pass, since losses read them too, and
+    its gradients and optimizer moments are always split.
+    """
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    fully_shard(module, mesh=mesh["data_parallel"], reshard_after_forward=False)
+    for name in FORWARD_METHODS:
+        if callable(getattr(module, name, None)):
+            register_fsdp_forward_method(module, name)
+    return module

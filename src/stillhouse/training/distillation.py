@@ -176,14 +176,6 @@ class DistillJob(Job):
             found |= {f"curriculum/{name}": value for name, value in self.signal_set.curriculum.figures().items()}
         return {name: float(value) for name, value in found.items()}
 
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """(low, high) of those figures that have any."""
-        return {
-            f"{s.name}/{name}": ends
-            for s in (*self.active, *self.auxiliary_losses)
-            for name, ends in s.bounds().items()
-        }
-
     def order(self, epoch: int) -> Tensor:
         """The rows of an epoch, as the curriculum has them."""
         curriculum = self.signal_set.curriculum
@@ -204,15 +196,6 @@ class DistillJob(Job):
         """A teacher that follows the student (an average of its weights) moves with it."""
         for follower in self.followers.values():
             follower.update(self.model, step - 1)
-
-    def frozen(self) -> list[nn.Module]:
-        """The networks of the teacher, those of every member."""
-        return [network for network in networks_of(self.signal_set.teacher) if not _learns(network)]
-
-    @property
-    def follows(self) -> bool:
-        """Whether a moving average of the student teaches."""
-        return any(isinstance(follower, AverageTeacher) for follower in self.followers.values())
 
     def close(self) -> None:
         """Take the taps off the student."""
@@ -263,13 +246,11 @@ def networks_of(teacher: Any) -> list[nn.Module]:
     if isinstance(teacher, nn.Module):
         return [teacher]
     several = getattr(teacher, "members", None)  # a group of language teachers refuses to name one network
-    inner = [several or getattr(teacher, name, None) for name in ("module", "network", "teacher", "teachers")]
+    inner = [
+        several or getattr(teacher, name, None) for name in ("module", "network", "teacher", "teachers", "student")
+    ]
     found: list[nn.Module] = []
     for part in inner:
         for one in part if isinstance(part, (list, tuple)) else [part]:
             found += [] if one is None else [x for x in networks_of(one) if all(x is not y for y in found)]
     return found
-
-
-def _learns(network: nn.Module) -> bool:
-    return any(p.requires_grad for p in network.parameters())

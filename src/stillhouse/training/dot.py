@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ class DOT(Optimizer):
         weight_decay: factor of theta in the task's gradient.
 
     Raises:
-        InputError: a number outside its range.
+        InputError: a delta outside its range.
 
     Example:
         Constant gradients of 1: the first step moves by 1 + 1, the second by (1 + 0.25) + (1 + 0.75) = 3.
@@ -63,77 +62,44 @@ class DOT(Optimizer):
         delta: float = 0.075,
         weight_decay: float = 0.0,
     ) -> None:
-        if not (math.isfinite(lr) and lr >= 0):
-            raise InputError(f"lr: expected a finite number of at least 0, got {lr}")
-        if not 0 <= momentum < 1:
-            raise InputError(f"momentum: expected a number in [0, 1), got {momentum}")
         if not 0 <= delta <= momentum or momentum + delta >= 1:
             raise InputError(f"delta: expected 0 to momentum ({momentum}), with their sum below 1, got {delta}")
-        if not (math.isfinite(weight_decay) and weight_decay >= 0):
-            raise InputError(f"weight_decay: expected a finite number of at least 0, got {weight_decay}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "delta": delta, "weight_decay": weight_decay})
-        self._told: dict[Tensor, Tensor] = {}
+        self._distillation: dict[Tensor, Tensor] = {}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._told = {}
-
-    def keep_distillation(self, gradients: Sequence[Tensor | None] | None = None) -> None:
-        """Take the distillation's gradients for this step; a second call in a step adds to the first (micro-batches).
-
-        Args:
-            gradients: one a parameter, in the order of the groups; left out: what `.grad` holds, which is cleared then, so
-                that `(weight * distillation).backward(retain_graph=True)` can go before.
-
-        Raises:
-            InputError: another number of gradients than of parameters.
-        """
-        parameters = self._parameters()
-        if gradients is None:
-            gradients = [p.grad for p in parameters]
-            for parameter in parameters:
-                parameter.grad = None
-        if len(gradients) != len(parameters):
-            raise InputError(f"gradients: expected one a parameter ({len(parameters)}), got {len(gradients)}")
-        for parameter, gradient in zip(parameters, gradients):
-            if gradient is not None:
-                before = self._told.get(parameter)
-                self._told[parameter] = gradient.detach().clone() if before is None else before + gradient
+    def keep_distillation(self, gradients: Sequence[Tensor | None]) -> None:
+        """Take the distillation's gradients for this step: one a parameter, in the order of the groups."""
+        self._distillation = {
+            p: gradient for p, gradient in zip(self._parameters(), gradients, strict=True) if gradient is not None
+        }
 
     def clip(self, max_norm: float) -> Tensor:
         """Scale both gradients of the step together so that the norm of their sum is at most `max_norm`; returns that norm ().
 
         `clip_grad_norm_` sees `.grad` alone, and would clip the task against nothing of the distillation.
         """
-        sums = [x for x in map(self._whole, self._parameters()) if x is not None]
-        if not sums:
-            return torch.zeros(())
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x.float()) for x in sums]))
+        pairs = [[x for x in (p.grad, self._distillation.get(p)) if x is not None] for p in self._parameters()]
+        norm = torch.nn.utils.get_total_norm([sum(pair[1:], pair[0]).float() for pair in pairs if pair])
         factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        for held in [*self._told.values(), *(p.grad for p in self._parameters() if p.grad is not None)]:
-            held.mul_(factor.to(held.dtype))
+        for gradient in (x for pair in pairs for x in pair):
+            gradient.mul_(factor.to(gradient.dtype))
         return norm
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear `.grad` and what was kept of the distillation."""
         super().zero_grad(set_to_none)
-        self._told.clear()
+        self._distillation.clear()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step from `.grad` (task) and what was kept (distillation), which is used up."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 self._move(parameter, group)
-        self._told.clear()
-        return loss
+        self._distillation.clear()
 
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        task, distill = parameter.grad, self._told.get(parameter)
+        task, distill = parameter.grad, self._distillation.get(parameter)
         if task is None and distill is None:
             return
         momentum, delta = group["momentum"], group["delta"] if task is not None and distill is not None else 0.0
@@ -144,31 +110,17 @@ class DOT(Optimizer):
             elif distill is not None:
                 distill = distill + decay
         state = self.state[parameter]
-        steps = [
-            _remember(state, "task_momentum", task, momentum - delta),
-            _remember(state, "distill_momentum", distill, momentum + delta),
-        ]
-        for velocity in steps:
-            if velocity is not None:
-                parameter.add_(velocity, alpha=-group["lr"])
+        for name, gradient, memory in (
+            ("task_momentum", task, momentum - delta),
+            ("distill_momentum", distill, momentum + delta),
+        ):
+            if gradient is None:
+                continue
+            if name in state:
+                state[name].mul_(memory).add_(gradient)
+            else:
+                state[name] = gradient.detach().clone()
+            parameter.add_(state[name], alpha=-group["lr"])
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
-
-    def _whole(self, parameter: Tensor) -> Tensor | None:
-        task, distill = parameter.grad, self._told.get(parameter)
-        if task is None or distill is None:
-            return distill if task is None else task
-        return task + distill
-
-
-def _remember(state: dict[str, Any], name: str, gradient: Tensor | None, momentum: float) -> Tensor | None:
-    """The buffer after this gradient, None where there is none."""
-    if gradient is None:
-        return None
-    if name in state:
-        state[name].mul_(momentum).add_(gradient)
-    else:
-        state[name] = gradient.detach().clone()
-    buffer: Tensor = state[name]
-    return buffer

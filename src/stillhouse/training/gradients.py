@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from stillhouse.core import ranks
-from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.processes import average_gradients
 
 Gradient = list[Tensor | None]
@@ -44,21 +43,12 @@ def per_term_gradients(
     Returns:
         name -> gradient, in the order of the terms.
 
-    Raises:
-        InputError: no parameters, or a value that is not a single number.
-
     Example:
         >>> x = torch.tensor([3.0], requires_grad=True)
         >>> found = per_term_gradients({"labels": (1.0, (x**2).sum()), "logits": (0.5, x.sum())}, [x])
         >>> {name: g[0].tolist() for name, g in found.items()}
         {'labels': [6.0], 'logits': [0.5]}
     """
-    parameters = list(parameters)
-    if not parameters:
-        raise InputError("parameters: expected at least one tensor, got none")
-    for name, (_, value) in terms.items():
-        if value.ndim > 0:
-            raise InputError(f"term {name!r}: expected a 0-d value, got shape {tuple(value.shape)}")
     learned = [p for p in parameters if p.requires_grad]
     live = [name for name, (weight, value) in terms.items() if weight != 0]
     found: dict[str, Gradient] = {}
@@ -143,9 +133,6 @@ def pcgrad(gradients: Mapping[str, Gradient], *, generator: torch.Generator | No
     Returns:
         The combined gradient.
 
-    Raises:
-        InputError: no gradients.
-
     Example:
         (1, 0) and (-1, 1): each is made orthogonal to the other, (1/2, 1/2) and (0, 1).
 
@@ -158,8 +145,6 @@ def pcgrad(gradients: Mapping[str, Gradient], *, generator: torch.Generator | No
 
     Source: Yu et al. 2020, arXiv:2001.06782 (PCGrad).
     """
-    if not gradients:
-        raise InputError("gradients: expected at least one term, got none")
     names = list(gradients)
     squares = {name: inner(gradients[name], gradients[name]) for name in names}
     projected = []
@@ -175,21 +160,17 @@ def pcgrad(gradients: Mapping[str, Gradient], *, generator: torch.Generator | No
     return total(projected)
 
 
-def cosine_gate(gradients: Mapping[str, Gradient], *, task: str = "labels", threshold: float = 0.0) -> Gradient:
-    """The sum without the terms whose cosine with the task's gradient is below a threshold: help is taken, harm is not.
+def cosine_gate(gradients: Mapping[str, Gradient], *, task: str = "labels") -> Gradient:
+    """The sum without the terms whose cosine with the task's gradient is below 0: help is taken, harm is not.
 
     A term that is orthogonal (it reaches other parameters only), or one beside a task gradient of zero, stays.
 
     Args:
         gradients: name -> gradient of the weighted term.
         task: the term that is never dropped.
-        threshold: smallest cosine that stays.
 
     Returns:
         The combined gradient.
-
-    Raises:
-        InputError: the task's term is missing.
 
     Example:
         >>> g = {"labels": [torch.tensor([1.0, 0.0])], "logits": [torch.tensor([-1.0, 1.0])]}
@@ -198,16 +179,14 @@ def cosine_gate(gradients: Mapping[str, Gradient], *, task: str = "labels", thre
 
     Source: Du et al. 2018, arXiv:1812.02224 (gradient similarity of auxiliary losses).
     """
-    kept = [name for name in gradients if name not in gated(gradients, task=task, threshold=threshold)]
+    kept = [name for name in gradients if name not in gated(gradients, task=task)]
     return total([gradients[name] for name in kept])
 
 
-def gated(gradients: Mapping[str, Gradient], *, task: str = "labels", threshold: float = 0.0) -> dict[str, float]:
+def gated(gradients: Mapping[str, Gradient], *, task: str = "labels") -> dict[str, float]:
     """The terms that `cosine_gate` drops, each with its cosine."""
-    if task not in gradients:
-        raise InputError(f"task {task!r}: no gradient of that name; {nearest(task, gradients)}")
     cosines = {name: cosine(g, gradients[task]) for name, g in gradients.items() if name != task}
-    return {name: value for name, value in cosines.items() if value is not None and value < threshold}
+    return {name: value for name, value in cosines.items() if value is not None and value < 0}
 
 
 def combine(
@@ -217,7 +196,6 @@ def combine(
     *,
     shared: int | None = None,
     task: str = "labels",
-    threshold: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> dict[str, float]:
     """Write the combined gradient into `.grad`, in place of a backward pass over the sum.
@@ -231,14 +209,10 @@ def combine(
             [all]
         task: the term that `cosine-gate` never drops; a step without it (its weight is 0 in a stage) has nothing that another
             could be against, and keeps all.
-        threshold: of `cosine-gate`.
         generator: of the order in `pcgrad`.
 
     Returns:
         Figures to record: `dropped/NAME`: the cosine of each term that was dropped.
-
-    Raises:
-        InputError: an unknown kind, or what the chosen one raises.
     """
     shared = len(parameters) if shared is None else shared
     front = {name: gradient[:shared] for name, gradient in gradients.items()}
@@ -247,11 +221,9 @@ def combine(
         head = total(list(front.values()))
     elif kind == "pcgrad":
         head = pcgrad(front, generator=generator)
-    elif kind == "cosine-gate":
-        dropped = gated(front, task=task, threshold=threshold)
-        head = cosine_gate(front, task=task, threshold=threshold)
     else:
-        raise InputError(f"kind: expected 'sum', 'pcgrad' or 'cosine-gate', got {kind!r}")
+        dropped = gated(front, task=task)
+        head = cosine_gate(front, task=task)
     # a dropped term still trains its own projector: it must be ready when the term is heard again
     rest = total([gradient[shared:] for gradient in gradients.values()])
     for parameter, gradient in zip(parameters, head + rest, strict=True):

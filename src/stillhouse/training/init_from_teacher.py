@@ -44,24 +44,20 @@ def layer_skipping_map(
     return tuple((2 * j * (n - 1) + m - 1) // (2 * (m - 1)) for j in range(m))
 
 
-def init_layers_from_teacher(
-    student: nn.Module, teacher_module: nn.Module, pairs: Mapping[str, str], *, strict: bool = True
-) -> list[str]:
+def init_layers_from_teacher(student: nn.Module, teacher_module: nn.Module, pairs: Mapping[str, str]) -> list[str]:
     """Copy parameters and buffers of the teacher's sub-modules into the student's; the student learns on from there.
 
     Args:
         student: changed in place.
         teacher_module: only read; copies keep the student's device and precision.
         pairs: path in the student -> path in the teacher, as {"blocks.1": "blocks.2", "patch_embed": "patch_embed"}. A path may
-            name a sub-module or a single parameter ("pos_embed").
-        strict: every tensor under a pair must be there on both sides with one shape; otherwise those that fit are copied.
+            name a sub-module or a single parameter ("pos_embed"). Both must hold the same tensors in the same shapes.
 
     Returns:
         Names of the student's tensors that were copied, in the order of the pairs.
 
     Raises:
-        InputError: a path that is not there, nothing in it to copy, or (strict) tensors missing or of another shape, each with
-            both shapes. Nothing has been changed then.
+        InputError: a path that is not there, or tensors missing or of another shape. Nothing has been changed then.
 
     Example:
         >>> student, teacher = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.ReLU(), nn.Linear(2, 2))
@@ -73,24 +69,19 @@ def init_layers_from_teacher(
 
     Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT), section 3.
     """
-    if not pairs:
-        raise InputError("pairs: expected at least one (path in the student: path in the teacher), got none")
     # not state_dict(): a part with hooks or views of its own may give copies, and copies cannot be written to
     ours, theirs = _tensors(student), _tensors(teacher_module)
     copies: dict[str, torch.Tensor] = {}
     for to, source in pairs.items():
         mine, its = _under(ours, to, "student"), _under(theirs, source, "teacher")
-        wrong = [
-            f"{_joined(to, name)} {_shape(mine.get(name))} <- {_joined(source, name)} {_shape(its.get(name))}"
-            for name in dict.fromkeys([*mine, *its])
-            if name not in mine or name not in its or mine[name].shape != its[name].shape
-        ]
-        fitting = {_joined(to, name): its[name] for name in mine if name in its and mine[name].shape == its[name].shape}
-        if wrong and (strict or not fitting):
-            raise InputError(
-                f"pair {to!r} <- {source!r}: expected the same tensors in the same shapes, got {'; '.join(wrong)}"
+        shapes = [{name: tuple(x.shape) for name, x in side.items()} for side in (mine, its)]
+        wrong = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
+        if wrong:
+            shown = "; ".join(
+                f"{to}{name} {shapes[0].get(name)} <- {source}{name} {shapes[1].get(name)}" for name in wrong
             )
-        copies.update(fitting)
+            raise InputError(f"pair {to!r} <- {source!r}: expected the same tensors in the same shapes, got {shown}")
+        copies |= {f"{to}{name}": x for name, x in its.items()}
     with torch.no_grad():
         for name, tensor in copies.items():
             ours[name].copy_(tensor)
@@ -99,26 +90,14 @@ def init_layers_from_teacher(
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     """Under all their names, a tied tensor under each."""
-    return {
-        **dict(module.named_parameters(remove_duplicate=False)),
-        **dict(module.named_buffers(remove_duplicate=False)),
-    }
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    return {**parameters, **dict(module.named_buffers(remove_duplicate=False))}
 
 
 def _under(tensors: Mapping[str, torch.Tensor], path: str, who: str) -> dict[str, torch.Tensor]:
-    """Tensors below a path, by the rest of their names; a path that is a tensor is itself, with an empty rest."""
-    if path in tensors:
-        return {"": tensors[path]}
-    found = {name[len(path) + 1 :]: x for name, x in tensors.items() if name.startswith(path + ".")}
+    """Tensors at a path or below it, by the rest of their names."""
+    found = {name.removeprefix(path): x for name, x in tensors.items() if name == path or name.startswith(f"{path}.")}
     if not found:
         places = {".".join(name.split(".")[:depth]) for name in tensors for depth in range(1, name.count(".") + 2)}
         raise InputError(f"{who} path {path!r}: expected a part with parameters, got none; {nearest(path, places)}")
     return found
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if name else path
-
-
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "(none)" if tensor is None else str(tuple(tensor.shape))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.processes import share
 from stillhouse.core.types import Progress
-from stillhouse.training.doctor_config import TASK
+from stillhouse.training.config import TASK
 
 Terms = dict[str, tuple[float, Tensor]]
 
@@ -47,6 +47,9 @@ class Job(ABC):
 
     task_term: str = TASK
     keeps_start = False  # whether the weights that training begins with count as its epoch 0
+    batch_size: int | None = (
+        None  # rows of an optimizer step, where the rows allow no more than that [the configuration's]
+    )
 
     def __init__(self, model: nn.Module, *, rows: int, seed: int, extras: nn.Module | None = None) -> None:
         self.model, self.rows, self.seed = model, rows, seed
@@ -61,15 +64,6 @@ class Job(ABC):
     @abstractmethod
     def validate(self, model: nn.Module) -> Validation:
         """The score of a model (`self.model`, or its average) on the validation split; called in eval mode, without gradients."""
-
-    def frozen(self) -> list[nn.Module]:
-        """Networks that are asked and not trained, whose weights may be split over processes."""
-        return []
-
-    @property
-    def follows(self) -> bool:
-        """Whether a copy of the model follows it (a moving average that teaches)."""
-        return False
 
     def to(self, device: torch.device) -> None:
         """Called once, when model and extras have been moved."""
@@ -99,10 +93,6 @@ class Job(ABC):
 
     def figures(self) -> dict[str, float]:
         """Further numbers of the last step, for the record (a temperature, a gate)."""
-        return {}
-
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """(low, high) of those figures that have any."""
         return {}
 
     def close(self) -> None:

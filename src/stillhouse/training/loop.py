@@ -10,25 +10,27 @@ first one writes. Checkpoints hold whole tensors: a run can go on with another n
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stillhouse.core import processes, ranks
-from stillhouse.core.checks import StillhouseError
+from stillhouse.core.checks import Interrupted, StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, keep_records_until
 from stillhouse.core.types import Progress
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.gradients import Gradient, add_gradients, averaged, combine, per_term_gradients, total
-from stillhouse.training.interrupt import Interrupted, StopRequest
 from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.state import Fit as Fit
-from stillhouse.training.state import TrainingState
+from stillhouse.training.state import TrainingState, load_whole, whole
 
 
 class Diverged(StillhouseError):
@@ -44,6 +46,7 @@ def fit(
     resume: bool = False,
     carry: tuple[Path, Sequence[str]] | None = None,
     on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+    on_validation: Callable[[int, Sequence[float]], None] = lambda epoch, rank: None,
 ) -> Fit:
     """Train `job.model` in place; it ends with the weights of the best validation or the last (of the average, if there is one).
 
@@ -55,29 +58,49 @@ def fit(
         resume: go on from the folder's checkpoint, if there is one.
         carry: checkpoint of the stage before, and what to start from beside weights: "optimizer" moments, "extras".
         on_progress: called after each step with the progress and the latest figures.
+        on_validation: called after each validation with the epoch and its rank.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         Diverged: a term or gradient is not finite.
     """
     trainer = _Trainer(job, config, seed, folder)
+    trainer.on_validation = on_validation
+    if processes.agree(resume and (folder / CHECKPOINT).is_file()):
+        trainer.load()
+    elif carry is not None:
+        trainer.take_over(*carry)
+    with _stop_request() as stop:
+        return trainer.run(stop, on_progress if ranks.first() else lambda progress, news: None)
+
+
+@contextmanager
+def _stop_request() -> Iterator[SimpleNamespace]:
+    """While open, the first SIGINT or SIGTERM only sets `.asked`; a second SIGINT stops at once, as usual."""
+    stop = SimpleNamespace(asked=False)
+
+    def ask(number: int, frame: object) -> None:
+        if stop.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    here = threading.current_thread() is threading.main_thread()
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM) if here}
     try:
-        if processes.agree(resume and (folder / CHECKPOINT).is_file()):
-            trainer.load()
-        elif carry is not None:
-            trainer.take_over(*carry)
-        with StopRequest() as stop:
-            return trainer.run(stop, on_progress if ranks.first() else lambda progress, news: None)
+        yield stop
     finally:
-        trainer.make_whole()
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 class _Trainer(TrainingState):
     """The moves of one training: step and validate; what they move, and how it is saved, is in `TrainingState`."""
 
+    on_validation: Callable[[int, Sequence[float]], None]
+
     # ------------------------------------------------------------------------------------------------ the run
 
-    def run(self, stop: StopRequest, on_progress: Callable[[Progress, Mapping[str, float | None]], None]) -> Fit:
+    def run(self, stop: SimpleNamespace, on_progress: Callable[[Progress, Mapping[str, float | None]], None]) -> Fit:
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = None
@@ -94,25 +117,25 @@ class _Trainer(TrainingState):
             if self.board is not None:
                 self.board.close()
             self.job.close()
-            self.threads.close()
-        self.make_whole()
-        self.model.to(self.fabric.device).load_state_dict(self.best_weights)
+        load_whole(self.model.to(self.fabric.device), self.best_weights)
         self.model.eval()
         return self.state
 
-    def _epoch(self, stop: StopRequest, on_progress: Callable[[Progress, Mapping[str, float | None]], None]) -> None:
+    def _epoch(
+        self, stop: SimpleNamespace, on_progress: Callable[[Progress, Mapping[str, float | None]], None]
+    ) -> None:
         epoch, done = divmod(self.state.step, self.steps_per_epoch)
         order = self.job.order(epoch)
         started = saved = time.monotonic()
         before = self.state.seconds
         self.model.train()
-        batches = order.split(self.config.batch_size)[done:]
+        batches = order.split(self.batch_size)[done:]
         for rows, coming in zip(batches, (*batches[1:], order[:0])):
             self.stopping, self.saving = stop.asked, time.monotonic() - saved > self.config.checkpoint_seconds
             for part in coming.chunk(self.config.accumulate):
                 if len(part):
                     self.job.ahead(self.job.share(part)[0])
-            news = self.threads.step(partial(self._step, rows), len(rows))
+            news = self._step(rows)
             self.state.seconds = before + time.monotonic() - started
             ends = self.state.step % self.steps_per_epoch == 0
             if ends:  # before any checkpoint: one of this step without the validation would begin the next epoch
@@ -137,7 +160,7 @@ class _Trainer(TrainingState):
         self.optimizer.zero_grad()
         for number, part in enumerate(rows.chunk(config.accumulate)):
             terms = self._terms(part, progress)
-            if self.doctor is not None:
+            if self.monitor is not None:
                 terms = self._examined(terms, number, progress)
             share = len(part) / len(rows)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=self.fabric.device))
@@ -190,9 +213,8 @@ class _Trainer(TrainingState):
     def _reduce(self, gradients: dict[str, Gradient], sums: dict[str, Tensor], log: bool) -> dict[str, Tensor]:
         """Average gradients, and where they are logged the terms, over the processes; agree on a stop and a checkpoint."""
         flags = [self.stopping, self.saving and ranks.first()]
-        if self.config.strategy == "fsdp":
-            split = self.learned[: self.shared]
-            if all(p.grad is None for p in split):
+        if self.split:
+            if all(p.grad is None for p in self.learned[: self.shared]):
                 raise StillhouseError(
                     "strategy fsdp: no gradient reached the student through what its forward returns (logits, or a tuple that "
                     "begins with them); take strategy: ddp"
@@ -226,24 +248,18 @@ class _Trainer(TrainingState):
         return {}
 
     def _examined(self, terms: Terms, part: int, progress: Progress) -> Terms:
-        """Let the doctor look at the first micro-batch of a step that is due, as it is weighed; then weights as it sets them."""
-        assert self.doctor is not None
+        """Let the monitor look at the first micro-batch of a step that is due, as it is weighed; then weights as it sets them."""
+        assert self.monitor is not None
+        assert self.config.doctor is not None
         configured = {name: weight for name, (weight, _) in terms.items()}
-        weights = self.doctor.balanced_weights(configured)
-        if part == 0 and self.doctor.due(progress.step):
+        weights = self.monitor.balanced_weights(configured)
+        if part == 0 and progress.step % self.config.doctor.every == 0:
             shared = [p for p in self.model.parameters() if p.requires_grad]
-            found = self.doctor.examine(
-                {name: (weights[name], value) for name, (_, value) in terms.items()},
-                shared,
-                step=progress.step,
-                figures=self.job.figures(),
-                bounds=self.job.bounds(),
-                configured=configured,
-            )
-            findings = [f"{finding.kind}: {finding.text}" for finding in found.news]
-            record = {"readings": found.record, "weights": weights, "findings": findings}
+            weighed = {name: (weights[name], value) for name, (_, value) in terms.items()}
+            readings, findings = self.monitor.examine(weighed, shared)
+            record = {"readings": readings, "weights": weights, "findings": findings}
             self._record("doctor", progress.step / self.steps_per_epoch, record)
-            weights = self.doctor.balanced_weights(configured)
+            weights = self.monitor.balanced_weights(configured)
         return {name: (weights[name], value) for name, (_, value) in terms.items()}
 
     def _progress(self) -> Progress:
@@ -252,10 +268,8 @@ class _Trainer(TrainingState):
     def _clip(self, sums: Mapping[str, Tensor]) -> float:
         # one norm either way: it is the cheapest test that every gradient is a finite number
         limit = self.config.clip_norm if self.config.clip_norm > 0 else float("inf")
-        if self.config.strategy == "fsdp":
-            from stillhouse.training.sharded import clip
-
-            norm = clip(self.learned, limit)
+        if self.split:
+            norm = _clip_split(self.learned, limit)
         else:
             norm = torch.nn.utils.clip_grad_norm_(self.learned, limit) if self.dot is None else self.dot.clip(limit)
         if not torch.isfinite(norm):
@@ -279,7 +293,7 @@ class _Trainer(TrainingState):
         self._record(
             "validation",
             float(epoch),
-            {**found.metrics, "seconds": self.state.seconds, "threads": torch.get_num_threads()},
+            {**found.metrics, "seconds": self.state.seconds},
         )
         self.state.epochs = epoch
         if self.config.keep == "last" or not self.state.best or self._is_better(found):
@@ -287,6 +301,7 @@ class _Trainer(TrainingState):
             self.best_weights = self._held(scored)
         self.state.ranks.append(found.rank)
         self.job.on_validation_end(found, self._progress())
+        self.on_validation(epoch, found.rank)
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
         return found.metrics
@@ -310,7 +325,7 @@ class _Trainer(TrainingState):
 
     def _held(self, module: torch.nn.Module) -> dict[str, Tensor]:
         """Whole weights in the memory of the CPU."""
-        return {name: x.detach().cpu().clone() for name, x in self._whole(module).items()}
+        return {name: x.detach().cpu().clone() for name, x in whole(module).items()}
 
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
@@ -318,3 +333,17 @@ class _Trainer(TrainingState):
         for name, value in {**values, **values.get("terms", {}), **values.get("figures", {})}.items():
             if isinstance(value, float) and self.board is not None:
                 self.board.add_scalar(f"{split}/{name}", value, self.state.step)
+
+
+def _clip_split(parameters: Sequence[Tensor], limit: float) -> Tensor:
+    """`clip_grad_norm_` where some gradients are split over the processes and some are whole."""
+    from torch.distributed.tensor import DTensor
+
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    parts = [[x for x in gradients if isinstance(x, DTensor) is split] for split in (True, False)]
+    norms = [torch.nn.utils.get_total_norm(part) for part in parts if part]
+    norm = torch.linalg.vector_norm(torch.stack([x.full_tensor() if isinstance(x, DTensor) else x for x in norms]))
+    factor = (limit / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)
+    return norm

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     ConstantLR,
     CosineAnnealingLR,
@@ -17,10 +20,72 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from stillhouse.core.checks import InputError
 from stillhouse.layers.part import TrainedPart, parameter_groups
+from stillhouse.layers.spikes import SpikeLinear
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
-from stillhouse.training.muon import MuonAdamW, layer_numbers, with_matrices_apart
+
+STRIDE = 2.0  # Muon's rate over AdamW's; torch's "match_rms_adamw" makes steps of root mean square 0.2 lr of it
+BLOCK = re.compile(r"^((?:.*?\.)?(?:stages\.\d+\.(?:blocks|layers)|blocks|layers|stages|layer\d+)\.\d+)\.")
+
+
+def build_optimizer(
+    model: nn.Module, extras: nn.Module, config: TrainingConfig, steps_per_epoch: int
+) -> tuple[Optimizer, LRScheduler]:
+    """The optimizer over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
+    own = []
+    for group in parameter_groups(model, config.weight_decay):
+        factor = group.pop("rate_factor", None)
+        own.append(group if factor is None else {**group, "lr": factor * config.learning_rate})
+    if config.layer_decay < 1:
+        own = by_layer(own, model, learning_rate=config.learning_rate, decay=config.layer_decay)
+    if config.optimizer == "muon":
+        own = with_matrices_apart(own, model, learning_rate=config.learning_rate)
+    if config.centralize_gradients:
+        centralize_gradients(model)
+    optimizer = _optimizer(own + extra_groups(extras), config)
+    total = config.epochs * steps_per_epoch
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
+    after = _after_warmup(optimizer, config, max(1, total - warmup))
+    if warmup == 0:
+        return optimizer, after
+    start = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
+    return optimizer, SequentialLR(optimizer, [start, after], milestones=[warmup])
+
+
+def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> Optimizer:
+    # one pass over the weights; under a loss scale such a step cannot be clipped
+    fused = config.precision != "16-mixed"
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
+    if config.optimizer == "muon":
+        return MuonAdamW(groups, lr=config.learning_rate, fused=fused)
+    momentum = 0.9 if config.momentum is None else config.momentum
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)
+    return DOT(groups, config.learning_rate, momentum=momentum, delta=0.075 if config.delta is None else config.delta)
+
+
+def _after_warmup(optimizer: Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
+    if config.schedule == "constant":
+        return ConstantLR(optimizer, factor=1.0, total_iters=0)
+    cycle = config.cycle_steps or steps
+    if len({group["lr"] for group in optimizer.param_groups}) > 1:
+        # torch's cosines end at one rate for all groups, which would take the groups' ratios away on the way down
+        lowest = config.final_learning_rate / config.learning_rate
+
+        def factor(step: int) -> float:
+            place = (step % cycle if config.cycle_steps else min(step, cycle)) / cycle
+            return lowest + (1 - lowest) * (1 + math.cos(math.pi * place)) / 2
+
+        return LambdaLR(optimizer, factor)
+    if config.cycle_steps:
+        return CosineAnnealingWarmRestarts(optimizer, T_0=cycle, eta_min=config.final_learning_rate)
+    return CosineAnnealingLR(optimizer, T_max=cycle, eta_min=config.final_learning_rate)
+
+
+# ---------------------------------------------------------------------------------------------- groups
 
 
 def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
@@ -57,6 +122,37 @@ def by_layer(
     return split
 
 
+def layer_numbers(model: nn.Module) -> dict[str, int]:
+    """The layer of every parameter by name: 0 before the first block, one a block, the last for what follows.
+
+    Blocks are the entries of lists called blocks, layers, stages or layerN, as nearly all image models name them; what lies
+    between two blocks (a merging of patches) belongs to the one before.
+
+    Raises:
+        InputError: no such list.
+
+    Example:
+        >>> net = nn.Sequential()
+        >>> net.stem, net.blocks, net.head = nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), nn.Linear(1, 1)
+        >>> {name: layer for name, layer in layer_numbers(net).items() if name.endswith("weight")}
+        {'stem.weight': 0, 'blocks.0.weight': 1, 'blocks.1.weight': 2, 'head.weight': 3}
+    """
+    names = [name for name, _ in model.named_parameters()]
+    blocks = [BLOCK.match(name) for name in names]
+    found = list(dict.fromkeys(match.group(1) for match in blocks if match is not None))
+    if not found:
+        raise InputError(
+            f"layer_decay: {type(model).__name__} has no blocks (lists called blocks, layers, stages or layerN); take 1"
+        )
+    last = max(number for number, match in enumerate(blocks) if match is not None)
+    numbers: dict[str, int] = {}
+    current = 0
+    for number, (name, match) in enumerate(zip(names, blocks)):
+        current = current if match is None else 1 + found.index(match.group(1))
+        numbers[name] = len(found) + 1 if number > last else current
+    return numbers
+
+
 def centralize_gradients(model: nn.Module) -> None:
     """Subtract from every gradient its mean over all axes but the first, as soon as it is there.
 
@@ -64,73 +160,100 @@ def centralize_gradients(model: nn.Module) -> None:
 
     Source: Yong et al. 2020, arXiv:2004.01461.
     """
+
+    def centralize(parameter: torch.Tensor) -> None:
+        # a projection, so that doing it to a sum of micro-batches, part by part, is the same as doing it once
+        assert parameter.grad is not None
+        parameter.grad.sub_(parameter.grad.mean(dim=tuple(range(1, parameter.ndim)), keepdim=True))
+
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.ndim > 1 and "include" not in name:
-            parameter.register_post_accumulate_grad_hook(_centralize)
+            parameter.register_post_accumulate_grad_hook(centralize)
 
 
-def _centralize(parameter: torch.Tensor) -> None:
-    # a projection, so that doing it to a sum of micro-batches, part by part, is the same as doing it once
-    assert parameter.grad is not None
-    parameter.grad.sub_(parameter.grad.mean(dim=tuple(range(1, parameter.ndim)), keepdim=True))
+# ---------------------------------------------------------------------------------------------- Muon
 
 
-def _at_its_rate(group: dict[str, Any], learning_rate: float) -> dict[str, Any]:
-    """A group with the learning rate that its `rate_factor` makes of the common one; others as they are."""
-    if "rate_factor" not in group:
-        return group
-    return {**{k: v for k, v in group.items() if k != "rate_factor"}, "lr": group["rate_factor"] * learning_rate}
+class MuonAdamW(Optimizer):
+    """Two optimizers of torch over disjoint parameters, with one state and one schedule.
+
+    The weights of linear maps inside blocks move along the orthogonalized momentum, so that every direction of a matrix
+    moves at the same pace; embeddings, norms, biases, clauses and the head move by AdamW.
+
+    Args:
+        groups: as every optimizer; those made by `with_matrices_apart` are Muon's.
+        lr: learning rate of groups without their own.
+        fused: of AdamW: one pass over the weights.
+
+    Example:
+        A gradient of which one direction is a hundred times another moves both alike:
+
+        >>> net = nn.Sequential()
+        >>> net.blocks = nn.Sequential(nn.Linear(2, 2, bias=False))
+        >>> weight = net.blocks[0].weight
+        >>> before = weight.detach().clone()
+        >>> optimizer = MuonAdamW(with_matrices_apart([{"params": [weight]}], net, learning_rate=0.01), lr=0.01)
+        >>> weight.grad = torch.tensor([[100.0, 0.0], [0.0, 1.0]])
+        >>> optimizer.step()
+        >>> large, small = torch.linalg.svdvals((weight - before).detach()).tolist()
+        >>> bool(large / small < 3)
+        True
+
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; Liu et al. 2025, arXiv:2502.16982
+    (the size of a step).
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, *, fused: bool = False) -> None:
+        theirs = [group for group in groups if group.get("matrices")]
+        others = [group for group in groups if not group.get("matrices")]
+        self._muon = torch.optim.Muon(theirs, lr=lr * STRIDE, adjust_lr_fn="match_rms_adamw")
+        self._adamw = torch.optim.AdamW(others or [{"params": []}], lr=lr, fused=fused)
+        super().__init__(groups, {"lr": lr})  # the same dictionaries, which those two have filled, in the given order
+        self._share()
+
+    def _share(self) -> None:
+        """Both see these very groups and this very state, so that a schedule and a checkpoint need to know one optimizer."""
+        self._muon.param_groups = [group for group in self.param_groups if group.get("matrices")]
+        self._adamw.param_groups = [group for group in self.param_groups if not group.get("matrices")]
+        self._muon.state = self._adamw.state = self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """State and groups of a checkpoint."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of both."""
+        self._adamw.step()
+        self._muon.step()
 
 
-def build_optimizer(
-    model: nn.Module, extras: nn.Module, config: TrainingConfig, steps_per_epoch: int
-) -> tuple[torch.optim.Optimizer, LRScheduler]:
-    """The optimizer over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
-    own = [_at_its_rate(group, config.learning_rate) for group in parameter_groups(model, config.weight_decay)]
-    if config.layer_decay < 1:
-        own = by_layer(own, model, learning_rate=config.learning_rate, decay=config.layer_decay)
-    if config.optimizer == "muon":
-        own = with_matrices_apart(own, model, learning_rate=config.learning_rate)
-    if config.centralize_gradients:
-        centralize_gradients(model)
-    optimizer = _optimizer(own + extra_groups(extras), config)
-    total = config.epochs * steps_per_epoch
-    warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
-    after = _after_warmup(optimizer, config, max(1, total - warmup))
-    if warmup == 0:
-        return optimizer, after
-    start = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
-    return optimizer, SequentialLR(optimizer, [start, after], milestones=[warmup])
+def with_matrices_apart(
+    groups: list[dict[str, Any]], model: nn.Module, *, learning_rate: float
+) -> list[dict[str, Any]]:
+    """Each group split in two: weights of linear maps inside blocks, at `STRIDE` times the rate, and the rest.
 
-
-def _after_warmup(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
-    if config.schedule == "constant":
-        return ConstantLR(optimizer, factor=1.0, total_iters=0)
-    cycle = config.cycle_steps or steps
-    if len({group["lr"] for group in optimizer.param_groups}) > 1:
-        # torch's cosines end at one rate for all groups, which would take the groups' ratios away on the way down
-        lowest = config.final_learning_rate / config.learning_rate
-        return LambdaLR(
-            optimizer, lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * _place(step, cycle, config))) / 2
+    Raises:
+        InputError: a model without such matrices.
+    """
+    inside = {
+        id(module.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, SpikeLinear)) and BLOCK.match(f"{name}.weight")
+    }
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        rest = [p for p in group["params"] if id(p) not in inside]
+        matrices = [p for p in group["params"] if id(p) in inside]
+        if rest:
+            split.append({**group, "params": rest})
+        if matrices:
+            rate = STRIDE * group.get("lr", learning_rate)
+            split.append({**group, "params": matrices, "lr": rate, "matrices": True})
+    if not any(group.get("matrices") for group in split):
+        raise InputError(
+            f"optimizer: muon moves the matrices of linear maps inside blocks, and {type(model).__name__} has none; "
+            "take adamw"
         )
-    if config.cycle_steps:
-        return CosineAnnealingWarmRestarts(optimizer, T_0=cycle, eta_min=config.final_learning_rate)
-    return CosineAnnealingLR(optimizer, T_max=cycle, eta_min=config.final_learning_rate)
-
-
-def _place(step: int, cycle: int, config: TrainingConfig) -> float:
-    return (step % cycle if config.cycle_steps else min(step, cycle)) / cycle
-
-
-def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
-    fused = (
-        config.precision != "16-mixed"
-    )  # one pass over the weights; under a loss scale such a step cannot be clipped
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
-    if config.optimizer == "muon":
-        return MuonAdamW(groups, lr=config.learning_rate, fused=fused)
-    momentum = 0.9 if config.momentum is None else config.momentum
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)
-    return DOT(groups, config.learning_rate, momentum=momentum, delta=0.075 if config.delta is None else config.delta)
+    return split

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from stillhouse.report.blocks import Block
 
 
-ITEMS = {"words": "test texts", "texts": "test texts", "table": "test rows"}  # by kind of data; else test images
 LINEAR, MAJORITY = "linear", "majority"
 PLAIN = {LINEAR: "a linear classifier", MAJORITY: "the commonest class"}  # rows beside every student, in words
 MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
@@ -34,16 +32,11 @@ class Light(task.Light):
     title = "classes of images and texts"
 
     metrics = (
-        Metric("accuracy", "accuracy", "points", "test images", scale=100, digits=2, low=0, high=1),
-        Metric("nll", "negative log-likelihood (nats)", "nats", "test images", lower_is_better=True, low=0),
+        Metric("accuracy", "accuracy", "points", "test rows", scale=100, digits=2, low=0, high=1),
+        Metric("nll", "negative log-likelihood (nats)", "nats", "test rows", lower_is_better=True, low=0),
         Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
-        Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
+        Metric("agreement", "agreement with the teacher", "points", "test rows", scale=100, digits=2, low=0, high=1),
     )
-
-    def metrics_on(self, data: str) -> tuple[Metric, ...]:
-        """Measured on test images, test texts, or test rows of a table."""
-        items = ITEMS.get(data, "test images")
-        return tuple(replace(metric, items=items) if metric.items else metric for metric in self.metrics)
 
     def hub_task(self, card: Mapping[str, Any]) -> str:
         """Of pictures, of texts or of tables."""

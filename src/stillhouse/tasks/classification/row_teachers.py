@@ -32,13 +32,12 @@ from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, fitted_again, 
 VECTORS = HERE / "vectors.npy"  # of the messages in the package
 
 
-def row_teacher(source: TeacherConfig, data: Any, *, ready: bool, whole: bool) -> RowTeacher:
+def row_teacher(source: TeacherConfig, data: Any, *, whole: bool) -> RowTeacher:
     """The teacher of a source that names rows.
 
     Args:
         source: its `source` is one of `teachers.BY_ROW`.
         data: of the run.
-        ready: fit it to the labelled training rows; else it is only known by what it is fitted to.
         whole: the data hold all rows of their file, so that a file of another number of rows is of other data.
 
     Raises:
@@ -58,7 +57,7 @@ def row_teacher(source: TeacherConfig, data: Any, *, ready: bool, whole: bool) -
 
             vectors = stored_vectors(texts_of(source.source, data), name)
         teacher = head_on(source.source, vectors, data, source.balanced)
-    return fitted_to(teacher, data) if ready and isinstance(teacher, FittedTeacher) else teacher
+    return fitted_to(teacher, data) if isinstance(teacher, FittedTeacher) else teacher
 
 
 def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str = "") -> RowTeacher:

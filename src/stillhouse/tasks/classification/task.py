@@ -152,36 +152,17 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
         return build_teachers(config, data, given, self.load, log)
 
-    def cache_key(self, config: ClassificationRunConfig) -> tuple[Any, Any]:
-        """Data alone; of teachers whom stages listen to, and the features that they are asked for. Caches are read anew."""
-        from stillhouse.tasks.classification.teachers import cache_key
-
-        return config.data, cache_key(config)
-
     def fingerprint(self, teacher: Any) -> str:
         """Of its weights as they were built."""
         from stillhouse.tasks.classification.teachers import fingerprint
 
         return fingerprint(teacher)
 
-    def identities(self, config: ClassificationRunConfig, data: Any, given: Any) -> Sequence[str]:
-        """Of the weights as they are built: a new head is not fitted."""
-        from stillhouse.tasks.classification.teachers import build_teachers, fingerprint
-
-        return [fingerprint(one) for one in build_teachers(config, data, given, self.load, ready=False)]
-
     def teacher_check(self, teacher: Any, config: ClassificationRunConfig, data: Any) -> TeacherCheck:
-        """Validation accuracy against the share of the commonest class."""
+        """Validation accuracy against the share of the commonest class, and a linear classifier of small pictures."""
         from stillhouse.tasks.classification.teachers import teacher_check
 
         return teacher_check(teacher, data.for_teachers, config.training.evaluation_batch_size)
-
-    def baseline_score(self, config: ClassificationRunConfig, data: Any) -> tuple[str, float] | None:
-        """Of a linear classifier of small pictures."""
-        from stillhouse.tasks.classification.teachers import baseline_score
-
-        found = baseline_score(data.for_teachers)
-        return None if found is None else ("a linear classifier of 12 x 12 pixels", found)
 
     def stage_teachers(self, context: RunContext[ClassificationRunConfig, Any]) -> Sequence[Any]:
         """One a stage."""
@@ -234,11 +215,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         if name in CONTROLS:
             student = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
         return Arm(name, student, taught, config.seeds, chain, about=(ABOUT | CONTROLS)[name])
-
-    def shipped(self, arms: Sequence[Arm]) -> Arm:
-        """The arm that the controls are held against."""
-        named = {arm.name: arm for arm in arms}
-        return named.get("kd") or named["no-kd"]
 
     def contrasts(self, config: ClassificationRunConfig) -> Sequence[Contrast]:
         """The teacher, the chain where there is one, the clauses, and the shipped student beside plain models."""
@@ -293,8 +269,10 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         found = probabilities_of(model, train, context.config.training.evaluation_batch_size)
         return replace(context.data, train=replace(train, labels=own_labels(train.labels, torch.from_numpy(found))))
 
-    def difficulty(self, judge: Any, context: RunContext[ClassificationRunConfig, Any]) -> np.ndarray:
-        """(N,) by loss and margin of a judge on the training rows."""
+    def difficulty(
+        self, judge: Any, context: RunContext[ClassificationRunConfig, Any]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """(N,) by loss and margin of a judge on the training rows, and their classes."""
         from stillhouse.curricula import score_difficulty
         from stillhouse.tasks.classification.predict import predict, probabilities_of
         from stillhouse.teachers.stage_teacher import StageTeacher
@@ -307,11 +285,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
             found = probabilities_of(judge, context.data.train, size)
         logits = np.log(np.maximum(found, np.finfo(np.float32).tiny))
         labels = context.data.train.labels.numpy()
-        return score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k)
-
-    def labels(self, context: RunContext[ClassificationRunConfig, Any]) -> np.ndarray:
-        """(N,) classes of the training rows."""
-        return np.asarray(context.data.train.labels.numpy())
+        return score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k), labels
 
     def as_stage_teacher(self, students: Sequence[Any], context: RunContext[ClassificationRunConfig, Any]) -> Any:
         """The newest assistant, or all of them together with the first teacher."""
@@ -324,10 +298,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
             return stage_teacher_of(assistants[-1], data, context.config)
         known = [one.teacher for one in context.stage_teachers if one is not None]
         return stage_teacher_of(EnsembleTeacher([*known[:1], *assistants]), data, context.config)
-
-    def module_of(self, stage_teacher: Any) -> Any:
-        """The teacher's network; None for several together."""
-        return getattr(stage_teacher.teacher, "module", None)
 
     # ------------------------------------------------------------------------------------------------ afterwards
 

@@ -87,8 +87,6 @@ def build_teachers(
     given: Any,
     load: Load,
     log: Callable[[str], None] = lambda line: None,
-    *,
-    ready: bool = True,
 ) -> list[Any]:
     """All teachers of a run in the order of `teacher_specs`; of several together each one, then the group.
 
@@ -98,7 +96,6 @@ def build_teachers(
         given: a ready teacher in the place of the first, or an ensemble in the place of all; None for none.
         load: reads a student's folder, for `run:FOLDER`.
         log: gets a line where a cache was compared with its teacher.
-        ready: fit new heads and compare a cache with its teacher; else they are only known by their weights.
     """
     found: list[Any] = []
     specs = teacher_specs(config, given)
@@ -112,9 +109,9 @@ def build_teachers(
         members = []
         for number, source in enumerate(spec.sources):
             features = _of_member(spec.features, number) if several else spec.features
-            member = given if source is None else _member(source, config, data, features, load, fit=ready)
+            member = given if source is None else _member(source, config, data, features, load)
             if config.teacher_cache is not None:
-                member = _beside(member, config, data, features, log if ready else None)
+                member = _beside(member, config, data, features, log)
             members.append(member)
         if weighs and not several and not isinstance(members[0], EnsembleTeacher):
             raise InputError(
@@ -122,16 +119,6 @@ def build_teachers(
             )
         found += [*members, EnsembleTeacher(members)] if several else members
     return found
-
-
-def cache_key(config: ClassificationRunConfig) -> Any:
-    """The settings that decide which teachers `build_teachers` builds; all settings where one is a cache."""
-    specs = teacher_specs(config, None)
-    sources = [source.source for spec in specs for source in spec.sources if source is not None]
-    if config.teacher_cache is not None or any(source.startswith("cache:") for source in sources):
-        return config
-    kinds = sorted({signal.kind for stage in config.stages_of(True) for signal in stage.signals})
-    return config.data, specs, kinds, config.training.evaluation_batch_size
 
 
 def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
@@ -147,9 +134,9 @@ def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
         facts["forecast"] = said
     metric = "balanced accuracy" if getattr(teacher, "balanced", False) else "accuracy"
     detail = f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else "")
-    return TeacherCheck(
-        report.name, report.score, report.low, report.chance, metric, facts, as_percent=True, detail=detail
-    )
+    plain, name = baseline_score(data), "a linear classifier of 12 x 12 pixels"
+    scores = report.name, report.score, report.low, report.chance
+    return TeacherCheck(*scores, metric, facts, as_percent=True, detail=detail, plain=plain, baseline_name=name)
 
 
 def flops_of(teacher: Any) -> int | None:
@@ -404,10 +391,8 @@ def _member(
     data: Any,
     features: tuple[str, ...],
     load: Load,
-    *,
-    fit: bool,
 ) -> Teacher:
-    """One teacher as it is built; with `fit` a re-made head is fitted on frozen features of the training split."""
+    """One teacher as it is built; a re-made head is fitted on frozen features of the training split."""
     kind, _, name = source.source.partition(":")
     if kind == "cache":
         stored = StoredTeacher(Path(name), features=features)
@@ -415,7 +400,7 @@ def _member(
         return stored
     if kind in BY_ROW or source.source == BANKING:
         whole = not (config.data.train_limit or config.data.test_limit)
-        return row_teacher(source, data, ready=fit, whole=whole)
+        return row_teacher(source, data, whole=whole)
     data = data.for_teachers
     if kind == "run":
         return Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
@@ -428,7 +413,7 @@ def _member(
         torch.manual_seed(0)  # what is drawn (an untrained body, a new head) is the same when the run is resumed
         teacher = source.build(data.input_spec, features=features)
     teacher.built_as = teacher.identity()
-    if fit and teacher.head_is_new and source.head != "keep":
+    if teacher.head_is_new and source.head != "keep":
         fit_head(teacher, labelled_rows(data.train).sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
     return teacher
 

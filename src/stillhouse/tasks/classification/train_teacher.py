@@ -64,9 +64,7 @@ def train_teacher(
         facts=lambda data: {"name": data.name, "sizes": data.sizes, "sha256": data.sha256},
         build=lambda data: FineTuned(config.teacher.build(data.input_spec)),
         job=lambda model, data: ClassificationJob(model, data, config.training, seed=config.seed),
-        metric="accuracy",
         save=partial(_save, config, out),
-        files=(WEIGHTS,),
     )
     return shared.train(task, config, out, how, resume=resume, callback=callback)
 

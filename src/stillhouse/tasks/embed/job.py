@@ -92,6 +92,8 @@ class EmbeddingJob(DistillJob):
         after_stage: Callable[[int], None] = lambda stage: None,
     ) -> None:
         signal_set, train, poles = signal_set or SignalSet(), rows.train, rows.poles
+        # a batch larger than the training split would only repeat its rows
+        self.batch_size = batch_size = min(batch_size, max(4, len(train)))
         together = _fewest(batch_size, parts)
         loss = loss.of_rows(len(train), together)
         learned = _Learned(model, loss.reconstruction_weight > 0, [*signal_set.signals, *signal_set.auxiliary_losses])

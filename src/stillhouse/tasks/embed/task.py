@@ -22,7 +22,6 @@ import torch
 
 from stillhouse.core import ranks, records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import to_mapping
 from stillhouse.core.context import RunContext
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import Target
@@ -52,7 +51,6 @@ from stillhouse.tasks.embed.plan import STUDENT, TEXT, EmbedRunConfig, unsupport
 from stillhouse.tasks.embed.score import neighbour_samples, score, share_kept, teacher_check
 from stillhouse.tasks.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 from stillhouse.tasks.embed.text import TextEmbedder, fit_text_student
-from stillhouse.training.config import TrainingConfig
 
 SHIPPED_TEXT = "text-student"
 EmbedContext = RunContext[EmbedRunConfig, EmbeddingData]
@@ -127,14 +125,6 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
             )
         return [VectorTeacher(data.train, str(teacher_facts(config, data)["name"]))]
 
-    def cache_key(self, config: EmbedRunConfig) -> tuple[Any, Any]:
-        """All settings but how a student learns and most of what it is: the vectors are data and teacher."""
-        apart = ("name", "seeds", "arms", "student", "loss", "training", "signals")
-        alike = {key: value for key, value in to_mapping(config).items() if key not in apart}
-        student = config.student
-        found = alike, student.normalize, student.levels[0], student.axes
-        return found, found
-
     def fingerprint(self, teacher: VectorTeacher) -> str:
         """That of the vectors."""
         return str(teacher.train.store.scan.sha256)
@@ -153,10 +143,6 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
         context.shared["graph"] = graph_of(
             context.config, context.data, context.folder.path, context.callback.log, resume=context.resume
         )
-
-    def stage_teachers(self, context: EmbedContext) -> Sequence[Any]:
-        """The vectors, in every stage."""
-        return (context.teacher,) * len(context.config.stages_of(True))
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -194,11 +180,6 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
         decided = replace(choice, normalize=context.data.normalize)
         return EmbeddingStudent.from_vectors(decided, context.data.start_vectors())
 
-    def training(self, stage_context: StageContext[EmbedRunConfig, EmbeddingData]) -> TrainingConfig:
-        """A batch larger than the training split would only repeat its rows."""
-        training = stage_context.stage.training
-        return replace(training, batch_size=min(training.batch_size, max(4, len(stage_context.context.data.train))))
-
     def job(self, stage_context: StageContext[EmbedRunConfig, EmbeddingData]) -> EmbeddingJob:
         """Neighbours, distances, and what signals add."""
         context = stage_context.context
@@ -210,7 +191,7 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
                 context.data.train, context.data.validation, context.shared["graph"], context.data.training_poles()
             ),
             stage_contexts.get(stage_context.arm.name, context.config.loss),
-            batch_size=self.training(stage_context).batch_size,
+            batch_size=stage_context.stage.training.batch_size,
             seed=stage_context.job_seed,
             parts=stage_context.stage.training.accumulate,
             signal_set=signal_set_of(stage_context, example, partial(_spec, example)),
@@ -235,38 +216,22 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
             context,
         )
 
-    def unused(self, config: EmbedRunConfig) -> Sequence[str]:
-        """Relations within micro-batches."""
-        training = config.training
-        if training.accumulate == 1 or not (config.loss.neighbor_weight or config.loss.global_weight):
-            return ()
-        return (
-            f"training.accumulate: rows are compared within a micro-batch of {-(-training.batch_size // training.accumulate)}, "
-            f"not within the batch of {training.batch_size}",
-        )
-
-    def difficulty(self, judge: Any, context: EmbedContext) -> np.ndarray:
+    def difficulty(self, judge: Any, context: EmbedContext) -> tuple[np.ndarray, np.ndarray]:
         """Of each training row: how far its neighbours are (to the vectors), or how many of them a student's codes lose."""
         rows = context.data.train(np.arange(len(context.data.train))).numpy()
+        one_class = np.zeros(len(rows), np.int64)
         # rows have length 1 where lengths are left out
         near = nearest_neighbors(rows, min(NEIGHBORS, len(rows) - 1), metric="euclidean")
         student = judge.student if isinstance(judge, CodeTeacher) else judge
         if not isinstance(student, EmbeddingStudent):
             # neighbour by neighbour: all at once would be ten copies of the vectors
-            return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
-        return 1.0 - share_kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1], "euclidean")
-
-    def labels(self, context: EmbedContext) -> np.ndarray:
-        """All rows are of one class: a curriculum takes them as they are hard."""
-        return np.zeros(len(context.data.train), np.int64)
+            return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0), one_class
+        codes = student.encode(rows)[:, : student.config.levels[0]]
+        return 1.0 - share_kept(rows, [codes], near.shape[1], "euclidean"), one_class
 
     def as_stage_teacher(self, students: Sequence[Any], context: EmbedContext) -> Any:
         """An assistant is listened to through its codes, as feature `vector`."""
         return CodeTeacher(students[-1], context.data)
-
-    def module_of(self, stage_teacher: Any) -> Any:
-        """An assistant's network."""
-        return getattr(stage_teacher, "student", None)
 
     # ------------------------------------------------------------------------------------------------ afterwards
 

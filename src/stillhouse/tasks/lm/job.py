@@ -31,7 +31,7 @@ from stillhouse.tasks.lm.students.prior import NGramPrior, part_of_rows
 from stillhouse.tasks.lm.teachers.cache import HiddenOutputs, LanguageStageTeacher
 from stillhouse.tasks.lm.teachers.other_tokens import SortedTokens
 from stillhouse.tasks.lm.tokens import Rewritten
-from stillhouse.training.distillation import DistillJob, SignalSet, networks_of
+from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
@@ -202,14 +202,6 @@ class LanguageJob(DistillJob):
         figures = self.network.figures() if isinstance(self.network, TrainedPart) else {}
         named = {name: value for name, value in figures.items() if not name.startswith("density.")}
         return found | named | (self.learned.temperature.figures() if self.stage_teacher is not None else {})
-
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """Of the signals' figures, and of a learned temperature."""
-        return {**super().bounds(), **self.learned.temperature.bounds()}
-
-    def frozen(self) -> list[nn.Module]:
-        """The teacher's networks."""
-        return networks_of(self.stage_teacher)
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""

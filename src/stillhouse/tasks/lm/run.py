@@ -19,7 +19,6 @@ from stillhouse.tasks.lm.metrics.nll import model_nll
 from stillhouse.tasks.lm.plan import LmTeacherRunConfig
 from stillhouse.tasks.lm.score import TestWindows
 from stillhouse.training.loop import Fit
-from stillhouse.training.size import check_size
 
 
 def train_teacher(
@@ -35,19 +34,11 @@ def train_teacher(
         kind="lm-teacher",
         data=partial(load_text, config.corpus),
         facts=lambda corpus: corpus.about,
-        build=partial(_build, config),
+        build=lambda corpus: config.model.build(corpus.tokenizer.vocab_size),
         job=partial(_job, config),
-        metric="nll",
         save=partial(_save, config, out),
-        same=("sha256", "tokenizer_sha256"),
     )
     return shared.train(TASK, config, out, how, resume=resume, callback=callback)
-
-
-def _build(config: LmTeacherRunConfig, corpus: Corpus) -> nn.Module:
-    build = partial(config.model.build, corpus.tokenizer.vocab_size)
-    check_size(build, "model")
-    return build()
 
 
 def _job(config: LmTeacherRunConfig, model: nn.Module, corpus: Corpus) -> LanguageJob:

@@ -15,10 +15,8 @@ import torch
 from torch import nn
 
 from stillhouse.cache.queries import TeacherQueries
-from stillhouse.cache.stored import SOURCE
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import to_mapping
 from stillhouse.core.context import RunContext
 from stillhouse.core.exports import Target
 from stillhouse.core.folder import SHIPPED, student_folder
@@ -62,6 +60,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     Config = LmRunConfig
     may_hold = (CACHE,)
     validated = "log-likelihood of a valid token (nats)"
+    objective = -1  # the first entry of a rank is how far the network is quantized, the same for all at one step
 
     TeacherRun: ClassVar[type | None] = LmTeacherRunConfig
 
@@ -120,13 +119,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         """Each teacher of the run, and where there are several all of them together as the last."""
         return teachers_of(config, data, given, log)
 
-    def cache_key(self, config: LmRunConfig) -> tuple[Any, Any]:
-        """The text; teachers, and the windows that they are checked for. A cache is read anew."""
-        sources = (config.teacher, *config.more_teachers)
-        if any(one.source.startswith(SOURCE) for one in sources):
-            return config.corpus, config
-        return config.corpus, (config.corpus, sources, config.loss.window, config.score.window)
-
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""
         if isinstance(teacher, StoredLanguageTeacher):
@@ -181,29 +173,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     ) -> TeacherQueries:
         """Training windows."""
         return questions_about(config, data, teacher, features)
-
-    def teacher_record(self, context: LmContext) -> dict[str, Any]:
-        """Its check, where it came from, and the hash that names its cache."""
-        about = {"source": context.config.teacher.source, "identity": context.teacher.identity}
-        return {**super().teacher_record(context), **about}
-
-    def unused(self, config: LmRunConfig) -> Sequence[str]:
-        """Settings of the cache without a cache, and of ramps, divergence and chain without their subject."""
-        loss, plain = config.loss, to_mapping(type(config.loss)())
-        unread: dict[str, tuple[str, ...]] = {}
-        if loss.kd_weight == 0:
-            unread = {"loss.kd_weight is 0": ("divergence", "temperature", "source", "k")}
-        elif loss.source == "live":
-            unread = {"loss.source is live": ("k",)}
-        now = to_mapping(loss)
-        found = [f"loss.{n}: {why}" for why, names in unread.items() for n in names if now[n] != plain[n]]
-        if config.assistant_teachers != "last" and not config.teacher_assistants:
-            found.append("assistant_teachers: teacher_assistants is empty")
-        if config.difficulty_model != "teacher" and config.curriculum is None:
-            found.append("difficulty_model: there is no curriculum")
-        if config.auxiliary_decay is not None and not config.auxiliary_losses:
-            found.append("auxiliary_decay: auxiliary_losses is empty")
-        return found
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -298,18 +267,17 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
             priors=_priors(stage_context.context, student, len(windows)),
         )
 
-    def difficulty(self, judge: Any, context: LmContext) -> np.ndarray:
+    def difficulty(self, judge: Any, context: LmContext) -> tuple[np.ndarray, None]:
         """(rows,) how hard each training window is to a teacher or a student, high is hard; a teacher is asked once a run."""
         curriculum = context.config.curriculum
         assert curriculum is not None
         windows = Windows(context.data.train.ids, context.config.loss.window)
         how: dict[str, Any] = {"measures": curriculum.measures, "k": curriculum.fusion_k}
         if not isinstance(judge, LanguageStageTeacher):
-            return window_difficulty(AssistantTeacher(judge, "judge"), windows, **how)
+            return window_difficulty(AssistantTeacher(judge, "judge"), windows, **how), None
         make = partial(window_difficulty, judge.teacher, windows, **how)
         line = "asking the teacher how hard each window is"
-        found: np.ndarray = _once(context, f"difficulty by {judge.teacher.identity}", line, make)
-        return found
+        return _once(context, f"difficulty by {judge.teacher.identity}", line, make), None
 
     def as_stage_teacher(self, students: Sequence[Any], context: LmContext) -> LanguageStageTeacher:
         """The last assistant, or all of them together with the teacher, asked live."""
@@ -317,10 +285,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         if context.config.assistant_teachers == "last":
             return LanguageStageTeacher(assistants[-1])
         return LanguageStageTeacher(TeacherGroup([context.teacher, *assistants]))
-
-    def module_of(self, stage_teacher: Any) -> Any:
-        """The teacher's network."""
-        return stage_teacher.teacher.network
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
@@ -373,10 +337,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         summary["tokens_scored"] = len(examination.ids) - 1
         summary["tokens_scored_sliding"] = len(examination.sliding_ids) - 1
         summary["samples"] = use.samples(context.folder.path / SHIPPED, examination.ids)
-
-    def objective(self, rank: Sequence[float]) -> float:
-        """The first entry is how far the network is quantized, which is the same for all at the same step."""
-        return float(rank[-1])
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Weights; of a spiking student also the counted energy of a token of the valid split."""

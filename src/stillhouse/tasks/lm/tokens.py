@@ -87,7 +87,7 @@ class Rewritten(Signal):
         self.signal, self._sides, self._batch = signal, sides, batch
         self.by_token = batch is not None
         self.always = signal.always  # type: ignore[misc]  # read-outs learn at weight 0 too
-        self.figures, self.bounds, self.regularizers = signal.figures, signal.bounds, signal.regularizers  # type: ignore[method-assign]
+        self.figures, self.regularizers = signal.figures, signal.regularizers  # type: ignore[method-assign]
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(N,) of tokens, (B,) of windows, or a scalar where whole batches are compared."""

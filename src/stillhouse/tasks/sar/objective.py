@@ -156,22 +156,6 @@ class SarObjective:
         }
         return "loss: " + " + ".join(f"{weight:g} {part}" for part, weight in parts.items() if weight)
 
-    def unused(self) -> list[str]:
-        """Settings without effect, as the documented file has them.
-
-        Example:
-            >>> SarObjective(feature_matching=False, gamma=0.2).unused()
-            ['objective.gamma: 0.2 does nothing with feature_matching false']
-        """
-        found = []
-        if not self.feature_matching and self.gamma:
-            found.append(f"objective.gamma: {self.gamma:g} does nothing with feature_matching false")
-        if self.temperature is not None and self.distillation_loss.nmse == 0:
-            found.append(
-                f"objective.temperature: {self.temperature:g} does nothing under a plain MSE: T^2 MSE(s / T, t / T) is the MSE"
-            )
-        return found
-
     def shares(self, progress: Progress) -> tuple[float, float, float]:
         """The three weights now."""
         return self.weights if self.curriculum is None else self.curriculum.shares(self.weights, progress)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from stillhouse.core import processes, ranks, records
 from stillhouse.core import train_teacher as shared
@@ -29,7 +28,6 @@ from stillhouse.tasks.sar.saved import BEST, TEACHER_WEIGHTS, load_model, save_d
 from stillhouse.tasks.sar.task import TASK, data_facts, load_data, scores_of
 from stillhouse.tasks.sar.teacher import LineTeacher, in_units
 from stillhouse.training.loop import Fit
-from stillhouse.training.size import check_size
 
 ARM = "train"
 
@@ -48,24 +46,17 @@ def train(
         kind=TASK.kind,
         data=partial(load_data, config.data),
         facts=data_facts,
-        build=partial(_build, config),
+        build=lambda data: config.model.build(),
         job=partial(_job, config, out),
-        metric="quality",
         save=partial(_save, out),
         arm=ARM,
         finish=partial(_finish, config, callback if ranks.first() else NULL_CALLBACK),
-        last=records.SUMMARY,
     )
     result = shared.train(TASK, config, out, how, resume=resume, callback=callback)
     if not (out / records.REPORT).is_file():
         processes.on_first(lambda: write_page(TASK, out))
     callback.log(f"report: {out / records.REPORT}")
     return result
-
-
-def _build(config: SarTrainConfig, data: SarData) -> nn.Module:
-    check_size(config.model.build, "model")
-    return config.model.build()
 
 
 def _job(config: SarTrainConfig, out: Path, model: Any, data: SarData) -> SarJob:

@@ -157,19 +157,9 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         wanted = _features(config, data, len(teacher.module.blocks))
         return teacher_queries_of(teacher, data, to_mapping(config.data), (*wanted, *features))
 
-    def cache_key(self, config: SarDistillConfig) -> tuple[Any, Any]:
-        """The lines; the teacher in their units, and whether it is frozen. A cache is read anew."""
-        if config.teacher_cache is not None or config.teacher_checkpoint.startswith(SOURCE):
-            return config.data, config
-        return config.data, (config.data, config.teacher, config.teacher_checkpoint, config.objective.freeze_teacher)
-
     def fingerprint(self, teacher: LineTeacher | StoredLines) -> str:
         """Of its weights."""
         return teacher.identity() if isinstance(teacher, StoredLines) else weights_sha256(teacher.module)
-
-    def identities(self, config: SarDistillConfig, data: SarData, given: Any) -> Sequence[str]:
-        """Of the network that would be asked; a cache beside it is not compared."""
-        return super().identities(replace(config, teacher_cache=None), data, given)
 
     def teacher_check(
         self, teacher: LineTeacher | StoredLines, config: SarDistillConfig | SarTrainConfig, data: SarData
@@ -186,16 +176,17 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         )
         facts = {"coherence": coherence, "params": params}
         chance = noise_quality(data.validation.targets[..., 0].numpy()[:, data.valid])
-        return TeacherCheck(teacher.name, float(quality.mean()), low, chance, "quality", facts)
-
-    def baseline_score(self, config: SarDistillConfig, data: SarData) -> tuple[str, float] | None:
-        """The matched filter on the lines by the measure of `teacher_check`; None where radar or rates are not known exactly."""
-        split = data.validation
-        if data.parameters is None or "azimuth_rate" not in split.facts:
-            return None  # the nominal filter of a product has another gain, which quality would count
-        lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
-        figures = line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])
-        return "the matched filter", float(figures["quality"].mean())
+        plain = _filter_quality(data)
+        return TeacherCheck(
+            teacher.name,
+            float(quality.mean()),
+            low,
+            chance,
+            "quality",
+            facts,
+            plain=plain,
+            baseline_name="the matched filter",
+        )
 
     def prepare(self, context: SarContext) -> None:
         """Nothing is made; what is minimized is said before numbers of it are printed."""
@@ -205,35 +196,6 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
     def stage_teachers(self, context: SarContext) -> Sequence[StageTeacher]:
         """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
         return (_stage_teacher(context.teacher, context),) * len(context.config.stages_of(True))
-
-    def teacher_record(self, context: SarContext) -> dict[str, Any]:
-        """Its grade and where it came from."""
-        return {**super().teacher_record(context), "checkpoint": context.config.teacher_checkpoint}
-
-    def unused(self, config: SarDistillConfig) -> Sequence[str]:
-        """Settings of teaching in a run that does not teach, and measures of a curriculum that lines have not."""
-        found = []
-        if "kd" not in config.arms:
-            named = (
-                "signals",
-                "teacher_assistants",
-                "init_from_teacher",
-                *(("curriculum",) if config.difficulty_model == "teacher" else ()),
-            )
-            found += [
-                f"{name}: is for taught arms, and arms are no-kd alone" for name in named if getattr(config, name)
-            ]
-        elif sum(config.objective.weights[1:]) == 0 and not any(s.signals for s in config.stages_of(True)):
-            found.append(
-                "teacher_checkpoint: beta and gamma are 0 and there are no signals: arm kd learns as no-kd does"
-            )
-        else:
-            found += config.objective.unused()
-        plain = type(config.curriculum)() if config.curriculum else None
-        for name in ("measures", "fusion_k"):
-            if plain is not None and getattr(config.curriculum, name) != getattr(plain, name):
-                found.append(f"curriculum.{name}: the one measure of a line is the judge's NMSE on it")
-        return found
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -286,7 +248,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             delta=config.delta,
         )
 
-    def difficulty(self, judge: Any, context: SarContext) -> np.ndarray:
+    def difficulty(self, judge: Any, context: SarContext) -> tuple[np.ndarray, None]:
         """(N,) NMSE of the judge against the truth on every training line."""
         data, teacher = context.data, judge
         if isinstance(judge, nn.Module):
@@ -296,18 +258,13 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             batch = batch_of(data.train, rows, _device(context))
             lines = (x[:, data.valid] for x in (teacher(batch).logits, batch.labels))
             found.append(complex_nmse(*lines).cpu())
-        return np.asarray(torch.cat(found).double())
+        return np.asarray(torch.cat(found).double()), None
 
     def as_stage_teacher(self, students: Sequence[SarSSM], context: SarContext) -> StageTeacher:
         """The newest assistant, asked beforehand as a teacher is."""
         return _stage_teacher(
             LineTeacher(students[-1], frozen=context.config.objective.freeze_teacher, name="assistant"), context
         )
-
-    def module_of(self, stage_teacher: StageTeacher) -> SarSSM:
-        """The teacher's network."""
-        module: SarSSM = stage_teacher.teacher.module
-        return module
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
@@ -455,6 +412,15 @@ def _figures(
 ) -> Mapping[str, np.ndarray]:
     lines = focused(network, split.inputs) if lines is None else lines
     return line_figures(lines[:, valid], split.targets[..., 0].numpy()[:, valid])
+
+
+def _filter_quality(data: SarData) -> float | None:
+    """The matched filter on the validation lines; None where radar or rates are not known exactly."""
+    split = data.validation
+    if data.parameters is None or "azimuth_rate" not in split.facts:
+        return None  # the nominal filter of a product has another gain, which quality would count
+    lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
+    return float(line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])["quality"].mean())
 
 
 def _stage_teacher(teacher: LineTeacher | StoredLines, context: SarContext) -> StageTeacher:

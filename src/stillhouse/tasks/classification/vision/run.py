@@ -45,7 +45,7 @@ from stillhouse.tasks.classification.vision.models import ModelName
 from stillhouse.tasks.classification.vision.outputs import result_of, write_outputs
 from stillhouse.tasks.classification.vision.unused import unread
 from stillhouse.teachers import Teacher
-from stillhouse.training.opening import only_first, open_run
+from stillhouse.training.device import open_run
 
 _BLOCK = re.compile(r"^(?:stages\.\d+\.)?blocks\.\d+$|^(?:layers|stages)\.\d+$")
 
@@ -136,7 +136,7 @@ def run_models(
     grown: Any = {"may_grow": ("models", "seeds", "arms"), "may_change": FREE}
     training = config.run_config(config.models[0]).training
     with open_run(out, to_mapping(config), training, resume=resume, **grown) as top, _nothing_left(top):
-        callback = only_first(callback)
+        callback = callback if ranks.first() else NULL_CALLBACK
         known = about("vision", config, command)
         top.begin(known)
         read = data
