@@ -31,7 +31,8 @@ def test_numpy_alone_reads_a_packed_machine(tmp_path):
     plain = PackedModel(shape, edges, (layer,), (), ("a", "b", "c")).scores(images, definition=True)
     layer = replace(layer, bias=-plain.mean(0).astype(np.int64))  # so that every class is named
     machine = PackedModel(shape, edges, (layer,), (), ("a", "b", "c"))
-    path = save_packed(machine, tmp_path / "m.packed.safetensors")
+    path = tmp_path / "m.packed.safetensors"
+    save_packed(machine, path)
     expected = ["abc"[k] for k in machine.scores(images, definition=True).argmax(1)]
     spec = importlib.util.spec_from_file_location("read_packed", ROOT / "examples" / "read_packed.py")
     module = importlib.util.module_from_spec(spec)

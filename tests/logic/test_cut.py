@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.simplify import cut_literals, ddmin
+from stillhouse.logic.simplify import cut_literals
 
 
 def without(clauses, kept):
@@ -54,17 +54,3 @@ def test_cut_all_together_no_answer_changes(failures):
         if (without(clauses, fewer).scores(rows).argmax(1) != clauses.scores(rows).argmax(1)).any():
             return
     pytest.fail(f"no literal of clause {j} changes an answer")
-
-
-def test_groups_are_tried_until_the_trials_are_used_up():
-    """7 of 8 may go; with few trials what was not tried stays, and nothing goes that may not."""
-    asked = []
-
-    def unchanged(gone):
-        asked.append(len(gone))
-        return 5 not in gone
-
-    assert sorted(ddmin(range(8), unchanged, trials=50)) == [0, 1, 2, 3, 4, 6, 7]
-    assert len(asked) < 8
-    assert sorted(ddmin(range(8), unchanged, trials=2)) == [0, 1, 2, 3]
-    assert ddmin(range(8), unchanged, trials=0) == []

@@ -109,7 +109,7 @@ READABLE = (
     Fault("negations are left out of plain Python", f"{ROOM}.readable_exports:_python",
           edited("for side in (True, False)", "for side in (True, True)"),
           f"{WRITTEN}test_every_form_answers_as_the_student[rules-table-python]"),
-    Fault("C is linked where its file has no ending", f"{ROOM}.readable_exports:_run_c", edited('"-x", "c", ', ""),
+    Fault("C is linked where its file has no ending", "stillhouse.logic.c:compiled", edited('"-x", "c", ', ""),
           f"{WRITTEN}test_every_form_answers_as_the_student[scorecard-words-c]"),
     Fault("a screen has as many lines as it likes", f"{ROOM}.readable_run:rules_of_folder", edited("lines or SCREEN", "SCREEN"),
           f"{WRITTEN}test_a_loaded_student_prints_its_rules[rules-words]"),

@@ -14,13 +14,12 @@ from PIL import Image
 
 import stillhouse
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import write_arrays, write_json
+from stillhouse.core.records import write_arrays
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.json_file import write_json as write_machine
 from stillhouse.logic.machine import PackedModel
-from stillhouse.logic.packed import save_packed
+from stillhouse.logic.packed import parts_of, save_packed
+from stillhouse.logic.packed import write_json as write_machine
 from stillhouse.tasks import TASKS, light, task
-from stillhouse.tasks.classification.exports import arrays_of
 
 pytestmark = pytest.mark.drawn
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "sklearn", "tensorboard", "transformers")
@@ -104,7 +103,8 @@ def test_a_machine_of_clauses_needs_no_torch(alone, tmp_path):
     save_packed(machine(), tmp_path / "m.packed.safetensors")
     write_machine(machine(), tmp_path / "m.json")
     (tmp_path / "folder").mkdir()
-    write_arrays(tmp_path / "folder" / "clauses.npz", **arrays_of(machine()))
+    about, arrays = parts_of(machine())
+    write_arrays(tmp_path / "folder" / "clauses.npz", about=np.array(json.dumps(about)), **arrays)
     places = [tmp_path / name for name in ("m.packed.safetensors", "m.json", "folder")]
     alone(*(["predict", place, photos, "--out", tmp_path / f"{n}.csv"] for n, place in enumerate(places)))
     for number in range(3):
@@ -115,7 +115,8 @@ def test_a_machine_of_clauses_needs_no_torch(alone, tmp_path):
 
 def test_what_a_machine_answers_is_its_softmax(tmp_path):
     """Of an array in this process: 3 votes for the bright side, 0 for the other."""
-    student = stillhouse.load(save_packed(machine(), tmp_path / "m.packed.safetensors"))
+    save_packed(machine(), tmp_path / "m.packed.safetensors")
+    student = stillhouse.load(tmp_path / "m.packed.safetensors")
     (answer,) = student.predict([np.array([[255, 0], [255, 0]], np.uint8)])
     assert answer["class"] == "left"
     assert answer["probability"] == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-6)
@@ -175,19 +176,13 @@ def test_every_task_has_one_light_half():
         assert type(task(kind)).blocks is type(light(kind)).blocks
 
 
-def test_a_run_with_pictures_of_its_clauses_is_no_export(tmp_path):
-    """Both keep a file of that name: the run goes to its task, which looks for its student."""
-    write_arrays(tmp_path / "clauses.npz", images=np.zeros(1), maps=np.zeros(1))
-    write_json(tmp_path / "run.json", {"kind": "classification", "config": {}})
-    assert light("classification").load_exported(tmp_path) is None
-
-
 def test_what_is_no_student_is_refused(tmp_path):
     """A file of anything, and a machine of which a byte was changed."""
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match="expected a run, a student, or an export"):
         stillhouse.load(tmp_path / "notes.txt")
-    path = save_packed(machine(), tmp_path / "m.packed.safetensors")
+    path = tmp_path / "m.packed.safetensors"
+    save_packed(machine(), path)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError):
         stillhouse.load(path)

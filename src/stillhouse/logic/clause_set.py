@@ -63,8 +63,6 @@ class ClauseSet:
         """From a list of literals a clause; checked."""
         lengths = [len(clause) for clause in clauses]
         table = np.asarray(votes, dtype=np.int32)
-        if table.ndim != 2:
-            table = table.reshape(len(clauses), -1)
         made = cls(
             bits=bits,
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -102,23 +100,15 @@ class ClauseSet:
         Raises:
             InputError: what was expected and what came.
         """
-        count = self.num_clauses
+        count, starts, literals = self.num_clauses, self.starts, self.literals
         if self.bits < 1:
             raise InputError(f"clauses: expected at least 1 bit, got {self.bits}")
-        if self.starts.shape != (count + 1,) or self.starts[0] != 0 or self.starts[-1] != len(self.literals):
-            raise InputError(
-                f"clauses: expected {count + 1} starts from 0 to {len(self.literals)}, got shape {self.starts.shape}"
-            )
-        if (np.diff(self.starts) < 0).any():
-            raise InputError("clauses: expected starts that never fall, got some that do")
-        if len(self.literals) and not 0 <= self.literals.min() <= self.literals.max() < 2 * self.bits:
-            raise InputError(
-                f"clauses: expected literals in 0 .. {2 * self.bits - 1}, got "
-                f"{self.literals.min()} .. {self.literals.max()}"
-            )
-        inner = np.ones(max(len(self.literals) - 1, 0), dtype=bool)
-        inner[self.starts[(self.starts > 0) & (self.starts < len(self.literals))] - 1] = False
-        if (np.diff(self.literals)[inner] <= 0).any():
+        if starts.shape != (count + 1,) or starts[0] or starts[-1] != len(literals) or (np.diff(starts) < 0).any():
+            raise InputError(f"clauses: expected {count + 1} starts that rise from 0 to {len(literals)}")
+        if len(literals) and not 0 <= literals.min() <= literals.max() < 2 * self.bits:
+            raise InputError(f"clauses: expected literals in 0 .. {2 * self.bits - 1}")
+        owner = np.repeat(np.arange(count), np.diff(starts))
+        if (np.diff(owner * 2 * self.bits + literals) <= 0).any():
             raise InputError("clauses: expected literals that rise within a clause, got some that do not")
         if (self.capacity < 0).any():
             raise InputError(f"clauses: expected capacities of at least 0, got {self.capacity.min()}")

@@ -17,9 +17,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 
 FRACTION = 16  # bits after the point of the numbers between layers
-WITHOUT_NUMBA = (
-    "numba is not installed: clauses are evaluated by numpy, which is slower; `pip install stillhouse[fast]`"
-)
+WITHOUT_NUMBA = "numba is not installed: clauses are evaluated by numpy, slower; `pip install stillhouse[fast]`"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -133,15 +131,11 @@ class PackedModel:
         """
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise InputError(f"image: expected (channels, height, width), got {self.image_shape}")
-        if self.edges.ndim != 1 or not len(self.edges) or not np.isfinite(self.edges).all():
-            raise InputError(f"edges: expected one finite number a level, got {self.edges.tolist()}")
-        if (np.diff(self.edges) <= 0).any() or not 0 <= self.edges[0] <= self.edges[-1] < 1:
-            raise InputError(f"edges: expected rising numbers in [0, 1), got {self.edges.tolist()}")
+        inside = self.edges.ndim == 1 and len(self.edges) and (self.edges >= 0).all() and (self.edges < 1).all()
+        if not inside or (np.diff(self.edges) <= 0).any():
+            raise InputError(f"edges: expected rising numbers in [0, 1), one a level, got {self.edges.tolist()}")
         if not self.layers or len(self.joins) != len(self.layers) - 1:
-            raise InputError(
-                f"machine: expected a join between any two layers, got {len(self.joins)} joins "
-                f"and {len(self.layers)} layers"
-            )
+            raise InputError(f"machine: expected a join between any two of {len(self.layers)} layers")
         width, reach = self.pixels * len(self.edges), 1
         for number, layer in enumerate(self.layers):
             layer.check()
@@ -217,22 +211,16 @@ def has_numba() -> bool:
 def _checked_join(join: IntegerLayerNorm, layer: ClauseSet, reach: int, number: int) -> int:
     """The largest number that leaves a join."""
     name, width = f"join {number}", layer.outputs
-    if join.path.shape != (width, layer.bits) or join.gain.shape != (width,) or join.offset.shape != (width,):
+    shapes = join.path.shape, join.gain.shape, join.offset.shape
+    if shapes != ((width, layer.bits), (width,), (width,)) or join.epsilon < 1 or not 0 <= join.shift < 63:
         raise InputError(
-            f"{name}: expected a path ({width}, {layer.bits}), gains and offsets ({width}), got "
-            f"{join.path.shape}, {join.gain.shape}, {join.offset.shape}"
-        )
-    if join.epsilon < 1 or not 0 <= join.shift < 63:
-        raise InputError(
-            f"{name}: expected epsilon of at least 1 and a shift in 0 .. 62, got {join.epsilon}, {join.shift}"
+            f"{name}: expected a path ({width}, {layer.bits}), gains and offsets ({width}), an epsilon of at least 1 and a shift "
+            f"in 0 .. 62, got {shapes}, {join.epsilon}, {join.shift}"
         )
     sums = int(np.abs(join.path.astype(np.int64)).sum(1).max(initial=0)) * reach
     u = layer.widest() + (sums >> join.shift) + 1
     gain, offset = int(np.abs(join.gain).max()), int(np.abs(join.offset).max())
     r = int((width * u * u + join.epsilon) ** 0.5) + 1
     if sums >= 2**53 or r * r >= 2**62 or gain * u + offset * r >= 2**62:
-        raise InputError(
-            f"{name}: expected sums below 2^53 and products below 2^62, got up to {sums} and "
-            f"{max(r * r, gain * u + offset * r)}"
-        )
+        raise InputError(f"{name}: expected sums below 2^53 and products below 2^62, got larger ones")
     return gain + offset + 1  # |u| <= r

@@ -1,12 +1,15 @@
-"""A machine in one file: safetensors, with a hash of all of it; read in milliseconds, used with numpy alone.
+"""A machine in one file, used with numpy alone: safetensors or JSON, with a hash of all of it.
 
-machine = load_packed("student.logic.safetensors")
+machine = load_packed("student.packed.safetensors")
 machine.predict(images)         # (B, channels, height, width), uint8 or float in [0, 1]
+
+Both forms hold the same entries and arrays (docs/packed.md); in JSON arrays are lists.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,61 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import IntegerLayerNorm, PackedModel
 
-ABOUT, FORMAT, VERSION = "machine", "stillhouse-logic", 1
+ABOUT, FORMAT, VERSION, SEAL = "machine", "stillhouse-logic", 1, "seal"
 CLAUSES = {"starts": np.int64, "literals": np.int32, "capacity": np.int32, "votes": np.int32, "bias": np.int64}
 JOIN = {"path": np.int32, "gain": np.int64, "offset": np.int64}
+
+
+def parts_of(machine: PackedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What is said of a machine, and its arrays by name."""
+    machine.check()
+    arrays = {"edges": machine.edges.astype(np.float32)}
+    for number, layer in enumerate(machine.layers):
+        arrays |= {f"layers.{number}.{name}": getattr(layer, name).astype(kind) for name, kind in CLAUSES.items()}
+    for number, join in enumerate(machine.joins):
+        arrays |= {f"joins.{number}.{name}": getattr(join, name).astype(kind) for name, kind in JOIN.items()}
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "class_names": list(machine.class_names),
+        "image_shape": list(machine.image_shape),
+        "layers": [{"bits": layer.bits, "scale": layer.scale} for layer in machine.layers],
+        "joins": [{"shift": join.shift, "epsilon": join.epsilon} for join in machine.joins],
+    }
+    return about, {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def machine_of(about: Any, arrays: Mapping[str, Any], path: Path) -> PackedModel:
+    """The machine of such parts, everything in it checked.
+
+    Raises:
+        InputError: another kind or version of file, parts that do not fit.
+    """
+    if not isinstance(about, dict) or about.get("format") != FORMAT or about.get("version") != VERSION:
+        raise InputError(
+            f"{path}: expected a packed machine ({FORMAT}, version {VERSION}), got another file; export anew"
+        )
+
+    def taken(place: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
+        found = {n: np.asarray(arrays[f"{place}.{n}"]) for n in kinds}
+        if "votes" in found:  # a list of no rows has no width
+            found["votes"] = found["votes"].reshape(-1, found["bias"].size)
+        return {n: x.astype(kinds[n], casting="same_kind" if x.size else "unsafe") for n, x in found.items()}
+
+    try:
+        machine = PackedModel(
+            image_shape=tuple(int(side) for side in about["image_shape"]),  # type: ignore[arg-type]
+            edges=np.asarray(arrays["edges"]).astype(np.float32, casting="same_kind"),
+            layers=tuple(ClauseSet(**one, **taken(f"layers.{i}", CLAUSES)) for i, one in enumerate(about["layers"])),
+            joins=tuple(IntegerLayerNorm(**one, **taken(f"joins.{i}", JOIN)) for i, one in enumerate(about["joins"])),
+            class_names=tuple(map(str, about["class_names"])),
+        )
+        machine.check()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{path}: expected the entries of a packed machine, got malformed ones ({error!r})") from None
+    return machine
 
 
 def packed_bytes(machine: PackedModel) -> bytes:
@@ -27,26 +82,11 @@ def packed_bytes(machine: PackedModel) -> bytes:
 
     from stillhouse.core.hashes import sealed
 
-    machine.check()
-    tensors: dict[str, np.ndarray] = {"edges": machine.edges.astype(np.float32)}
-    for number, layer in enumerate(machine.layers):
-        tensors |= {f"layers.{number}.{name}": getattr(layer, name).astype(kind) for name, kind in CLAUSES.items()}
-    for number, join in enumerate(machine.joins):
-        tensors |= {f"joins.{number}.{name}": getattr(join, name).astype(kind) for name, kind in JOIN.items()}
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "class_names": list(machine.class_names),
-        "image_shape": list(machine.image_shape),
-        "layers": [{"bits": layer.bits, "scale": layer.scale} for layer in machine.layers],
-        "joins": [{"shift": join.shift, "epsilon": join.epsilon} for join in machine.joins],
-        "input": "pixels (B, channels, height, width), uint8 or float in [0, 1]; bit l P + p: value p above edge l",
-    }
-    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    about, arrays = parts_of(machine)
     return sealed(save(arrays, metadata={ABOUT: json.dumps(about)}))  # one entry: several come in any order
 
 
-def save_packed(machine: PackedModel, path: Path | str) -> Path:
+def save_packed(machine: PackedModel, path: Path) -> None:
     """Write a machine; the file appears whole or not at all.
 
     Raises:
@@ -54,9 +94,8 @@ def save_packed(machine: PackedModel, path: Path | str) -> Path:
     """
     from stillhouse.core.records import write_atomically
 
-    path, content = Path(path), packed_bytes(machine)
+    content = packed_bytes(machine)
     write_atomically(path, lambda file: file.write(content))
-    return path
 
 
 def load_packed(path: Path | str) -> PackedModel:
@@ -72,55 +111,38 @@ def load_packed(path: Path | str) -> PackedModel:
 
     path = Path(path)
     content = read_sealed(path)
-    about = _about(content, path)
+    size = int.from_bytes(content[:8], "little")
     try:
-        tensors = load(content)
+        about = json.loads(json.loads(content[8 : 8 + size]).get("__metadata__", {}).get(ABOUT, "{}"))
+        arrays = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is truncated or not safetensors: {error}") from None
+    return machine_of(about, arrays, path)
+
+
+def write_json(machine: PackedModel, path: Path) -> None:
+    """Write a machine for other tools; numbers are whole, so nothing is rounded."""
+    from stillhouse.core.hashes import hash_of
+
+    about, arrays = parts_of(machine)
+    content = {**about, "arrays": {name: array.tolist() for name, array in arrays.items()}}
+    path.write_text(json.dumps({**content, SEAL: hash_of(content)}))
+
+
+def load_json(path: Path) -> PackedModel:
+    """Read what `write_json` wrote.
+
+    Raises:
+        InputError: another kind of file, another version, changed since it was written, parts that do not fit.
+    """
+    from stillhouse.core.hashes import hash_of
+
     try:
-        machine = PackedModel(
-            image_shape=tuple(int(side) for side in about["image_shape"]),  # type: ignore[arg-type]
-            edges=_taken(tensors, "edges", np.float32, path),
-            layers=tuple(_clauses(tensors, number, entry, path) for number, entry in enumerate(about["layers"])),
-            joins=tuple(_join(tensors, number, entry, path) for number, entry in enumerate(about["joins"])),
-            class_names=tuple(map(str, about["class_names"])),
-        )
-        machine.check()
-    except InputError as error:
-        raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: expected the entries of a packed machine, got malformed ones ({error!r})") from None
-    return machine
-
-
-def _about(content: bytes, path: Path) -> dict[str, Any]:
-    """The metadata, of this format and version."""
-    size = int.from_bytes(content[:8], "little")
-    entry = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get(ABOUT, "{}")
-    try:
-        about = json.loads(entry)
-    except ValueError:
-        about = {}
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise InputError(f"{path}: expected a packed machine (format {FORMAT!r}), got another safetensors file")
-    if about.get("version") != VERSION:
-        raise InputError(f"{path}: expected version {VERSION}, got {about.get('version')!r}; export it anew")
-    return about
-
-
-def _taken(tensors: dict[str, np.ndarray], name: str, kind: Any, path: Path) -> np.ndarray:
-    if name not in tensors:
-        raise InputError(f"{path}: expected {name!r}, got {', '.join(sorted(tensors)[:8])}")
-    if tensors[name].dtype != kind:
-        raise InputError(f"{path}: expected {name} of {np.dtype(kind)}, got {tensors[name].dtype}")
-    return tensors[name]
-
-
-def _clauses(tensors: dict[str, np.ndarray], number: int, entry: dict[str, Any], path: Path) -> ClauseSet:
-    parts = {name: _taken(tensors, f"layers.{number}.{name}", kind, path) for name, kind in CLAUSES.items()}
-    return ClauseSet(bits=int(entry["bits"]), scale=float(entry["scale"]), **parts)
-
-
-def _join(tensors: dict[str, np.ndarray], number: int, entry: dict[str, Any], path: Path) -> IntegerLayerNorm:
-    parts = {name: _taken(tensors, f"joins.{number}.{name}", kind, path) for name, kind in JOIN.items()}
-    return IntegerLayerNorm(shift=int(entry["shift"]), epsilon=int(entry["epsilon"]), **parts)
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, got {error}") from error
+    seal = found.pop(SEAL, None) if isinstance(found, dict) else None
+    if seal is not None and seal != hash_of(found):
+        raise InputError(f"{path} was changed after it was written: expected the sha256 in its seal")
+    arrays = found.pop("arrays", {}) if isinstance(found, dict) else {}
+    return machine_of(found if seal is not None else None, arrays, path)

@@ -5,14 +5,11 @@ Shapes: M rows, F bits, K outputs, N literals of one clause.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
 from stillhouse.logic.clause_set import ClauseSet
-
-L = TypeVar("L", bound=Hashable)
 
 
 def simplify(clauses: ClauseSet) -> ClauseSet:
@@ -92,23 +89,7 @@ def dead_clauses(clauses: ClauseSet) -> ClauseSet:
     return _rebuilt(clauses, [clauses.clause(j) for j in keep], clauses.capacity[keep], clauses.votes[keep], bias)
 
 
-def order_by_bits(clauses: ClauseSet) -> ClauseSet:
-    """The same clauses, sorted by the middle of the bits that they read: neighbours find these in the nearest cache.
-
-    Example:
-        >>> two = ClauseSet.of([[8, 9], [0, 1]], bits=10, capacity=[1, 1], votes=[[3], [4]])
-        >>> order_by_bits(two).votes.tolist()
-        [[4], [3]]
-    """
-    middles = [
-        np.median(own % clauses.bits) if len(own) else -1.0 for own in map(clauses.clause, range(clauses.num_clauses))
-    ]
-    order = np.argsort(middles, kind="stable")
-    literals = [clauses.clause(j) for j in order]
-    return _rebuilt(clauses, literals, clauses.capacity[order], clauses.votes[order], clauses.bias)
-
-
-PASSES = (contradictions, duplicate_clauses, dead_clauses, order_by_bits)
+PASSES = (contradictions, duplicate_clauses, dead_clauses)
 
 
 def _rebuilt(
@@ -179,33 +160,3 @@ def effects(missed: np.ndarray, full: int) -> np.ndarray:
     before = np.maximum(min(full, count) - misses, 0)
     after = np.maximum(min(full, count - 1) - (misses[:, None] - missed), 0)
     return np.asarray(np.abs(after - before[:, None]).sum(0))
-
-
-def ddmin(order: Sequence[L], unchanged: Callable[[Sequence[L]], bool], trials: int) -> list[L]:
-    """What can be removed from a network that can only be asked as a whole: groups are tried, and halved where they fail.
-
-    Args:
-        order: everything that may be removed, what matters least first.
-        unchanged: whether all answers stay with these removed, and those that were removed before.
-        trials: how often it may be asked; what was not tried by then is kept.
-
-    Returns:
-        What is removed.
-
-    Example:
-        >>> ddmin("abcd", lambda gone: "c" not in gone, trials=10)
-        ['a', 'b', 'd']
-    """
-    removed: list[L] = []
-    groups: list[Sequence[L]] = [order]
-    while groups and trials > 0:
-        group = groups.pop()
-        if not len(group):
-            continue
-        trials -= 1
-        if unchanged([*removed, *group]):
-            removed.extend(group)
-        elif len(group) > 1:
-            half = len(group) // 2
-            groups += [group[half:], group[:half]]  # what matters least is tried first
-    return removed

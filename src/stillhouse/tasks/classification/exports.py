@@ -23,7 +23,7 @@ from stillhouse.core.records import read_json, write_arrays, write_atomically
 from stillhouse.core.types import ImageSpec
 from stillhouse.export.program import first_line, quiet, traced
 from stillhouse.logic.machine import PackedModel
-from stillhouse.logic.packed import load_packed, save_packed
+from stillhouse.logic.packed import load_json, load_packed, parts_of, save_packed, write_json
 from stillhouse.logic.simplify import simplify
 from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification import numpy_machine
@@ -108,43 +108,25 @@ def _written(form: str, machine: PackedModel, split: Any, out: Path) -> np.ndarr
         if split.images.dtype != torch.uint8:
             raise InputError(f"expected a test split of bytes (uint8), which C reads, got {split.images.dtype}")
         out.write_text(c_text(machine))
-        return answers(out, split.images.numpy())[1]
+        return answers(out, split.images.numpy(), len(machine.class_names))[1]
     read: Any
     if form == "packed":
         save_packed(machine, out)
         read = load_packed(out)
     elif form == "json":
-        from stillhouse.logic import json_file
-
-        json_file.write_json(machine, out)
-        read = json_file.read_json(out)
+        write_json(machine, out)
+        read = load_json(out)
     else:
         out.mkdir()
         shutil.copyfile(numpy_machine.__file__, out / "predict.py")
-        write_arrays(out / numpy_machine.FILE, **arrays_of(machine))
+        about, arrays = parts_of(machine)
+        write_arrays(out / numpy_machine.FILE, about=np.array(json.dumps(about)), **arrays)
         read = numpy_machine.ClauseMachine(out)
     return _scores(read.scores, split)
 
 
 def _scores(answer: Callable[[np.ndarray], np.ndarray], split: Any) -> np.ndarray:
     return np.concatenate([answer(batch.inputs.numpy()) for batch in split.batches(BATCH)])
-
-
-def arrays_of(machine: PackedModel) -> dict[str, np.ndarray]:
-    """A machine as arrays with names; see `numpy_machine`."""
-    found: dict[str, Any] = {
-        "image_shape": np.array(machine.image_shape),
-        "edges": machine.edges,
-        "class_names": np.array(machine.class_names),
-        "scale": np.array(machine.scale),
-    }
-    for number, layer in enumerate(machine.layers):
-        for name in ("starts", "literals", "capacity", "votes", "bias"):
-            found[f"{name}_{number}"] = getattr(layer, name)
-    for number, join in enumerate(machine.joins):
-        for name in ("path", "shift", "gain", "offset", "epsilon"):
-            found[f"{name}_{number}"] = np.asarray(getattr(join, name))
-    return found
 
 
 # ------------------------------------------------------------------------------------------------ networks

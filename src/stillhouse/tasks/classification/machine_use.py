@@ -51,7 +51,7 @@ def open_machine(place: Path) -> MachineClasses | None:
 
         return MachineClasses(place, load_packed(place))
     if place.suffix == ".json" and place.is_file():
-        from stillhouse.logic.json_file import read_json
+        from stillhouse.logic.packed import load_json
 
-        return MachineClasses(place, read_json(place))
+        return MachineClasses(place, load_json(place))
     return None

@@ -1,12 +1,13 @@
 """A clause machine in one file: needs numpy and nothing else. `python predict.py images.npy` prints a class a line.
 
-`clauses.npz` beside it holds, a layer i: `literals_i` (N) (f asks for bit f, F + f for its negation) in the clauses
-`starts_i` (C + 1), `capacity_i` (C), `votes_i` (C, K), `bias_i` (K); between layers `path_i`, `shift_i`, `gain_i`, `offset_i`,
-`epsilon_i`; and `edges` (a bit is a pixel above an edge), `image_shape`, `class_names`, `scale`.
+`clauses.npz` beside it holds `edges` (a bit is a pixel above an edge); a layer i: `layers.i.literals` (N) (f asks for bit f, F + f
+for its negation) in the clauses `layers.i.starts` (C + 1), `.capacity` (C), `.votes` (C, K), `.bias` (K); between layers
+`joins.i.path`, `.gain`, `.offset`; and `about`, JSON with `image_shape`, `class_names`, `layers`, `joins`.
 
 Shapes: B images, F bits, C clauses, K scores.
 """
 
+import json
 import sys
 import zipfile
 import zlib
@@ -33,15 +34,13 @@ class ClauseMachine:
         try:  # a zip file has a checksum of every entry
             with np.load(path) as file:
                 self.parts = {name: file[name] for name in file.files}
+            self.about = json.loads(str(self.parts["about"]))
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
             raise ValueError(f"{path} was changed after it was written: {error}") from None
-        missing = [name for name in ("edges", "image_shape", "class_names", "scale") if name not in self.parts]
-        if missing:
-            raise ValueError(f"{path}: expected a clause machine; missing: {', '.join(missing)}")
-        self.image_shape = tuple(int(n) for n in self.parts["image_shape"])
-        self.class_names = [str(name) for name in self.parts["class_names"]]
-        self.layers = sum(name.startswith("starts_") for name in self.parts)
-        self.scale = float(self.parts["scale"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path}: expected a clause machine, got another file ({error})") from None
+        self.image_shape, self.class_names = tuple(self.about["image_shape"]), list(self.about["class_names"])
+        self.scale = float(self.about["layers"][-1]["scale"])
 
     def bits(self, images: np.ndarray) -> np.ndarray:
         """(B, F) truth values of images (B, channels, height, width), uint8 or float in [0, 1].
@@ -52,22 +51,32 @@ class ClauseMachine:
         images = np.asarray(images)
         if images.shape[1:] != self.image_shape:
             raise ValueError(f"images: expected (B, {', '.join(map(str, self.image_shape))}), got {images.shape}")
-        if images.dtype != np.uint8 and images.dtype.kind != "f":
-            raise ValueError(f"images: expected uint8 (0 to 255) or floats in [0, 1], got {images.dtype}")
-        if images.dtype != np.uint8 and not ((images >= 0) & (images <= 1)).all():
-            raise ValueError("images: expected floats in [0, 1], got others, or NaN")
-        pixels = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
-        edges = self.parts["edges"].astype(np.float32)
-        bits: np.ndarray = (pixels.reshape(len(images), 1, -1) > edges[:, None]).reshape(len(images), -1)
+        if images.dtype == np.uint8:
+            pixels = images.astype(np.float32) / np.float32(255)
+        elif images.dtype.kind == "f" and ((images >= 0) & (images <= 1)).all():
+            pixels = images.astype(np.float32)
+        else:
+            raise ValueError(
+                f"images: expected uint8 (0 to 255) or floats in [0, 1], got {images.dtype}, others or NaN"
+            )
+        bits: np.ndarray = (pixels.reshape(len(images), 1, -1) > self.parts["edges"][:, None]).reshape(len(images), -1)
         return bits
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """(B, K) int64; divided by `scale` they are the network's logits."""
         bits = self.bits(images)
         numbers = 2 * bits.astype(np.int64) - 1
-        for layer in range(self.layers - 1):
-            bits, numbers = self._join(layer, self._votes(layer, bits), numbers)
-        return self._votes(self.layers - 1, bits)
+        for layer, join in enumerate(self.about["joins"]):
+            path, gain, offset = (self.parts[f"joins.{layer}.{name}"] for name in ("path", "gain", "offset"))
+            along = (numbers.astype(np.float64) @ path.T.astype(np.float64)).astype(np.int64)
+            u = self._votes(layer, bits) + (along >> join["shift"])
+            squares = (u * u).sum(1) + join["epsilon"]
+            root = np.sqrt(squares.astype(np.float64)).astype(np.int64)
+            root -= root * root > squares
+            root += (root + 1) * (root + 1) <= squares
+            y = gain * u + offset * root[:, None]
+            bits, numbers = y > 0, y // root[:, None]
+        return self._votes(len(self.about["joins"]), bits)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """(B) number of the class of each image."""
@@ -75,27 +84,14 @@ class ClauseMachine:
         return classes
 
     def _votes(self, layer: int, bits: np.ndarray) -> np.ndarray:
-        starts, literals, capacity, votes, bias = (
-            self.parts[f"{name}_{layer}"] for name in ("starts", "literals", "capacity", "votes", "bias")
-        )
+        names = ("starts", "literals", "capacity", "votes", "bias")
+        starts, literals, capacity, votes, bias = (self.parts[f"layers.{layer}.{name}"] for name in names)
         on = np.concatenate([bits, ~bits], axis=1).astype(np.float32)
         asked = np.zeros((len(capacity), on.shape[1]), dtype=np.float32)
         asked[np.repeat(np.arange(len(capacity)), np.diff(starts)), literals] = 1
         misses = np.diff(starts) - (on @ asked.T).astype(np.int64)  # counts below 2^24: exact in float32
         worth: np.ndarray = np.maximum(capacity - misses, 0) @ votes.astype(np.int64) + bias
         return worth
-
-    def _join(self, layer: int, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        path, shift, gain, offset, epsilon = (
-            self.parts[f"{name}_{layer}"] for name in ("path", "shift", "gain", "offset", "epsilon")
-        )
-        u = scores + ((numbers.astype(np.float64) @ path.T.astype(np.float64)).astype(np.int64) >> int(shift))
-        squares = (u * u).sum(1) + int(epsilon)
-        root = np.sqrt(squares.astype(np.float64)).astype(np.int64)
-        root -= root * root > squares
-        root += (root + 1) * (root + 1) <= squares
-        y = gain * u + offset * root[:, None]
-        return y > 0, y // root[:, None]
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import runpy
-import shutil
 import sqlite3
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.logic.c import C_FLAGS
+from stillhouse.logic.c import compiled
 from stillhouse.tasks.classification.data.readers import EMPTY, WORD, is_missing, number_in, read_features
 from stillhouse.tasks.classification.readable import ReadableModel
 
@@ -169,19 +166,9 @@ def _run_sql(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDAr
 
 def _run_c(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
     """Compiled, with every warning an error."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise InputError("C compiler: expected cc on the path, which checks what was written, got none; install one")
-    counts = np.ascontiguousarray(read_features(model.reading, model.names, raw))
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "student.so"
-        words = [compiler, *C_FLAGS, "-shared", "-fPIC", "-o", str(library), "-x", "c", str(path)]
-        built = subprocess.run(words, capture_output=True, text=True)
-        if built.returncode:
-            raise InputError(f"{path.name}: expected C that compiles, got {built.stderr.strip()[-500:]}")
-        program = ctypes.CDLL(str(library))
-        scores, named = np.zeros((len(counts), len(model.class_names))), []
-        for row, found in zip(counts, scores):
-            program.student_scores(row.ctypes.data_as(ctypes.c_char_p), found.ctypes.data_as(ctypes.c_void_p))
-            named.append(int(program.student_predict(row.ctypes.data_as(ctypes.c_char_p))))
+    counts, program = np.ascontiguousarray(read_features(model.reading, model.names, raw)), compiled(path)
+    scores, named = np.zeros((len(counts), len(model.class_names))), []
+    for row, found in zip(counts, scores):
+        program.student_scores(row.ctypes.data_as(ctypes.c_char_p), found.ctypes.data_as(ctypes.c_void_p))
+        named.append(int(program.student_predict(row.ctypes.data_as(ctypes.c_char_p))))
     return scores, named
