@@ -7,7 +7,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, Target, write_export
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import write_json
-from stillhouse.tasks.sar.onnx_step import export_step
+from stillhouse.tasks.sar.onnx import export_step
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from stillhouse.tasks.classification.students.flat import FlatTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.tasks.classification.vision.overlays import OVERLAYS, write_overlays
 from stillhouse.tasks.lm.data.corpus import Windows
-from stillhouse.tasks.sar.data.sequences import SarSplit
 from stillhouse.teachers import Teacher
 
 SORTED = torch.arange(4).repeat_interleave(60)  # as a folder of class folders is read
@@ -165,22 +164,6 @@ def test_rules_are_chosen_cut_and_judged_on_every_class(split, monkeypatch):
     found = rules.find_rules(model, split, test, "abcd").index
     assert (found["judged_on"], found["judged_of"]) == (200, 240)
     assert torch.bincount(SORTED[test.asked[-1]]).tolist() == [50] * 4
-
-
-def test_lines_of_an_export_are_from_the_whole_test_split(monkeypatch):
-    """Lines lie product by product: the first sixteen of 400 are of one."""
-    from stillhouse.tasks.sar import task
-
-    numbers = torch.arange(400).to(torch.complex64)[:, None, None].expand(400, 3, 1)
-    scale = SimpleNamespace(input_rms=1.0)
-    data = SimpleNamespace(test=SarSplit(numbers, numbers), sha256="", scale=scale)
-    monkeypatch.setattr(task, "load_data_config", lambda folder: SimpleNamespace(build=lambda: data))
-    monkeypatch.setattr(task, "check_test_data", lambda *args: None)
-    model = SimpleNamespace(config=SimpleNamespace(signal_channels=1))
-    lines, what = task._checked_lines(None, model, scale)
-    assert what == "16 test lines of the run"
-    rows = lines[:, 0, 0].real
-    assert rows.max() - rows.min() > 200
 
 
 def test_windows_of_a_sample_are_from_the_whole_text():

@@ -15,10 +15,8 @@ from pathlib import Path
 import torch
 from benchmarks.sar.train import STUDENTS
 
-from stillhouse.tasks.sar.compare import CLAIMS
-from stillhouse.tasks.sar.documented import read_student, read_teacher
-from stillhouse.tasks.sar.score import network_cost
-from stillhouse.tasks.sar.students.documented import documented_parameters
+from stillhouse.tasks.sar.compare import CLAIMS, documented_parameters, network_cost
+from stillhouse.tasks.sar.documented import read_student
 
 HERE = Path(__file__).parent
 
@@ -26,11 +24,11 @@ HERE = Path(__file__).parent
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
-    run = read_teacher(HERE / "teacher-64.yaml")
-    student = read_student(HERE / "student-64.yaml", run, "none").student
+    run = read_student(HERE / "student-64.yaml", HERE / "teacher-64.yaml", "none")
+    student = run.student
     networks = {
-        "teacher, whole scene": run.model,
-        "teacher, streaming": replace(run.model, look_ahead=student.look_ahead),
+        "teacher, whole scene": run.teacher,
+        "teacher, streaming": replace(run.teacher, look_ahead=student.look_ahead),
     }
     for name in ("standard", "compressed", "tiny", "least"):
         width, state, layers, _ = STUDENTS[name]
@@ -40,9 +38,7 @@ def main() -> None:
     first = None
     for name, config in networks.items():
         cost = network_cost(config.build().eval(), run.data.samples)
-        gate = config.use_selectivity != "none"
-        public = documented_parameters(config.model_dim, config.state_dim, config.num_layers, selectivity=gate)
-        cost["public"] = public
+        cost["public"] = public = documented_parameters(replace(config, input_dim=2))
         if name == "teacher, streaming":
             first = cost
 

@@ -23,14 +23,13 @@ import torch
 from stillhouse.core.experiment import run as distill
 from stillhouse.core.records import RESULT, read_json
 from stillhouse.core.verdict import Comparison, compare
-from stillhouse.tasks.sar.data import SarConfig, preset
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.data.radar import preset
 from stillhouse.tasks.sar.data.sequences import SarData
-from stillhouse.tasks.sar.objective import SarObjective
-from stillhouse.tasks.sar.plan import SarDistillConfig, SarTrainConfig, SarTraining
-from stillhouse.tasks.sar.run import train
+from stillhouse.tasks.sar.plan import SarDistillConfig, SarObjective, SarTrainConfig, SarTraining
 from stillhouse.tasks.sar.saved import load_model
 from stillhouse.tasks.sar.students import StateSpaceConfig
-from stillhouse.tasks.sar.task import TASK
+from stillhouse.tasks.sar.task import TASK, train
 from stillhouse.tasks.sar.teacher import in_units
 
 DATA = SarConfig(preset="toy-64", train=512, validation=32, test=64)
@@ -77,12 +76,9 @@ def measured(out: Path, seeds: int, epochs: int) -> dict[str, Row]:
     """Train what is not trained yet and compare the arms of every cell."""
     training = SarTraining(epochs=epochs, batch_size=8, learning_rate=1e-2, warmup_epochs=0.5, threads=1, device="cpu")
     teacher = out / "teacher"
-    if not (teacher / "report.html").is_file():
-        train(
-            SarTrainConfig(data=DATA, model=TEACHER, training=training),
-            teacher,
-            resume=(teacher / "run.json").is_file(),
-        )
+    if not (teacher / RESULT).is_file():
+        plan = SarTrainConfig(data=DATA, model=TEACHER, training=training)
+        train(plan, teacher, resume=(teacher / "run.json").is_file())
     print(f"teacher: {figures(read_json(teacher / RESULT))}", flush=True)
     rows = {}
     for name, (source, lines, noisy) in CELLS.items():

@@ -2,7 +2,8 @@
 
     python -m benchmarks.sar.train --out runs/sar
 
-A killed run goes on with the same command. Measured on one thread; `benchmarks/sar/table.py` makes the tables.
+A killed run goes on with the same command. Measured on one thread. At the end: both arms of every student, and the tiny one where
+the azimuth rates spread, beside the matched filter of each rate.
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.cli.main import main as stillhouse
+from stillhouse.core.records import read_json
+from stillhouse.tasks.sar.compare import baselines
+from stillhouse.tasks.sar.metrics import judge
+from stillhouse.tasks.sar.saved import load_data_config, load_model
+from stillhouse.tasks.sar.teacher import focused, in_units
 
 HERE = Path(__file__).parent
 STUDENTS = {  # name: (model_dim, state_dim, num_layers, further flags); the first three are the document's
@@ -44,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     for name, words in commands(options.out).items():
         folder = options.out / name
-        if (folder / "report.html").is_file():
+        if (folder / ("result.json" if name.startswith("teacher") else "summary.json")).is_file():
             continue
         command = f"sar {words} --save_dir {folder} --quiet" + (" --resume" if (folder / "run.json").is_file() else "")
         print(f"stillhouse {command}", flush=True)
@@ -52,6 +59,26 @@ def main() -> None:
         if stillhouse(shlex.split(command)) != 0:
             raise SystemExit(f"{name} failed")
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    for name in STUDENTS:
+        summary = read_json(options.out / name / "summary.json")
+        for row in summary["comparisons"]:
+            kept = summary["arms"]["kd"][row["metric"]]["kept"]
+            print(
+                name, row["metric"], f"kept {kept:.2%}", *(f"{row[key]:+.5f}" for key in ("difference", "low", "high"))
+            )
+    swath(options.out / "tiny" / "arms" / "kd" / "seed-0")
+
+
+def swath(folder: Path) -> None:
+    """NMSE of a network and of the matched filter, where the azimuth rates of lines spread."""
+    model, scale = load_model(folder)
+    plain = replace(load_data_config(folder), train=64, validation=8)
+    for spread in (0.0, 0.02, 0.1, 0.3):
+        data = replace(plain, rate_spread=spread).build()
+        own = focused(in_units(model, scale, data), data.test.inputs)
+        best = baselines(data)[0].focus(data.test.inputs, data.kernels(data.test))
+        found = (-judge(lines, data.test, data.valid)["snr_db"] for lines in (own, best))
+        print(f"rates over {spread:.0%}: network and matched filter", *(f"{x:.2f} dB" for x in found), flush=True)
 
 
 if __name__ == "__main__":

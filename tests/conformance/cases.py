@@ -212,7 +212,7 @@ class Sar(Case):
             "model_dim": 4,
             "state_dim": 32,
             "num_layers": 2,
-            "use_selectivity": "gate",
+            "use_selectivity": True,
             "doppler_band": 0.8,
             "memory": 32,
         },
@@ -220,13 +220,11 @@ class Sar(Case):
 
     def make(self) -> None:
         self.data_file()
-        from stillhouse.tasks.sar.data.config import SarConfig
         from stillhouse.tasks.sar.plan import SarTrainConfig
-        from stillhouse.tasks.sar.run import train
+        from stillhouse.tasks.sar.task import train
 
         training = {**TRAINING, "epochs": 25, "batch_size": 4, "learning_rate": 0.02, "warmup_epochs": 0}
         plan = {"name": "teacher", "data": self.lines_now, "model": self.wide, "training": training}
-        assert SarConfig is not None
         train(parse(SarTrainConfig, plan), self.root / "teacher")
 
     def data_file(self) -> None:
@@ -239,7 +237,7 @@ class Sar(Case):
             "teacher": self.wide,
             "teacher_checkpoint": str(self.root / "teacher"),
             "student": {
-                **{"model_dim": 3, "state_dim": 16, "num_layers": 2, "use_selectivity": "none"},
+                **{"model_dim": 3, "state_dim": 16, "num_layers": 2, "use_selectivity": False},
                 **{"look_ahead": 32, "doppler_band": 0.8, "memory": 32},
             },
             "training": {**TRAINING, "batch_size": 4, "learning_rate": 0.02},

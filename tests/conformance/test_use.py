@@ -165,7 +165,7 @@ def test_an_exported_program_is_checked_on_test_rows_of_the_run(made, tmp_path, 
     folder = made.out / "arms" / made.case.taught / "seed-0"
     assert main(["export", str(folder), "--to", "torch", "--out", str(tmp_path / "student.pt2")]) == 0
     said = capsys.readouterr().out
-    counts = {"embed": "60 test rows of", "sar": "6 test lines of", "lm": "26 test windows of"}
+    counts = {"embed": "60 test rows of", "sar": "200 samples of noise", "lm": "26 test windows of"}
     assert counts.get(made.case.kind, "104 of 104 answers equal") in said
 
 

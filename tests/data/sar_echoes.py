@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.tasks.sar.data.matched_filter import ONE_WAY_EDGE, Complex, filtered, matched_filter
-from stillhouse.tasks.sar.data.parameters import SarParameters
-from stillhouse.tasks.sar.data.range_doppler import range_spacing
+from stillhouse.tasks.sar.data.products import range_spacing
+from stillhouse.tasks.sar.data.radar import Complex, SarParameters, filtered, matched_filter
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ def migration(parameters: SarParameters, seconds: ArrayLike) -> NDArray[np.float
     Example:
         Sentinel-1 over half an aperture: 1.7 range cells of 1.5 m.
 
-        >>> from stillhouse.tasks.sar.data.parameters import preset
+        >>> from stillhouse.tasks.sar.data.radar import preset
         >>> s1 = preset("sentinel-1")
-        >>> round(float(migration(s1, s1.aperture_seconds / 2)), 2)
+        >>> round(float(migration(s1, s1.aperture_samples / s1.prf / 2)), 2)
         2.58
     """
     near = parameters.distance
@@ -61,10 +60,8 @@ def range_compressed(
     for point in points:
         seconds = (np.arange(rows) - point.row) / parameters.prf
         farther = migration(parameters, seconds)
-        seen = np.abs(seconds) <= parameters.aperture_seconds / 2 * (1 + 1e-12)
+        seen = np.abs(seconds) <= parameters.aperture_samples / parameters.prf / 2 * (1 + 1e-12)
         weight = seen * np.exp(-4j * np.pi * farther / parameters.wavelength)
-        if parameters.antenna == "sinc2":
-            weight = weight * np.sinc(2 * ONE_WAY_EDGE * seconds / parameters.aperture_seconds) ** 2
         shift = farther / range_spacing(parameters) if with_migration else np.zeros(rows)
         offset = np.arange(columns)[None, :] - point.column - shift[:, None]
         found += point.amplitude * weight[:, None] * np.sinc(density * offset)

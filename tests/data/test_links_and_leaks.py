@@ -98,7 +98,7 @@ def test_a_text_is_one_split_alone(tmp_path):
         config.build()
 
 
-def test_products_are_found_once_and_none_outside(tmp_path, caplog):
+def test_products_are_found_once_and_none_outside(tmp_path):
     """A second name with another year would be in training and in the test."""
     day = "s1a-s1-raw-s-vv-{}0331t123129-{}0331t123154-041234-04e6a1.zarr"
     name, other = day.format(2022, 2022), day.format(2023, 2023)
@@ -108,6 +108,4 @@ def test_products_are_found_once_and_none_outside(tmp_path, caplog):
     (root / "b" / other).symlink_to(root / "a" / name)
     (tmp_path / "elsewhere" / name).mkdir(parents=True)
     (root / "b" / name).symlink_to(tmp_path / "elsewhere" / name)
-    assert [product.path for product in find_products(root)] == [root / "a" / name]
-    assert "copy what they lead to (1, " in caplog.text
-    assert "passed over (1, " in caplog.text
+    assert [product.path for product in find_products(root, [2022, 2023])] == [root / "a" / name]

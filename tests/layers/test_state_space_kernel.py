@@ -9,8 +9,8 @@ from scipy.linalg import toeplitz
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillhouse.core.checks import InputError
-from stillhouse.layers.state_space import S4D
 from stillhouse.layers.state_space.kernel import one_sided_kernel, powers
+from stillhouse.layers.state_space.s4d import S4D
 
 LENGTHS = [1, 7, 512, 2048]
 
@@ -54,19 +54,6 @@ def test_the_kernel_is_its_definition_without_the_conjugate_half(length, shared)
     np.testing.assert_allclose(exact, brute, rtol=1e-9, atol=1e-11)
 
 
-def test_a_real_kernel_is_twice_the_real_part():
-    """The ablation has to be that of the public code, and its imaginary part nothing but rounding."""
-    torch.manual_seed(0)
-    s4d = S4D(3, 10, real_kernel=True).double()
-    got = s4d.kernel(64)
-    np.testing.assert_allclose(got.real.detach().numpy(), 2 * brute_kernel(s4d, 64).real, rtol=1e-9, atol=1e-12)
-    assert got.imag.abs().max().item() < 1e-12
-    real = noise(1, 64, 3).real.to(torch.complex128)
-    assert s4d(real).imag.abs().max().item() < 1e-10
-    spectrum = torch.fft.fft(got, n=256).abs()
-    torch.testing.assert_close(spectrum[:, 1:], spectrum[:, 1:].flip(-1))
-
-
 @pytest.mark.parametrize("look_ahead", [0, 1, 5, 40, None])
 def test_the_convolution_is_a_toeplitz_product(look_ahead):
     """A circular wrap, a flipped kernel or a shift by one would all train, on another problem."""
@@ -89,14 +76,13 @@ def test_the_convolution_is_a_toeplitz_product(look_ahead):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("real_kernel", [False, True])
-def test_recurrence_and_convolution_agree(length, real_kernel):
+def test_recurrence_and_convolution_agree(length):
     """The form that ships is not the form that was trained, unless both use the same rounded poles."""
-    s4d = layer(real_kernel=real_kernel, memory=5000.0)
+    s4d = layer(memory=5000.0)
     u = noise(2, length, 3)
     with torch.no_grad():
         poles, weights = s4d.discrete()
-        state, said = s4d.initial(2), []
+        state, said = torch.zeros(2, 3, 10) + 0j, []
         for t in range(length):
             state = poles * state + u[:, t].unsqueeze(-1)
             said.append((weights * state).sum(-1) + s4d.through() * u[:, t])
@@ -115,7 +101,7 @@ def test_the_look_ahead_is_exactly_the_delayed_causal_filter():
 
 def test_white_input_keeps_its_power_at_the_start():
     """Without it six layers multiply or bury the signal: the amplitude collapse of the public code."""
-    for settings in ({}, {"look_ahead": None}, {"real_kernel": True}):
+    for settings in ({}, {"look_ahead": None}):
         s4d = layer(channels=64, modes=32, memory=50.0, **settings)
         s4d.feedthrough.data.zero_()
         power = s4d(noise(4, 1000, 64)).abs().square().mean().item()
@@ -187,14 +173,6 @@ def test_wrong_inputs_are_named(u, words):
     """A real input would be promoted and lose its imaginary part without a word."""
     with pytest.raises(InputError, match=words):
         layer()(u)
-
-
-def test_a_bidirectional_layer_has_no_state():
-    """Streaming its causal half would give another network."""
-    with pytest.raises(InputError, match="look_ahead, got a bidirectional one"):
-        layer(look_ahead=None).initial(1)
-    with pytest.raises(InputError, match="backward kernel"):
-        layer().kernel(4, later=True)
 
 
 def test_nan_in_nan_out():

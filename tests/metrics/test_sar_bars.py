@@ -5,8 +5,7 @@ import pytest
 from benchmarks.sar.bars import hankel_order, kernel_bar, linear_bar
 from scipy.special import fresnel
 
-from stillhouse.tasks.sar.data.matched_filter import impulse_response, matched_filter
-from stillhouse.tasks.sar.data.parameters import SarParameters, preset
+from stillhouse.tasks.sar.data.radar import SarParameters, impulse_response, matched_filter, preset
 
 S1 = matched_filter(preset("sentinel-1"))
 
@@ -24,8 +23,8 @@ def test_the_bars_have_closed_forms(name):
     """Causal keeps (K + 1) / 2 of K equal taps; real keeps 1/2 + C(sqrt(T)) / (2 sqrt(T)) by the Fresnel integral."""
     radar = preset(name)
     kernel = matched_filter(radar)
-    assert kernel_bar(kernel, look_ahead=0) == pytest.approx(0.5 - 0.5 / radar.taps)
-    root = np.sqrt(radar.time_bandwidth)
+    assert kernel_bar(kernel, look_ahead=0) == pytest.approx(0.5 - 0.5 / len(kernel))
+    root = np.sqrt(radar.doppler_bandwidth**2 / radar.rate)  # of the time-bandwidth product
     kept = 0.5 + 0.5 * fresnel(root)[1] / root  # the mean of cos(2 pi Ka t^2) over the aperture
     assert kernel_bar(kernel, real=True) == pytest.approx(1 - kept, abs=0.02)
 

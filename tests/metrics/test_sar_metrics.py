@@ -1,4 +1,4 @@
-"""Figures of complex images against closed forms."""
+"""Figures of focused lines and points against closed forms: the sinc, its tabulated windows, the radar's own matched filter."""
 
 import math
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.sar.metrics import lines as sar
+from stillhouse.tasks.sar.compare import _related
+from stillhouse.tasks.sar.data.radar import filtered, matched_filter, preset
+from stillhouse.tasks.sar.data.scene import SceneConfig
+from stillhouse.tasks.sar.data.simulate import point_lines, simulate_lines
+from stillhouse.tasks.sar.metrics import fit_fir, line_figures, measure_point, noise_quality
 
-COMPARISONS = [
-    sar.nmse,
-    sar.snr_db,
-    sar.coherence,
-    sar.coherence_map,
-    sar.phase_rmse,
-]
+LENGTH = 1024
+TOY = preset("toy-64")
+WHITE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)
 
 
 def speckle(seed, *shape):
@@ -22,63 +22,131 @@ def speckle(seed, *shape):
     return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
 
 
-@pytest.mark.parametrize("angle", [0.1, 1.0, math.pi])
-def test_nmse_of_a_rotation(angle):
-    """|e^{ja} - 1|^2 = 2 - 2 cos a: an error of magnitudes alone would be 0."""
-    r = speckle(0, 4, 64)
-    assert sar.nmse(r * np.exp(1j * angle), r) == pytest.approx(2 - 2 * math.cos(angle))
+def sinc(position=512.0, width=1.3):
+    return np.sinc((np.arange(LENGTH) - position) / width) + 0j
 
 
 @pytest.mark.parametrize("noise_db", [0.0, 10.0, 20.0])
-def test_snr_and_coherence_of_added_noise(noise_db):
-    """Independent noise of relative power e: NMSE e, coherence 1 / sqrt(1 + e)."""
+def test_quality_and_coherence_of_added_noise(noise_db):
+    """Independent noise of relative power e: quality 1 - e, coherence 1 / sqrt(1 + e); a rotation costs 2 - 2 cos a of quality."""
     r, share = speckle(0, 200, 256), 10 ** (-noise_db / 10)
-    p = r + math.sqrt(share) * speckle(1, 200, 256)
-    assert sar.snr_db(p, r) == pytest.approx(noise_db, abs=0.1)
-    assert sar.coherence(p, r) == pytest.approx(1 / math.sqrt(1 + share), abs=5e-3)
+    found = line_figures(r + math.sqrt(share) * speckle(1, 200, 256), r)
+    assert found["quality"].mean() == pytest.approx(1 - share, abs=0.01)
+    assert found["coherence"].mean() == pytest.approx(1 / math.sqrt(1 + share), abs=5e-3)
+    turned = line_figures(np.exp(1j) * r, r)
+    assert turned["quality"] == pytest.approx(2 * math.cos(1) - 1)
+    assert turned["coherence"] == pytest.approx(1)
 
 
-def test_silence_has_defined_figures():
-    """Zero output is the first thing that a collapsed student says."""
-    r = speckle(0, 2, 32)
-    p = np.zeros_like(r)
-    assert sar.nmse(p, r) == 1
-    assert sar.snr_db(p, r) == 0
-    assert sar.coherence(p, r) == 0
-    assert math.isnan(sar.phase_rmse(p, r))
-    assert not sar.coherence_map(p, r).any()
+def test_noise_passes_the_bar_once_in_twenty():
+    """By drawing: unrelated lines of a band, each with the best factor in hindsight."""
+
+    def drawn(seed, count, length=300, band=0.7):
+        spectrum = speckle(seed, count, length)
+        spectrum[:, int(band * length) :] = 0
+        return np.fft.ifft(spectrum).astype(np.complex64)
+
+    wanted, noise = drawn(0, 4000), drawn(1, 4000)
+    factor = (noise.conj() * wanted).sum(1) / (abs(noise) ** 2).sum(1)
+    quality = line_figures(noise * factor[:, None], wanted)["quality"]
+    assert np.mean(quality > noise_quality(wanted)) == pytest.approx(0.05, abs=0.012)
+    few = np.mean([noise_quality(wanted[first : first + 4]) for first in range(0, 4000, 4)])
+    assert few == pytest.approx(noise_quality(wanted), rel=0.1)  # a validation split may be small
 
 
-@pytest.mark.parametrize("measure", COMPARISONS)
-def test_inputs_that_cannot_be_judged(measure):
-    """(B, L, 1) against (B, L) would broadcast to (B, B, L) and give a number; a lost imaginary part too."""
-    r = speckle(0, 3, 32)
-    with pytest.raises(InputError, match=r"prediction: expected shape \(3, 32\), got \(3, 32, 1\)"):
-        measure(r[..., None], r)
-    with pytest.raises(InputError, match="prediction: expected complex numbers, got float64"):
-        measure(r.real, r)
-    with pytest.raises(InputError, match="at least one sample"):
-        measure(r[:0], r[:0])
-    bad = r.copy()
-    bad[0, 0] = np.nan
-    with pytest.raises(InputError, match="reference: expected finite numbers, got 1 that are not"):
-        measure(r, bad)
+@pytest.mark.parametrize("width", [1.1, 1.3, 2.0])
+@pytest.mark.parametrize("position", [512.0, 512.3, 511.5])
+def test_the_sinc(width, position):
+    """0.8859 of the width, -13.26 dB, place and phase: wherever it lies between samples."""
+    point = measure_point(2j * sinc(position, width), 512)
+    assert point["irw"] == pytest.approx(0.88589 * width, rel=2e-3)
+    assert point["pslr_db"] == pytest.approx(-13.2615, abs=0.03)
+    assert point["position"] == pytest.approx(position, abs=2e-3)
+    assert point["phase"] == pytest.approx(math.pi / 2, abs=2e-3)
 
 
-def test_phase_differences_are_wrapped():
-    """Pi - 0.05 against -pi + 0.05 differ by 0.1, not by 6.18."""
-    r = np.exp(1j * (np.pi - 0.05)) * np.ones(5)
-    assert sar.phase_rmse(np.exp(1j * (-np.pi + 0.05)) * np.ones(5), r) == pytest.approx(0.1)
+@pytest.mark.parametrize(("sides", "widened"), [("hamming", 1.47), ("hann", 1.63)])
+def test_weighted_spectra_have_their_textbook_sidelobes(sides, widened):
+    """Hamming about -42.7 dB and 1.47 times as wide, Hann -31.5 dB and 1.63 times (Harris 1978: 1.30 and 1.44 bins for 0.89)."""
+    size, band = LENGTH, 787  # an odd number of bins, centred on 0
+    window = {"hamming": 0.54 + 0.46 * np.cos(np.linspace(-np.pi, np.pi, band)), "hann": np.hanning(band)}[sides]
+    spectrum = np.zeros(size, complex)
+    spectrum[np.arange(band) - band // 2] = window
+    spectrum *= np.exp(-2j * np.pi * np.fft.fftfreq(size) * 512.0)
+    point = measure_point(np.fft.ifft(spectrum), 512)
+    assert point["pslr_db"] == pytest.approx({"hamming": -42.7, "hann": -31.5}[sides], abs=0.4)
+    assert point["irw"] == pytest.approx(0.886 * widened * size / band, rel=0.02)
 
 
-def test_the_map_of_coherence_is_local():
-    """One where the two agree, low where they do not; by hand in one window."""
-    r = speckle(0, 4, 400)
-    p = r.copy()
-    p[:, 200:] = speckle(1, 4, 200)
-    seen = sar.coherence_map(p, r, window=21)
-    assert seen.shape == r.shape
-    np.testing.assert_allclose(seen[:, :190], 1)
-    assert seen[:, 211:].mean() == pytest.approx(math.sqrt(math.pi / (4 * 21)), abs=0.03)
-    window = slice(300 - 10, 300 + 11)
-    assert seen[2, 300] == pytest.approx(sar.coherence(p[2, window], r[2, window]))
+def test_the_worked_check_of_sentinel_1():
+    """973 taps: PSLR -13.27 dB, ISLR -9.78 dB; width 0.886 PRF / Bd = 1.159 samples (a count of fine samples reads wider)."""
+    s1 = preset("sentinel-1")
+    point = measure_point(point_lines(s1, [2500.0], length=5000).focused[0], 2500)
+    assert point["irw"] == pytest.approx(0.8859 * s1.prf / s1.doppler_bandwidth, rel=0.01)
+    assert point["pslr_db"] == pytest.approx(-13.27, abs=0.05)
+    assert point["islr_db"] == pytest.approx(-9.78, rel=0.02)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2, 0.5, 0.77])
+def test_places_and_phases_of_focused_points_are_exact(offset):
+    """A hundredth of a sample and of a radian."""
+    line = point_lines(preset("toy-128"), [600 + offset], length=1200, amplitudes=np.exp(2j)).focused[0]
+    point = measure_point(line, 600 + offset)
+    assert point["position"] == pytest.approx(600 + offset, abs=0.02)
+    assert point["phase"] == pytest.approx(2, abs=0.02)
+
+
+def test_lines_without_a_point_are_refused():
+    """A width of a flat line would be an index of nothing."""
+    for line in (np.ones(32, complex), np.zeros(32, complex)):
+        with pytest.raises(InputError, match="expected a peak"):
+            measure_point(line, 16)
+
+
+def test_truncation_loses_band_and_with_it_resolution():
+    """Half the taps of a chirp are half its band: twice as wide, and about half the energy; fitted taps are no worse."""
+    kernel = matched_filter(TOY)
+    lines, train = (simulate_lines(TOY, WHITE, np.random.default_rng(n), lines=24, length=512) for n in (0, 1))
+
+    def error(taps):
+        found = filtered(lines.raw, taps)[:, lines.valid]
+        wanted = lines.focused[:, lines.valid]
+        return np.sum(np.abs(found - wanted) ** 2) / np.sum(np.abs(wanted) ** 2)
+
+    cut = {taps: kernel[(65 - taps) // 2 : (65 + taps) // 2] for taps in (1, 17, 33, 65)}
+    errors = {taps: error(some) for taps, some in cut.items()}
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)
+    assert errors[33] == pytest.approx(0.5, abs=0.1)
+    assert errors[65] < 1e-20
+    point = point_lines(TOY, [300.0], length=600).raw[0]
+    widths = [measure_point(filtered(point, cut[taps]), 300)["irw"] for taps in (33, 65)]
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)
+    for taps in (17, 33):
+        assert error(fit_fir(train.raw, train.focused, taps, train.valid)) < errors[taps]
+
+
+def test_the_fitted_filter_is_the_least_squares_solution():
+    """By numpy, from the definition."""
+    x, y = speckle(0, 3, 40), speckle(1, 3, 40)
+    for valid in (slice(0, 40), slice(7, 31), slice(3, 40)):
+        lags = range(-4, 5)
+        rows = [[line[t - lag] if 0 <= t - lag < 40 else 0 for lag in lags] for line in x for t in range(40)[valid]]
+        wanted = np.linalg.lstsq(np.array(rows), y[:, valid].ravel(), rcond=None)[0]
+        np.testing.assert_allclose(fit_fir(x, y, 9, valid), wanted, rtol=1e-6, atol=1e-8)
+
+
+def test_filters_are_those_of_numpy():
+    """Edges are zero, nothing wraps round, one kernel a line where there are several."""
+    x, k = speckle(0, 3, 20), speckle(1, 3, 7)
+    expected = np.stack([np.convolve(a, b, mode="same") for a, b in zip(x, k)])
+    np.testing.assert_allclose(filtered(x, k), expected, atol=1e-12)
+    short = np.convolve(x[0, :3], k[0], mode="full")[3:6]
+    np.testing.assert_allclose(filtered(x[:1, :3], k[0])[0], short, atol=1e-12)
+
+
+@pytest.mark.parametrize(("teacher", "student", "kept"), [(0.8, 0.4, 0.5), (0.8, -0.4, None), (-0.1, 0.4, None)])
+def test_a_share_of_the_teachers_quality_needs_two_that_focus(teacher, student, kept):
+    """1 - NMSE below 0 made shares of -300 %."""
+    pairs = (("t", teacher), ("s", student))
+    rows = [{"name": n, "kind": "network", "size": "", "parameters": 9, "quality": q} for n, q in pairs]
+    assert _related(rows)[1].get("quality_kept") == kept

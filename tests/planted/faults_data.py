@@ -146,8 +146,8 @@ FAULTS = (
     Fault("no split is held against another", f"{FOLDER}check_apart", nothing,
           f"{LINKS}test_an_image_in_two_splits_is_an_error_that_names_it"),
     Fault("a text may be two splits", f"{CORPUS}check_apart", nothing, f"{LINKS}test_a_text_is_one_split_alone"),
-    Fault("a product is found by each of its names", "stillhouse.tasks.sar.data.products:_zarr_folders",
-          edited("real.setdefault(path.resolve(), path)", "real.setdefault(path, path)"),
+    Fault("a product is found by each of its names", "stillhouse.tasks.sar.data.products:find_products",
+          edited("inside = {path.resolve() for path", "inside = {path for path"),
           f"{LINKS}test_products_are_found_once_and_none_outside"),
     # ------------------------------------------------------------------------------------------ published weights
     Fault("weights without counters of batches are refused", "stillhouse.teachers.recognised:shapes_of",

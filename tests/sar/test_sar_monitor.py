@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from sar_tiny import small_run, stage_context_of
 from torch import nn
 
+from stillhouse.tasks.sar import job
 from stillhouse.tasks.sar.data import SarConfig
-from stillhouse.tasks.sar.monitor import EVERY, MONITOR, GradientWatch, SarMonitor, layer_of, weight_norms
+from stillhouse.tasks.sar.job import EVERY, MONITOR, GradientWatch, SarMonitor, norms_by_layer
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.task import TASK
 from stillhouse.tasks.sar.teacher import LineTeacher
@@ -36,9 +38,9 @@ def watched(tmp_path_factory):
     config = small_run(objective={"freeze_teacher": False}, training={**training, "device": "cpu", "threads": 1})
     config = replace(config, student=student.config)
     stage_context = stage_context_of(config, data, folder, teacher=LineTeacher(teacher, frozen=False), student=student)
-    job = TASK.job(stage_context)
-    fit(job, config.training, seed=0, folder=folder / "arm")
-    return scalars(folder / MONITOR / "kd-seed-0"), student, job.learning.module
+    made = TASK.job(stage_context)
+    fit(made, config.training, seed=0, folder=folder / "arm")
+    return scalars(folder / MONITOR / "kd-seed-0"), student, made.learning.module
 
 
 def test_documented_names_and_steps(watched):
@@ -83,24 +85,23 @@ def test_gradients_add_up_over_micro_batches():
     x = torch.randn(4, 2)
     whole.start()
     net(x).sum().backward()
-    whole.stop()
+    found = whole.stop()
     net.zero_grad()
     parts.start()
     for half in x.chunk(2):
         net(half).sum().backward()
-    parts.stop()
-    assert parts.norms() == pytest.approx(whole.norms(), rel=1e-5)
-    assert whole.norms()["total"] == pytest.approx(float(x.sum(0).norm()), rel=1e-5)
+    assert found["total"] == pytest.approx(float(x.sum(0).norm()), rel=1e-5)
+    assert parts.stop() == pytest.approx(found, rel=1e-5)
 
 
 def test_hooks_come_off():
     """Hooks that stay slow every later step down."""
     net = nn.Linear(2, 1)
-    callback = GradientWatch(net)
-    callback.start()
-    callback.stop()
+    watch = GradientWatch(net)
+    watch.start()
+    watch.stop()
     net(torch.ones(1, 2)).sum().backward()
-    assert callback.norms() == {}
+    assert watch.stop() == {}
 
 
 def test_norms_of_weights_by_layer():
@@ -108,8 +109,7 @@ def test_norms_of_weights_by_layer():
     net = StateSpaceConfig(model_dim=2, state_dim=4, num_layers=1).build()
     with torch.no_grad():
         net.input.weight.copy_(torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]]))
-    assert weight_norms(net)["input"] == pytest.approx(5.0)
-    assert layer_of("blocks.0.mix.weight") == "blocks.0"
+    assert norms_by_layer(net.named_parameters())["input"] == pytest.approx(5.0)
 
 
 def test_what_is_no_number_is_left_out(tmp_path):
@@ -124,7 +124,7 @@ def test_wandb_offline(tmp_path, monkeypatch):
     """The same scalars in an offline run: a folder on disk, and nothing sent."""
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monitor = SarMonitor(tmp_path, wandb="mine", settings={"alpha": 0.3})
+    monitor = SarMonitor(tmp_path, "offline", "mine", {"alpha": 0.3})
     monitor.log(1, {"train_total_loss": 0.5})
     run = monitor._run
     assert run.settings.mode == "offline"
@@ -133,3 +133,16 @@ def test_wandb_offline(tmp_path, monkeypatch):
     monitor.close()
     assert wandb.run is None
     assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize("mode", [None, "offline", "online"])
+def test_weights_and_biases_goes_online_when_asked(tmp_path, monkeypatch, mode):
+    """Offline was the only way; nothing is sent unless it is asked for by name."""
+    seen = []
+    run = SimpleNamespace(log=lambda *a, **k: None, finish=lambda: None)
+    fake = SimpleNamespace(init=lambda **given: seen.append(given["mode"]) or run)
+    monkeypatch.setattr(job, "find_wandb", lambda: fake)
+    watching = SarMonitor(tmp_path, mode, "mine")
+    watching.log(1, {"a": 1.0})
+    watching.close()
+    assert seen == [mode] * (mode is not None)

@@ -129,7 +129,7 @@ def test_gradients_and_doctor_hold_terms_against_the_students_own(gradients, dat
     """The term of the task is called `student` here."""
     training = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1, "log_every": 1, "gradients": gradients}
     config = small_run(
-        objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1, "task": "student"}}
+        objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1}}
     )
     job = TASK.job(stage_context_of(config, data, tmp_path / "run", teacher=line_teacher(1)))
     assert job.task_term == "student"
@@ -149,8 +149,8 @@ def test_difficulty_is_the_judges_error(data, tmp_path):
 
             return Outputs(batch.labels * torch.linspace(0, 1, 8)[batch.index].reshape(-1, 1, 1))
 
-    np.testing.assert_allclose(TASK.difficulty(Factor(), context), (1 - np.linspace(0, 1, 8)) ** 2, atol=1e-6)
+    np.testing.assert_allclose(TASK.difficulty(Factor(), context)[0], (1 - np.linspace(0, 1, 8)) ** 2, atol=1e-6)
     silent = network()
     with torch.no_grad():
         silent.output.weight.zero_()
-    np.testing.assert_allclose(TASK.difficulty(silent, context), np.ones(8), atol=1e-6)
+    np.testing.assert_allclose(TASK.difficulty(silent, context)[0], np.ones(8), atol=1e-6)

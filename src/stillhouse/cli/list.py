@@ -6,7 +6,6 @@ import ast
 import textwrap
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +108,6 @@ def recipes(table: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind in TASKS:
         file = PACKAGE / "tasks" / kind / "recipes.py"
-        if kind == "sar":  # the documented files, in a module that imports no torch
-            tables = getattr(import_module("stillhouse.tasks.sar.recipes"), table, {})
-            found |= {name: _first_line(recipe.__doc__) for name, recipe in tables.items()}
-            continue
         if not file.is_file():  # YAML files, whose first line says what they are
             folder = file.with_suffix("") / ("teachers" if table == "TEACHER_RECIPES" else "")
             files = sorted(folder.glob("*.yaml"))

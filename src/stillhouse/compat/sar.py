@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ TRAINING = {
     "--threads": "training.threads",
     "--device": "device",
     "--data": "data.file",
-    "--wandb": "wandb",
-    "--compare": "compare?",
 }
 DISTILLATION = {
     **TRAINING,
@@ -38,8 +34,6 @@ DISTILLATION = {
 ABOUT = {
     **TEXTS,
     "--data": "FILE.npz of `sar simulate`, or lines of your own [those of the file]",
-    "--wandb": "also log to Weights & Biases: offline, online",
-    "--compare": "filters, truncation and times when all is trained [yes]",
     "--alpha": "weight of the ground truth",
     "--beta": "weight of the teacher's outputs",
     "--gamma": "weight of its features [the file's; 1 - alpha - beta where one of these is given]",
@@ -60,13 +54,7 @@ DISTILL = f"""
 def main(arguments: Sequence[str]) -> int:
     """`train` or `distill`."""
     words = [dashed(word) for word in arguments]
-    words = ["--wandb=offline" if bare_wandb(words, at) else word for at, word in enumerate(words)]
     return _train(words[1:]) if words[0] == "train" else _distill(words[1:])
-
-
-def bare_wandb(words: Sequence[str], at: int) -> bool:
-    """Whether a word is `--wandb` alone, which logs offline."""
-    return words[at] == "--wandb" and (at + 1 == len(words) or words[at + 1] not in ("offline", "online"))
 
 
 def _train(words: Sequence[str]) -> int:
@@ -98,26 +86,21 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument("--teacher-checkpoint", required=True, metavar="DIR", help="its run, or best_model.pth")
     parser.add_argument("--student-config", required=True, metavar="FILE", help="YAML file or recipe of the student")
     options, changes = _read(parser, words, DISTILLATION)
-    from stillhouse.tasks.sar.documented import read_distillation, read_yaml, save_folder
+    from stillhouse.tasks.sar.documented import read_student, save_folder
     from stillhouse.tasks.sar.recipes import recipe_path
 
     path = recipe_path(options.student_config)
     weights = changes.get("distillation") or {}
-    rest = "gamma" not in weights and not {"alpha", "beta"}.isdisjoint(weights)
-    if rest:
+    if "gamma" not in weights and not {"alpha", "beta"}.isdisjoint(weights):
         weights["gamma"] = None  # the file's third weight does not fit two others
-    config = read_distillation(recipe_path(options.teacher_config), path, options.teacher_checkpoint, changes)
-    was = (read_yaml(path).get("distillation") or {}).get("gamma")
-    if rest and (line := changed_gamma(was, config.objective.weights[2])) is not None:
-        print(line, file=sys.stderr)
+    config = read_student(path, recipe_path(options.teacher_config), options.teacher_checkpoint, changes)
     if options.print_config:
         return print_config(config)
     from stillhouse.cli.distill import distill
 
     out = Path(options.out or save_folder(path) or f"results/{config.name}")
     distill(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
-    if not config.compare:
-        print(f"filters, truncation and times: stillhouse sar compare {out}")
+    print(f"filters, truncation and times: stillhouse sar compare {out}")
     return 0
 
 
@@ -127,10 +110,13 @@ def _read(
     """Options, and what they change in a documented file."""
     add_run_options(parser, force=force)
     parser.add_argument("--save-dir", dest="out", type=Path, metavar="DIR", help="the same as --out")
+    about = "also log to Weights & Biases: on this disk (offline, also --wandb alone), or sent while it trains (online)"
+    parser.add_argument("--wandb", nargs="?", const="offline", choices=("offline", "online"), help=about)
     add_aliases(parser, table, ABOUT)
     parser.add_settings()
     options = parser.parse(words)
     given = {path: None if value == "none" else value for path, value in given_settings(options, table)}
+    given |= {} if options.wandb is None else {"wandb": options.wandb}
     if "data.file" in given:
         given["data.source"] = "npz"
     from stillhouse.core.config import override
@@ -138,15 +124,3 @@ def _read(
     changes: dict[str, Any] = {}
     override(changes, options.set, given)
     return options, changes
-
-
-def changed_gamma(was: Any, now: float) -> str | None:
-    """A line that says that gamma is another than the file's; None where nothing changed in silence.
-
-    Args:
-        was: gamma of the file, None where it has none.
-        now: gamma of the run, 1 - alpha - beta.
-    """
-    if not isinstance(was, (int, float)) or math.isclose(was, now, abs_tol=1e-9):
-        return None
-    return f"gamma: {now:g} (1 - alpha - beta), no longer the file's {was:g}; --gamma sets it"

@@ -15,7 +15,6 @@ from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, check_teacher, described
-from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import command_line
 from stillhouse.core.manifest import list_files
 from stillhouse.core.records import read_object, write_json
@@ -41,7 +40,6 @@ class TeacherTraining(Generic[D]):
         save: (network, data, training) -> writes the teacher, and gives what is checked and entries of `result.json`, "metrics"
             among them.
         arm: its name, shown beside the seed.
-        finish: (folder, data) -> what comes after it is saved (comparisons, pictures).
     """
 
     kind: str
@@ -51,7 +49,6 @@ class TeacherTraining(Generic[D]):
     job: Callable[[nn.Module, D], Job]
     save: Callable[[nn.Module, D, Any], tuple[Any, Mapping[str, Any]]]
     arm: str = "teacher"
-    finish: Callable[[RunFolder, D], None] = lambda folder, data: None
 
 
 def train(
@@ -105,7 +102,6 @@ def train(
         teacher, found = how.save(model, data, done)
         check = check_teacher(task, teacher, config, data, force=True, callback=callback)
         checked = replace(check, facts={}).to_fields()
-        how.finish(folder, data)
         result = {"arm": how.arm, "seed": config.seed, **described(done), "kept": kept, "params": params, **found}
         write_json(
             out / records.RESULT, {**result, "teacher_check": checked}

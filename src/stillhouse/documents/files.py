@@ -125,18 +125,17 @@ DISTILLATION = '''"""Document 002: losses, signals and the run of networks that 
 
 from stillhouse.core.experiment import run
 from stillhouse.tasks.sar.documented import read_student, read_teacher
-from stillhouse.tasks.sar.task import FAMILY
-from stillhouse.tasks.sar.objective import ComplexLoss, SarObjective
-from stillhouse.tasks.sar.run import train
+from stillhouse.tasks.sar.plan import SarObjective
+from stillhouse.tasks.sar.task import TASK, train
 
-__all__ = ["FAMILY", "ComplexLoss", "SarObjective", "read_student", "read_teacher", "run", "train"]
+__all__ = ["TASK", "SarObjective", "read_student", "read_teacher", "run", "train"]
 '''
 MODEL_UTILS = '''"""`from model.model_utils import get_model_from_configs`, as document 002 loads a student.
 
 Its dictionary ends in "other parameters": they are those of training/s4_ssm_student.yaml.
 """
 
-from stillhouse.tasks.sar.students import documented
+from stillhouse.tasks.sar import documented
 
 
 def get_model_from_configs(**config):
@@ -300,7 +299,8 @@ def lay_out(folder: Path) -> list[str]:
 def _recipes() -> dict[str, str]:
     """The YAML files of document 002: the networks and trainings of the shipped recipes, on simulated lines."""
     shipped = resources.files("stillhouse.tasks.sar.recipes")
-    teacher, student = ((shipped / f"s4_ssm_{n}.yaml").read_text(encoding="utf-8") for n in ("complex", "student"))
+    files = (shipped / "teachers" / "s4_ssm_complex.yaml", shipped / "s4_ssm_student.yaml")
+    teacher, student = (file.read_text(encoding="utf-8") for file in files)
     head, _, _ = teacher.partition("dataloader:")
     head = "".join(line for line in head.splitlines(keepends=True) if not line.startswith(("#", "data_dir:")))
     return {"training/s4_ssm_complex.yaml": LINES + head, "training/s4_ssm_student.yaml": student}

@@ -1,27 +1,195 @@
-"""One layer of the network: norm, state-space filter, activation, complex mixing, selectivity, residual.
+"""One layer of the network, and its parts: state-space filter, activation, complex mixing, selectivity, residual.
+
+All of it commutes with a global phase: f(e^{j phi} x) = e^{j phi} f(x). Nothing here has an additive bias, since a constant does
+not turn with the signal; so zeros in are zeros out, and what is not there yet (or no more) is the same as zero lines.
 
 Shapes: B batch, L length, H channels, D lines that the layer looks ahead.
-
-Nothing here has an additive bias, so zeros in are zeros out, and what is not there yet (or no more) is the same as zero lines.
 """
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.state_space.activation import ModulusActivation
-from stillhouse.layers.state_space.complex_linear import ComplexDropout, ComplexLinear, ComplexRMSNorm
-from stillhouse.layers.state_space.gate import PhaseGate
+from stillhouse.layers.state_space.kernel import joined
 from stillhouse.layers.state_space.s4d import S4D
+
+TINY = 1e-6
+LEAK = 0.125
+SAME = {"linear": "identity", "none": "identity", "swish": "silu"}
+SOFT = 1e-4  # power below which a relative phase fades out, for a signal scaled to unit RMS
+
+
+class ComplexLinear(nn.Module):
+    """x W^T with true complex multiplication, (..., inputs) -> (..., outputs).
+
+    Two independent real maps of the real and the imaginary part, as in much "complex" code, cannot turn a phase.
+
+    Args:
+        inputs: width of what comes in.
+        outputs: width of what goes out.
+        gain: standard deviation of the output for white input of unit power, at the start.
+
+    Example:
+        Multiplication by j turns 1 into j.
+
+        >>> turn = ComplexLinear(1, 1); _ = turn.weight.data.copy_(torch.tensor([[[0.0, 1.0]]]))
+        >>> turn(torch.ones(1, 1) + 0j).item()
+        1j
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 1.0) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 2) * (gain / math.sqrt(2 * inputs)))
+
+    def matrix(self) -> Tensor:
+        """(outputs, inputs) complex."""
+        return joined(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., outputs) complex."""
+        return nn.functional.linear(x, self.matrix())
+
+
+class ComplexDropout(nn.Module):
+    """Drops whole complex numbers: one mask for both parts. Two masks would turn the phases that survive.
+
+    Args:
+        share: probability of a zero, in [0, 1).
+
+    Example:
+        >>> _ = torch.manual_seed(0); x = torch.full((1000,), 1 + 1j)
+        >>> sorted({complex(v) for v in ComplexDropout(0.5)(x).tolist()}, key=abs)
+        [0j, (2+2j)]
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `x` in eval mode; else zeros and values over 1 - share."""
+        if not self.training or self.share == 0:
+            return x
+        return x * nn.functional.dropout(torch.ones_like(x.real), self.share)
+
+
+def gain(name: str, modulus: Tensor, threshold: Tensor | None = None) -> Tensor:
+    """m(|x|) / |x|, the real factor of an activation, at the moduli (..., D).
+
+    Args:
+        name: of `ModulusActivation`.
+        modulus: |x|, not negative.
+        threshold: (D), not negative; the dead zone of `relu` and `leakyrelu`.
+
+    Returns:
+        (..., D) real.
+
+    Example:
+        gelu(m) / m is the normal distribution function: 1/2 at 0, 0.8413 at 1.
+
+        >>> [round(v, 4) for v in gain("gelu", torch.tensor([0.0, 1.0])).tolist()]
+        [0.5, 0.8413]
+    """
+    if name == "gelu":
+        return 0.5 * (1 + torch.erf(modulus / math.sqrt(2)))
+    if name == "silu":
+        return torch.sigmoid(modulus)
+    if name == "hardswish":
+        return ((modulus + 3) / 6).clamp(max=1)
+    safe = modulus.clamp(min=TINY)
+    if name == "tanh":
+        return torch.tanh(safe) / safe
+    if threshold is None:
+        return torch.ones_like(modulus)
+    return (1 - threshold / safe).clamp(min=LEAK if name == "leakyrelu" else 0.0)
+
+
+class ModulusActivation(nn.Module):
+    """The activation as a module.
+
+    `relu` is modReLU, max(|x| - t, 0) x / |x|, with a learned threshold t >= 0 a channel; `leakyrelu` is
+    max(|x| - t, |x| / 8) x / |x|: on a modulus, which is never negative, the usual ones would do nothing.
+
+    Args:
+        name: gelu, hardswish, identity (linear, none), leakyrelu, relu, silu (swish) or tanh.
+        width: D, channels of the input.
+        threshold: t at the start, in units of the input.
+
+    Example:
+        >>> relu = ModulusActivation("relu", 1, threshold=1.0)
+        >>> [round(v, 4) for v in relu(torch.tensor([[3 + 4j], [0.3 + 0.4j]])).abs().flatten().tolist()]
+        [4.0, 0.0]
+
+    Source: Arjovsky, Shah, Bengio 2016, arXiv:1511.06464 (modReLU).
+    """
+
+    def __init__(self, name: str, width: int, *, threshold: float = 0.05) -> None:
+        super().__init__()
+        self.name = SAME.get(name, name)
+        self.raw_threshold: nn.Parameter | None = None
+        if self.name in ("relu", "leakyrelu"):
+            self.raw_threshold = nn.Parameter(torch.full((width,), math.log(math.expm1(threshold))))
+
+    def threshold(self) -> Tensor | None:
+        """(D), not negative; None where the activation has none."""
+        return None if self.raw_threshold is None else nn.functional.softplus(self.raw_threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) complex."""
+        return x if self.name == "identity" else x * gain(self.name, x.abs(), self.threshold())
+
+
+class PhaseGate(nn.Module):
+    """Factors in (0, 2), one a channel and sample, from log(1 + |h|) and the turn since the previous sample.
+
+    The turn is (cos, sin) of the phase difference: it has no jump at pi, as a raw angle has, and it does not see a global phase.
+
+    Args:
+        channels: H.
+        hidden: width of the hidden layer; H / 4 by default, 4 at least.
+
+    Example:
+        A global phase changes nothing.
+
+        >>> _ = torch.manual_seed(0); gate, h = PhaseGate(3), torch.randn(1, 5, 3, dtype=torch.complex64)
+        >>> bool(torch.allclose(gate(h), gate(1j * h), atol=1e-6))
+        True
+    """
+
+    def __init__(self, channels: int, hidden: int | None = None) -> None:
+        super().__init__()
+        width = max(4, channels // 4) if hidden is None else hidden
+        self.inner = nn.Linear(3 * channels, width)
+        self.outer = nn.Linear(width, channels)
+
+    def forward(self, h: Tensor, previous: Tensor | None = None) -> Tensor:
+        """Factors (B, L, H).
+
+        Args:
+            h: (B, L, H) complex.
+            previous: (B, H), the sample before the first; none (zero, no turn) by default.
+        """
+        first = torch.zeros_like(h[:, 0]) if previous is None else previous
+        turn = h * torch.cat([first.unsqueeze(1), h[:, :-1]], 1).conj()
+        turn = turn / (turn.abs() + SOFT)
+        return self.factors(h.abs(), turn.real, turn.imag)
+
+    def factors(self, modulus: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """The same of |h| and the soft unit phasor of the turn, real and imaginary part."""
+        features = torch.cat([torch.log1p(modulus), cosine, sine], -1)
+        return 2 * torch.sigmoid(self.outer(nn.functional.gelu(self.inner(features))))
 
 
 class StateSpaceBlock(nn.Module):
-    """h + gate * mix(activation(S4D(norm(h)))).
+    """h + gate * mix(activation(S4D(h))).
 
     Args:
         s4d: the filter; its width is the block's.
         activation: a name of `ModulusActivation`.
-        norm: RMS norm before the filter.
         dropout: share dropped after the activation.
         gate: selectivity by the signal.
         gain: of the mixing at the start.
@@ -38,18 +206,16 @@ class StateSpaceBlock(nn.Module):
         s4d: S4D,
         *,
         activation: str = "identity",
-        norm: bool = False,
         dropout: float = 0.0,
         gate: PhaseGate | None = None,
         gain: float = 1.0,
     ) -> None:
         super().__init__()
         width = s4d.channels
-        self.norm: nn.Module = ComplexRMSNorm(width) if norm else nn.Identity()
         self.s4d, self.gate = s4d, gate
         self.activation = ModulusActivation(activation, width)
         self.dropout = ComplexDropout(dropout)
-        self.mix = ComplexLinear(width, width, gain=gain, real=s4d.real_kernel)
+        self.mix = ComplexLinear(width, width, gain=gain)
 
     @property
     def look_ahead(self) -> int:
@@ -58,6 +224,5 @@ class StateSpaceBlock(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """The training form, (B, L, H) to (B, L, H)."""
-        y = self.s4d(self.norm(h))
-        y = self.mix(self.dropout(self.activation(y)))
+        y = self.mix(self.dropout(self.activation(self.s4d(h))))
         return h + y if self.gate is None else h + self.gate(h) * y

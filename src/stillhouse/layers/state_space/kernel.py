@@ -1,4 +1,4 @@
-"""Diagonal dynamics in discrete time: poles, their powers, and the kernel, in bounded memory.
+"""Diagonal dynamics in discrete time: poles, their powers, and the kernel, in bounded memory; complex numbers as real pairs.
 
 Shapes: H channels, M complex modes, L length, Q some of it, B batch. All powers are taken of the *rounded* poles, the ones that
 the recurrence multiplies with, in double precision: pole^l by repeated multiplication and exp(l log pole) then agree to
@@ -11,6 +11,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from stillhouse.core.checks import InputError
 
 MOST_DECAY = 20.0  # nats a sample; beyond it a float32 pole underflows and its logarithm is -inf
 
@@ -114,3 +116,41 @@ def _fast(size: int) -> int:
     from scipy.fft import next_fast_len
 
     return int(next_fast_len(size))
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+
+def joined(pairs: Tensor) -> Tensor:
+    """The complex tensor (...) of real pairs (..., 2); gradients flow, nothing is copied.
+
+    Example:
+        >>> joined(torch.tensor([[3.0, 4.0]])).abs().tolist()
+        [5.0]
+    """
+    return torch.view_as_complex(pairs.contiguous())
+
+
+def paired(x: Tensor) -> Tensor:
+    """Real pairs (..., 2) of a complex tensor (...).
+
+    Example:
+        >>> paired(torch.tensor([1 + 2j])).tolist()
+        [[1.0, 2.0]]
+    """
+    return torch.view_as_real(x.resolve_conj())
+
+
+def complex_sequence(name: str, x: Tensor, channels: int) -> None:
+    """Raise `InputError` unless `x` is a complex sequence (B, L, channels) with at least one sample.
+
+    Example:
+        >>> complex_sequence("lines", torch.zeros(1, 4, 2), 2)
+        Traceback (most recent call last):
+        ...
+        stillhouse.core.checks.InputError: lines: expected complex numbers, got torch.float32; use torch.complex(re, im)
+    """
+    if not x.is_complex():
+        raise InputError(f"{name}: expected complex numbers, got {x.dtype}; use torch.complex(re, im)")
+    if x.ndim != 3 or x.shape[-1] != channels or 0 in x.shape:
+        raise InputError(f"{name}: expected shape (batch, length, {channels}) without empty axes, got {tuple(x.shape)}")

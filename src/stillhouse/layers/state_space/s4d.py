@@ -10,10 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.layers.mixing import Mixing
-from stillhouse.layers.state_space.kernel import convolve, discretize, one_sided_kernel
-from stillhouse.layers.state_space.pairs import complex_sequence, joined
+from stillhouse.layers.state_space.kernel import complex_sequence, convolve, discretize, joined, one_sided_kernel
 
 
 class S4D(nn.Module):
@@ -30,7 +28,6 @@ class S4D(nn.Module):
         channels: H.
         modes: M, complex modes a channel.
         look_ahead: as above.
-        real_kernel: keep K real, 2 Re(...), by a conjugate twin for every mode (the ablation; twice the state).
         shared_modes: one set of poles for all channels (each has its own time unit), else poles a channel.
         doppler_band: the poles' frequencies are spread over this share of the sampling rate at the start.
         memory: samples after which a mode has decayed to 1/e at the start.
@@ -52,13 +49,12 @@ class S4D(nn.Module):
         modes: int,
         *,
         look_ahead: int | None = 0,
-        real_kernel: bool = False,
         shared_modes: bool = True,
         doppler_band: float = 1.0,
         memory: float = 64.0,
     ) -> None:
         super().__init__()
-        self.channels, self.modes, self.look_ahead, self.real_kernel = channels, modes, look_ahead, real_kernel
+        self.channels, self.modes, self.look_ahead = channels, modes, look_ahead
         rows = 1 if shared_modes else channels
         self.log_dt = nn.Parameter(torch.zeros(channels))
         self.log_decay = nn.Parameter(torch.full((rows, modes), -math.log(memory)))
@@ -68,30 +64,15 @@ class S4D(nn.Module):
         self.feedthrough = nn.Parameter(torch.randn(channels, 2) * math.sqrt(0.5))
         self.mixing = Mixing()
 
-    @property
-    def states(self) -> int:
-        """Complex numbers of state a channel."""
-        return 2 * self.modes if self.real_kernel else self.modes
-
     def discrete(self, later: bool = False) -> tuple[Tensor, Tensor]:
-        """(dA, dC), both (H, states): all of the recurrence besides the feedthrough; `later`: of the backward kernel."""
+        """(dA, dC), both (H, M): all of the recurrence besides the feedthrough; `later`: of the backward kernel."""
         poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
         chosen = self.later_output if later else self.output
-        if chosen is None:
-            raise InputError(
-                "backward kernel: expected a bidirectional layer (look_ahead=None), got one that looks back"
-            )
-        return self._with_twins(poles, joined(chosen) * factor)
-
-    def _with_twins(self, poles: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.real_kernel:
-            return poles, weights
-        return torch.cat([poles, poles.conj()], -1), torch.cat([weights, weights.conj()], -1)
+        assert chosen is not None, "a backward kernel is that of a bidirectional layer"
+        return poles, joined(chosen) * factor
 
     def through(self) -> Tensor:
-        """D (H) complex; its imaginary part is left out where the kernel is real."""
-        if self.real_kernel:
-            return torch.complex(self.feedthrough[:, 0], torch.zeros_like(self.feedthrough[:, 0]))
+        """D (H) complex."""
         return joined(self.feedthrough)
 
     def kernel(self, length: int, *, later: bool = False) -> Tensor:
@@ -124,26 +105,12 @@ class S4D(nn.Module):
             found = found + self.kernel(length, later=True)[..., (-lag - 1).clamp(min=0)] * (lag < 0)
         return found + torch.diag_embed(self.through().unsqueeze(1).expand(-1, length))
 
-    def initial(self, batch: int) -> Tensor:
-        """The state before the first sample, (B, H, states) of zeros.
-
-        Raises:
-            InputError: the layer sees the whole signal and has no step form.
-        """
-        if self.look_ahead is None:
-            raise InputError(
-                "streaming: expected a causal network or one with a fixed look_ahead, got a bidirectional one, which needs "
-                "the last line before the first"
-            )
-        kind = torch.complex128 if self.log_decay.dtype == torch.float64 else torch.complex64
-        return torch.zeros(batch, self.channels, self.states, dtype=kind, device=self.log_decay.device)
-
     def _unit_output(self, halved: bool) -> Tensor:
         """C (H, M, 2), scaled so that white input of unit power comes out with unit power on average."""
         with torch.no_grad():
             poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
             energy = (factor.abs().square() / (1 - poles.abs().square())).sum(-1)
-            energy = energy * (2 if halved else 1) * (2 if self.real_kernel else 1)
+            energy = energy * (2 if halved else 1)
             random = torch.randn(self.channels, self.modes, 2) * math.sqrt(0.5)
             return random / energy.sqrt()[:, None, None]
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stillhouse.cli.options import Parser, print_config
 from stillhouse.compat.aliases import dashed
-from stillhouse.core.checks import ConfigError
-from stillhouse.tasks.sar.tables import COSTS, LEGEND, SCORES, Row, cells
+from stillhouse.core.checks import ConfigError, InputError
 
 ABOUT = {
     "simulate": "Write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout.",
     "stream": "Focus line by line in constant memory and print the latency.",
-    "compare": "The table: teacher, students, truncation, filters; without runs: the documented sizes.",
+    "compare": "The table of a run: teacher, students, truncation, filters; without a run: the documented sizes.",
     "compress": "Write a smaller network (8-bit weights, fewer weights, fewer states) and score both.",
 }
 
@@ -28,13 +28,17 @@ def main(arguments: Sequence[str]) -> int:
     return chosen[words[0]](words[1:])
 
 
+def _parser(name: str, examples: str) -> Parser:
+    return Parser(prog=f"stillhouse sar {name}", description=ABOUT[name], examples=examples)
+
+
 def _simulate(words: Sequence[str]) -> int:
     examples = """
   stillhouse sar simulate --out lines.npz
   stillhouse sar simulate --out lines.npz --preset toy-128 train=64
   stillhouse sar simulate --out products --preset sentinel-1      a folder of Zarr products
 """
-    parser = Parser(prog="stillhouse sar simulate", description=ABOUT["simulate"], examples=examples)
+    parser = _parser("simulate", examples)
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, or a folder for Zarr products")
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
     parser.add_settings()
@@ -42,37 +46,40 @@ def _simulate(words: Sequence[str]) -> int:
     from stillhouse.core.config import override, parse
     from stillhouse.tasks.sar.data import SarConfig
 
-    mapping: dict[str, object] = {} if options.preset is None else {"preset": options.preset}
+    mapping: dict[str, Any] = {} if options.preset is None else {"preset": options.preset}
     override(mapping, options.set)
     config = parse(SarConfig, mapping)
     if options.print_config:
         return print_config(config)
-    from stillhouse.tasks.sar.simulate import simulate
+    _check_free(options.out)
+    from stillhouse.tasks.sar.data.arrays import write_file
+    from stillhouse.tasks.sar.data.products import write_products
 
-    about = simulate(config, options.out)
-    print(
-        f"{options.out}: {', '.join(f'{n:,} {split}' for split, n in about['sizes'].items())} lines of {about['length']}"
-    )
-    print(f"sha256 {about['sha256']}")
+    data = config.build()
+    (write_file if options.out.suffix == ".npz" else write_products)(options.out, data)
+    sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
+    print(f"{options.out}: {sizes} lines of {data.length}\nsha256 {data.sha256}")
     return 0
 
 
 def _compare(words: Sequence[str]) -> int:
     examples = """
-  stillhouse sar compare results/student results/other
-  stillhouse sar compare results/student --out results/table
+  stillhouse sar compare results/student                          the table, and its tables on the run's page
   stillhouse sar compare --length 4000                            sizes as documented, nothing trained
 """
-    parser = Parser(prog="stillhouse sar compare", description=ABOUT["compare"], examples=examples)
-    parser.add_argument("runs", nargs="*", type=Path, help="folders of `stillhouse sar distill` on the same data")
-    parser.add_argument("--out", type=Path, help="folder for comparison.json")
-    parser.add_argument("--length", type=int, default=1000, help="without runs: lines of a whole scene [1000]")
+    parser = _parser("compare", examples)
+    parser.add_argument("run", nargs="?", type=Path, help="folder of `stillhouse sar distill`")
+    parser.add_argument("--length", type=int, default=1000, help="without a run: lines of a whole scene [1000]")
     options = parser.parse(words)
-    from stillhouse.tasks.sar.compare import compare_runs, compare_sizes
+    from stillhouse.tasks.sar.compare import compare_run, compare_sizes
 
     log = partial(print, file=sys.stderr, flush=True)
-    if options.runs:
-        _print_rows(compare_runs(options.runs, options.out, log))
+    if options.run is not None:
+        _print_rows(compare_run(options.run, log))
+        from stillhouse.report.page import write_page
+        from stillhouse.tasks.sar.light import LIGHT
+
+        print(f"report: {write_page(LIGHT, options.run)}")
         return 0
     rows = compare_sizes(options.length, log)
     _print_rows(rows)
@@ -86,66 +93,40 @@ def _compare(words: Sequence[str]) -> int:
     return 0
 
 
-def _print_rows(rows: Sequence[Row]) -> None:
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Scores and costs on the terminal."""
     from rich.table import Table
 
     from stillhouse.cli.show import print_table
+    from stillhouse.tasks.sar.report import COST_CAPTION, COSTS, SCORES, cells
 
     columns = {**SCORES, **COSTS}
     table = Table("", *columns)
     for row in cells(rows, columns):
         table.add_row(*row)
     print_table(table)
-    print(LEGEND)
+    print(COST_CAPTION)
 
 
 def _stream(words: Sequence[str]) -> int:
     examples = """
   stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
   stillhouse sar stream results/student/arms/kd/seed-0 --input lines.npy --out focused.npy
-  stillhouse sar stream results/teacher --lines 500
 """
-    parser = Parser(prog="stillhouse sar stream", description=ABOUT["stream"], examples=examples)
+    parser = _parser("stream", examples)
     parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
     parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
-    parser.add_argument(
-        "--input",
-        type=Path,
-        help="instead: a .npy file of complex lines, (N, L) as `predict` takes: N range bins, L azimuth samples; (L) for one bin",
-    )
+    parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines as `predict` takes, (N, L)")
     parser.add_argument("--out", "--output", dest="output", type=Path, help="a .npy file for the focused lines")
     parser.add_argument("--check", action="store_true", help="hold the result against the whole-scene form")
-    parser.add_argument(
-        "--columns",
-        nargs=2,
-        type=float,
-        default=(0.0, 1.0),
-        metavar=("NEAR", "FAR"),
-        help="networks that read a position code: where the first and last bin lie, 0 to 1 across the swath [0 1]",
-    )
     options = parser.parse(words)
-    from stillhouse.tasks.sar.stream import CHUNK, stream
+    from stillhouse.tasks.sar.use import stream
 
-    found = stream(
-        options.folder,
-        lines=options.lines,
-        source=options.input,
-        out=options.output,
-        check=options.check,
-        columns=tuple(options.columns),
-    )
-    print(f"{found.lines:,} lines, latency {found.latency_lines} lines")
+    given = {"lines": options.lines, "source": options.input, "out": options.output, "check": options.check}
+    found = stream(options.folder, **given)
+    print(f"{found.lines:,} lines of {found.bins:,} range bins, latency {found.latency_lines} lines")
     print(f"{found.median_ms:.4f} ms a line by the clock, {found.processor_ms:.4f} ms a line of processor time")
-    if found.first_ms is not None:
-        print(
-            f"by the clock: {found.first_ms:.4f} ms a line in the first {CHUNK:,} lines, {found.last_ms:.4f} ms in the last"
-        )
-    bins = f"of {found.bins:,} range bin{'s' * (found.bins != 1)}"
-    print(
-        f"state {bins} {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after; peak memory grew by "
-        f"{found.peak_growth_bytes:,}"
-    )
+    print(f"state {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after")
     if found.error is not None:
         print(f"largest difference from the whole-scene form: {found.error:.2e} of the output's RMS")
     return 0
@@ -157,7 +138,7 @@ def _compress(words: Sequence[str]) -> int:
   stillhouse sar compress results/student --to sparse --share 0.25 --out results/student-sparse
   stillhouse sar compress results/student --to truncated --state-dim 128 --out results/student-short
 """
-    parser = Parser(prog="stillhouse sar compress", description=ABOUT["compress"], examples=examples)
+    parser = _parser("compress", examples)
     parser.add_argument("folder", type=Path, help="a trained network (results/student)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the smaller one")
     parser.add_argument(
@@ -165,18 +146,20 @@ def _compress(words: Sequence[str]) -> int:
     )
     parser.add_argument("--share", type=float, help="sparse: of the weights of each matrix that are zero, 0 to below 1")
     parser.add_argument("--state-dim", type=int, help="truncated: states that are left, even")
-    parser.add_argument("--config", help="YAML file or recipe whose data are meant [those of its run]")
     options = parser.parse(words)
     wanted = {"sparse": "share", "truncated": "state_dim"}.get(options.to)
     for name in ("share", "state_dim"):
         if (getattr(options, name) is not None) != (name == wanted):
             verb = "wants" if name == wanted else "does not take"
             raise ConfigError(f"--to {options.to} {verb} --{name.replace('_', '-')}")
-    from stillhouse.tasks.sar.compress import compress
-    from stillhouse.tasks.sar.documented import read_teacher
-    from stillhouse.tasks.sar.recipes import recipe_path
+    _check_free(options.out)
+    from stillhouse.tasks.sar.compare import compress
 
     amount = None if wanted is None else getattr(options, wanted)
-    data = None if options.config is None else read_teacher(recipe_path(options.config)).data
-    print(json.dumps(compress(options.folder, options.out, options.to, amount, data), indent=2))
+    print(json.dumps(compress(options.folder, options.out, options.to, amount), indent=2))
     return 0
+
+
+def _check_free(out: Path) -> None:
+    if out.exists():
+        raise InputError(f"cannot write {out}: it exists; choose another --out")

@@ -1,98 +1,99 @@
-"""The documented YAML files: every key is honoured, or refused with its reason. Torch only where a network is named.
+"""The documented YAML files as one table of aliases onto our settings: every key is honoured, or refused with its reason.
 
-A file has the documented blocks `model`, `training`, `dataloader`, `transforms`, `distillation`, `device`, `data_dir`; beside their
-documented keys, blocks take the names of our own settings. `data` (a `SarConfig`, for simulated lines) may stand in place of
-`dataloader`. All faults of a file are listed at once.
+A file has the documented blocks `model`, `training`, `dataloader`, `transforms`, `distillation`, `device`, `data_dir`. Beside their
+documented keys `model`, `training` and `distillation` take the names of our own settings, as does `data` (a `SarConfig`, for
+simulated lines), which may stand in place of `dataloader`. All faults of a file are listed at once. No torch, but for a network.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, load_yaml, parse, settings
-from stillhouse.tasks.sar.data import ProductsConfig, SarConfig
-from stillhouse.tasks.sar.objective import SarObjective
-from stillhouse.tasks.sar.plan import SarDistillConfig, SarTrainConfig, SarTraining
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import ConfigError, load_yaml, parse, place
+from stillhouse.tasks.sar.plan import SarDistillConfig, SarTrainConfig
 from stillhouse.tasks.sar.students import StateSpaceConfig
-from stillhouse.tasks.sar.students.keys import Keys
 from stillhouse.training.config import TrainingConfig
 
-Block = dict[str, Any]
+if TYPE_CHECKING:
+    from stillhouse.tasks.sar.students.network import SarSSM
 
-TOP = (
-    "name", "data_dir", "model", "training", "device", "data", "dataloader", "transforms", "distillation", "arms", "seeds", "seed",
-    "wandb", "compare",
-)  # fmt: skip
-RUN_LEVEL = (
-    "signals",
-    "stages",
-    "teacher_assistants",
-    "init_from_teacher",
-    "curriculum",
-    "difficulty_model",
-)  # of every task, in a student's file
-FILTERS = ("years", "polarizations", "beams", "parts")
-WORDS = {"mse": {"mse": 1.0, "nmse": 0.0}, "nmse": {"nmse": 1.0}}
-LOSSES = {"complex_mse": {"mse": 1.0, "nmse": 0.0}, "complex_nmse": {"nmse": 1.0}}
-
-COMPLEX = (True, "focusing turns phases; real parts apart cannot")
+Settings = dict[str, Any]  # by path, as "training.epochs"
+COMPLEX = (True, "focusing turns phases, which real maps of the parts cannot")
 COLUMN = "a sample is one range column"
-TRAINING = Keys(
-    names={
-        "num_epochs": "epochs",
-        "lr": "learning_rate",
-        "scheduler_type": "schedule",
-        "gradient_clip_val": "clip_norm",
-        "accumulate_grad_batches": "accumulate",
-    },
-    fixed={"mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`")},
-    refused={
-        "warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
-        "wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
-    },
-    extra=("loss_fn", "save_dir", "delta"),
-)
-LOADER = Keys(
-    names={"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"},
-    fixed={
-        "num_workers": (0, "lines are held in memory"),
-        "patch_mode": (
-            "rectangular",
-            "azimuth lines are straight after range cell migration correction (level_from: rcmc)",
-        ),
-        "shuffle_files": (False, "patches are drawn over whole products and shuffled every epoch"),
-        "complex_valued": COMPLEX,
-        "save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
-        "backend": ("zarr", "products are Zarr"),
-        "verbose": (False, "the progress bar shows where the run is"),
-        "online": (False, "products are read from disk; download them first"),
-        "concatenate_patches": (False, COLUMN),
-        "concat_axis": (0, COLUMN),
-    },
-    refused={
-        "max_base_sample_size": "the size is read from the product",
-        "inference": "`stillhouse sar evaluate` and `stream` are given what they read",
-    },
-    extra=("patch_size", "buffer", "stride", "train", "validation", "test"),
-)
-SPLIT = Keys(
-    refused={
-        "patch_order": "patches are drawn at random over a product: the first ones of any order would be one narrow strip"
-    }
-)
-TRANSFORMS = Keys(
-    fixed={"normalize": (True, "lines are always divided by one RMS a side"), "complex_valued": COMPLEX},
-    refused=dict.fromkeys(
-        ("rc_min", "rc_max", "gt_min", "gt_max"),
-        "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead",
+ALIASES = {  # documented key -> our setting; "*" is a split
+    "device": "training.device",
+    "data_dir": "data.products.root",
+    "training.num_epochs": "training.epochs",
+    "training.lr": "training.learning_rate",
+    "training.scheduler_type": "training.schedule",
+    "training.gradient_clip_val": "training.clip_norm",
+    "training.accumulate_grad_batches": "training.accumulate",
+    "training.delta": "delta",
+    "training.loss_fn": "loss",
+    "dataloader.data_dir": "data.products.root",
+    "dataloader.level_from": "data.products.level_from",
+    "dataloader.level_to": "data.products.level_to",
+    "dataloader.positional_encoding": "data.position_channel",
+    "dataloader.train.batch_size": "training.batch_size",
+    "dataloader.*.batch_size": "training.evaluation_batch_size",
+    "dataloader.*.samples_per_prod": "samples.*",
+    "dataloader.*.max_products": "data.products.max_products",
+    "dataloader.*.filters.years": "data.products.*_years",
+    "dataloader.*.filters.polarizations": "data.products.polarizations",
+}
+PAIRS = {  # [azimuth, range]
+    "dataloader.patch_size": ("data.length", "columns"),
+    "dataloader.buffer": ("data.products.row_buffer", "data.products.column_buffer"),
+    "dataloader.stride": ("data.products.row_stride", "data.products.column_stride"),
+}
+FIXED: dict[str, tuple[Any, str]] = {  # the one value that a key has here, and why
+    "model.name": ("s4_ssm", "transformers cannot stream, and the public factory built no other network"),
+    "model.dim_head": (1, "the layers have no heads"),
+    "model.mode": ("parallel", "the step form of the same weights is tasks.sar.students.streaming.Stream(model)"),
+    "model.complex_valued": COMPLEX,
+    "training.mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`"),
+    "dataloader.num_workers": (0, "lines are held in memory"),
+    "dataloader.patch_mode": (
+        "rectangular",
+        "azimuth lines are straight after migration correction (level_from: rcmc)",
     ),
+    "dataloader.shuffle_files": (False, "patches are drawn over whole products and shuffled every epoch"),
+    "dataloader.complex_valued": COMPLEX,
+    "dataloader.save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
+    "dataloader.backend": ("zarr", "products are Zarr"),
+    "dataloader.verbose": (False, "the progress bar shows where the run is"),
+    "dataloader.online": (False, "products are read from disk; download them first"),
+    "dataloader.concatenate_patches": (False, COLUMN),
+    "dataloader.concat_axis": (0, COLUMN),
+    "transforms.normalize": (True, "lines are always divided by one RMS a side"),
+    "transforms.complex_valued": COMPLEX,
+}
+MIN_MAX = (
+    "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead"
 )
-LOADER_BLOCKS = ("dataloader", "transforms", "data_dir")
-LINES = ("data", *LOADER_BLOCKS)  # what decides which lines a run sees
+REFUSED = {
+    "model.seq_len": "the network takes scenes of every length",
+    "model.num_heads": "it belongs to the transformers",
+    "model.ff_dim": "it belongs to the transformers",
+    "model.preprocess": "it was stored and never read",
+    "model.use_positional_as_token": "it was stored and never read",
+    "model.use_skip_connection": "the public factory ignored it, and every layer here has a residual",
+    "model.scaling": "the public factory ignored it; doppler_band places the poles",
+    "training.warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
+    "training.wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
+    "dataloader.cache_size": "what lies in one column of chunks is read at once, so nothing is kept",
+    "dataloader.max_base_sample_size": "the size is read from the product",
+    "dataloader.inference": "`stillhouse sar evaluate` and `stream` are given what they read",
+    "dataloader.*.patch_order": "patches are drawn at random over a product: the first of any order would be one strip",
+    **{f"transforms.{name}": MIN_MAX for name in ("rc_min", "rc_max", "gt_min", "gt_max")},
+}
+DROPPED = ("training.save_dir",)  # see `save_folder`
+LOSSES = {"complex_mse": "mse", "complex_nmse": "nmse"}
+LINES = ("data", "dataloader", "transforms", "data_dir")  # blocks that decide which lines a run sees
 
 
 def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> SarTrainConfig:
@@ -100,284 +101,177 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
 
     Args:
         path: of the YAML file.
-        changes: laid over it, as `{"training": {"epochs": 3}}`; a None takes a key away.
+        changes: laid over it, as `{"training": {"epochs": 3}}`.
 
     Raises:
         ConfigError: broken YAML, conflict markers, or any key or value that cannot be honoured: all of them are listed.
     """
-    file = _File(path, changes)
-    file.unwanted(("distillation", "arms", "seeds", *RUN_LEVEL), "it belongs to the student's file")
-    training, extra = file.training()
-    found: Block = {
-        "name": file.top.get("name", Path(path).stem),
-        "data": file.data(training),
-        "model": file.model(),
-        "training": training,
-        "loss": extra.get("loss", {}),
-        **{key: file.top[key] for key in ("seed", "wandb", "compare") if key in file.top},
-        **{key: extra[key] for key in ("delta",) if key in extra},
-    }
-    return file.finished(SarTrainConfig, found)
+    mapping = read_yaml(path)
+    found, faults = _settings(mapping, changes)
+    if "distillation" in mapping:
+        faults.append("distillation: it belongs to the student's file; leave it out")
+    found = {key: value for key, value in found.items() if not key.startswith("objective.")}
+    return _parsed(SarTrainConfig, path, found, faults)
 
 
 def read_student(
-    path: str | Path, teacher: SarTrainConfig, checkpoint: str, changes: Mapping[str, Any] | None = None
+    path: str | Path, teacher: str | Path, checkpoint: str, changes: Mapping[str, Any] | None = None
 ) -> SarDistillConfig:
     """The run that distils a student, from a documented file, its teacher's and the teacher's weights.
 
     Args:
-        path: of the YAML file; without `data` and `dataloader` it takes the teacher's data.
-        teacher: what `read_teacher` gave.
+        path: of the YAML file; without `data` and `dataloader` it takes the lines of the teacher's.
+        teacher: the teacher's YAML file.
         checkpoint: the teacher's run folder or file of weights.
-        changes: as `read_teacher`.
+        changes: as `read_teacher`; laid over both files.
 
     Raises:
         ConfigError: as `read_teacher`.
     """
-    file = _File(path, changes)
-    file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; seeds is their number")
-    training, extra = file.training()
-    found: Block = {
-        "name": file.top.get("name", Path(path).stem),
-        "data": file.data(training) if {"data", "dataloader"} & set(file.top) else teacher.data,
-        "teacher": teacher.model,
-        "teacher_checkpoint": checkpoint,
-        "student": file.model(),
-        "training": training,
-        "objective": file.objective(extra),
-        **{key: file.top[key] for key in ("arms", "seeds", "wandb", "compare", *RUN_LEVEL) if key in file.top},
-        **{key: extra[key] for key in ("delta",) if key in extra},
-    }
-    return file.finished(SarDistillConfig, found)
+    mapping, base = read_yaml(path), read_yaml(teacher)
+    lines = {} if {"data", "dataloader"} & set(mapping) else {key: base[key] for key in LINES if key in base}
+    found, faults = _settings({**lines, **mapping}, changes)
+    network, more = _settings({"model": base.get("model", {})}, None)
+    faults += [f"{teacher}: {fault}" for fault in more]
+    teacher_model = {f"teacher{k.removeprefix('model')}": x for k, x in network.items() if k.startswith("model")}
+    if "loss" in found:
+        found.setdefault("objective.student_loss", found.pop("loss"))
+    found = {re.sub(r"^model\b", "student", key): value for key, value in found.items() if key != "loss"}
+    return _parsed(SarDistillConfig, path, {**teacher_model, **found, "teacher_checkpoint": checkpoint}, faults)
 
 
-def read_distillation(
-    teacher_path: str | Path, student_path: str | Path, checkpoint: str, changes: Mapping[str, Any] | None = None
-) -> SarDistillConfig:
-    """The run that distils a student, from both documented files, on the lines that `read_teacher` would see with these changes.
+def get_model_from_configs(**config: Any) -> SarSSM:
+    """The focusing network of a `model:` block of the documented YAML files.
 
-    Args:
-        teacher_path: of the teacher's YAML file.
-        student_path: of the student's. If it has lines of its own, changes of the lines are laid over those.
-        checkpoint: the teacher's run folder or file of weights.
-        changes: as `read_teacher`; those of the lines are laid over the file that the lines come from, all others over the
-            student's.
+    Beside the documented keys it takes those of `StateSpaceConfig` (`look_ahead`, ...). Where the public code and the document
+    differ, the document holds: `use_selectivity: true` really builds the gate. Unless `look_ahead` (lines of latency) is given, the
+    network sees the whole scene: the public one was causal, and half of what a focused line is made of comes after it. The last of
+    two input channels is the position code unless `use_pos_encoding` says otherwise.
 
     Raises:
-        ConfigError: as `read_teacher`.
+        InputError: a key or value that is refused, with the reason.
+        ConfigError: an unknown key, with the near one; a value of the wrong type or range.
+
+    Example:
+        >>> model = get_model_from_configs(name="s4_ssm", input_dim=2, model_dim=4, state_dim=8, num_layers=1, output_dim=1)
+        >>> model.config.use_pos_encoding, model.config.look_ahead
+        (True, None)
     """
-    given = changes or {}
-    lines = {key: value for key, value in given.items() if key in LINES}
-    own = bool({"data", "dataloader"} & set(read_yaml(student_path)))
-    # a file of lines takes the place of those of both files: a teacher's file without any is then whole
-    teacher = read_teacher(teacher_path, lines if not own or _of_a_file(lines.get("data")) else None)
-    return read_student(
-        student_path, teacher, checkpoint, given if own else {key: given[key] for key in given if key not in LINES}
-    )
+    found, faults = _settings({"model": config}, None)
+    if faults:
+        raise InputError("\n".join(faults))
+    return parse(StateSpaceConfig, _nested(found)["model"]).build()
 
 
 def save_folder(path: str | Path) -> str | None:
     """`training.save_dir` of a file, where it has one."""
-    training = read_yaml(path).get("training")
-    return str(training["save_dir"]) if isinstance(training, dict) and training.get("save_dir") else None
+    return (read_yaml(path).get("training") or {}).get("save_dir")
 
 
-def read_yaml(path: str | Path) -> Block:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file whose top is a mapping and in which no key stands twice.
 
     Raises:
-        ConfigError: missing, not YAML, a key that stands twice, or the markers of an unresolved merge.
+        ConfigError: missing, not YAML, a key that stands twice, or the markers of an unresolved merge, as the public file has them.
     """
     try:
         return load_yaml(path)
     except ConfigError:
-        lines = Path(path).read_bytes().splitlines() if Path(path).is_file() else []
-        marked = [str(n) for n, line in enumerate(lines, 1) if re.match(rb"(<<<<<<<|=======|>>>>>>>)(\s|$)", line)]
-        if marked:
-            raise ConfigError(
-                f"{path}: merge-conflict markers in lines {', '.join(marked)}: two versions of this file were never reconciled; "
-                "keep one of them"
-            ) from None
+        if Path(path).is_file() and re.search(rb"^(<{7}|>{7})(\s|$)", Path(path).read_bytes(), re.MULTILINE):
+            raise ConfigError(f"{path}: merge-conflict markers: keep one of the two versions") from None
         raise
 
 
-class _File:
-    """One documented file on its way to our configuration; faults are collected and raised together."""
+def _settings(mapping: Mapping[str, Any], changes: Mapping[str, Any] | None) -> tuple[Settings, list[str]]:
+    """A file and what is laid over it as our settings, and what is wrong with its keys."""
+    faults: list[str] = []
+    over = _translated(changes or {}, faults)
+    if over.get("data.source") == "npz":  # lines of another radar: nothing of the file's fits
+        mapping = {key: value for key, value in mapping.items() if key not in LINES}
+    found = _translated(mapping, faults)
+    if "data" in mapping and set(LINES[1:]) & set(mapping):
+        faults.append("dataloader: the lines come from the data block; leave one out")
+    found |= over
+    if found.pop("columns", 1) != 1:
+        faults.append(f"dataloader.patch_size: expected one range column: {COLUMN}")
+    for key in [key for key in found if key.startswith("samples.")]:
+        count, products = found.pop(key), found.get("data.products.max_products") or 1
+        found[key.replace("samples", "data")] = count * products if isinstance(count, int) else count
+    if any(key.startswith("data.products.") for key in found):
+        found["data.source"] = "zarr"
+    for key in ("loss", "objective.student_loss", "objective.distillation_loss"):
+        if isinstance(found.get(key), str):
+            found[key] = LOSSES.get(found[key].lower(), found[key].lower())
+    if found.get("model.input_dim") == 2:
+        found.setdefault("model.use_pos_encoding", True)
+    return found, faults
 
-    def __init__(self, path: str | Path, changes: Mapping[str, Any] | None) -> None:
-        self.path, self.faults = path, list[str]()
-        base = read_yaml(path)
-        if _of_a_file((changes or {}).get("data")):  # lines of another radar: nothing of the file's fits
-            base = {key: value for key, value in base.items() if key not in LINES}
-        self.top: Block = _changed(base, changes or {})
-        self._read("", self.top, Keys(), [*TOP, *RUN_LEVEL])
 
-    def finished(self, kind: Any, found: Block) -> Any:
-        """The configuration, or all faults."""
-        found["training"].setdefault("batch_size", TrainingConfig().batch_size)  # what a file without one means
-        if not self.faults:
-            try:
-                return parse(kind, found)
-            except ConfigError as error:
-                self.faults += str(error).splitlines()
-        raise ConfigError(f"{self.path}:\n  " + "\n  ".join(self.faults))
-
-    def unwanted(self, keys: Iterable[str], why: str) -> None:
-        """Top-level keys of the other file."""
-        self.faults += [f"{key}: {why}; leave it out" for key in keys if key in self.top]
-
-    def model(self) -> StateSpaceConfig:
-        """The `model` block, judged by the factory that the document names."""
-        from stillhouse.tasks.sar.students.documented import get_model_from_configs
-
-        try:
-            return get_model_from_configs(**self._block("model")).config
-        except (InputError, ConfigError) as error:
-            self.faults += [line if line.startswith("model") else f"model.{line}" for line in str(error).splitlines()]
-        return StateSpaceConfig()
-
-    def training(self) -> tuple[Block, Block]:
-        """(settings of the loop, loss and delta)."""
-        own = set(settings(SarTraining)) - {"delta"}  # an optimizer's; the documented one belongs to patience
-        found = self._read("training", self._block("training"), TRAINING, own)
-        extra: Block = {}
-        if "loss_fn" in found:
-            chosen = str(found["loss_fn"])
-            if chosen not in LOSSES:
-                self.faults.append(f"training.loss_fn: expected one of {', '.join(LOSSES)}, got {chosen!r}")
-            extra["loss"] = LOSSES.get(chosen, {})
-        if "delta" in found:
-            extra["delta"] = found["delta"]
-        if found.get("schedule") not in (None, "cosine", "constant"):
-            self.faults.append(f"training.scheduler_type: expected cosine or constant, got {found['schedule']!r}")
-            del found["schedule"]
-        base: Block = {"learning_rate": TrainingConfig().learning_rate, "final_learning_rate": 0.0}
-        if "device" in self.top:
-            base["device"] = self.top["device"]
-        return {**base, **{key: value for key, value in found.items() if key in own}}, extra
-
-    def objective(self, extra: Block) -> Block:
-        """The `distillation` block; `training.loss_fn` is that of the student term unless it has its own."""
-        found = self._read("distillation", self._block("distillation"), Keys(), settings(SarObjective))
-        for name in ("student_loss", "distillation_loss"):  # the document's word for both is MSE
-            word = str(found.get(name)).lower()
-            if word in WORDS:
-                found[name] = WORDS[word]
-            elif isinstance(found.get(name), str):
-                self.faults.append(f"distillation.{name}: expected weights, or one of {', '.join(WORDS)}, got {word!r}")
-        if "loss" in extra:
-            found.setdefault("student_loss", extra["loss"])
-        return found
-
-    def data(self, training: Block) -> Any:
-        """The `data` block as it is, or what `dataloader` and `transforms` mean for Zarr products."""
-        if "data" in self.top:
-            self.unwanted(LOADER_BLOCKS, "the lines come from the data block")
-            return self.top["data"]
-        own = {**settings(ProductsConfig), **settings(SarConfig)}
-        block = self._read("dataloader", self._block("dataloader"), LOADER, own)
-        self._read("transforms", self._block("transforms"), TRANSFORMS, ())
-        if "data_dir" in self.top:
-            block.setdefault("root", self.top["data_dir"])
-        found = {key: value for key, value in block.items() if key in settings(SarConfig)}
-        products = {key: value for key, value in block.items() if key in settings(ProductsConfig)}
-        self._geometry(block, found, products)
-        self._splits(block, found, products, training)
-        return {**found, "source": "zarr", "products": products}
-
-    def _geometry(self, block: Block, found: Block, products: Block) -> None:
-        """patch_size, buffer, stride: (azimuth, range)."""
-        pairs: dict[str, list[Any]] = {}
-        for key in ("patch_size", "buffer", "stride"):
-            value = block.get(key)
-            if value is None:
+def _translated(mapping: Mapping[str, Any], faults: list[str]) -> Settings:
+    """Documented keys under our names."""
+    found: Settings = {}
+    came: dict[str, str] = {}
+    for key, value in _leaves(mapping):
+        split, general = _split(key)
+        if general in REFUSED:
+            faults.append(f"{key}: is not honoured: {REFUSED[general]}; leave it out")
+        elif key in FIXED:
+            only, why = FIXED[key]
+            if value != only or isinstance(value, bool) != isinstance(only, bool):
+                faults.append(f"{key}: expected {str(only).lower()}, got {value!r}: {why}")
+        elif key in PAIRS and (not isinstance(value, list) or len(value) != 2):
+            faults.append(f"{key}: expected [azimuth, range], got {value!r}")
+        elif key in PAIRS:
+            found |= dict(zip(PAIRS[key], value))
+        elif key not in DROPPED:
+            own = re.sub(r"^distillation\b", "objective", key)
+            path = ALIASES.get(key, ALIASES.get(general, own)).replace("*", split)
+            if path == key and key.split(".")[0] in LINES[1:]:
+                faults.append(f"{key}: unknown key; {nearest(general, [*ALIASES, *FIXED, *PAIRS])}")
                 continue
-            if not isinstance(value, list) or len(value) != 2:
-                self.faults.append(f"dataloader.{key}: expected [azimuth, range], got {value!r}")
-            else:
-                pairs[key] = value
-        if "patch_size" in pairs:
-            found["length"], width = pairs["patch_size"]
-            if width != 1:
-                self.faults.append(
-                    f"dataloader.patch_size: expected one range column ([lines, 1]), got {pairs['patch_size']}"
-                )
-        for key, names in (("buffer", ("row_buffer", "column_buffer")), ("stride", ("row_stride", "column_stride"))):
-            products.update(zip(names, pairs.get(key, ())))
-
-    def _splits(self, block: Block, found: Block, products: Block, training: Block) -> None:
-        """Counts, batch sizes and filters of the three splits."""
-        given: dict[str, Block] = {}
-        for split in ("train", "validation", "test"):
-            entry = block.get(split, {})
-            if not isinstance(entry, Mapping):
-                continue  # a number of lines, as `SarConfig` has it
-            found.pop(split, None)
-            where = f"dataloader.{split}"
-            given[split] = one = self._read(
-                where, entry, SPLIT, ("batch_size", "samples_per_prod", "max_products", "filters")
-            )
-            one["filters"] = self._read(f"{where}.filters", one.get("filters") or {}, Keys(), FILTERS)
-            if "samples_per_prod" in one:
-                count = _whole(one["samples_per_prod"]), _whole(one.get("max_products", 1))
-                found[split] = None if None in count else count[0] * count[1]  # type: ignore[operator]
-            if "years" in one["filters"]:
-                products[f"{split}_years"] = one["filters"]["years"]
-        for key in ("polarizations", "beams", "parts"):
-            self._common(key, {s: e["filters"][key] for s, e in given.items() if key in e["filters"]}, products)
-        self._common("max_products", {s: e["max_products"] for s, e in given.items() if "max_products" in e}, products)
-        sizes = {s: e["batch_size"] for s, e in given.items() if "batch_size" in e}
-        if "train" in sizes:
-            training.setdefault("batch_size", sizes.pop("train"))
-        self._common("batch_size", sizes, training, "evaluation_batch_size")
-
-    def _common(self, key: str, values: dict[str, Any], into: Block, name: str | None = None) -> None:
-        """What must be the same for all splits."""
-        if len({repr(value) for value in values.values()}) > 1:
-            shown = ", ".join(f"{split} {value!r}" for split, value in values.items())
-            self.faults.append(f"dataloader: {key}: expected the same for these splits, got {shown}")
-        elif values:
-            into.setdefault(name or key, next(iter(values.values())))
-
-    def _block(self, name: str) -> Block:
-        found = self.top.get(name)
-        if found is None:
-            return {}
-        if not isinstance(found, Mapping):
-            self.faults.append(f"{name}: expected a mapping (key: value), got {found!r}")
-            return {}
-        return dict(found)
-
-    def _read(self, where: str, block: Mapping[str, Any], keys: Keys, own: Iterable[str]) -> Block:
-        found, faults = keys.read(where, block, own)
-        self.faults += faults
-        return found
-
-
-def _of_a_file(data: Any) -> bool:
-    """Whether a `data` block names a file of arrays, which holds all lines as they are."""
-    return isinstance(data, Mapping) and data.get("source") == "npz"
-
-
-def _whole(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _changed(base: Mapping[str, Any], change: Mapping[str, Any]) -> Block:
-    """`change` laid over `base`; None takes a key away, and a name replaces its documented twin."""
-    found = dict(base)
-    for key, value in change.items():
-        for old, new in TRAINING.names.items():
-            if key in (old, new):
-                found.pop(old, None)
-                found.pop(new, None)
-        if value is None:
-            found.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(found.get(key), Mapping):
-            found[key] = _changed(found[key], value)
-        else:
-            found[key] = _changed({}, value) if isinstance(value, Mapping) else value
+            if path in found and found[path] != value:
+                faults.append(f"{key}: it and {came[path]} are the same and differ; leave one out")
+            found[path], came[path] = value, key
     return found
+
+
+def _leaves(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of everything in a mapping that is none itself, or is refused as a whole."""
+    for key, value in mapping.items():
+        path = f"{above}{key}"
+        if isinstance(value, Mapping) and value and path not in REFUSED:
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _split(key: str) -> tuple[str, str]:
+    """The split that a key is of, and the key of any split.
+
+    Example:
+        >>> _split("dataloader.test.filters.years")
+        ('test', 'dataloader.*.filters.years')
+    """
+    found = re.match(r"dataloader\.(train|validation|test)\.", key)
+    return ("", key) if found is None else (found[1], key.replace(found[1], "*", 1))
+
+
+def _nested(found: Settings) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key, value in sorted(found.items(), key=lambda pair: pair[0].count(".")):
+        place(mapping, key.split("."), value)
+    return mapping
+
+
+def _parsed(kind: Any, path: str | Path, found: Settings, faults: list[str]) -> Any:
+    """The configuration, or all faults."""
+    plain = TrainingConfig()
+    defaults = {"name": Path(path).stem, "training.final_learning_rate": 0.0}
+    defaults |= {f"training.{name}": getattr(plain, name) for name in ("learning_rate", "batch_size")}
+    try:
+        config = parse(kind, _nested({**defaults, **found}))
+        if not faults:
+            return config
+    except ConfigError as error:
+        faults = [*faults, *str(error).splitlines()]
+    raise ConfigError(f"{path}:\n  " + "\n  ".join(faults))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.report.blocks import Block
 
-FOCUS, COMPARISON = "focus.npz", "comparison.json"  # pictures and table of a run
+FOCUS, COMPARISON = "focus.npz", "comparison.json"  # pictures of a run, and its table by `sar compare`
 
 
 class SarLight(Light):

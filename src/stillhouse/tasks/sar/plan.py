@@ -10,14 +10,54 @@ from stillhouse.core.config import configclass
 from stillhouse.core.plan import RunPlan, check_plan, one_teacher
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.tasks.sar.data import SarConfig
-from stillhouse.tasks.sar.objective import ComplexLoss, SarObjective
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
 
-COMPARE = (
-    "hold networks against filters and truncation when they are trained, and measure times; `sar compare` does it later"
-)
+Distance = Literal["mse", "nmse"]
+Wandb = Literal["offline", "online"]
 SarArm = Literal["kd", "no-kd"]
+WANDB = "also log to Weights & Biases: on this disk (offline), or sent while it trains (online)"
+DELTA = "a validation is better only if its quality is so much higher"
+
+
+@configclass
+class SarObjective:
+    """total = alpha x student + beta x distillation + gamma x feature, as documented.
+
+    `temperature` is not that of a softmax: in a regression that one does nothing. It is the scale, in units of the teacher's RMS,
+    beyond which a difference from the teacher counts linearly instead of squared (`losses.complex.robust_nmse`).
+    """
+
+    alpha: float = Field(default=0.3, ge=0, description="weight of the student's error against the ground truth")
+    beta: float = Field(default=0.5, ge=0, description="weight of its distance from the teacher's outputs")
+    gamma: float | None = Field(default=None, ge=0, description="weight of the features [1 - alpha - beta]")
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="differences beyond so many RMS of the teacher count linearly, not squared; none: all are squared",
+    )
+    student_loss: Distance = Field(
+        default="nmse", description="against the ground truth: mean |s - t|^2, or over power"
+    )
+    distillation_loss: Distance = Field(default="nmse", description="against the teacher: likewise")
+    feature_matching: bool = Field(default=True, description="compare hidden lines too; false: gamma does nothing")
+    freeze_teacher: bool = Field(default=True, description="false: the teacher goes on learning from the ground truth")
+
+    def __post_init__(self) -> None:
+        if self.gamma is None and self.feature_matching and self.alpha + self.beta > 1 + 1e-9:
+            raise ValueError(
+                f"alpha, beta: expected a sum of at most 1 where gamma is the rest, got {self.alpha + self.beta:g}; give gamma too"
+            )
+        if sum(self.weights) == 0:
+            raise ValueError("alpha, beta, gamma: expected a weight above 0, got 0 for all")
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """(alpha, beta, gamma), the last one filled in."""
+        if not self.feature_matching:
+            return self.alpha, self.beta, 0.0
+        rest = max(0.0, 1 - self.alpha - self.beta)
+        return self.alpha, self.beta, rest if self.gamma is None else self.gamma
 
 
 @configclass
@@ -27,23 +67,11 @@ class SarTraining(TrainingConfig):
     batch_size: int = Field(default=8, gt=0, le=2**24, description="lines per optimizer step")
     learning_rate: float = Field(default=1e-2, gt=0, description="peak learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay of matrices; poles never decay")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        default="32-true", description="32-true; complex transforms have no half precision"
+    precision: Literal["32-true"] = Field(default="32-true", description="complex transforms have no half precision")
+    centralize_gradients: Literal[False] = Field(
+        default=False, description="a mean over real and imaginary parts alike would see the global phase"
     )
     log_every: int = Field(default=50, gt=0, description="optimizer steps between two records of the loss terms")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.precision not in ("auto", "32-true"):
-            raise ValueError(
-                "precision: expected 32-true (complex Fourier transforms have no half precision), got " + self.precision
-            )
-        if self.centralize_gradients:
-            raise ValueError(
-                "centralize_gradients: expected false (its mean runs over real and imaginary parts alike, so that a global "
-                "phase would no longer commute), got true"
-            )
-        object.__setattr__(self, "precision", "32-true")  # auto would take bfloat16 on a GPU
 
 
 @configclass
@@ -60,15 +88,11 @@ class SarTrainConfig:
     name: str = Field(default="sar-teacher", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     model: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network")
-    loss: ComplexLoss = Field(default_factory=ComplexLoss, description="against the ground truth")
+    loss: Distance = Field(default="nmse", description="against the ground truth")
     training: SarTraining = Field(default_factory=SarTraining, description="the loop")
-    delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
+    delta: float = Field(default=0.0, ge=0, description=DELTA)
     seed: int = Field(default=0, ge=0, description="weights and order of the lines")
-    wandb: bool | Literal["offline", "online"] = Field(
-        default=False,
-        description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",
-    )
-    compare: bool = Field(default=True, description=COMPARE)
+    wandb: Wandb | None = Field(default=None, description=WANDB)
 
     def __post_init__(self) -> None:
         check_channels("model", self.model, self.data)
@@ -94,13 +118,9 @@ class SarDistillConfig(RunPlan):
     curriculum: LineCurriculum | None = Field(
         default=None, description="which lines first, for the taught arm: by the judge's error on them"
     )
-    delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
+    delta: float = Field(default=0.0, ge=0, description=DELTA)
     arms: tuple[SarArm, ...] = Field(default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: control")
-    wandb: bool | Literal["offline", "online"] = Field(
-        default=False,
-        description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",
-    )
-    compare: bool = Field(default=True, description=COMPARE)
+    wandb: Wandb | None = Field(default=None, description=WANDB)
 
     @model_validator(mode="before")
     @classmethod
@@ -109,14 +129,12 @@ class SarDistillConfig(RunPlan):
 
     def __post_init__(self) -> None:
         check_plan(self)
-        check_channels("student", self.student, self.data)
-        check_channels("teacher", self.teacher, self.data)
+        for name, model in (("student", self.student), ("teacher", self.teacher)):
+            check_channels(name, model, self.data)
         for number, assistant in enumerate(self.teacher_assistants):
             check_channels(f"teacher_assistants.{number}", assistant, self.data)
         if self.auxiliary_losses or self.auxiliary_decay is not None:
-            raise ValueError(
-                "auxiliary_losses: logits, probes, exits and contrastive losses read classes, which lines have not; leave it out"
-            )
+            raise ValueError("auxiliary_losses: they read classes, which lines have not; leave it out")
         if self.assistant_teachers == "all":
             raise ValueError(
                 "assistant_teachers: expected 'last' (hidden lines of several networks have no mean), got 'all'"
@@ -124,7 +142,7 @@ class SarDistillConfig(RunPlan):
 
 
 def check_channels(which: str, model: StateSpaceConfig, data: SarConfig) -> None:
-    """Raise ValueError unless a network takes as many channels as the data have."""
+    """Raise ValueError unless a network takes as many channels as the data have, and gives one."""
     channels = 1 + data.position_channel
     if model.input_dim != channels:
         raise ValueError(

@@ -1,45 +1,34 @@
-"""What a report shows of a focusing run: images, coherence, the table, from files alone. No torch.
+"""What a report shows of a focusing run: images, and the tables of networks and filters, from files alone. No torch.
 
-focus.npz holds, for a patch of test lines (W lines, L samples of the valid region):
-    image/NAME (W, L) complex, map/NAME (W, L) local coherence with the target, spacing (m).
+focus.npz holds, for a patch of test lines (W lines, L samples of the valid region), NAME (W, L) complex.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from stillhouse.core import records
-from stillhouse.core.config import parse
-from stillhouse.core.records import read_json, read_records
-from stillhouse.report import figures
-from stillhouse.report.blocks import Block, Facts, Table
-from stillhouse.report.blocks import Figure as Picture
+from stillhouse.report.blocks import Block, Facts, Figure, Table
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP
+from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, percent, size
 from stillhouse.tasks.sar.light import COMPARISON, FOCUS
-from stillhouse.tasks.sar.objective import SarObjective
-from stillhouse.tasks.sar.tables import CLAIMS, COSTS, POINTS, SCORES, cells
 
-Drawing = tuple[Markup, str]
+Row = Mapping[str, Any]
+Columns = Mapping[str, Callable[[Row], str]]
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
 PATCH = "display: block; width: 9rem; height: 22rem; image-rendering: pixelated"
 IMAGES = (
     "Magnitude in decibels of one patch of test lines, azimuth upwards, range to the right; all focused images have the gray "
     "scale of the target, the unfocused one its own. Lines of simulated data are independent of each other."
-)
-MAPS = (
-    "In windows of 11 samples: black is 0, bright is 1. Windows of n samples of unrelated speckle read about "
-    "\u221a(\u03c0 / 4n), here 0.27, not 0."
 )
 POINT_CAPTION = (
     "Isolated points between samples, without clutter or noise. Width at half power and sidelobe ratios are medians, errors of "
@@ -47,132 +36,139 @@ POINT_CAPTION = (
 )
 TABLE_CAPTION = "Means over the valid region of the test lines (of an arm: over its seeds too)."
 COST_CAPTION = (
-    "Operations and state are counted for one range bin; times are measured{}, one line at a time and, by FFT, as a share of a "
-    "whole scene."
+    "Operations and state (bytes that stay from line to line) are counted for one range bin; times are measured, one line at a "
+    "time as they come and, by FFT, as a share of a whole scene. A dash: there is no such form or figure."
 )
 CLAIM_CAPTION = "Held against the teacher. The documented figures are expectations: no measurement stands behind them."
 
 
 def sar_blocks(out: Path) -> list[Block]:
     """What a focusing report shows beyond what all tasks share, from the files of a run folder."""
-    arrays, comparison = _arrays(out / FOCUS), _read(out / COMPARISON)
-    rows = comparison.get("rows", [])
-    machine = mapping(comparison.get("machine")).get("cpu", "")
+    rows = _read(out / COMPARISON).get("rows", [])
     tables = {
         "Point targets": (POINTS, [row for row in rows if row.get("points")], POINT_CAPTION),
         "Comparison": (SCORES, rows, TABLE_CAPTION),
-        "What it costs": (COSTS, rows, COST_CAPTION.format(f" on {machine}" if machine else "")),
+        "What it costs": (COSTS, rows, COST_CAPTION),
         "Beside the documents": (CLAIMS, [row for row in rows if row.get("documented")], CLAIM_CAPTION),
     }
     found: list[Block] = [
-        Picture("Images", _images(arrays), IMAGES),
-        Picture("Coherence with the target", _maps(arrays), MAPS),
+        Figure("Images", _images(out / FOCUS), IMAGES),
         *(Table(title, ("", *columns), cells(some, columns), text) for title, (columns, some, text) in tables.items()),
-        Picture("Learning curve", _curve(out)),
-        Facts("Lines", _facts(_read(out / records.RUN), arrays)),
-        Facts("What is minimized", _objective(_read(out / records.RUN))),
+        Facts("Lines", _facts(mapping(_read(out / records.RUN).get("data")))),
     ]
     return [block for block in found if any(getattr(block, part, ()) for part in ("drawings", "rows", "entries"))]
 
 
-def _facts(run: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
-    data = mapping(run.get("data"))
+def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not data:
         return []
     where = " to ".join(map(str, data.get("valid", [])))
-    found = [
+    return [
         ("Length", f"{data.get('length', '')} samples"),
         ("Judged in", f"samples {where}: there a line holds the whole aperture"),
         ("Fingerprint", str(data.get("sha256", ""))),
     ]
-    if "spacing" in arrays:
-        found.append(("Line spacing", f"{float(arrays['spacing']):.2f}{GAP}m"))
-    return found
 
 
-# ---------------------------------------------------------------------------------------------- pictures
-
-
-def _images(arrays: Mapping[str, Any]) -> list[Drawing]:
+def _images(path: Path) -> list[tuple[Markup, str]]:
     """Magnitudes in dB, all but the first on the target's scale."""
-    target = arrays.get("image/target")
-    if target is None:
-        return []
-    black, white = np.percentile(_db(target), [DARKEST, BRIGHTEST])
     found = []
-    for name, image in _named(arrays, "image/"):
-        decibels = _db(image)
-        low, high = (black, white) if name != "before" else np.percentile(decibels, [DARKEST, BRIGHTEST])
-        address = _png((decibels - low) / max(high - low, 1e-9), "gray")
-        found.append((_img(address, f"Magnitude of the patch: {name}"), name))
+    for name, image in (records.read_arrays(path) if path.is_file() else {}).items():
+        scale = image if name == "before" else records.read_arrays(path)["target"]
+        black, white = np.percentile(_db(scale), [DARKEST, BRIGHTEST])
+        address = _png((_db(image) - black) / max(white - black, 1e-9))
+        tag = Markup('<img src="{}" alt="Magnitude of the patch: {}" style="{}">').format(address, name, PATCH)
+        found.append((tag, name))
     return found
-
-
-def _maps(arrays: Mapping[str, Any]) -> list[Drawing]:
-    """Local coherence with the target: black 0, bright 1."""
-    found = []
-    for name, values in _named(arrays, "map/"):
-        mean = f"{float(np.mean(values)):.3f}"
-        alt = f"Local coherence of {name} with the target, mean {mean}"
-        found.append((_img(_png(values, "magma"), alt), f"{name}: {mean}"))
-    return found
-
-
-def _img(address: str, alt: str) -> Markup:
-    return Markup('<img src="{}" alt="{}" style="{}">').format(address, alt, PATCH)
-
-
-def _curve(out: Path) -> list[Drawing]:
-    """Validation NMSE in dB against the epoch, of a folder of `train`: the shared page draws those of arms."""
-    line = _series(out)
-    if not line:
-        return []
-    with rc_context(figures.STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot([e for e, _ in line], [v for _, v in line], color=figures.look(0)["color"])
-        axes.set(xlabel="epoch", ylabel="validation NMSE (dB)")
-        return [(figures._svg(figure, "curves", "Validation NMSE in dB against the epoch"), "")]
-
-
-def _series(run: Path) -> list[tuple[float, float]]:
-    found = []
-    for record in read_records(run / records.RECORDS):
-        value = number(record.get("nmse")) if record.get("split") == "validation" else None
-        if value is not None and value > 0:
-            found.append((float(record["epoch"]), float(10 * np.log10(value))))
-    return found
-
-
-def _objective(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The loss of a distillation in words."""
-    config = mapping(run.get("config"))
-    if "objective" not in config or "kd" not in (config.get("arms") or ()):
-        return []
-    name, _, text = parse(SarObjective, mapping(config["objective"])).in_words().partition(": ")
-    return [(name, text)]
-
-
-def _named(arrays: Mapping[str, Any], prefix: str) -> Sequence[tuple[str, Any]]:
-    return [(name.removeprefix(prefix), values) for name, values in arrays.items() if name.startswith(prefix)]
 
 
 def _db(image: Any) -> Any:
     return 20 * np.log10(np.maximum(np.abs(image), 1e-6))
 
 
-def _png(values: Any, colors: str) -> str:
+def _png(values: Any) -> str:
     """Azimuth upwards: the (lines, samples) patch turned so that lines are columns."""
+    from matplotlib.image import imsave
+
     buffer = io.BytesIO()
-    imsave(buffer, np.clip(values, 0, 1).T, cmap=colors, vmin=0, vmax=1, format="png", metadata={"Software": ""})
+    imsave(buffer, np.clip(values, 0, 1).T, cmap="gray", vmin=0, vmax=1, format="png", metadata={"Software": ""})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    return mapping(read_json(path)) if path.is_file() else {}
+    return mapping(records.read_json(path)) if path.is_file() else {}
 
 
-def _arrays(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    return records.read_arrays(path)
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def cells(rows: Sequence[Row], columns: Columns) -> list[list[str]]:
+    """Ready text of rows of `comparison.json`, the name of each row first.
+
+    Example:
+        >>> cells([{"name": "kd", "quality": 0.91}], {"quality": lambda row: fixed(row["quality"], 2)})
+        [['kd', '0.91']]
+    """
+    return [[str(row.get("name", "")), *(cell(row) for cell in columns.values())] for row in rows]
+
+
+def macs(row: Row) -> float | None:
+    """Real multiply-adds of a line, those of gates too; a complex one is four."""
+    return None if row.get("complex_macs") is None else 4 * row["complex_macs"] + (row.get("real_macs") or 0)
+
+
+def _of(key: str, form: Callable[..., str], *more: Any) -> Callable[[Row], str]:
+    return lambda row: form(row.get(key), *more).replace("-", MINUS)
+
+
+def _unit(unit: str, digits: int, change: Callable[[float], float] = float) -> Callable[[Any], str]:
+    """A number with its unit, changed first; no negative zero."""
+
+    def form(value: Any) -> str:
+        found = number(value)
+        return NOTHING if found is None else f"{round(change(found), digits) + 0.0:.{digits}f}{unit}"
+
+    return form
+
+
+def _documented(key: str) -> Callable[[Row], str]:
+    return lambda row: str(mapping(row.get("documented")).get(key) or NOTHING)
+
+
+count = partial(fixed, digits=0)
+decibels = _unit(f"{GAP}dB", 2)
+SCORES: Columns = {
+    "quality (1 \u2212 NMSE)": _of("quality", fixed, 4),
+    "NMSE": _of("nmse", _unit(f"{GAP}dB", 2, lambda error: 10 * math.log10(max(error, 1e-30)))),
+    "coherence": _of("coherence", fixed, 4),
+    "of the teacher\u2019s quality": _of("quality_kept", percent),
+    "latency, lines": _of("latency_lines", count),
+}
+COSTS: Columns = {
+    "parameters": _of("parameters", count),
+    "fewer": _of("fewer_parameters", percent),
+    "state": _of("state_bytes", size),
+    "real multiply-adds a pixel": lambda row: count(macs(row)),
+    "ms a line, step form": _of("ms_line", fixed, 4),
+    "processor ms, step form": _of("processor_ms_line", fixed, 4),
+    "processor ms, whole scene": _of("processor_ms_line_whole", fixed, 4),
+}
+POINTS: Columns = {
+    "have a peak": lambda row: f"{row.get('points_with_a_peak')} of {row.get('points')}",
+    "IRW (half-power width)": _of("irw", fixed, 3),
+    "beside the matched filter": _of("irw_ratio", _unit(f"{GAP}%", 1, lambda ratio: 100 * (ratio - 1))),
+    "PSLR": _of("pslr_db", decibels),
+    "PSLR beside the matched filter": _of("pslr_difference_db", decibels),
+    "ISLR": _of("islr_db", decibels),
+    "place, samples": _of("position_error", fixed, 3),
+    "phase": _of("phase_error", _unit("\u00b0", 1, math.degrees)),
+}
+CLAIMS: Columns = {
+    "size": lambda row: str(row.get("size", "")),
+    "parameters, fewer": _of("fewer_parameters", percent),
+    "documented: fewer": _documented("fewer_parameters"),
+    "quality kept": _of("quality_kept", percent),
+    "documented: kept": _documented("quality_kept"),
+    "time, less": _of("faster_whole", percent),
+    "documented: less": _documented("faster"),
+}

@@ -107,12 +107,11 @@ def card_of(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder}: expected a folder with {CARD} and weights (of `stillhouse sar train` or `distill`)"
         )
-    card = read_json(path)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        got = card.get("format") if isinstance(card, dict) else card
-        raise InputError(f"{path}: expected format {FORMAT!r}, got {got!r}")
-    types = {"model": dict[str, Any], "scale": dict[str, float], "weights": str, "valid": list[int], "length": int}
-    return check_object(card, types, str(path))
+    types = {"format": str, "model": dict[str, Any], "scale": dict[str, float], "weights": str, "length": int}
+    card = check_object(read_json(path), {**types, "valid": list[int]}, str(path))
+    if card["format"] != FORMAT:
+        raise InputError(f"{path}: expected format {FORMAT!r}, got {card['format']!r}")
+    return card
 
 
 def weights_file(folder: Path) -> Path:
@@ -151,19 +150,16 @@ def load_teacher(config: StateSpaceConfig, checkpoint: Path) -> tuple[SarSSM, Sa
         raise InputError(
             f"teacher_checkpoint {checkpoint}: there is nothing; train one first: stillhouse sar train --config FILE --save_dir DIR"
         )
-    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    found = next((place for place in (folder, folder.parent) if (place / CARD).is_file()), None)
-    if checkpoint.is_dir() and found != checkpoint:
-        raise InputError(f"teacher_checkpoint {checkpoint}: expected a folder with {CARD}, or a file of weights")
-    if found is None:
-        return load_weights(config, checkpoint), None
-    card = card_of(found)
-    stored = parse(StateSpaceConfig, card["model"])
-    if stored != config:
-        a, b = to_mapping(config), to_mapping(stored)
-        changed = ", ".join(f"{key}: {a[key]} there, {b[key]} trained" for key in a if a[key] != b[key])
-        raise InputError(f"teacher_checkpoint {checkpoint}: its network is not that of teacher_config ({changed})")
     path = weights_file(checkpoint) if checkpoint.is_dir() else checkpoint
+    # the run of a file in `checkpoints/` knows the units
+    places = (checkpoint,) if checkpoint.is_dir() else (checkpoint.parent, checkpoint.parent.parent)
+    found = next((place for place in places if (_with_card(place) / CARD).is_file()), None)
+    if found is None:
+        return load_weights(config, path), None
+    card = card_of(found)
+    a, b = to_mapping(config), to_mapping(parse(StateSpaceConfig, card["model"]))
+    if changed := ", ".join(f"{key}: {a[key]} there, {b[key]} trained" for key in a if a[key] != b[key]):
+        raise InputError(f"teacher_checkpoint {checkpoint}: its network is not that of teacher_config ({changed})")
     return load_weights(config, path), SarScale(**card["scale"])
 
 

@@ -10,49 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.state_space import ComplexLinear
+from stillhouse.layers.state_space.block import ComplexLinear
 from stillhouse.losses import complex as losses
-from stillhouse.losses.cka import cka_loss
 from stillhouse.signals.base import Signal
-from stillhouse.tasks.sar.objective import ComplexLoss, SarObjective, layer_at
+from stillhouse.tasks.sar.plan import Distance, SarObjective
 
 FEATURE_FLOOR = 1e-8  # hidden lines have no fixed scale
-SCORES = "a focused line has no class scores; objective.beta compares the lines themselves"
+SCORES = ("logits", "ensemble", "dual-head", "exits", "ofa", "taid", "time-steps")
 REFUSED = {
-    "logits": SCORES,
-    "ensemble": SCORES,
-    "dual-head": SCORES,
-    "exits": SCORES,
-    "ofa": SCORES,
-    "taid": SCORES,
-    "time-steps": SCORES,
+    **dict.fromkeys(SCORES, "a focused line has no class scores; objective.beta compares the lines themselves"),
+    **dict.fromkeys(("probes", "contrastive"), "lines have no classes"),
     "attention": "state-space layers have no queries, keys and values",
-    "probes": "lines have no classes to probe for",
     "clause-targets": "a state-space network has no clauses to teach; take a student of clauses on images",
-    "contrastive": "lines have no classes to bring together",
 }
 
 
 def unsupported_reason(signal_config: Any) -> str | None:
-    """Why a signal cannot work on focused lines; None where it can.
-
-    Example:
-        >>> from stillhouse.signals import FeaturesConfig, LogitsConfig
-        >>> unsupported_reason(LogitsConfig())
-        'a focused line has no class scores; objective.beta compares the lines themselves'
-        >>> unsupported_reason(FeaturesConfig(student="blocks.0", teacher="blocks.1"))
-    """
-    if signal_config.kind in REFUSED:
-        return REFUSED[signal_config.kind]
+    """Why a signal cannot work on focused lines; None where it can."""
     if getattr(signal_config, "space", None) == "logits":
         return "space: logits compares class scores, which hidden lines are not; take space: projector"
-    return None
+    return REFUSED.get(signal_config.kind)
+
+
+def refused(place: str, signals: Sequence[Any]) -> str | None:
+    """One line on the first signal that cannot work here."""
+    reasons = ((n, signal.kind, unsupported_reason(signal)) for n, signal in enumerate(signals))
+    return next((f"{place}.{n} ({kind}): {why}" for n, kind, why in reasons if why), None)
 
 
 def as_complex(signal_config: Any) -> Any:
@@ -65,39 +53,31 @@ def as_complex(signal_config: Any) -> Any:
 def objective_signals(
     objective: SarObjective, valid: slice, student_layers: int, teacher_layers: int
 ) -> tuple[Any, ...]:
-    """The teacher's terms of an objective, for networks of these depths."""
+    """The teacher's terms of an objective, for networks of these depths: outputs, and the layers in the middle of both."""
     _, beta, gamma = objective.weights
     found: list[LineOutputs | LineFeatures] = []
     if beta > 0:
         found.append(LineOutputs(objective.distillation_loss, objective.temperature, beta, valid))
     if gamma > 0:
-        depths = [(layer_at(d, student_layers), layer_at(d, teacher_layers)) for d in objective.feature_depths]
-        pairs = tuple((f"blocks.{ours}", f"blocks.{theirs}") for ours, theirs in dict.fromkeys(depths))
-        found.append(LineFeatures(pairs, objective.feature_loss, gamma, valid))
+        paths = ((f"blocks.{student_layers // 2}",), (f"blocks.{teacher_layers // 2}",))
+        found.append(LineFeatures(*paths, gamma, valid))
     return tuple(found)
 
 
-def measure(student: Tensor, teacher: Tensor, how: ComplexLoss, *, temperature: float | None = None) -> Tensor:
-    """(B,) the weighted sum of distances between lines (B, L, 1) that a configuration asks for.
-
-    Args:
-        student: what is moved.
-        teacher: what it is held against.
-        how: the weights.
-        temperature: scale at which the `nmse` part turns linear; None for the plain square.
+def measure(student: Tensor, teacher: Tensor, distance: Distance, temperature: float | None = None) -> Tensor:
+    """(B,) the distance between lines (B, L, 1); `temperature`: the scale at which the NMSE turns linear, None: nowhere.
 
     Example:
+        >>> import torch
         >>> t = torch.ones(1, 8, 1) + 0j
-        >>> measure(1j * t, t, ComplexLoss(nmse=1.0, mse=0.5)).item()  # 2 and half of 2
-        3.0
+        >>> round(measure(1j * t, t, "nmse").item(), 4)
+        2.0
     """
-
-    def nmse(s: Tensor, t: Tensor) -> Tensor:
-        return losses.complex_nmse(s, t) if temperature is None else losses.robust_nmse(s, t, temperature=temperature)
-
-    weighted = [(how.mse, losses.complex_mse), (how.nmse, nmse), (how.coherence, losses.coherence_loss)]
-    values = [weight * loss(student, teacher) for weight, loss in weighted if weight > 0]
-    return torch.stack(values).sum(0)
+    if distance == "mse":
+        return losses.complex_mse(student, teacher)
+    if temperature is None:
+        return losses.complex_nmse(student, teacher)
+    return losses.robust_nmse(student, teacher, temperature=temperature)
 
 
 @dataclass(frozen=True)
@@ -108,7 +88,7 @@ class LineOutputs:
     teacher_paths: ClassVar[tuple[str, ...]] = ()
     compares_samples: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
-    how: ComplexLoss
+    distance: Distance
     temperature: float | None
     weight: float
     valid: slice
@@ -120,28 +100,14 @@ class LineOutputs:
 
 @dataclass(frozen=True)
 class LineFeatures:
-    """Hidden lines of the student against the teacher's, pair by pair of module paths."""
+    """A hidden line of the student against one of the teacher's, by module path."""
 
+    compares_samples: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
-    pairs: tuple[tuple[str, str], ...]
-    loss: Literal["projection", "cka"]
+    student_paths: tuple[str]
+    teacher_paths: tuple[str]
     weight: float
     valid: slice
-
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Paths to tap in the student."""
-        return tuple(ours for ours, _ in self.pairs)
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """Paths to tap in the teacher."""
-        return tuple(theirs for _, theirs in self.pairs)
-
-    @property
-    def compares_samples(self) -> bool:
-        """True of cka."""
-        return self.loss == "cka"
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> LineFeatureSignal:
         """The signal."""
@@ -149,7 +115,7 @@ class LineFeatures:
 
 
 class OutputSignal(Signal):
-    """`distillation`: (B,) distance of focused lines; its weight follows the objective's curriculum."""
+    """`distillation`: (B,) distance of focused lines."""
 
     def __init__(self, config: LineOutputs) -> None:
         super().__init__("distillation", config.weight)
@@ -159,32 +125,21 @@ class OutputSignal(Signal):
         """(B,) in the valid region."""
         config = self.config
         student, teacher = (out.logits[:, config.valid] for out in (student_out, teacher_out))
-        return measure(student, teacher, config.how, temperature=config.temperature)
+        return measure(student, teacher, config.distance, config.temperature)
 
 
 class LineFeatureSignal(Signal):
-    """`feature`: NMSE after a learned complex linear map, or complex CKA, as a mean over the pairs of layers; 0-d."""
+    """`feature`: (B,) NMSE of a hidden line after a learned complex linear map."""
 
     def __init__(self, config: LineFeatures, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__("feature", config.weight)
         self.config = config
-        widths = [(student.features[ours][-1], teacher.features[theirs][-1]) for ours, theirs in config.pairs]
-        self.projections = nn.ModuleList(ComplexLinear(*pair) for pair in widths if config.loss == "projection")
+        (ours,), (theirs,) = config.student_paths, config.teacher_paths
+        self.projection = ComplexLinear(student.features[ours][-1], teacher.features[theirs][-1])
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
-        """In the valid region."""
-        values = []
-        for place, (ours, theirs) in enumerate(self.config.pairs):
-            s = student_out.features[ours][:, self.config.valid]
-            t = teacher_out.features[theirs][:, self.config.valid].detach()
-            if self.config.loss == "cka":
-                values.append(cka_loss(s.reshape(-1, s.shape[-1]), t.reshape(-1, t.shape[-1])))
-            else:
-                values.append(losses.complex_nmse(self.projections[place](s), t, floor=FEATURE_FLOOR).mean())
-        return torch.stack(values).mean()
-
-
-def refused(place: str, signals: Sequence[Any]) -> str | None:
-    """One line on the first signal that cannot work here."""
-    reasons = ((n, signal.kind, unsupported_reason(signal)) for n, signal in enumerate(signals))
-    return next((f"{place}.{n} ({kind}): {why}" for n, kind, why in reasons if why), None)
+        """(B,) in the valid region."""
+        (ours,), (theirs,) = self.config.student_paths, self.config.teacher_paths
+        student = self.projection(student_out.features[ours][:, self.config.valid])
+        teacher = teacher_out.features[theirs][:, self.config.valid].detach()
+        return losses.complex_nmse(student, teacher, floor=FEATURE_FLOOR)

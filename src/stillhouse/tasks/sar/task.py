@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,60 +14,53 @@ import torch
 from torch import nn
 
 from stillhouse.cache.array_file import sha256_of_arrays
-from stillhouse.cache.queries import TeacherQueries
+from stillhouse.cache.content import Content
+from stillhouse.cache.queries import Part, TeacherQueries
 from stillhouse.cache.stored import SOURCE, spot_check
-from stillhouse.core import ranks
-from stillhouse.core.callback import Callback
-from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core import processes, ranks
+from stillhouse.core.callback import NULL_CALLBACK, Callback
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.context import RunContext
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.folder import SHIPPED, check_test_data, student_folder
+from stillhouse.core.folder import SCORES, SHIPPED, check_test_data, student_folder
 from stillhouse.core.pipeline import StageContext
-from stillhouse.core.sample import sample_rows
+from stillhouse.core.records import write_arrays
 from stillhouse.core.signal_set import signal_set_of
 from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
 from stillhouse.core.verdict import mean_interval
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.signals import teacher_features
-from stillhouse.tasks.sar.compare import compare_run, teacher_of
-from stillhouse.tasks.sar.data.matched_filter import filtered
-from stillhouse.tasks.sar.data.sequences import SarData, SarScale, SarSplit
-from stillhouse.tasks.sar.job import SarJob, check_lines
+from stillhouse.tasks.sar import saved
+from stillhouse.tasks.sar.compare import teacher_of, write_pictures
+from stillhouse.tasks.sar.data.radar import filtered
+from stillhouse.tasks.sar.data.sequences import SarData
+from stillhouse.tasks.sar.job import MONITOR, SarJob, SarMonitor, find_wandb
 from stillhouse.tasks.sar.light import SarLight
-from stillhouse.tasks.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
-from stillhouse.tasks.sar.pictures import write_pictures
-from stillhouse.tasks.sar.plan import SarDistillConfig, SarTrainConfig
-from stillhouse.tasks.sar.saved import (
-    FINAL,
-    FINAL_CONFIG,
-    load_data_config,
-    load_model,
-    save_documented,
-    save_documented_config,
-    save_model,
-)
-from stillhouse.tasks.sar.score import POINTS, judge, line_figures, noise_quality, point_figures
+from stillhouse.tasks.sar.metrics import judge, line_figures, noise_quality, point_figures
+from stillhouse.tasks.sar.plan import SarDistillConfig, SarObjective, SarTrainConfig
+from stillhouse.tasks.sar.saved import load_data_config, load_model, save_documented, save_model
 from stillhouse.tasks.sar.signals import as_complex, objective_signals, refused, unsupported_reason
 from stillhouse.tasks.sar.students import StateSpaceConfig
-from stillhouse.tasks.sar.students.cost import step_cost
+from stillhouse.tasks.sar.students.compression import step_cost
 from stillhouse.tasks.sar.students.network import SarSSM
 from stillhouse.tasks.sar.teacher import (
+    PIECE,
     LineTeacher,
     StoredLines,
     batch_of,
     focused,
     in_units,
     line_spec,
-    stage_teacher_of,
-    teacher_queries_of,
 )
+from stillhouse.teachers.cached import MOST_BYTES, CachedTeacher
 from stillhouse.teachers.identity import weights_sha256
 from stillhouse.teachers.stage_teacher import StageTeacher
+from stillhouse.training.loop import Fit
 
 VERDICT_METRICS = ("quality", "coherence")
-CHECKED_LINES = 16  # of the test split, that an export is held against
+POINTS = 16
 SarContext = RunContext[SarDistillConfig, SarData]
 
 
@@ -75,7 +69,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     Config: ClassVar[type] = SarDistillConfig
     TeacherRun: ClassVar[type | None] = SarTrainConfig
-    may_change: ClassVar[tuple[str, ...]] = ("wandb", "compare")
+    may_change: ClassVar[tuple[str, ...]] = ("wandb",)
     validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
@@ -95,8 +89,6 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def train_teacher(self, config: SarTrainConfig, out: Path, *, resume: bool, callback: Callback) -> Sequence[str]:
         """Train a network on the ground truth."""
-        from stillhouse.tasks.sar.run import train
-
         result = train(config, out, resume=resume, callback=callback)
         found = result["metrics"]
         return (
@@ -138,7 +130,6 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             given = teacher_of(config, data)
         if not isinstance(given, LineTeacher):
             given = in_units(given, None, data, frozen=config.objective.freeze_teacher)
-        check_lines("teacher", given.module, data)
         if config.teacher_cache is not None:
             stored = StoredLines(Path(config.teacher_cache), live=given)
             teacher_queries = self.teacher_queries(config, data, given, stored.content.features)
@@ -151,11 +142,24 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
     ) -> TeacherQueries:
         """All lines of all splits, and the hidden lines that objective and signals read."""
         if not isinstance(teacher, LineTeacher) or not teacher.frozen:
-            raise InputError(
-                "cache: expected a frozen teacher, whose answers stay as they are; take objective.freeze_teacher"
-            )
-        wanted = _features(config, data, len(teacher.module.blocks))
-        return teacher_queries_of(teacher, data, to_mapping(config.data), (*wanted, *features))
+            raise InputError("cache: expected a frozen teacher, whose answers stay as they are")
+        wanted = (*_features(config, data, len(teacher.module.blocks)), *features)
+        asked = teacher.with_features(wanted, data.train.inputs[:2])
+        cpu = torch.device("cpu")
+        return TeacherQueries(
+            asked,
+            teacher.name,
+            {n: Part(len(x), partial(batch_of, x, device=cpu), whole=n != "train") for n, x in data.splits.items()},
+            0,
+            teacher.identity(),
+            f"units of power: {teacher.input_factor:.9g} in, {teacher.output_factor:.9g} out",
+            data.sha256,
+            _targets(data),
+            batch=PIECE,
+            params=teacher.params,
+            about={"data": data.name, "sizes": dict(data.sizes), "data_config": to_mapping(config.data)},
+            content=Content(features=asked.features),
+        )
 
     def fingerprint(self, teacher: LineTeacher | StoredLines) -> str:
         """Of its weights."""
@@ -165,33 +169,16 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         self, teacher: LineTeacher | StoredLines, config: SarDistillConfig | SarTrainConfig, data: SarData
     ) -> TeacherCheck:
         """Quality on the validation lines against silence, which has 0, or what noise can reach there."""
-        figures = _figures(teacher, data.validation, data.valid)
+        wanted = data.validation.targets[..., 0].numpy()[:, data.valid]
+        figures = line_figures(focused(teacher, data.validation.inputs)[:, data.valid], wanted)
         quality = figures["quality"]
         if not np.isfinite(quality).all():
             raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
         low = mean_interval(quality[None]).low if len(quality) > 1 else float(quality.mean())
-        coherence = float(figures["coherence"].mean())
-        params = (
-            sum(p.numel() for p in teacher.module.parameters()) if isinstance(teacher, LineTeacher) else teacher.params
-        )
-        facts = {"coherence": coherence, "params": params}
-        chance = noise_quality(data.validation.targets[..., 0].numpy()[:, data.valid])
-        plain = _filter_quality(data)
-        return TeacherCheck(
-            teacher.name,
-            float(quality.mean()),
-            low,
-            chance,
-            "quality",
-            facts,
-            plain=plain,
-            baseline_name="the matched filter",
-        )
-
-    def prepare(self, context: SarContext) -> None:
-        """Nothing is made; what is minimized is said before numbers of it are printed."""
-        if "kd" in context.config.arms:
-            context.callback.log(context.config.objective.in_words())
+        facts = {"coherence": float(figures["coherence"].mean()), "params": teacher.params}
+        chance, plain = noise_quality(wanted), filter_quality(data)
+        found = TeacherCheck(teacher.name, float(quality.mean()), low, chance, "quality", facts)
+        return replace(found, plain=plain, baseline_name="the matched filter")
 
     def stage_teachers(self, context: SarContext) -> Sequence[StageTeacher]:
         """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
@@ -218,17 +205,13 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def job(self, stage_context: StageContext[SarDistillConfig, SarData]) -> SarJob:
         """The objective's terms of the teacher as signals beside those of the stage."""
-        config, data, stage_teacher = (
-            stage_context.context.config,
-            stage_context.context.data,
-            stage_context.stage_teacher,
-        )
+        context, stage_teacher = stage_context.context, stage_context.stage_teacher
+        config, data = context.config, context.data
         if stage_teacher is not None:
             teacher = stage_teacher.teacher
-            if not teacher.frozen:
-                stage_context = replace(
-                    stage_context, stage_teacher=replace(stage_teacher, teacher=teacher.copied())
-                )  # every training starts anew
+            if not teacher.frozen:  # every training starts anew
+                own_teacher = replace(teacher, module=copy.deepcopy(teacher.module))
+                stage_context = replace(stage_context, stage_teacher=replace(stage_teacher, teacher=own_teacher))
             depths = len(stage_context.student.blocks), _depth(config, teacher)
             own = objective_signals(config.objective, data.valid, *depths)
             signals = (*own, *map(as_complex, stage_context.stage.signals))
@@ -250,9 +233,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def difficulty(self, judge: Any, context: SarContext) -> tuple[np.ndarray, None]:
         """(N,) NMSE of the judge against the truth on every training line."""
-        data, teacher = context.data, judge
-        if isinstance(judge, nn.Module):
-            teacher = LineTeacher(judge)
+        data, teacher = context.data, LineTeacher(judge) if isinstance(judge, nn.Module) else judge
         found = []
         for rows in torch.arange(len(data.train)).split(context.config.training.evaluation_batch_size):
             batch = batch_of(data.train, rows, _device(context))
@@ -262,9 +243,8 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def as_stage_teacher(self, students: Sequence[SarSSM], context: SarContext) -> StageTeacher:
         """The newest assistant, asked beforehand as a teacher is."""
-        return _stage_teacher(
-            LineTeacher(students[-1], frozen=context.config.objective.freeze_teacher, name="assistant"), context
-        )
+        frozen = context.config.objective.freeze_teacher
+        return _stage_teacher(LineTeacher(students[-1], frozen=frozen, name="assistant"), context)
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
@@ -292,16 +272,11 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         }
 
     def on_run_end(self, context: SarContext, summary: dict[str, Any]) -> None:
-        """The documented files of the shipped student, comparison with filters and truncation, pictures, shares kept."""
+        """The documented files of the shipped student, pictures, shares kept of the teacher's scores."""
         config, data, out = context.config, context.data, context.folder.path
         model, _ = load_model(out / SHIPPED)
-        save_documented(out / FINAL, model)
-        save_documented_config(out / FINAL_CONFIG, model.config)
-        if config.compare:
-            context.callback.log("comparing with truncation and filters, measuring times (compare=false leaves it out)")
-            rows = compare_run(config, out, data, context.teacher, context.callback.log)
-            summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
-        context.callback.log("drawing pictures")
+        save_documented(out / saved.FINAL, model)
+        saved.save_documented_config(out / saved.FINAL_CONFIG, model.config)
         networks: dict[str, Any] = {"teacher": context.teacher} if isinstance(context.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(context.place(arm, 0)), data) for arm in config.arms}
         write_pictures(out, data, networks)
@@ -312,8 +287,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Counted, of a line in the step form: real multiply-adds (a complex one is four), state, weights."""
-        model, _ = load_model(folder)
-        step = step_cost(model)
+        step = step_cost(load_model(folder)[0])
         macs = 4 * step.complex_macs + step.real_macs
         counts = {"params": step.parameters, "macs": macs, "state_bytes": step.state_bytes}
         return {**{name: float(count) for name, count in counts.items()}, **weight_bytes(folder)}
@@ -330,35 +304,12 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         built = (choices.get("data") or load_data_config(folder)).build()
         if choices.get("data") is None:
             check_test_data(folder, "sha256", built.sha256, "--config")
-        if built.channels != model.config.input_dim:
-            raise InputError(
-                f"{folder}: the network takes {model.config.input_dim} channels, {built.name} has {built.channels}"
-            )
         network = in_units(model, scale, built)
         figures: dict[str, Any] = judge(focused(network, built.test.inputs), built.test, built.valid)
         if built.parameters is not None:
             points = built.points(POINTS)
             figures["points"] = point_figures(focused(network, points.inputs), points, built.valid)
         return {"data": built.name, "lines": len(built.test), **figures}
-
-
-def beside_filter(rows: Sequence[Mapping[str, Any]], arm: str) -> str | None:
-    """How the shipped student stands beside the matched filter, which takes no training; None where the radar is not known.
-
-    Example:
-        >>> student = {"name": "kd", "arm": "kd", "kind": "network", "quality": 0.91, "parameters": 1488}
-        >>> beside_filter([student, {"name": "matched filter", "quality": 0.98, "parameters": 130}], "kd")
-        'the student (1,488 parameters) is behind the matched filter (130 parameters, no training): quality 0.9100 against 0.9800'
-    """
-    student = next((row for row in rows if row.get("arm") == arm), None)
-    matched = next((row for row in rows if row["name"] == "matched filter"), None)
-    if student is None or matched is None:
-        return None
-    word = "ahead of" if student["quality"] > matched["quality"] else "behind"
-    return (
-        f"the student ({student['parameters']:,} parameters) is {word} the matched filter ({matched['parameters']:,} "
-        f"parameters, no training): quality {student['quality']:.4f} against {matched['quality']:.4f}"
-    )
 
 
 def load_data(config: Any, log: Callable[[str], None]) -> SarData:
@@ -377,21 +328,29 @@ def data_facts(data: SarData) -> dict[str, Any]:
 
 def scores_of(network: LineTeacher | StoredLines, data: SarData) -> Scores:
     """Of a network in the units of the data, on the test split."""
-    lines = focused(network, data.test.inputs)
-    whole = judge(lines, data.test, data.valid)
-    scalars = {name: value if math.isfinite(value) else None for name, value in whole.items()}
-    return Scores(_figures(network, data.test, data.valid, lines), scalars)
+    lines, wanted = focused(network, data.test.inputs), data.test.targets[..., 0].numpy()
+    return Scores(line_figures(lines[:, data.valid], wanted[:, data.valid]), judge(lines, data.test, data.valid))
+
+
+def filter_quality(data: SarData) -> float | None:
+    """The matched filter on the validation lines; None where radar or rates are not known exactly."""
+    split = data.validation
+    if data.parameters is None or "azimuth_rate" not in split.facts:
+        return None  # the nominal filter of a product has another gain, which quality would count
+    lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
+    return judge(lines, split, data.valid)["quality"]
+
+
+def _targets(data: SarData) -> str:
+    return sha256_of_arrays(torch.view_as_real(split.targets).numpy() for split in data.splits.values())
 
 
 def _stored(config: SarDistillConfig, data: SarData) -> StoredLines:
     """The cache that is named in the teacher's place, if it is of these lines."""
     if not config.objective.freeze_teacher:
-        raise InputError(
-            "objective.freeze_teacher: a cache holds a teacher's answers, which cannot learn; expected true, got false"
-        )
+        raise InputError("objective.freeze_teacher: a cache holds a teacher's answers, which cannot learn")
     stored = StoredLines(Path(config.teacher_checkpoint.removeprefix(SOURCE)))
-    targets = sha256_of_arrays(torch.view_as_real(split.targets).numpy() for split in data.splits.values())
-    stored.require({"labels": targets, "data": data.sha256})
+    stored.require({"labels": _targets(data), "data": data.sha256})
     return stored
 
 
@@ -407,32 +366,25 @@ def _features(config: SarDistillConfig, data: SarData, layers: int) -> tuple[str
     return teacher_features((*own, *stages))
 
 
-def _figures(
-    network: LineTeacher | StoredLines, split: SarSplit, valid: slice, lines: Any = None
-) -> Mapping[str, np.ndarray]:
-    lines = focused(network, split.inputs) if lines is None else lines
-    return line_figures(lines[:, valid], split.targets[..., 0].numpy()[:, valid])
-
-
-def _filter_quality(data: SarData) -> float | None:
-    """The matched filter on the validation lines; None where radar or rates are not known exactly."""
-    split = data.validation
-    if data.parameters is None or "azimuth_rate" not in split.facts:
-        return None  # the nominal filter of a product has another gain, which quality would count
-    lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
-    return float(line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])["quality"].mean())
-
-
 def _stage_teacher(teacher: LineTeacher | StoredLines, context: SarContext) -> StageTeacher:
-    """A teacher with the hidden lines that any stage reads; from its cache where the run names one."""
-    wanted = _features(context.config, context.data, _depth(context.config, teacher))
-    device = _device(context)
-    example = context.data.train.inputs[:2].to(device)
-    signal_set = teacher.with_features(wanted, example)
-    if context.config.teacher_cache is not None and teacher is context.teacher:
-        stored = StoredLines(Path(context.config.teacher_cache), features=wanted, live=teacher)
-        return StageTeacher(signal_set, signal_set.spec, stored, stored)
-    return stage_teacher_of(signal_set, context.data, device)
+    """A teacher with the hidden lines that any stage reads: a frozen one from its cache, where the run names one or its lines fit.
+
+    `facts` are its outputs on the validation lines, asked in the same way.
+    """
+    config, data, device = context.config, context.data, _device(context)
+    wanted = _features(config, data, _depth(config, teacher))
+    asked = teacher.with_features(wanted, data.train.inputs[:2].to(device))
+    if config.teacher_cache is not None and teacher is context.teacher:
+        stored = StoredLines(Path(config.teacher_cache), features=wanted, live=teacher)
+        return StageTeacher(asked, asked.spec, stored, stored)
+    if isinstance(asked, StoredLines):
+        return StageTeacher(asked, asked.spec, asked, asked)
+    kept: list[CachedTeacher | None] = [None, None]
+    for place, split in enumerate((data.train, data.validation)):
+        if asked.frozen and len(split) * asked.row_bytes <= MOST_BYTES:
+            pieces = torch.arange(len(split)).split(PIECE)
+            kept[place] = CachedTeacher(asked, (batch_of(split, rows, device) for rows in pieces), len(split))
+    return StageTeacher(asked, asked.spec, *kept)
 
 
 def _device(context: SarContext) -> torch.device:
@@ -449,45 +401,57 @@ def _monitor(stage_context: StageContext[SarDistillConfig, SarData]) -> SarMonit
     name = f"{arm.name}-seed-{stage_context.seed}"
     if len(config.stages) > 1:
         name += f"-{stage_context.stage.name}"
-    wandb = f"{config.name}-{name}" if config.wandb else None
-    return SarMonitor(
-        stage_context.context.folder.path / MONITOR / name,
-        wandb=wandb,
-        mode=mode_of(config.wandb),
-        settings=to_mapping(config),
-    )
+    folder = stage_context.context.folder.path / MONITOR / name
+    return SarMonitor(folder, config.wandb, f"{config.name}-{name}", to_mapping(config))
 
 
 def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-    from stillhouse.tasks.sar.onnx_step import write_checked_step
+    from stillhouse.tasks.sar.onnx import write_checked_step
 
-    model, scale = load_model(folder)
-    return [write_checked_step(model, out, *_checked_lines(folder, model, scale))]
+    return [write_checked_step(load_model(folder)[0], out)]
 
 
 def _write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
     from stillhouse.export.program import write_compared
+    from stillhouse.tasks.sar.onnx import CHECKED, noise
 
-    model, scale = load_model(folder)
-    lines, what = _checked_lines(folder, model, scale)
-    return [write_compared(model, lines, out, what)]
-
-
-def _checked_lines(folder: Path, model: SarSSM, scale: SarScale) -> tuple[torch.Tensor, str]:
-    """(N, L, C) test lines of a network's run in its units, and what they are in words; made-up ones where they are not at hand."""
-    from stillhouse.tasks.sar.onnx_step import made_up_lines
-
-    try:
-        data = load_data_config(folder).build()
-        check_test_data(folder, "sha256", data.sha256, "--config")
-        lines = data.test.inputs[sample_rows(len(data.test), CHECKED_LINES)].clone()
-        lines[..., : model.config.signal_channels] *= data.scale.input_rms / scale.input_rms
-        return lines, f"{len(lines)} test lines of the run"
-    except StillhouseError as error:
-        lines = made_up_lines(model)
-        return lines, f"{lines.shape[1]} made-up samples (no test lines: {error})"
+    model, _ = load_model(folder)
+    return [write_compared(model, noise(model), out, f"{CHECKED} samples of noise")]
 
 
 TASK = SarTask()
 
-__all__ = ["TASK", "SarTask"]
+
+# ---------------------------------------------------------------------------------------------- a teacher
+
+
+def train(
+    config: SarTrainConfig, out: Path, *, resume: bool = False, callback: Callback = NULL_CALLBACK
+) -> dict[str, Any]:
+    """Train a network on the ground truth; the folder holds its weights in our form and where the documents look for them.
+
+    See `core.train_teacher.train`.
+    """
+    from stillhouse.core import train_teacher as shared  # it loads what draws pages
+
+    if config.wandb:
+        find_wandb()
+
+    def job(model: Any, data: SarData) -> SarJob:
+        settings = to_mapping(config)
+        monitor = SarMonitor(out / MONITOR, config.wandb, config.name, settings) if ranks.first() else None
+        objective = SarObjective(alpha=1.0, beta=0.0, gamma=0.0, student_loss=config.loss)
+        given: dict[str, Any] = {"seed": config.seed, "objective": objective, "monitor": monitor}
+        return SarJob(model, data, config.training, delta=config.delta, **given)
+
+    def save(model: Any, data: SarData, done: Fit) -> tuple[LineTeacher, dict[str, Any]]:
+        model.cpu()
+        processes.on_first(lambda: save_model(out, model, data, weights=saved.TEACHER_WEIGHTS))
+        processes.on_first(lambda: save_documented(out / saved.BEST, model))
+        scores = scores_of(LineTeacher(model), data)
+        write_arrays(out / SCORES, **scores.items)
+        return LineTeacher(model, name=str(out)), {"metrics": dict(scores.scalars)}
+
+    data = partial(load_data, config.data)
+    how = shared.TeacherTraining(TASK.kind, data, data_facts, lambda data: config.model.build(), job, save, arm="train")
+    return shared.train(TASK, config, out, how, resume=resume, callback=callback)

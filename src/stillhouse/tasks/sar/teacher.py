@@ -5,26 +5,20 @@ Shapes: B lines, L azimuth samples, C input channels, H width of a hidden layer.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stillhouse.cache.array_file import sha256_of_arrays
-from stillhouse.cache.content import Content
-from stillhouse.cache.queries import Part, TeacherQueries
 from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.sar.data.sequences import SarData, SarScale, SarSplit
-from stillhouse.tasks.sar.score import Complex, focus
-from stillhouse.teachers.cached import MOST_BYTES, CachedTeacher
+from stillhouse.tasks.sar.students.network import focus
 from stillhouse.teachers.identity import weights_sha256
-from stillhouse.teachers.stage_teacher import StageTeacher
 from stillhouse.teachers.teacher import Teacher
 
 PIECE = 32  # lines that a teacher is asked about at once
@@ -59,6 +53,11 @@ class LineTeacher(Teacher):
         for parameter in self.module.parameters():
             parameter.requires_grad_(not self.frozen)
 
+    @property
+    def params(self) -> int:
+        """Of the network."""
+        return sum(p.numel() for p in self.module.parameters())
+
     def identity(self) -> str:
         """SHA-256 of its weights, and the units that it takes and gives."""
         return f"{weights_sha256(self.module)}:{self.input_factor:.9g}:{self.output_factor:.9g}"
@@ -70,8 +69,7 @@ class LineTeacher(Teacher):
 
     def focus(self, inputs: Tensor) -> Outputs:
         """The same, with a gradient to the weights of a teacher that learns."""
-        if next(self.module.parameters()).device != inputs.device:
-            self.module.to(inputs.device)
+        self.module.to(inputs.device)
         outputs = extractor(self.module, self.scaled(inputs), self.features)
         return Outputs(outputs.logits * self.output_factor, outputs.features)
 
@@ -91,23 +89,12 @@ class LineTeacher(Teacher):
         features = tuple(dict.fromkeys(features))
         outputs = replace(self, features=features)(Batch(example, example, torch.arange(len(example))))
         spec = OutputSpec(0, {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
-        tensors = (outputs.logits, *outputs.features.values())
-        size = sum(x[0].numel() * x.element_size() for x in tensors)
+        size = sum(x[0].numel() * x.element_size() for x in (outputs.logits, *outputs.features.values()))
         return replace(self, features=features, spec=spec, row_bytes=size)
-
-    def copied(self) -> LineTeacher:
-        """One with weights of its own."""
-        return replace(self, module=copy.deepcopy(self.module))
 
 
 class StoredLines(StoredTeacher):
-    """The cache of a focusing network in its place: focused and hidden lines of the splits that it was asked about.
-
-    Args:
-        folder: of a finished cache.
-        features: hidden lines that are wanted; None: all that it holds.
-        live: the network itself, where it is here.
-    """
+    """The cache of a focusing network in its place: focused and hidden lines of the splits that it was asked about."""
 
     frozen = True
 
@@ -120,57 +107,23 @@ class StoredLines(StoredTeacher):
         return StoredLines(self.folder, features=tuple(dict.fromkeys(features)), live=self.live)
 
 
-def teacher_queries_of(teacher: LineTeacher, data: SarData, config: Any, features: tuple[str, ...]) -> TeacherQueries:
-    """All lines of all splits as rows that a focusing network is asked about.
-
-    Args:
-        teacher: the network.
-        data: lines; `config` is how they were made.
-        config: plain data, kept beside.
-        features: hidden lines that are wanted.
-    """
-    signal_set = teacher.with_features(features, data.train.inputs[:2])
-    parts = {
-        name: Part(len(split), partial(batch_of, split, device=torch.device("cpu")), whole=name != "train")
-        for name, split in data.splits.items()
-    }
-    targets = (torch.view_as_real(split.targets).numpy() for split in data.splits.values())
-    return TeacherQueries(
-        signal_set,
-        teacher.name,
-        parts,
-        0,
-        teacher.identity(),
-        f"units of power: {teacher.input_factor:.9g} in, {teacher.output_factor:.9g} out",
-        data.sha256,
-        sha256_of_arrays(targets),
-        batch=PIECE,
-        params=sum(p.numel() for p in teacher.module.parameters()),
-        about={"data": data.name, "sizes": dict(data.sizes), "data_config": config},
-        content=Content(features=signal_set.features),
-    )
-
-
 def extractor(module: nn.Module, inputs: Tensor, features: tuple[str, ...]) -> Outputs:
-    """Output (B, L, 1) and hidden lines; taps are put on and off, so that an average of a model can be run too."""
+    """Output (B, L, 1) and hidden lines; hooks are put on and off, so that an average of a model can be run too."""
     if not features:
         return Outputs(module(inputs))
-    taps = FeatureExtractor(module, features)
+    hooks = FeatureExtractor(module, features)
     try:
-        return taps(inputs)
+        return hooks(inputs)
     finally:
-        taps.close()
+        hooks.close()
 
 
 @torch.no_grad()
 def line_spec(module: nn.Module, features: tuple[str, ...], example: Tensor) -> OutputSpec:
     """Shapes of a network's hidden lines, without the batch axis."""
     training = module.training
-    module.eval()
-    try:
-        outputs = extractor(module, example, features)
-    finally:
-        module.train(training)
+    outputs = extractor(module.eval(), example, features)
+    module.train(training)
     return OutputSpec(0, {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
 
 
@@ -178,8 +131,7 @@ def in_units(
     module: Any, scale: SarScale | None, data: SarData, *, frozen: bool = True, name: str = "teacher"
 ) -> LineTeacher:
     """A network that learned at one scale (None: that of these data), for lines of these data."""
-    if scale is None:
-        return LineTeacher(module, frozen=frozen, name=name)
+    scale = scale or data.scale
     return LineTeacher(
         module,
         input_factor=data.scale.input_rms / scale.input_rms,
@@ -189,7 +141,7 @@ def in_units(
     )
 
 
-def focused(network: LineTeacher | StoredLines, inputs: Tensor) -> Complex:
+def focused(network: LineTeacher | StoredLines, inputs: Tensor) -> NDArray[np.complex64]:
     """(N, L) focused lines of lines (N, L, C) in the units of the data; a cache has those of whole splits, in their order."""
     if isinstance(network, StoredLines):
         rows = torch.arange(len(inputs)).split(PIECE)
@@ -198,27 +150,7 @@ def focused(network: LineTeacher | StoredLines, inputs: Tensor) -> Complex:
     return np.asarray(focus(network.module, network.scaled(inputs)) * network.output_factor, np.complex64)
 
 
-def stage_teacher_of(teacher: LineTeacher | StoredLines, data: SarData, device: torch.device) -> StageTeacher:
-    """A teacher as training asks it: a frozen one from its cache, where its lines fit in memory.
-
-    `facts` are its outputs on the validation lines, asked in the same way.
-    """
-    if isinstance(teacher, StoredLines):
-        return StageTeacher(teacher, teacher.spec, teacher, teacher)
-    if not teacher.frozen:
-        return StageTeacher(teacher, teacher.spec)
-    train, validation = (_cached(teacher, split, device) for split in (data.train, data.validation))
-    return StageTeacher(teacher, teacher.spec, train, validation)
-
-
 def batch_of(split: SarSplit, rows: Tensor, device: torch.device) -> Batch:
     """Lines of a split with their focus in the place of labels."""
     inputs, targets = split.batch(rows)
     return Batch(inputs.to(device), targets.to(device), rows)
-
-
-def _cached(teacher: LineTeacher, split: SarSplit, device: torch.device) -> CachedTeacher | None:
-    if len(split) * teacher.row_bytes > MOST_BYTES:
-        return None
-    pieces = torch.arange(len(split)).split(PIECE)
-    return CachedTeacher(teacher, (batch_of(split, rows, device) for rows in pieces), len(split))

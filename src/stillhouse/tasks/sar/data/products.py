@@ -3,241 +3,275 @@
     ROOT/[PT1/]s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr
         raw, rc, rcmc, az   (azimuth, range) complex, chunked; attributes: metadata, ephemeris
 
-Zarr formats 2 and 3 are read alike. Chunks are decoded once and kept while they are in use.
+Zarr formats 2 and 3 are read alike. Legend: M azimuth lines, R range columns, L lines of a patch.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.walk import Passed, follow
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse, to_mapping
+from stillhouse.tasks.sar.data import LEVELS, ProductsConfig, SarConfig
+from stillhouse.tasks.sar.data.radar import SPEED_OF_LIGHT, Complex, SarParameters, half_aperture
+from stillhouse.tasks.sar.data.sequences import RawSplit, SarData, in_units_of_the_echo, position_code, scaled
 
-LEVELS = ("raw", "rc", "rcmc", "az")
 BEAMS = 6
-_NAME = re.compile(
-    r"(s1[a-z])-s([1-6])-raw-s-(hh|hv|vh|vv)-(\d{8}t\d{6})-\d{8}t\d{6}-(\d+)-([0-9a-f]+)\.zarr", re.IGNORECASE
-)
+YEARS = {"train": 2023, "validation": 2024, "test": 2025}  # of simulated products
+_NAME = re.compile(r"s1[a-z]-s([1-6])-raw-s-(hh|hv|vh|vv)-(\d{4})\d{4}t\d{6}-.*\.zarr", re.IGNORECASE)
+Line = tuple[NDArray[np.complex64], NDArray[np.complex64]]
 
 
 @dataclass(frozen=True)
-class ProductName:
-    """The parts of a product's name."""
+class Product:
+    """One product by its name."""
 
     path: Path
-    satellite: str
     beam: int
     polarization: str
-    start: str
-    orbit: int
-    take: str
+    year: int
+
+    @classmethod
+    def at(cls, path: Path) -> Product:
+        """Read its name.
+
+        Example:
+            >>> Product.at(Path("PT2/s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr")).year
+            2023
+        """
+        found = _NAME.fullmatch(path.name)
+        if found is None:
+            pattern = "s1a-s{beam}-raw-s-{pol}-{start}-{stop}-{orbit}-{id}.zarr"
+            raise InputError(f"{path}: expected a product named {pattern}")
+        return cls(path, int(found[1]), found[2].lower(), int(found[3]))
+
+    def group(self) -> Any:
+        """Its Zarr group."""
+        try:
+            return zarr().open_group(str(self.path), mode="r")
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{self.path}: expected a Zarr group of format 2 or 3: {error}") from None
+
+    def level(self, name: str) -> Any:
+        """The array of a level, whole and complex."""
+        arrays = {key: array for key, array in self.group().arrays() if key in LEVELS}
+        if name not in arrays:
+            raise InputError(f"{self.path}: expected level {name!r}, got {', '.join(arrays) or 'no level'}")
+        array = arrays[name]
+        if array.ndim != 2 or np.dtype(array.dtype).kind != "c":
+            raise InputError(f"{self.path}: {name}: expected complex numbers (azimuth, range), got {array.dtype}")
+        if holes := int(array.nchunks) - int(array.nchunks_initialized):
+            raise InputError(
+                f"{self.path}: {name}: expected all chunks, got {holes} that are missing (they would read as zeros)"
+            )
+        return array
 
     @property
-    def year(self) -> int:
-        """Of the acquisition."""
-        return int(self.start[:4])
-
-    @property
-    def part(self) -> str:
-        """The folder it lies in, as PT1."""
-        return self.path.parent.name
-
-    @property
-    def acquisition(self) -> tuple[str, int, str]:
-        """The data take: both polarizations of one pass have the same, and must not be on two sides of a split."""
-        return (self.satellite, self.orbit, self.take)
+    def radar(self) -> SarParameters | None:
+        """The radar that a simulated product was written with."""
+        stored = self.group().attrs.get("radar")
+        return parse(SarParameters, stored) if isinstance(stored, Mapping) else None
 
 
-def parse_name(path: Path) -> ProductName:
-    """Read the name of a product.
+def find_products(root: Path, years: Sequence[int], polarizations: Sequence[str] = ()) -> list[Product]:
+    """Products of these years and polarizations (all where none is given) under a folder, sorted by name.
 
     Raises:
-        InputError: another pattern.
-
-    Example:
-        >>> name = parse_name(Path("PT2/s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr"))
-        >>> name.beam, name.polarization, name.year, name.part
-        (3, 'hh', 2023, 'PT2')
+        InputError: none; the message says what there is.
     """
-    found = _NAME.fullmatch(path.name)
-    if found is None:
-        pattern = "s1a-s{beam}-raw-s-{pol}-{start}-{stop}-{orbit}-{id}.zarr"
-        raise InputError(f"{path}: expected a product named {pattern}, got {path.name!r}")
-    satellite, beam, polarization, start, orbit, take = (part.lower() for part in found.groups())
-    return ProductName(path, satellite, int(beam), polarization, start, int(orbit), take)
+    paths = [root] if root.suffix == ".zarr" else [*root.glob("*.zarr"), *root.glob("*/*.zarr")]
+    inside = {path.resolve() for path in paths if path.is_dir() and path.resolve().is_relative_to(root.resolve())}
+    there = [Product.at(path) for path in inside]
+    found = [x for x in there if x.year in years and (not polarizations or x.polarization in polarizations)]
+    if not found:
+        kinds = Counter(f"{x.year} {x.polarization}" for x in there)
+        shown = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())) or "none"
+        wanted = " ".join(map(str, (*years, *polarizations)))
+        raise InputError(f"products: expected some of {wanted} in {root} (*.zarr folders), got {shown}")
+    return sorted(found, key=lambda x: x.path.name)
 
 
-def find_products(
-    root: Path,
-    *,
-    years: Sequence[int] = (),
-    polarizations: Sequence[str] = (),
-    beams: Sequence[int] = (),
-    parts: Sequence[str] = (),
-) -> tuple[ProductName, ...]:
-    """Products under a folder that pass every filter, sorted by start, then name. An empty filter lets all pass.
+def product_data(config: SarConfig) -> SarData:
+    """Read the three splits of a configuration; patches are drawn over whole products.
 
     Raises:
-        InputError: nothing there, a name of another pattern, or a filter that lets nothing pass (the message lists what there is).
+        InputError: no products for a split; a missing level; damaged lines.
     """
-    names = [parse_name(path) for path in _zarr_folders(root)]
-    if not names:
-        raise InputError(f"{root}: expected products (*.zarr), got none there")
-    filters: dict[str, tuple[Sequence[Any], str]] = {
-        "parts": (tuple(parts), "part"),
-        "years": (tuple(years), "year"),
-        "polarizations": (tuple(str(p).lower() for p in polarizations), "polarization"),
-        "beams": (tuple(beams), "beam"),
+    wanted, length = config.products, config.samples
+    assert wanted is not None
+    root = Path(wanted.root).expanduser()
+    sides = {
+        split: find_products(root, getattr(wanted, f"{split}_years"), wanted.polarizations)[: wanted.max_products]
+        for split in config.counts
     }
-    kept = names
-    for filter_name, (wanted, attribute) in filters.items():
-        there = Counter(getattr(name, attribute) for name in kept)
-        kept = [name for name in kept if not wanted or getattr(name, attribute) in wanted]
-        if not kept:
-            shown = ", ".join(f"{value} ({count})" for value, count in sorted(there.items()))
-            asked = ", ".join(str(value) for value in wanted)
-            raise InputError(f"{filter_name}: expected products of {asked} in {root}, got only {shown}")
-    return tuple(sorted(kept, key=lambda name: (name.start, name.path.name)))
+    radar = config.radar or sides["train"][0].radar
+    half = 0 if radar is None else half_aperture(radar)
+    if radar is not None and length <= 2 * half:
+        if config.radar is not None:
+            raise InputError(f"length: expected more than one aperture ({2 * half + 1} samples), got {length}")
+        radar, half = None, 0  # lines of a simulated product that are too short to be focused are judged whole
+    return scaled(
+        {split: _split(config, number, sides[split]) for number, split in enumerate(sides)},
+        name=root.name,
+        valid=slice(half, length - half),
+        parameters=radar,
+    )
 
 
-class Product:
-    """One opened product.
+def _split(config: SarConfig, number: int, products: Sequence[Product]) -> RawSplit:
+    wanted, length = config.products, config.samples
+    assert wanted is not None
+    rng, count = np.random.default_rng([config.seed, number]), list(config.counts.values())[number]
+    shares = np.diff(np.linspace(0, count, len(products) + 1).round().astype(int))
+    pairs, facts, codes = list[Line](), list[tuple[int, ...]](), list[Complex]()
+    for place, (product, share) in enumerate(zip(products, shares)):
+        levels: dict[str, Any] = {name: product.level(name) for name in (wanted.level_from, wanted.level_to)}
+        if len({array.shape for array in levels.values()}) > 1:
+            shapes = {name: array.shape for name, array in levels.items()}
+            raise InputError(f"{product.path}: expected levels of one shape, got {shapes}")
+        shape = levels[wanted.level_to].shape
+        origins = patch_origins(shape, wanted, length)
+        if share < len(origins):  # over the whole product: the first ones would be one strip
+            origins = origins[np.sort(rng.choice(len(origins), size=int(share), replace=False))]
+        for row, column, pair in _lines(product.path, levels, origins, length):
+            pairs.append(pair)
+            facts.append((place, row, column))
+            across = ((product.beam - 1) * shape[1] + column) / (BEAMS * shape[1])  # beams lie side by side in x
+            codes.append(position_code(np.array([across]), np.array([row / shape[0]]), 1 / shape[0], length)[0])
+    inputs, targets = (np.stack(side) for side in zip(*pairs))
+    named = dict(zip(("product", "row", "column"), np.array(facts, np.int64).T))
+    return RawSplit(inputs, targets, named, np.stack(codes) if config.position_channel else None)
 
-    Args:
-        path: its folder.
-        cache_chunks: decoded chunks that are kept, the least recently used go first.
 
-    Raises:
-        InputError: the zarr package is not installed; nothing there; no Zarr group; a level that is not 2-D and complex.
+def _lines(
+    path: Path, levels: Mapping[str, Any], origins: NDArray[np.int64], length: int
+) -> Iterator[tuple[int, int, Line]]:
+    """(row, column, a line of both levels) of every patch; what lies in one column of chunks is read at once."""
+    wide = max(array.chunks[1] for array in levels.values())
+    for (row, _), some in groupby(origins.tolist(), key=lambda place: (place[0], place[1] // wide)):
+        columns = [column for _, column in some]
+        rows, across = slice(row, row + length), slice(min(columns), max(columns) + 1)
+        slabs = []
+        for name, array in levels.items():
+            try:
+                slab = np.asarray(array[rows, across], np.complex64)
+            except Exception as error:  # codecs raise nearly anything on a torn file
+                raise InputError(f"{path}: {name}: cannot be read in rows {row} to {row + length}: {error}") from None
+            if not np.isfinite(slab[:, np.array(columns) - across.start]).all():
+                bad = row + np.flatnonzero(~np.isfinite(slab).all(1))
+                raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity in rows {bad[:5]}")
+            slabs.append(slab)
+        for column in columns:
+            source, target = (slab[:, column - across.start] for slab in slabs)
+            yield row, column, (source, target)
+
+
+def patch_origins(shape: tuple[int, int], config: ProductsConfig, length: int) -> NDArray[np.int64]:
+    """First row and column of every patch of `length` rows and one column between the margins, (P, 2), row by row."""
+    rows = np.arange(config.row_buffer, shape[0] - config.row_buffer - length + 1, config.row_stride or length)
+    columns = np.arange(config.column_buffer, shape[1] - config.column_buffer, config.column_stride)
+    if not len(rows) or not len(columns):
+        margins = (config.row_buffer, config.column_buffer)
+        raise InputError(f"patch: expected one that fits {shape} less a buffer of {margins}, got {(length, 1)}")
+    return np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+
+
+# ---------------------------------------------------------------------------------------------- simulated products
+
+
+def write_products(out: Path, data: SarData) -> list[str]:
+    """A simulated data set as a folder of products, one an acquisition, lines side by side as range columns; their names.
+
+    Levels are `raw`, `rc`, `rcmc` and `az`. `rcmc` is what the simulation draws; `rc` has the migration of its radar in it and
+    `raw` the transmitted pulse too (half the swath long), both by exact inverses whose edges wrap round.
     """
-
-    def __init__(self, path: Path, cache_chunks: int = 256) -> None:
-        self.path, self.name = path, parse_name(path)
-        zarr = _zarr()
-        if not path.is_dir():
-            raise InputError(
-                f"{path}: expected a Zarr product (a folder), got {'a file' if path.exists() else 'nothing there'}"
-            )
-        try:
-            group = zarr.open_group(str(path), mode="r")
-            arrays = {name: array for name, array in group.arrays() if name in LEVELS}
-            self.attributes: dict[str, Any] = dict(group.attrs)
-        except Exception as error:
-            raise InputError(
-                f"{path}: expected a Zarr group of format 2 or 3, got {type(error).__name__}: {error}"
-            ) from None
-        for level, array in arrays.items():
-            if array.ndim != 2 or np.dtype(array.dtype).kind != "c":
-                raise InputError(
-                    f"{path}: {level}: expected complex numbers (azimuth, range), got {array.dtype} of shape {array.shape}"
-                )
-        self._arrays = arrays
-        self.levels = tuple(level for level in LEVELS if level in arrays)
-        self._chunk = lru_cache(cache_chunks)(self._decoded)
-
-    def array(self, level: str) -> Any:
-        """The Zarr array of a level, with its `shape` and `chunks`.
-
-        Raises:
-            InputError: it is not there.
-        """
-        if level not in self._arrays:
-            raise InputError(
-                f"{self.path}: expected level {level!r}, got a product with {', '.join(self.levels) or 'no level'}; "
-                f"{nearest(level, self.levels)}"
-            )
-        return self._arrays[level]
-
-    def read(self, level: str, rows: slice, columns: slice) -> NDArray[np.complex64]:
-        """A rectangle of a level, (rows, columns) complex64; the slices lie inside it.
-
-        Raises:
-            InputError: the level is not there; a chunk that cannot be decoded.
-        """
-        high, wide = self.array(level).chunks
-        top, left = rows.start // high, columns.start // wide
-        across = range(left, (columns.stop - 1) // wide + 1)
-        found = np.block([[self._chunk(level, i, j) for j in across] for i in range(top, (rows.stop - 1) // high + 1)])
-        return found[
-            rows.start - top * high : rows.stop - top * high, columns.start - left * wide : columns.stop - left * wide
-        ]
-
-    def _decoded(self, level: str, i: int, j: int) -> NDArray[np.complex64]:
-        array = self._arrays[level]
-        high, wide = array.chunks
-        try:
-            return np.asarray(array[i * high : (i + 1) * high, j * wide : (j + 1) * wide], np.complex64)
-        except Exception as error:  # codecs raise nearly anything on a torn file
-            raise InputError(
-                f"{self.path}: {level}: chunk ({i}, {j}) cannot be read ({type(error).__name__}: {error})"
-            ) from None
+    radar, names = data.parameters, []
+    assert radar is not None
+    for split, year in YEARS.items():
+        lines = data.splits[split]
+        for number in np.unique(lines.facts["acquisition"]):
+            chosen = lines.facts["acquisition"] == number
+            rcmc, az = (x[chosen].T.astype(np.complex128) for x in in_units_of_the_echo(data, lines))
+            pulse = rcmc.shape[1] / (2 * radar.range_sampling)
+            rc = migration_corrected(radar, rcmc, backwards=True)
+            raw = pulse_compressed(radar, rc, pulse, backwards=True)
+            day = f"{year}01{1 + number % 28:02d}"
+            name = f"s1a-s1-raw-s-vv-{day}t000000-{day}t000025-{100000 + number:06d}-{number:06x}.zarr"
+            about = {"simulated": True, "radar": to_mapping(radar), "pulse_seconds": pulse}
+            write_product(out / name, {"raw": raw, "rc": rc, "rcmc": rcmc, "az": az}, about)
+            names.append(name)
+    return names
 
 
 def write_product(
     path: Path,
     levels: Mapping[str, NDArray[Any]],
-    *,
     attributes: Mapping[str, Any] | None = None,
     chunks: tuple[int, int] = (256, 256),
     zarr_format: int = 3,
 ) -> None:
-    """Write a product in the same layout, for instance a simulated one.
-
-    Args:
-        path: ends in a product's name.
-        levels: arrays (azimuth, range) by level, of one shape.
-        attributes: of the group; JSON-ready.
-        chunks: samples of a chunk.
-        zarr_format: 2 or 3.
-
-    Raises:
-        InputError: the zarr package is not installed.
-    """
-    group = _zarr().open_group(str(path), mode="w", zarr_format=zarr_format)
+    """Write arrays (azimuth, range) by level as a product."""
+    group = zarr().open_group(str(path), mode="w", zarr_format=zarr_format)
     for level, values in levels.items():
-        shape = np.shape(values)
-        size = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
+        size = (min(chunks[0], values.shape[0]), min(chunks[1], values.shape[1]))
         array = group.create_array(
-            level, shape=shape, chunks=size, dtype="complex64", config={"write_empty_chunks": True}
+            level, shape=values.shape, chunks=size, dtype="complex64", config={"write_empty_chunks": True}
         )
         array[:] = np.asarray(values, np.complex64)
     group.attrs.update(dict(attributes or {}))
 
 
-def _zarr_folders(root: Path) -> list[Path]:
-    if root.suffix == ".zarr":
-        return [root] if root.is_dir() else []
-    if not root.is_dir():
-        raise InputError(f"{root}: expected a folder of products, got {'a file' if root.exists() else 'nothing there'}")
-    found, passed = [], Passed()
-    for folder, children, _ in os.walk(root):
-        found += [
-            path for child in children if child.endswith(".zarr") and follow(path := Path(folder, child), root, passed)
-        ]
-        children[:] = sorted(
-            child for child in children if not child.endswith(".zarr")
-        )  # a product has thousands of files
-    real: dict[Path, Path] = {}
-    for path in sorted(found, key=lambda path: (path.is_symlink(), path)):  # its own name before those of links to it
-        if real.setdefault(path.resolve(), path) is not path:
-            passed.again.append(path)
-    passed.warn(root)
-    return sorted(real.values())
+def range_spacing(parameters: SarParameters) -> float:
+    """Metres of slant range from column to column: c / (2 fs)."""
+    return SPEED_OF_LIGHT / (2 * parameters.range_sampling)
 
 
-def _zarr() -> Any:
+def migration_corrected(parameters: SarParameters, data: Complex, *, backwards: bool = False) -> Complex:
+    """Shift every Doppler line back by R0 (1 / D - 1), D = sqrt(1 - (wavelength f / 2 Vr)^2): level `rc` to `rcmc`.
+
+    Args:
+        parameters: the radar.
+        data: (M, R) range compressed; edges wrap round, so points should be an aperture and a few cells away from them.
+        backwards: put the migration in again, `rcmc` to `rc`: the exact inverse.
+
+    Source: Cumming & Wong 2005, ch. 6.4 (range-Doppler algorithm).
+    """
+    doppler = np.fft.fftfreq(data.shape[0]) * parameters.prf
+    cosine = np.sqrt(1 - (parameters.wavelength * doppler / (2 * parameters.velocity)) ** 2)
+    cells = parameters.distance * (1 / cosine - 1) / range_spacing(parameters)
+    ramp = np.exp(2j * np.pi * cells[:, None] * np.fft.fftfreq(data.shape[1])[None, :])
+    return np.fft.ifft2(np.fft.fft2(data) * (ramp.conj() if backwards else ramp))
+
+
+def pulse_compressed(parameters: SarParameters, data: Complex, seconds: float, *, backwards: bool = False) -> Complex:
+    """The phase of the transmitted chirp taken off every range line: level `raw` to `rc`.
+
+    Args:
+        parameters: the radar; its `range_bandwidth` is swept in `seconds`.
+        data: (M, R) echoes; edges wrap round.
+        seconds: length of the pulse.
+        backwards: put the chirp in again, `rc` to `raw`: the exact inverse, since a phase alone is changed.
+
+    Source: Cumming & Wong 2005, ch. 3.4 (matched filter of a linear FM pulse, by its stationary phase).
+    """
+    hertz = np.fft.fftfreq(data.shape[1]) * parameters.range_sampling
+    turned = np.exp(1j * np.pi * hertz**2 * seconds / parameters.range_bandwidth)
+    return np.fft.ifft(np.fft.fft(data, axis=1) * (turned.conj() if backwards else turned), axis=1)
+
+
+def zarr() -> Any:
+    """The package, which is needed for products alone."""
     try:
-        import zarr
+        import zarr as package
     except ImportError:
         raise InputError("reading Zarr products needs the zarr package: pip install 'stillhouse[sar]'") from None
-    return zarr
+    return package

@@ -21,7 +21,7 @@ TEXTURE_LENGTH = (5.0, 50.0)  # its correlation length, samples
 REGION_LENGTH, REGION_DEPTH_DB = (
     100.0,
     20.0,
-)  # mean length of a region, samples; their means lie between minus the depth and 0 dB
+)  # mean length of a region, samples; their means lie down to minus the depth
 KINDS: tuple[str, ...] = get_args(SceneKind)
 
 
@@ -41,12 +41,10 @@ class SceneConfig:
     def __post_init__(self) -> None:
         if sum(self.shares) <= 0:
             raise ValueError("homogeneous, texture, regions, points: expected a share above 0, got 0 for all")
-        for name in ("points", "scr_db"):
-            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
-            if low > high:
-                raise ValueError(f"{name}_min: expected at most {name}_max ({high:g}), got {low:g}")
-        if self.points > 0 and self.points_max < 1:
-            raise ValueError("points_max: expected at least 1 where lines of points only are asked for, got 0")
+        if self.points_min > self.points_max or (self.points > 0 and self.points_max < 1):
+            raise ValueError(
+                f"points_max: expected at least points_min, and 1 for lines of points, got {self.points_max}"
+            )
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -96,12 +94,8 @@ def draw_scene(
     texture = np.ones((lines, samples))
     for line, kind in enumerate(kinds):
         if KINDS[kind] == "texture":
-            texture[line] = gamma_texture(
-                rng,
-                samples,
-                order=rng.uniform(*TEXTURE_ORDER),
-                length=rng.uniform(*TEXTURE_LENGTH),
-            )
+            order, size = rng.uniform(*TEXTURE_ORDER), rng.uniform(*TEXTURE_LENGTH)
+            texture[line] = gamma_texture(rng, samples, order=order, length=size)
         elif KINDS[kind] == "regions":
             texture[line] = stepwise(rng, samples, REGION_LENGTH, REGION_DEPTH_DB)
     clutter = np.sqrt(texture) * speckle(rng, (lines, samples))

@@ -1,4 +1,4 @@
-"""Lines in memory, ready for training: three splits of one data set, scaled by one number a side.
+"""Lines in memory, ready for training: three splits of one data set, scaled by one number a side; and simulated ones.
 
 Legend: N lines, B batch, L azimuth samples, C input channels (1, or 2 with the position code), K filter taps.
 """
@@ -16,10 +16,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from stillhouse.core.checks import InputError, same_shape
-from stillhouse.tasks.sar.data.matched_filter import Complex, matched_filter
-from stillhouse.tasks.sar.data.parameters import SarParameters
-from stillhouse.tasks.sar.data.simulate import Motion, point_lines
+from stillhouse.core.checks import InputError
+from stillhouse.tasks.sar.data import SarConfig
+from stillhouse.tasks.sar.data.radar import Complex, SarParameters, half_aperture, matched_filter
+from stillhouse.tasks.sar.data.simulate import point_lines, simulate_lines
+
+AZIMUTH_LINES = 16  # simulated acquisitions are that many lines long; Ymax of the position code
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,6 @@ class SarScale:
     input_rms: float
     target_rms: float
 
-    def inputs(self, raw: Any) -> Any:
-        """Raw data to what models see."""
-        return raw / self.input_rms
-
-    def targets(self, focused: Any) -> Any:
-        """A focused image to what models should put out."""
-        return focused / self.target_rms
-
-    def focused(self, outputs: Any) -> Any:
-        """What models put out, back in the units of the focused image."""
-        return outputs * self.target_rms
-
 
 @dataclass(frozen=True, eq=False)
 class SarSplit:
@@ -53,8 +43,7 @@ class SarSplit:
     Attributes:
         inputs: (N, L, C) complex64, scaled raw data, then the position code where asked for.
         targets: (N, L, 1) complex64, scaled focus.
-        facts: (N) numbers of each line: `acquisition`, and `azimuth_rate`, `doppler_centroid`, `kind` of simulated ones, or
-            `product`, `row`, `column` of others.
+        facts: (N) numbers of each line: `acquisition`, `azimuth_rate`, `kind` of simulated ones, or `product`, `row`, `column`.
     """
 
     inputs: Tensor
@@ -65,39 +54,25 @@ class SarSplit:
         return len(self.inputs)
 
     def batch(self, rows: Tensor | ArrayLike) -> tuple[Tensor, Tensor]:
-        """The lines of some rows, in the order asked for.
-
-        Args:
-            rows: (B) whole numbers from 0 to N - 1.
-
-        Returns:
-            inputs (B, L, C) and targets (B, L, 1), complex64.
-
-        Raises:
-            InputError: no rows, or one that is not there.
-        """
-        index = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
-        if len(index) == 0 or int(index.min()) < 0 or int(index.max()) >= len(self):
-            raise InputError(f"rows: expected numbers from 0 to {len(self) - 1}, got {index.tolist()[:5]}")
+        """Inputs (B, L, C) and targets (B, L, 1) of some rows, in the order asked for."""
+        index = torch.as_tensor(rows, dtype=torch.int64)
         return self.inputs.index_select(0, index), self.targets.index_select(0, index)
 
 
 @dataclass(frozen=True, eq=False)
 class PointSet:
-    """Isolated point targets, one a line, scaled as the data set: what IRW, PSLR, place and phase are measured on.
+    """Isolated point targets, one a line, scaled as the data set: what width, sidelobes, place and phase are measured on.
 
     Attributes:
         inputs: (N, L, C) complex64.
         targets: (N, L, 1) complex64: the matched filter's focus.
         positions: (N) in samples.
-        peaks: (N) complex, the scaled amplitude that a perfect focus peaks at.
         kernels: (N, K) the matched filter of each line, for scaled data.
     """
 
     inputs: Tensor
     targets: Tensor
     positions: NDArray[np.float64]
-    peaks: Complex
     kernels: Complex
 
 
@@ -114,7 +89,7 @@ class SarData:
         scale: the two factors.
         parameters: the radar, None where it is not known.
         rate_spread: by what share the azimuth rate varies from near to far range.
-        point_amplitude: of the points that `points` draws by default, unscaled; None: the RMS of the targets.
+        point_amplitude: of the points that `points` draws, unscaled; None: the RMS of the targets.
     """
 
     name: str
@@ -157,65 +132,42 @@ class SarData:
                 digest.update(torch.view_as_real(part).contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def kernels(self, split: SarSplit, rows: Tensor | ArrayLike | None = None) -> Complex:
-        """The matched filter (B, K) of some lines, or all: on scaled inputs it gives scaled targets inside `valid`.
+    def kernels(self, split: SarSplit) -> Complex:
+        """The matched filter (N, K) of every line of a split: on scaled inputs it gives scaled targets inside `valid`.
 
-        Of products only the nominal rate is known, and their processor has a gain of its own: judge such a filter by
-        scale-invariant figures.
+        Of products only the nominal rate is known, and their processor has a gain of its own.
 
         Raises:
             InputError: the radar is not known.
         """
         if self.parameters is None:
-            raise InputError(
-                "kernels: expected a radar (preset or parameters of the data), got none: its filter is not known"
-            )
-        rows = np.arange(len(split)) if rows is None else np.asarray(rows).reshape(-1)
-        every = np.full(len(split), self.parameters.rate)
-        return self._filters(
-            split.facts.get("azimuth_rate", every)[rows],
-            split.facts.get("doppler_centroid", np.zeros(len(split)))[rows],
-        )
+            raise InputError("kernels: expected a radar (preset or parameters of the data), got none")
+        return self._filters(split.facts.get("azimuth_rate", np.full(len(split), self.parameters.rate)))
 
-    def points(self, count: int, *, seed: int = 0, amplitude: float | None = None, rates: bool = True) -> PointSet:
-        """Draw isolated points at random places between samples, with random phase, near the middle of the line.
-
-        Args:
-            count: N.
-            seed: fixes them.
-            amplitude: unscaled; that of a point in the middle of the scene's signal-to-clutter range where not given.
-            rates: let the azimuth rate vary as in the data; False for the nominal rate only.
-
-        Raises:
-            InputError: the radar is not known.
-        """
+    def points(self, count: int, seed: int = 0) -> PointSet:
+        """Draw isolated points at random places between samples, with random phase, near the middle of the line."""
         if self.parameters is None:
             raise InputError("points: expected a radar (preset or parameters of the data), got none")
         rng = np.random.default_rng([seed, 3])
         places = (self.length - 1) / 2 + rng.uniform(-4, 4, size=count)
-        size = amplitude or self.point_amplitude or self.scale.target_rms
+        size = self.point_amplitude or self.scale.target_rms
         peaks = size * np.exp(2j * np.pi * rng.uniform(size=count))
-        column = rng.uniform(size=count) if rates else np.full(count, 0.5)
+        column = rng.uniform(size=count)
         rate = rate_at(self.parameters, column, self.rate_spread)
-        motion = Motion(azimuth_rate=rate, half=self.valid.start)
-        lines = point_lines(self.parameters, places, length=self.length, amplitudes=peaks, motion=motion)
-        code = None
-        if self.channels == 2:
-            start = rng.uniform(0, 1 - 1 / AZIMUTH_LINES, size=count)
-            code = position_code(column, start, 1 / (AZIMUTH_LINES * self.length), self.length)
+        how: dict[str, Any] = {"length": self.length, "azimuth_rate": rate, "half": self.valid.start}
+        lines = point_lines(self.parameters, places, amplitudes=peaks, **how)
+        code = _drawn_code(rng, column, self.length) if self.channels == 2 else None
         return PointSet(
-            inputs=as_inputs(self.scale.inputs(lines.raw), code),
-            targets=as_lines(self.scale.targets(lines.focused)),
+            inputs=as_inputs(lines.raw / self.scale.input_rms, code),
+            targets=as_lines(lines.focused / self.scale.target_rms),
             positions=places,
-            peaks=self.scale.targets(peaks),
-            kernels=self._filters(rate, np.zeros(count)),
+            kernels=self._filters(rate),
         )
 
-    def _filters(self, rate: NDArray[np.float64], centroid: NDArray[np.float64]) -> Complex:
+    def _filters(self, rate: NDArray[np.float64]) -> Complex:
         assert self.parameters is not None
         half = self.valid.start  # of the longest aperture: all kernels of a data set have one length
-        kernels = matched_filter(self.parameters, azimuth_rate=rate, doppler_centroid=centroid, half=half)
-        return kernels * (self.scale.input_rms / self.scale.target_rms)
+        return matched_filter(self.parameters, rate, half) * (self.scale.input_rms / self.scale.target_rms)
 
 
 @dataclass(frozen=True)
@@ -234,15 +186,18 @@ def scaled(raw: Mapping[str, RawSplit], **more: Any) -> SarData:
     Raises:
         InputError: training lines of zeros.
     """
-    scale = SarScale(rms(raw["train"].inputs, "inputs"), rms(raw["train"].targets, "targets"))
+    scale = SarScale(_rms(raw["train"].inputs, "inputs"), _rms(raw["train"].targets, "targets"))
     splits: dict[str, Any] = {
-        name: SarSplit(as_inputs(scale.inputs(one.inputs), one.code), as_lines(scale.targets(one.targets)), one.facts)
-        for name, one in raw.items()
+        name: SarSplit(as_inputs(x.inputs / scale.input_rms, x.code), as_lines(x.targets / scale.target_rms), x.facts)
+        for name, x in raw.items()
     }
     return SarData(**splits, scale=scale, **more)
 
 
-AZIMUTH_LINES = 16  # simulated acquisitions are that many lines long; Ymax of the position code
+def in_units_of_the_echo(data: SarData, split: SarSplit) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(N, L) raw lines and their focus, not scaled."""
+    raw, focused = split.inputs[..., 0] * data.scale.input_rms, split.targets[..., 0] * data.scale.target_rms
+    return np.asarray(raw.numpy(), np.complex64), np.asarray(focused.numpy(), np.complex64)
 
 
 def rate_at(parameters: SarParameters, column: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
@@ -251,22 +206,21 @@ def rate_at(parameters: SarParameters, column: NDArray[np.float64], spread: floa
 
 
 def position_code(
-    column: NDArray[np.float64], start: NDArray[np.float64], step: float | NDArray[np.float64], length: int
+    column: NDArray[np.float64], start: NDArray[np.float64], step: float, length: int
 ) -> NDArray[np.complex128]:
     """p = x / Xmax + j y / Ymax of every sample, (N, L).
 
     Args:
         column: (N) x / Xmax, range.
         start: (N) y / Ymax of the first sample, azimuth.
-        step: y / Ymax from sample to sample; a number or (N).
+        step: y / Ymax from sample to sample.
         length: L.
 
     Example:
         >>> position_code(np.array([0.5]), np.array([0.25]), 0.25, 2).tolist()
         [[(0.5+0.25j), (0.5+0.5j)]]
     """
-    along = np.asarray(start)[:, None] + np.asarray(step).reshape(-1, 1) * np.arange(length)
-    return np.asarray(column)[:, None] + 1j * along
+    return column[:, None] + 1j * (start[:, None] + step * np.arange(length))
 
 
 def as_lines(values: NDArray[Any]) -> Tensor:
@@ -276,19 +230,70 @@ def as_lines(values: NDArray[Any]) -> Tensor:
 
 def as_inputs(signal: NDArray[Any], code: NDArray[Any] | None) -> Tensor:
     """(N, L) signal and, where given, position code to (N, L, C) complex64."""
-    if code is None:
-        return as_lines(signal)
-    same_shape("position code", code.shape, signal.shape)
-    return torch.cat([as_lines(signal), as_lines(code)], dim=-1)
+    return as_lines(signal) if code is None else torch.cat([as_lines(signal), as_lines(code)], dim=-1)
 
 
-def rms(values: NDArray[Any], name: str) -> float:
-    """Root mean square of complex values.
-
-    Raises:
-        InputError: nothing but zeros: there is no scale.
-    """
+def _rms(values: NDArray[Any], name: str) -> float:
     found = float(np.sqrt(np.mean(np.abs(values).astype(np.float64) ** 2)))
     if not found > 0 or not np.isfinite(found):
         raise InputError(f"{name}: expected a signal in the training split, got a root mean square of {found}")
     return found
+
+
+# ---------------------------------------------------------------------------------------------- simulated
+
+
+def simulated_data(config: SarConfig) -> SarData:
+    """Simulate the three splits of a configuration, every one from acquisitions of its own.
+
+    Raises:
+        InputError: lines shorter than the longest aperture.
+    """
+    radar = config.radar
+    assert radar is not None
+    half = half_aperture(
+        radar, rate_at(radar, np.array([1.0]), config.rate_spread)
+    )  # all splits share one valid region
+    middle = (config.scene.scr_db_min + config.scene.scr_db_max) / 2
+    return scaled(
+        {name: _simulated(config, radar, number, half) for number, name in enumerate(config.counts)},
+        name=config.preset or ("radar" if config.parameters is not None else "toy-64"),
+        valid=slice(half, config.samples - half),
+        parameters=radar,
+        rate_spread=config.rate_spread,
+        point_amplitude=float(np.sqrt(10 ** (middle / 10) * radar.oversampling)),
+    )
+
+
+def _simulated(config: SarConfig, radar: SarParameters, number: int, half: int) -> RawSplit:
+    """The lines of one split, acquisition by acquisition; each draws from a seed of its own."""
+    count, length = list(config.counts.values())[number], config.samples
+    shares = np.array_split(np.arange(count), min(config.acquisitions, count))
+    parts: list[dict[str, NDArray[Any]]] = []
+    for acquisition, rows in enumerate(shares):
+        rng = np.random.default_rng([config.seed, number, acquisition])
+        rng.uniform()  # drawn and left, so that the lines of a seed stay what they were
+        column = rng.uniform(size=len(rows))
+        code = _drawn_code(rng, column, length)
+        rate = rate_at(radar, column, config.rate_spread)
+        how: dict[str, Any] = {"snr_db": config.snr_db, "azimuth_rate": rate, "half": half}
+        lines = simulate_lines(radar, config.scene, rng, lines=len(rows), length=length, **how)
+        parts.append(
+            {
+                "raw": lines.raw.astype(np.complex64),
+                "focused": lines.focused.astype(np.complex64),
+                "code": code,
+                "azimuth_rate": rate,
+                "kind": lines.kinds,
+                "acquisition": np.full(len(rows), acquisition + number * config.acquisitions),
+            }
+        )
+    facts = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    raw, focused, code = (facts.pop(key) for key in ("raw", "focused", "code"))
+    return RawSplit(raw, focused, facts, code if config.position_channel else None)
+
+
+def _drawn_code(rng: np.random.Generator, column: NDArray[np.float64], length: int) -> NDArray[np.complex128]:
+    """Position codes (N, L) of lines that start anywhere in an acquisition."""
+    start = rng.uniform(0, 1 - 1 / AZIMUTH_LINES, size=len(column))
+    return position_code(column, start, 1 / (AZIMUTH_LINES * length), length)

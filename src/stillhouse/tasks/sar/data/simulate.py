@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.sar.data.matched_filter import echo, half_aperture, impulse_response, matched_filter
-from stillhouse.tasks.sar.data.parameters import SarParameters
+from stillhouse.tasks.sar.data.radar import (
+    Complex,
+    SarParameters,
+    echo,
+    half_aperture,
+    impulse_response,
+    matched_filter,
+    overlapped,
+)
 from stillhouse.tasks.sar.data.scene import KINDS, Scene, SceneConfig, draw_scene, speckle
-
-Complex = NDArray[np.complex128]
-Rates = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,6 @@ class Lines:
         focused: (N, L) the exact discrete matched filter of the noise-free data, from all of the data: the ground truth.
         valid: the samples whose whole aperture lies inside the L samples of `raw`: only there can any model reach `focused`.
         azimuth_rate: (N) Ka, Hz/s.
-        doppler_centroid: (N) Hz.
         kinds: (N) index into `scene.KINDS`.
         point_amplitude: (P) complex: what the focus of each point target peaks at.
     """
@@ -43,41 +45,8 @@ class Lines:
     focused: Complex
     valid: slice
     azimuth_rate: NDArray[np.float64]
-    doppler_centroid: NDArray[np.float64]
     kinds: NDArray[np.int64]
     point_amplitude: Complex
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How the radar passes its lines; as its parameters have it where nothing is given.
-
-    Attributes:
-        azimuth_rate: Ka, a number or (N).
-        doppler_centroid: Hz, a number or (N).
-        half: h, where several calls must share one valid region.
-    """
-
-    azimuth_rate: ArrayLike | None = None
-    doppler_centroid: ArrayLike = 0.0
-    half: int | None = None
-
-    def of_lines(self, parameters: SarParameters, lines: int, length: int) -> tuple[Rates, int]:
-        """Rates and centroids (N) of N lines of L samples, and h.
-
-        Raises:
-            InputError: lines shorter than the aperture.
-        """
-        rate = parameters.rate if self.azimuth_rate is None else self.azimuth_rate
-        given = {"azimuth_rate": rate, "doppler_centroid": self.doppler_centroid}
-        rates = {name: np.array(np.broadcast_to(value, (lines,)), float) for name, value in given.items()}
-        half = half_aperture(parameters, **rates) if self.half is None else self.half
-        if length <= 2 * half:
-            raise InputError(f"length: expected at least one aperture ({2 * half + 1} samples), got {length}")
-        return rates, half
-
-
-STRAIGHT = Motion()
 
 
 def simulate_lines(
@@ -88,7 +57,8 @@ def simulate_lines(
     lines: int,
     length: int,
     snr_db: float | None = None,
-    motion: Motion = STRAIGHT,
+    azimuth_rate: ArrayLike | None = None,
+    half: int | None = None,
 ) -> Lines:
     """Draw scenes and let the radar see them.
 
@@ -99,18 +69,16 @@ def simulate_lines(
         lines: N.
         length: L.
         snr_db: mean power of a line's noise-free raw data over the power of the noise, dB; no noise where not given.
-        motion: rates and centroids of the lines.
-
-    Raises:
-        InputError: a line shorter than the aperture.
+        azimuth_rate: Ka, a number or (N); that of the radar where not given.
+        half: h, where several calls must share one valid region.
 
     Example:
-        >>> from stillhouse.tasks.sar.data.parameters import preset
+        >>> from stillhouse.tasks.sar.data.radar import preset
         >>> drawn = simulate_lines(preset("toy-64"), SceneConfig(), np.random.default_rng(0), lines=2, length=128)
         >>> drawn.raw.shape, drawn.valid
         ((2, 128), slice(32, 96, None))
     """
-    rates, half = motion.of_lines(parameters, lines, length)
+    rates, half = _rates(parameters, lines, length, azimuth_rate, half)
     samples = length + 4 * half
     drawn = draw_scene(scene, rng, lines, samples, stretch=samples / length, gain=parameters.oversampling)
     seen = _seen(parameters, drawn, rates, half)
@@ -123,25 +91,22 @@ def point_lines(
     *,
     length: int,
     amplitudes: ArrayLike = 1.0,
-    motion: Motion = STRAIGHT,
+    azimuth_rate: ArrayLike | None = None,
+    half: int | None = None,
 ) -> Lines:
-    """One isolated point a line, without clutter or noise: what IRW, PSLR and phase are measured on.
+    """One isolated point a line, without clutter or noise: what width, sidelobes and phase are measured on.
 
     Args:
         parameters: the radar.
         positions: (N) in samples of the line, fractions allowed.
         length: L.
         amplitudes: complex, a number or (N).
-        motion: rates and centroids of the lines.
-
-    Raises:
-        InputError: a line shorter than the aperture, a position off the line.
+        azimuth_rate: as `simulate_lines`.
+        half: as `simulate_lines`.
     """
     places = np.atleast_1d(np.asarray(positions, float))
     lines = len(places)
-    if not ((places >= 0) & (places <= length - 1)).all():
-        raise InputError(f"positions: expected 0 to {length - 1}, got {places.min():g} to {places.max():g}")
-    rates, half = motion.of_lines(parameters, lines, length)
+    rates, half = _rates(parameters, lines, length, azimuth_rate, half)
     drawn = Scene(
         clutter=np.zeros((lines, length + 4 * half), np.complex128),
         kinds=np.full(lines, KINDS.index("points")),
@@ -158,21 +123,25 @@ def add_noise(lines: Complex, snr_db: float, rng: np.random.Generator) -> Comple
     return lines + np.sqrt(power) * speckle(rng, lines.shape)
 
 
-def _inside(lines: Complex, kernels: Complex) -> Complex:
-    """(N, M) and (N, K) -> (N, M - K + 1): the convolution where both overlap fully."""
-    length, taps = lines.shape[-1], kernels.shape[-1]
-    size = fft.next_fast_len(length + taps - 1)
-    return fft.ifft(fft.fft(lines, size) * fft.fft(kernels, size))[..., taps - 1 : length]
+def _rates(
+    parameters: SarParameters, lines: int, length: int, rate: ArrayLike | None, half: int | None
+) -> tuple[NDArray[np.float64], int]:
+    """Azimuth rates (N) of N lines of L samples, and h."""
+    rates = np.array(np.broadcast_to(parameters.rate if rate is None else rate, (lines,)), float)
+    half = half_aperture(parameters, rates) if half is None else half
+    if length <= 2 * half:
+        raise InputError(f"length: expected more than one aperture ({2 * half + 1} samples), got {length}")
+    return rates, half
 
 
-def _seen(parameters: SarParameters, scene: Scene, rates: Rates, half: int) -> Lines:
+def _seen(parameters: SarParameters, scene: Scene, rates: NDArray[np.float64], half: int) -> Lines:
     """Clutter convolved with the echo, points evaluated between samples."""
-    long = _inside(scene.clutter, impulse_response(parameters, half=half, **rates))  # (N, L + 2h)
+    long = overlapped(scene.clutter, impulse_response(parameters, rates, half))  # (N, L + 2h)
     # the echo of a point between two samples can touch one sample more than that of a point on one
     first = np.ceil(scene.point_position - half - 1).astype(np.int64)
     samples = first[:, None] + np.arange(2 * half + 3)
-    of_points = {name: value[scene.point_line][:, None] for name, value in rates.items()}
-    value = scene.point_amplitude[:, None] * echo(samples - scene.point_position[:, None], parameters, **of_points)
+    lags = samples - scene.point_position[:, None]
+    value = scene.point_amplitude[:, None] * echo(lags, parameters, rates[scene.point_line][:, None])
     place = samples - half  # raw starts h after the scene
     inside = (place >= 0) & (place < long.shape[1])
     owner = np.broadcast_to(scene.point_line[:, None], place.shape)
@@ -181,9 +150,9 @@ def _seen(parameters: SarParameters, scene: Scene, rates: Rates, half: int) -> L
     return Lines(
         raw=clean,
         clean=clean,
-        focused=_inside(long, matched_filter(parameters, half=half, **rates)),
+        focused=overlapped(long, matched_filter(parameters, rates, half)),
         valid=slice(half, clean.shape[1] - half),
-        **rates,
+        azimuth_rate=rates,
         kinds=scene.kinds,
         point_amplitude=scene.point_amplitude,
     )

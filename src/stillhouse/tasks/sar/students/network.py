@@ -8,19 +8,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stillhouse.layers.part import Student
-from stillhouse.layers.state_space import S4D, ComplexLinear, PhaseGate, StateSpaceBlock
-from stillhouse.layers.state_space.pairs import complex_sequence, joined
+from stillhouse.layers.state_space.block import ComplexLinear, PhaseGate, StateSpaceBlock
+from stillhouse.layers.state_space.kernel import complex_sequence, joined
+from stillhouse.layers.state_space.s4d import S4D
 from stillhouse.tasks.sar.students import StateSpaceConfig
 
 
 class SarSSM(Student):
     """Input projection, state-space layers with residuals, output projection; no additive bias anywhere.
 
-    Unless `position` is "channel", the network commutes with a global phase: f(e^{j phi} x) = e^{j phi} f(x).
+    The network commutes with a global phase: f(e^{j phi} x) = e^{j phi} f(x).
 
     Args:
         config: all of it; kept as `.config`, so that a network can be built again.
@@ -34,11 +37,10 @@ class SarSSM(Student):
     def __init__(self, config: StateSpaceConfig) -> None:
         super().__init__()
         self.config = config
-        real, signal = config.real_kernel, config.signal_channels + (config.position == "channel")
-        self.input = ComplexLinear(signal, config.model_dim, real=real)
-        self.modulation = nn.Parameter(torch.zeros(config.model_dim, 2, 2)) if config.position == "modulate" else None
+        self.input = ComplexLinear(config.signal_channels, config.model_dim)
+        self.modulation = nn.Parameter(torch.zeros(config.model_dim, 2, 2)) if config.use_pos_encoding else None
         self.blocks = nn.ModuleList(_block(config, ahead) for ahead in config.layer_look_ahead())
-        self.output = ComplexLinear(config.model_dim, config.output_dim, real=real)
+        self.output = ComplexLinear(config.model_dim, config.output_dim)
 
     def forward(self, lines: Tensor) -> Tensor:
         """Focused lines (B, L, output_dim) of raw lines (B, L, C), or (B, L, 1, C) as the documented loader batches them.
@@ -56,11 +58,10 @@ class SarSSM(Student):
 
     def embed(self, lines: Tensor) -> Tensor:
         """Embedded lines (B, L, H) of lines (B, L, C)."""
-        config = self.config
-        code = lines[..., -1] if config.coded else None
-        h = self.input(lines if config.position == "channel" else lines[..., : config.signal_channels])
-        if self.modulation is not None and code is not None:
-            h = h * (1 + torch.view_as_real(code).to(self.modulation.dtype).to(h.dtype) @ joined(self.modulation).T)
+        h = self.input(lines[..., : self.config.signal_channels])
+        if self.modulation is not None:
+            code = torch.view_as_real(lines[..., -1]).to(self.modulation.dtype).to(h.dtype)
+            h = h * (1 + code @ joined(self.modulation).T)
         return h
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -68,43 +69,40 @@ class SarSSM(Student):
 
         Decay would pull log-decays to 0 (a memory of one line) and frequencies to zero Doppler.
         """
-        groups: dict[str, list[nn.Parameter]] = {"decayed": [], "free": [], "dynamics": []}
-        for name, parameter in self.named_parameters():
-            groups[_group(name, parameter)].append(parameter)
+        own = list(self.named_parameters())
         return [
-            {"params": groups["decayed"], "weight_decay": weight_decay},
-            {"params": groups["free"], "weight_decay": 0.0},
-            {"params": groups["dynamics"], "weight_decay": 0.0},
+            {"params": [p for name, p in own if is_matrix(name, p)], "weight_decay": weight_decay},
+            {"params": [p for name, p in own if not is_matrix(name, p)], "weight_decay": 0.0},
         ]
+
+
+@torch.no_grad()
+def focus(model: SarSSM, lines: Tensor, batch: int = 64) -> NDArray[np.complex64]:
+    """(N, L) focused lines of lines (N, L, C), in eval mode and on the network's own device."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = [model(part.to(device)).cpu() for part in lines.split(batch)]
+    return torch.cat(parts)[..., 0].numpy()
 
 
 DYNAMICS = ("log_dt", "log_decay", "frequency")
 
 
-def _group(name: str, parameter: nn.Parameter) -> str:
-    last = name.rpartition(".")[2]
-    if last in DYNAMICS:
-        return "dynamics"
-    matrix = parameter.ndim >= 2 and last not in ("feedthrough", "modulation")
-    return "decayed" if matrix else "free"
+def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is neither dynamics nor a number or two a channel: what decays, and what is worth pruning."""
+    return parameter.ndim >= 2 and name.rpartition(".")[2] not in (*DYNAMICS, "feedthrough", "modulation")
 
 
 def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
     width = config.model_dim
     s4d = S4D(
         width,
-        config.modes,
+        config.state_dim // 2,
         look_ahead=look_ahead,
-        real_kernel=config.real_kernel,
         shared_modes=config.shared_modes,
         doppler_band=config.doppler_band,
         memory=config.memory,
     )
-    return StateSpaceBlock(
-        s4d,
-        activation=config.activation,
-        norm=config.norm == "rms",
-        dropout=config.dropout,
-        gate=PhaseGate(width) if config.use_selectivity == "gate" else None,
-        gain=1 / math.sqrt(config.num_layers),
-    )
+    gate = PhaseGate(width) if config.use_selectivity else None
+    gain = 1 / math.sqrt(config.num_layers)
+    return StateSpaceBlock(s4d, activation=config.activation_function, dropout=config.dropout, gate=gate, gain=gain)

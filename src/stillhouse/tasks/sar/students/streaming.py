@@ -6,22 +6,15 @@ on complex tensors, or on real pairs (re, im) on a last axis of their own, since
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.layers.state_space import ComplexRMSNorm, StateSpaceBlock
-from stillhouse.layers.state_space.activation import gain
-from stillhouse.layers.state_space.gate import SOFT
-from stillhouse.layers.state_space.pairs import paired
-from stillhouse.tasks.sar.students.line_stream import LineStream
+from stillhouse.layers.state_space.block import SOFT, StateSpaceBlock, gain
+from stillhouse.layers.state_space.kernel import paired
+from stillhouse.tasks.sar.onnx import LineStream
 from stillhouse.tasks.sar.students.network import SarSSM
 
 
@@ -43,25 +36,20 @@ class Stream(LineStream):
         >>> model = StateSpaceConfig(model_dim=4, state_dim=8, num_layers=2, look_ahead=3).build().eval()
         >>> lines = torch.randn(1, 5, 1, dtype=torch.complex64); stream = Stream(model)
         >>> lines_out = [stream.step(lines[:, t]) for t in range(5)]
-        >>> [line is None for line in lines_out], tuple(stream.finish().shape)
-        ([True, True, True, False, False], (1, 3, 1))
+        >>> [line is None for line in lines_out], len(stream.finish())
+        ([True, True, True, False, False], 3)
     """
 
     def __init__(self, model: SarSSM, batch: int = 1) -> None:
         if model.training and model.config.dropout > 0:
             raise InputError("stream: expected a network in eval mode, got one whose dropout is on; call model.eval()")
         self._step = StreamStep(model)
-        self.kind, self._device = self._step.input.dtype, self._step.input.device
         super().__init__(batch, model.config.input_dim, self._step.latency)
 
-    def reset(self) -> None:
-        """Forget everything: the next line is the first one."""
-        super().reset()
-        shapes = self._step.states()
-        self.state: dict[str, Tensor] = {
-            name: torch.zeros(self.batch, *shape, dtype=self.kind, device=self._device)
-            for name, shape in shapes.items()
-        }
+    def start(self) -> dict[str, Tensor]:
+        """Zeros."""
+        shapes = self._step.states().items()
+        return {name: self._step.input.new_zeros(self.batch, *shape) for name, shape in shapes}
 
     @property
     def state_bytes(self) -> int:
@@ -69,18 +57,11 @@ class Stream(LineStream):
         return sum(tensor.numel() * tensor.element_size() for tensor in self.state.values())
 
     @torch.no_grad()
-    def _run(self, line: Tensor, total: int) -> Tensor | None:
+    def run(self, line: Tensor, total: int) -> Tensor | None:
+        """One step."""
         focused, ready, *states = self._step(line, self.count, total, *self.state.values())
         self.state = dict(zip(self.state, states))
-        self.count += 1
         return focused if ready else None
-
-    def _silence(self) -> Tensor:
-        return torch.zeros(self.batch, self.channels, dtype=self.kind, device=self._device)
-
-    def _together(self, lines: list[Tensor]) -> Tensor:
-        width = self._step.config.output_dim
-        return torch.stack(lines, 1) if lines else self._silence().new_zeros(self.batch, 0, width)
 
 
 class StreamStep(nn.Module):
@@ -96,10 +77,13 @@ class StreamStep(nn.Module):
 
     def __init__(self, model: SarSSM, *, pairs: bool = False) -> None:
         super().__init__()
-        self.config = model.config
-        layers = [_Layer(block, pairs) for block in model.blocks if isinstance(block, StateSpaceBlock)]
-        self.layers: Any = nn.ModuleList(layers)
-        self.latency = sum(layer.ahead for layer in layers)
+        if model.config.look_ahead is None:
+            raise InputError(
+                "streaming: expected a causal network or one with a fixed look_ahead, got a bidirectional one, which needs "
+                "the last line before the first"
+            )
+        self.config, self.latency = model.config, model.config.look_ahead
+        self.layers: Any = nn.ModuleList(_Layer(block, pairs) for block in model.blocks)  # type: ignore[arg-type]
         self.input, self.output = (_buffer(x.matrix().T, pairs) for x in (model.input, model.output))
         self.modulation = model.modulation
 
@@ -117,11 +101,11 @@ class StreamStep(nn.Module):
             total: lines of the scene, beyond which the layers read zeros.
             *states: in the order of `states`.
         """
-        config, left, following, latency = self.config, list(states), list[Tensor](), 0
-        h = _mapped(line if config.position == "channel" else line[:, : config.signal_channels], self.input)
-        code = _parts(line[:, -1])  # (B, 2)
+        left, following, latency = list(states), list[Tensor](), 0
+        h = _mapped(line[:, : self.config.signal_channels], self.input)
         if self.modulation is not None:
-            h = h + _product(h, _like(torch.einsum("bi,hip->bhp", code, self.modulation), h))
+            factor = torch.einsum("bi,hip->bhp", _parts(line[:, -1]), self.modulation)
+            h = h + _product(h, torch.view_as_complex(factor.contiguous()) if h.is_complex() else factor)
         for layer in self.layers:
             there = (count >= latency) & (count < total + latency)  # else the line is before the scene or past it
             state = {name: left.pop(0) for name in layer.states()}
@@ -137,7 +121,6 @@ class _Layer(nn.Module):
 
     def __init__(self, block: StateSpaceBlock, pairs: bool) -> None:
         super().__init__()
-        block.s4d.initial(1)  # a bidirectional layer is refused here: it has no step form
         self.block, self.ahead, self.last = block, block.look_ahead, (2,) * pairs
         self.poles, self.weights = (_buffer(x, pairs) for x in block.s4d.discrete())
         self.through, self.mix = _buffer(block.s4d.through(), pairs), _buffer(block.mix.matrix().T, pairs)
@@ -147,20 +130,19 @@ class _Layer(nn.Module):
     def states(self) -> dict[str, tuple[int, ...]]:
         """Shapes without B by name; only a gate reads the line before."""
         width, block = self.block.s4d.channels, self.block
-        found: dict[str, tuple[int, ...]] = {"modes": (width, block.s4d.states, *self.last)}
+        found: dict[str, tuple[int, ...]] = {"modes": (width, block.s4d.modes, *self.last)}
         if self.ahead:
             found["delay"] = (self.ahead, width, *self.last)
         return found if block.gate is None else {**found, "previous": (width, *self.last)}
 
     def forward(self, h: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the newest line (B, H)."""
-        block, after = self.block, dict[str, Tensor]()
-        newest = current = self._normed(h)
+        block, newest, after = self.block, h, dict[str, Tensor]()
         if self.ahead:
-            h, after["delay"] = _delayed(state["delay"], h)
-            current = self._normed(h)
+            waiting = torch.cat([state["delay"], h.unsqueeze(1)], 1)
+            h, after["delay"] = waiting[:, 0], waiting[:, 1:]
         after["modes"] = _product(state["modes"], self.poles) + newest.unsqueeze(2)
-        y = _product(after["modes"], self.weights).sum(2) + _product(current, self.through)
+        y = _product(after["modes"], self.weights).sum(2) + _product(h, self.through)
         if block.activation.name != "identity":
             y = _scaled(y, gain(block.activation.name, _modulus(y), self.threshold))
         y = _mapped(y, self.mix)
@@ -170,13 +152,6 @@ class _Layer(nn.Module):
             y = _scaled(y, block.gate.factors(_modulus(h), turn[..., 0], turn[..., 1]))
             after["previous"] = h
         return h + y, after
-
-    def _normed(self, h: Tensor) -> Tensor:
-        norm = self.block.norm
-        if isinstance(norm, ComplexRMSNorm):
-            power = _parts(h).square().sum(-1).mean(-1, keepdim=True)
-            h = _scaled(h, norm.gain * torch.rsqrt(power + norm.floor))
-        return h
 
 
 # ---------------------------------------------------------------------------------------------- complex, or pairs
@@ -188,16 +163,6 @@ def _buffer(x: Tensor, pairs: bool) -> nn.Buffer:
 
 def _parts(x: Tensor) -> Tensor:
     return torch.view_as_real(x) if x.is_complex() else x
-
-
-def _like(parts: Tensor, x: Tensor) -> Tensor:
-    return torch.view_as_complex(parts.contiguous()) if x.is_complex() else parts
-
-
-def _delayed(waiting: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
-    """The oldest of D waiting rows (B, D, ...), and those that wait then."""
-    joined = torch.cat([waiting, newest.unsqueeze(1)], 1)
-    return joined[:, 0], joined[:, 1:]
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:
@@ -225,60 +190,3 @@ def _conjugate(x: Tensor) -> Tensor:
 
 def _modulus(x: Tensor) -> Tensor:
     return x.abs() if x.is_complex() else x.square().sum(-1).sqrt()
-
-
-# ---------------------------------------------------------------------------------------------- its time
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Measured milliseconds a line, and the lines of algorithmic latency before the first answer.
-
-    Attributes:
-        median_ms: by the clock.
-        slowest_tenth_ms: by the clock, what a tenth of the lines exceed.
-        processor_ms: mean processor time of all threads; other work on the machine stretches the clock, and not evenly.
-        latency_lines: between a line and its focus.
-    """
-
-    median_ms: float
-    slowest_tenth_ms: float
-    processor_ms: float
-    latency_lines: int
-
-
-def measure_latency(model: SarSSM, *, lines: int = 200, warm_up: int = 20, batch: int = 1) -> Latency:
-    """Time of `Stream.step`, line by line, after a warm-up that fills the look-ahead.
-
-    Args:
-        model: can stream.
-        lines: that are timed.
-        warm_up: that are not, beside the look-ahead.
-        batch: range bins side by side.
-    """
-    stream = Stream(model, batch)
-    shape, random = (16, batch, model.config.input_dim), torch.Generator().manual_seed(0)
-    device = next(model.parameters()).device
-    feed = itertools.cycle(torch.randn(shape, generator=random, dtype=torch.complex64).to(device, stream.kind))
-    found = timed(lambda: stream.step(next(feed)), lines, warm_up=stream.latency + warm_up)
-    return Latency(*found, stream.latency)
-
-
-@torch.no_grad()
-def timed(call: Callable[[], Any], count: int, *, warm_up: int) -> tuple[float, float, float]:
-    """Milliseconds of a call, after some that are not counted.
-
-    Returns:
-        By the clock the median and what a tenth of the calls exceed; the mean of the processor's time.
-    """
-    waits, begun = [], 0.0
-    for number in range(warm_up + count):
-        begun = time.process_time() if number == warm_up else begun
-        before = time.perf_counter()
-        call()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        waits.append(1000 * (time.perf_counter() - before))
-    processor = 1000 * (time.process_time() - begun) / count
-    found = sorted(waits[-count:])
-    return statistics.median(found), found[min(count - 1, (9 * count) // 10)], processor
