@@ -128,9 +128,7 @@ def test_a_path_that_is_not_there_names_the_near_one(data, tmp_path):
 def test_gradients_and_doctor_hold_terms_against_the_students_own(gradients, data, tmp_path):
     """The term of the task is called `student` here."""
     training = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1, "log_every": 1, "gradients": gradients}
-    config = small_run(
-        objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1}}
-    )
+    config = small_run(objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1}})
     job = TASK.job(stage_context_of(config, data, tmp_path / "run", teacher=line_teacher(1)))
     assert job.task_term == "student"
     fit(job, config.training, seed=0, folder=tmp_path / "arm")
