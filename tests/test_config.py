@@ -405,7 +405,7 @@ def test_keys_of_another_kind_share_a_line():
         load_run("digits", ["student={kind: flat-tm, patch_size: 2, embed_dim: 8, depth: 1}"])
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("student: kind 'flat-tm' does not have patch_size, embed_dim, depth; it has ")
-    assert "clauses, voting" in str(caught.value)
+    assert "clauses, filters" in str(caught.value)
 
 
 @pytest.mark.parametrize(

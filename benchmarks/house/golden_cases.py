@@ -201,7 +201,7 @@ VISION_CASES = {
         DIGITS + "--transformer-arch swin --transformer-patch 1 --transformer-depths 1,1 --transformer-stage-heads 2,4"
         " --transformer-embed-dims 8,16 --transformer-window 4 --transformer-clauses 12 --transformer-mlp-ratio 2"
     ),
-    "tm": Case(DIGITS + "--models tm model.tm.clauses=40 model.tm.levels=2 model.tm.voting=team output.bitpack=true"),
+    "tm": Case(DIGITS + "--models tm model.tm.clauses=40 model.tm.levels=2 output.bitpack=true"),
     "deep_tm": Case(DIGITS + "--models deep_tm model.deep_tm.hidden_dims=[24,16] model.deep_tm.clauses=24"),
     "hybrid": Case(DIGITS + "--models hybrid model.hybrid.thresholds=8 model.hybrid.clauses=24"),
     "resnet_tm": Case(

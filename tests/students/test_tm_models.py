@@ -40,7 +40,7 @@ LEVELS = {"levels": ({"levels": 2}, "shape"), "clauses": ({"clauses": 36}, "shap
 OPTIONS = {
     FlatTM: COMMON
     | LEVELS
-    | {"voting": ({"voting": "team"}, "shape"), "filters": ({"filters": True}, "shape")}
+    | {"filters": ({"filters": True}, "shape")}
     | {"square": ({"filters": True, "square": 2}, "shape")},  # that it joins: test_filter_bits.py
     DeepTMClassifier: COMMON
     | LEVELS
@@ -195,15 +195,6 @@ def test_thermometer_counts_levels():
     assert torch.equal(bits.sum(1), (pixels * 5).floor().flatten(1))
 
 
-def test_team_votes_by_definition():
-    """Each class's score: its own first clauses minus its own last ones, over the root of their number."""
-    model = build(FlatTM, voting="team", clauses=12)
-    pixels = torch.rand(4, 1, 16, 16)
-    logits, strength = model.core(model.bits(pixels) - 0.5)
-    plus, minus = strength[:, :6].reshape(4, 3, 2).sum(2), strength[:, 6:].reshape(4, 3, 2).sum(2)
-    torch.testing.assert_close(logits, model.core.scale * (plus - minus) / 2)
-
-
 def test_a_binarizer_standardizes_by_the_first_batch_and_then_slowly():
     """Bits would all be 1 for a channel of mean 5: the thresholds lie where the channel is."""
     torch.manual_seed(0)
@@ -229,7 +220,6 @@ def test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1():
     ("kind", "change", "message"),
     [
         (FlatTM, {"clauses": 7}, "clauses: expected a multiple of 2, got 7"),
-        (FlatTM, {"clauses": 8, "voting": "team"}, "multiple of 2 x 3 classes"),
         (FlatTM, {"num_classes": 1}, "num_classes"),
         (FlatTM, {"rule": {"tau": 1.0}}, "rule.tau: expected less than 1"),
         (FlatTM, {"clausess": 8}, "unknown key; did you mean 'clauses'"),

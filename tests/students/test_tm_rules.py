@@ -15,18 +15,15 @@ from stillhouse.tasks.classification.students.swin import SwinTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 
-def planted(voting="dense"):
+def planted():
     """One clause for class "b": pixel (0, 1) bright, pixel (2, 0) dark, and (1, 1) dark, as in all images; no misses."""
-    model = FlatTM(
-        image_size=3, in_channels=1, num_classes=2, clauses=4, levels=1, voting=voting, rule={"failures": 1}
-    ).eval()
-    bank = model.core.bank if voting == "team" else model.core.last.bank
+    model = FlatTM(image_size=3, in_channels=1, num_classes=2, clauses=4, levels=1, rule={"failures": 1}).eval()
+    bank = model.core.last.bank
     with torch.no_grad():
         bank.include_logits.fill_(-5.0)
         bank.include_logits[0, 1, 1], bank.include_logits[1, 1, 6], bank.include_logits[1, 1, 4] = 3.0, 2.0, 4.0
-        if voting == "dense":
-            model.core.last.votes.weight.zero_()
-            model.core.last.votes.weight[1, 1] = 2.0
+        model.core.last.votes.weight.zero_()
+        model.core.last.votes.weight[1, 1] = 2.0
     return model
 
 
@@ -38,10 +35,9 @@ def four():
     return ImageSplit(pixels, torch.tensor([0, 0, 1, 1]))
 
 
-@pytest.mark.parametrize("voting", ["dense", "team"])
-def test_a_planted_rule_is_read_out(voting):
+def test_a_planted_rule_is_read_out():
     """Words, pictures, shares and worth of a clause that was written by hand; the literal that no image fails is cut."""
-    model = planted(voting)
+    model = planted()
     before = model(four().images)
     found = find_rules(model, four(), four(), ("a", "b"), per_class=1)
     (rule,) = found.index["rules"]
@@ -58,8 +54,7 @@ def test_a_planted_rule_is_read_out(voting):
         "allowed": 0,
     }
     rule["adds"] = adds
-    scale = 2.0 if voting == "dense" else 3.0 / 2**0.5
-    assert adds == pytest.approx(scale / 2, rel=1e-5)
+    assert adds == pytest.approx(1.0, rel=1e-5)
     assert "b: +1.0" in found.text()
     assert "at most 0 of 2 fail: pixel (0, 1) above 0.5, pixel (2, 0) not above 0.5 (clauses, clause 1" in found.text()
     assert found.arrays["wanted_0"].tolist() == [[0, 255, 0], [0, 0, 0], [0, 0, 0]]

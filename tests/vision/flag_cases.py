@@ -156,7 +156,6 @@ CASES = {
     "model.tm.rule.clause_dropout": (other, TM, "0.5"),
     "model.tm.rule.literal_dropout": (other, TM, "0.5"),
     "model.tm.levels": (other, TM, "2"),
-    "model.tm.voting": (other, TM, "team"),
     "model.deep_tm.hidden_dims": (other, DEEP, "[12,8]"),
     "model.deep_tm.clauses": (other, DEEP, "16"),
     "model.deep_tm.dropout": (other, DEEP, "0.5"),

@@ -16,7 +16,7 @@ from stillhouse.logic.clause_set import WIDEST_SCORE, ClauseSet, whole_votes
 from stillhouse.logic.machine import FRACTION, IntegerLayerNorm, PackedModel
 from stillhouse.tasks.classification.students.clauses import ClauseBank
 from stillhouse.tasks.classification.students.core import DeepTM, TMLayer
-from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, TeamCore, Thermometer
+from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def lower(model: nn.Module, class_names: Sequence[str] = ()) -> PackedModel:
     Raises:
         InputError: a network with parts that are no clauses, a control.
     """
-    if not isinstance(model, (FlatTM, DeepTMClassifier)) or not isinstance(model.core, (TeamCore, DeepTM)):
+    if not isinstance(model, (FlatTM, DeepTMClassifier)) or not isinstance(model.core, DeepTM):
         raise InputError(
             "a machine of logic: expected a flat or deep clause network (flat-tm, deep-tm) with its clauses, got "
             f"{type(model).__name__}"
@@ -42,11 +42,7 @@ def lower(model: nn.Module, class_names: Sequence[str] = ()) -> PackedModel:
         raise InputError(
             "a machine of logic: expected clauses over pixels, got clauses over filters (student.filters), which are sums"
         )
-    core, joins = model.core, list[IntegerLayerNorm]()
-    if isinstance(core, TeamCore):
-        layers = [lower_layer(core)]
-    else:
-        layers, joins = _lowered_deep(core)
+    layers, joins = _lowered_deep(model.core)
     machine = PackedModel(
         image_shape=model.image_shape,
         edges=model.bits.edges.flatten().cpu().numpy().astype(np.float32),
@@ -70,14 +66,10 @@ def literals_of(bank: ClauseBank) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def lower_layer(layer: TMLayer | TeamCore) -> ClauseSet:
+def lower_layer(layer: TMLayer) -> ClauseSet:
     """One clause layer: votes divided by LF, since a unit of a clause is 1 / LF of its strength."""
     bank = layer.bank
     clauses, capacity = _clauses_of(bank)
-    if isinstance(layer, TeamCore):  # every vote is one number, for or against: ones, and the number in the scale
-        own = layer.vote_weight().detach().cpu().double().numpy() / bank.failures
-        size, votes = float(np.abs(own).max()), np.sign(own.T).astype(np.int32)
-        return ClauseSet.of(clauses, bits=bank.num_bits, capacity=capacity, votes=votes, scale=1 / max(size, 1e-30))
     weights, bias = _votes_of(layer, bank.failures)
     votes, whole_bias, scale = whole_votes(weights.T, bias, capacity)
     return ClauseSet.of(clauses, bits=bank.num_bits, capacity=capacity, votes=votes, bias=whole_bias, scale=scale)

@@ -65,10 +65,10 @@ class Rules:
         return "\n".join(lines) + "\n"
 
 
-def line_of(rule: Mapping[str, Any]) -> str:
-    """A rule in a line."""
-    kept = len(rule["literals"])
-    asked = ", ".join(rule["words"]) or "bits inside the network"
+def line_of(rule: Mapping[str, Any], most: int | None = None) -> str:
+    """A rule in a line, with so many of its words at most."""
+    kept, words = len(rule["literals"]), rule["words"][:most]
+    asked = ", ".join(words) + ", ..." * (len(words) < len(rule["words"])) or "bits inside the network"
     return (
         f"{rule['class_name']}: {rule['adds']:+.3f} where at most {rule['allowed']} of {kept} fail: {asked} ({rule['place']}, "
         f"clause {rule['clause']}; {kept} of {rule['count']} literals kept; fulfilled to {rule['holds']:.0%} on "

@@ -16,10 +16,19 @@ from markupsafe import Markup, escape
 from matplotlib.image import imsave
 
 from stillhouse.report import figures
-from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
+from stillhouse.report.blocks import Block, Facts, Figure
 from stillhouse.report.read import Array, attempt
 from stillhouse.report.words import percent, plain
-from stillhouse.tasks.classification.rules_file import RULES, Rules, decided, decides, heading, judged, read_rules
+from stillhouse.tasks.classification.rules_file import (
+    RULES,
+    Rules,
+    decided,
+    decides,
+    heading,
+    judged,
+    line_of,
+    read_rules,
+)
 
 OPEN_CLASSES, OPEN_RULES, MOST_WORDS = 10, 3, 6
 BRIGHT, DARK, BOTH = np.array([255.0, 176.0, 32.0]), np.array([10.0, 60.0, 190.0]), np.array([190.0, 90.0, 190.0])
@@ -44,36 +53,17 @@ def rule_blocks(folder: Path) -> list[Block]:
 def blocks_of(found: Rules) -> list[Block]:
     """What the rules keep alone, their pictures, and all of them in words."""
     index = found.index
-    rules, names = list(enumerate(index["rules"])), [str(name) for name in index["class_names"]]
-    by_class = {name: [entry for entry in rules if entry[1]["class_name"] == name] for name in names}
-    shown = [name for name in names if by_class[name]][:OPEN_CLASSES]
-    drawings = [
-        (_pictures(found, number, rule, names.index(name)), _caption(rule))
-        for name in shown
-        for number, rule in sorted(by_class[name], key=lambda entry: not entry[1]["literals"])[:OPEN_RULES]
-        if decides(index)
-    ]
+    names, drawings = [str(name) for name in index["class_names"]], list[tuple[Markup, str]]()
+    for k, name in enumerate(names[:OPEN_CLASSES] if decides(index) else []):
+        own = [(number, rule) for number, rule in enumerate(index["rules"]) if rule["class_name"] == name]
+        own.sort(key=lambda entry: not entry[1]["literals"])
+        drawings += [(_pictures(found, n, rule, k), line_of(rule, MOST_WORDS)) for n, rule in own[:OPEN_RULES]]
     facts = [("Clauses", decided(index)), ("Left out", f"{index['left_out']} clauses that hold on others as often")]
     if not drawings:
         facts.append(("Rules", f"None is drawn. {heading(index)}."))
     blocks: list[Block] = [Facts("What the clauses decide", facts), _growth(index)]
     if drawings:
         blocks.append(Figure(heading(index), drawings, LEGEND))
-    rows: list[list[str | Cell]] = [
-        [
-            str(rule["class_name"]),
-            f"{rule['place']}, {rule['clause']}",
-            f"{rule['adds']:+.3g}",
-            f"{percent(rule['holds'], 0)} / {percent(rule['elsewhere'], 0)}",
-            f"{len(rule['literals'])} of {rule['count']}",
-            str(rule["allowed"]),
-            Cell(_words(rule)),
-        ]
-        for _, rule in rules
-    ]
-    head = ["class", "clause", "adds", "fulfilled: own / others", "literals kept", "may fail", "asks for"]
-    if rows:
-        blocks.append(Table(f"All {len(rows)} rules in words", head, rows, folded=True))
     return blocks
 
 
@@ -95,7 +85,7 @@ def _growth(index: Mapping[str, Any]) -> Figure:
     )
     kept, before = sum(len(r["literals"]) for r in index["rules"]), sum(r["count"] for r in index["rules"])
     below = (
-        f"The {plain(len(index['rules']))} rules below alone, cut as they are: {percent(index['shown'])}. Of their "
+        f"The {plain(len(index['rules']))} rules alone (rules.txt), cut as they are: {percent(index['shown'])}. Of their "
         f"{plain(before, 7)} literals {plain(kept, 7)} are kept: without the others, all at once, the whole network gives the same "
         f"answers on {plain(index['cut_on'], 7)} validation images."
     )
@@ -149,20 +139,3 @@ def _colors(image: Array) -> Array:
     if image.shape[0] == 3:
         return np.asarray(image.transpose(1, 2, 0))
     return np.asarray(np.repeat(image.mean(0).round().astype(np.uint8)[..., None], 3, axis=2))
-
-
-def _caption(rule: Mapping[str, Any]) -> str:
-    where = f"{str(rule['place']).replace('_', ' ')}, clause {rule['clause']}"
-    return (
-        f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}; {len(rule['literals'])} of {rule['count']} literals kept, "
-        f"{rule['allowed']} may fail; fulfilled to {percent(rule['holds'], 0)} on {rule['class_name']}, "
-        f"{percent(rule['elsewhere'], 0)} on others"
-    )
-
-
-def _words(rule: Mapping[str, Any]) -> str:
-    words = [str(word) for word in rule["words"]]
-    if not words:
-        return f"{len(rule['literals'])} bits inside the network"
-    more = f" and {len(words) - MOST_WORDS} more" if len(words) > MOST_WORDS else ""
-    return ", ".join(words[:MOST_WORDS]) + more

@@ -46,14 +46,13 @@ def clause_usage(
     some = split.sample(rows)
     for batch in some.batches(batch_size):
         _, notes = model(batch.inputs.to(device), collect_diagnostics=True)
-        size = len(batch.labels)
-        for block, mean in notes.clause_mean.items():
-            entry = {"clauses": mean * size, "heads": notes.head_mean[block] * size}
-            held = sums.setdefault(block, {name: torch.zeros_like(x) for name, x in entry.items()})
-            for name, x in entry.items():
-                held[name] += x
+        share = len(batch.labels) / len(some)
+        for name, means in (("clauses", notes.clause_mean), ("heads", notes.head_mean)):
+            for block, mean in means.items():
+                held = sums.setdefault(block, {})
+                held[name] = held.get(name, 0) + share * mean.cpu()
     model.train(was_training)
-    return {block: {name: (x / len(some)).cpu() for name, x in entry.items()} for block, entry in sums.items()}
+    return sums
 
 
 @torch.no_grad()
@@ -67,10 +66,9 @@ def set_gains(model: nn.Module, heads: dict[str, Tensor], strength: float) -> No
     """
     blocks: dict[str, Any] = dict(model.named_blocks())  # type: ignore[operator]
     for name, activity in heads.items():
-        attention = getattr(blocks[name].attention, "attention", blocks[name].attention)
         mean = activity.mean()
         gain = torch.ones_like(activity) if mean <= 0 else 1 - strength + strength * activity / mean
-        attention.head_gains.copy_(gain)
+        blocks[name].heads.head_gains.copy_(gain)
 
 
 def specialize(

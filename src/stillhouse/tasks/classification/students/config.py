@@ -36,26 +36,16 @@ class ClauseOptions:
     """The rule of one bank of clauses; `failures` well below `literals` makes a clause a soft AND and not a count."""
 
     failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
-    literals: float | None = Field(
-        default=None, gt=0, description="literals that a clause includes at the start, on average; none: 3 LF"
-    )
+    literals: float | None = Field(default=None, gt=0, description="literals of a clause at the start; none: 3 LF")
     tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
     learnable_tau: bool = Field(default=False, description="tau is learned: it gets the gradient of the masks")
     tau_min: float = Field(default=0.05, gt=0, lt=1, description="lower bound of a learned tau")
     tau_max: float = Field(default=0.95, gt=0, lt=1, description="upper bound of a learned tau")
-    tau_ema: float | None = Field(
-        default=None, gt=0, lt=1, description="masks use a moving average of tau with this memory, in (0, 1)"
-    )
-    literal_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="share of literals that no clause cares about in a training step"
-    )
-    literal_budget: int | None = Field(
-        default=None, gt=0, description="L: a clause keeps only its L most included literals"
-    )
+    tau_ema: float | None = Field(default=None, gt=0, lt=1, description="memory of a moving average of tau")
+    literal_dropout: float = Field(default=0.0, ge=0, lt=1, description="share of literals made don't-care in a step")
+    literal_budget: int | None = Field(default=None, gt=0, description="L: most literals that a clause may include")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")
-    clause_bias: float | None = Field(
-        default=0.0, description="start of the learned bias of each clause before voting; none: a bias on the votes"
-    )
+    clause_bias: float | None = Field(default=0.0, description="start of each clause's bias; none: one on the votes")
     leak: float = Field(default=0.1, ge=0, le=1, description="backward slope of a silent clause, so that it can return")
 
     per_failure: ClassVar[float] = 3.0
@@ -77,9 +67,7 @@ class PixelClauseOptions(ClauseOptions):
     """The rule for clauses that read a whole image: more literals, more of which may fail."""
 
     failures: int = Field(default=16, ge=1, description="LF: misses that silence a clause")
-    literals: float | None = Field(
-        default=None, gt=0, description="literals that a clause includes at the start, on average; none: 2.25 LF"
-    )
+    literals: float | None = Field(default=None, gt=0, description="literals of a clause at the start; none: 2.25 LF")
     per_failure: ClassVar[float] = 2.25
 
 
@@ -138,10 +126,7 @@ def images_for(config: Any, input_spec: InputSpec) -> ImageSpec:
 class ClauseModelConfig(ImageModelConfig):
     """Networks whose clause layers have an ordinary layer as control."""
 
-    part: Feedforward = Field(
-        default="clauses",
-        description="clause layers; mlp (as many units as clauses) and none (linear) are the controls",
-    )
+    part: Feedforward = Field(default="clauses", description="clause layers, or the controls: mlp, none (linear maps)")
     rule: ClauseOptions = Field(default_factory=ClauseOptions, description="how clauses are evaluated and learned")
 
     def without_special_part(self) -> Self:
@@ -188,57 +173,35 @@ class UnifiedTMConfig(ImageModelConfig):
     depths: Wholes | None = Field(default=None, description="blocks, for Swin in each stage; none: 4, or 2,2,6,2")
     num_heads: Wholes = Field(default=3, description="attention heads; one number doubles from stage to stage (Swin)")
     mlp_ratio: Numbers = Field(default=4.0, description="bits that the clauses read, per token width")
-    tm_clauses: Wholes = Field(
-        default=256, description="clauses of each block, even; or one number a stage, or a block"
-    )
+    tm_clauses: Wholes = Field(default=256, description="clauses of each block, even; or one number a stage or block")
     tm_tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
     tm_failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
     tm_literals: float | None = Field(default=None, gt=0, description="literals of a clause at the start; none: 3 LF")
     tm_literal_budget: int | None = Field(default=None, gt=0, description="L: most literals that a clause may include")
-    feed_forward: Feedforward = Field(
-        default="clauses", description="what follows attention; mlp and none are the controls"
-    )
-    drop_rate: float = Field(
-        default=0.0, ge=0, lt=1, description="dropout: tokens, attention's and feed-forward's output, inside deeptm"
-    )
+    feed_forward: Feedforward = Field(default="clauses", description="what follows attention, or a control: mlp, none")
+    drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on tokens, branches and inside deeptm")
     attn_drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
     drop_path_rate: float = Field(default=0.1, ge=0, lt=1, description="stochastic depth of the last block")
     drop_path_schedule: Literal["linear", "cosine"] = Field(
         default="linear", description="how it rises from 0 at the first block"
     )
-    window_size: int | None = Field(
-        default=None, gt=0, description="Swin: side of a window, at most the first map; none: 7; smaller maps cap it"
-    )
+    window_size: int | None = Field(default=None, gt=0, description="Swin: side of a window; none: 7, capped to maps")
     use_cls_token: bool | None = Field(default=None, description="class token; none: on for ViT, off for Swin")
-    pool: Literal["cls", "mean"] | None = Field(
-        default=None, description="readout; none: cls with a class token, else mean"
-    )
+    pool: Literal["cls", "mean"] | None = Field(default=None, description="readout; none: cls where there is a token")
     grad_checkpoint: bool = Field(default=False, description="recompute blocks in the backward pass: less memory")
     ff_gate: Gate = Field(default="none", description="gate on the hidden numbers before they become bits")
-    ff_gate_activation: GateActivation = Field(
-        default="sigmoid", description="activation of the gates linear, tm, deeptm"
-    )
+    ff_gate_activation: GateActivation = Field(default="sigmoid", description="of the gates linear, tm, deeptm")
     ff_mix_type: Literal["none", "linear", "depthwise", "linear_depthwise"] = Field(
         default="none", description="linear maps around the clauses, a 3 x 3 depthwise one, or both"
     )
-    ff_bitwise_mix: bool = Field(
-        default=False, description="a layer of threshold gates over bits and negations before the clauses"
-    )
-    ff_sparsity_weight: float = Field(
-        default=0.0, ge=0, description="weight of the mean clause strength, summed over blocks"
-    )
-    layerscale_init: float = Field(
-        default=1.0, gt=0, description="start of the gains on the clause branch; 1e-4 buries it"
-    )
+    ff_bitwise_mix: bool = Field(default=False, description="threshold gates over bits and negations before clauses")
+    ff_sparsity_weight: float = Field(default=0.0, ge=0, description="weight of the mean strength, summed over blocks")
+    layerscale_init: float = Field(default=1.0, gt=0, description="start of the clause branch's gains; 1e-4 buries it")
     use_layerscale: bool = Field(default=True, description="learned gain per channel on both branches")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")
     literal_dropout: float = Field(default=0.0, ge=0, lt=1, description="share of literals made don't-care in a step")
-    clause_bias_init: float | None = Field(
-        default=0.0, description="start of the learned bias of each clause; none: no bias"
-    )
-    norm_type: Norm = Field(
-        default="layernorm", description="norms in the blocks; the patch and final norm stay LayerNorm"
-    )
+    clause_bias_init: float | None = Field(default=0.0, description="start of each clause's bias; none: no bias")
+    norm_type: Norm = Field(default="layernorm", description="norms in the blocks; patch and final norm are LayerNorm")
     learnable_tau: bool = Field(default=False, description="one learned tau a bank (ste, deeptm)")
     tau_min: float = Field(default=0.05, gt=0, lt=1, description="lower bound of a learned tau")
     tau_max: float = Field(default=0.95, gt=0, lt=1, description="upper bound of a learned tau")
@@ -247,17 +210,14 @@ class UnifiedTMConfig(ImageModelConfig):
     clause_routing: bool = Field(default=False, description="multiply by a gate computed from the clause strengths")
     continuous_bypass: bool = Field(default=False, description="add a plain MLP beside the clauses, times tanh(gain)")
     bypass_scale: float = Field(default=1.0, description="start of that gain")
-    use_flash_attention: bool = Field(
-        default=False, description="fused kernels; where none takes the inputs, a warning and the ordinary one"
-    )
+    use_flash_attention: bool = Field(default=False, description="fused kernels; a warning where none takes the inputs")
     use_residual_attention: bool = Field(default=False, description="add the previous block's attention output")
     relative_position_type: Literal["auto", "none", "learned", "rotary"] = Field(
         default="auto",
-        description="bias table or rotary in two axes, in attention; auto: rotary for Swin, whose windows have no other place "
-        "(a table where heads are no multiple of 4 wide), none for ViT",
+        description="in attention: bias table, or rotary in two axes; auto: of Swin alone, rotary if it can",
     )
     use_absolute_positions: bool = Field(
-        default=True, description="learned positions on the patches, which begin as sines and cosines"
+        default=True, description="learned positions, which begin as sines and cosines"
     )
     pixel_mean: Numbers = Field(default=0.0, description="subtracted from the pixels in [0, 1]")
     pixel_std: Numbers = Field(default=1.0, description="divides them")
@@ -410,29 +370,18 @@ class TsetlinViTConfig:
     """A vision transformer whose feed-forward is a bank of fuzzy logic clauses (`UnifiedTMTransformer`)."""
 
     kind: Literal["tsetlin-vit"] = "tsetlin-vit"
-    patch_size: int = Field(
-        default=4, gt=0, description="side of a patch in pixels; an image it does not divide is padded"
-    )
+    patch_size: int = Field(default=4, gt=0, description="side of a patch; an image it does not divide is padded")
     embed_dim: int = Field(default=96, gt=0, description="width of a token, a multiple of heads")
     depth: int = Field(default=4, gt=0, description="number of blocks")
     heads: int = Field(default=3, gt=0, description="attention heads")
     mlp_ratio: float = Field(default=4.0, gt=0, description="bits that the clauses read, per token width")
     clauses: int = Field(default=256, gt=0, description="clauses in each block")
     failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
-    literals: float | None = Field(
-        default=None, gt=0, description="literals that a clause includes at the start, on average; none: 3 LF"
-    )
-    tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on tokens and on both branches")
-    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block")
     class_token: bool = Field(default=True, description="prepend a learned class token")
-    pool: Literal["cls", "mean"] = Field(
-        default="cls", description="read the class token, or the mean of the patch tokens"
-    )
-    feed_forward: Feedforward = Field(
-        default="clauses", description="what follows attention; mlp and none are the controls"
-    )
+    pool: Literal["cls", "mean"] = Field(default="cls", description="read the class token, or the mean of the patches")
+    feed_forward: Feedforward = Field(default="clauses", description="what follows attention, or a control: mlp, none")
 
     def __post_init__(self) -> None:
         if self.embed_dim % self.heads:
@@ -463,10 +412,7 @@ class TsetlinViTConfig:
             mlp_ratio=self.mlp_ratio,
             tm_clauses=self.clauses,
             tm_failures=self.failures,
-            tm_literals=self.literals,
-            tm_tau=self.tau,
             drop_rate=self.dropout,
-            attn_drop_rate=self.attention_dropout,
             drop_path_rate=self.drop_path,
             use_cls_token=self.class_token,
             pool=self.pool,

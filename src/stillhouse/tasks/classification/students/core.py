@@ -83,24 +83,20 @@ class DeepTM(nn.Module):
     the next threshold, so that hidden layers could not change a bit.
 
     Args:
-        inputs: F, numbers that become bits.
-        hidden: widths between the layers; () for a single layer.
-        outputs: O.
+        widths: F, numbers that become bits; those between the layers; O.
         num_clauses: C of every layer but the last.
         options: the rule of the clauses.
         last_clauses: C of the last layer; None for `num_clauses`.
         dropout: on the votes between the layers.
 
     Example:
-        >>> tuple(DeepTM(8, (6,), 3, 4, ClauseOptions(literals=4))(torch.randn(2, 8)).votes.shape)
+        >>> tuple(DeepTM((8, 6, 3), 4, ClauseOptions(literals=4))(torch.randn(2, 8)).votes.shape)
         (2, 3)
     """
 
     def __init__(
         self,
-        inputs: int,
-        hidden: Sequence[int],
-        outputs: int,
+        widths: Sequence[int],
         num_clauses: int,
         options: ClauseOptions,
         *,
@@ -108,15 +104,11 @@ class DeepTM(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        widths = (inputs, *hidden)
-        counts = [num_clauses] * len(hidden) + [num_clauses if last_clauses is None else last_clauses]
-        self.layers = nn.ModuleList(
-            TMLayer(n, c, o, options) for n, c, o in zip(widths, counts, (*hidden, outputs), strict=True)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden)
-        self.paths = nn.ModuleList(
-            nn.Linear(a, b, bias=False) if a != b else nn.Identity() for a, b in zip(widths, hidden)
-        )
+        pairs = list(pairwise(widths))
+        counts = [num_clauses] * (len(pairs) - 1) + [num_clauses if last_clauses is None else last_clauses]
+        self.layers = nn.ModuleList(TMLayer(a, c, b, options) for (a, b), c in zip(pairs, counts))
+        self.norms = nn.ModuleList(nn.LayerNorm(b) for _, b in pairs[:-1])
+        self.paths = nn.ModuleList(nn.Linear(a, b, bias=False) if a != b else nn.Identity() for a, b in pairs[:-1])
         self.drop = nn.Dropout(dropout)
 
     @property
@@ -188,7 +180,7 @@ def make_core(
         dropout: between the layers.
     """
     if part == "clauses":
-        return DeepTM(widths[0], widths[1:-1], widths[-1], clauses, options, dropout=dropout)
+        return DeepTM(widths, clauses, options, dropout=dropout)
     return ControlCore(widths, clauses if part == "mlp" else 0, dropout)
 
 

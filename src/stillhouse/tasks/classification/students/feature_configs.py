@@ -32,11 +32,17 @@ def features_of(kind: str, spec: InputSpec) -> FeatureSpec:
 
 
 @configclass
-class TfidfConfig:
-    """Logistic regression on TF-IDF of all words: the strongest student of texts here, and the hardest to read."""
+class FeatureConfig:
+    """What students of words and tables have in common; not a student itself."""
 
     reads: ClassVar[str] = "words or a table"
     usual: ClassVar[Mapping[str, Any]] = USUAL
+
+
+@configclass
+class TfidfConfig(FeatureConfig):
+    """Logistic regression on TF-IDF of all words: the strongest student of texts here, and the hardest to read."""
+
     kind: Literal["tf-idf"] = "tf-idf"
 
     def build(self, input_spec: InputSpec) -> Any:
@@ -47,11 +53,9 @@ class TfidfConfig:
 
 
 @configclass
-class ScorecardConfig:
+class ScorecardConfig(FeatureConfig):
     """Points for each of a few words (or thresholds, or categories) of a class."""
 
-    reads: ClassVar[str] = "words or a table"
-    usual: ClassVar[Mapping[str, Any]] = USUAL
     kind: Literal["scorecard"] = "scorecard"
     words: int = Field(default=40, gt=0, description="features of a class that have points")
     penalty: float = Field(default=3e-3, ge=0, description="weight of the L1 norm, until features are cut")
@@ -65,11 +69,9 @@ class ScorecardConfig:
 
 
 @configclass
-class TreeConfig:
+class TreeConfig(FeatureConfig):
     """A decision tree of words or thresholds, read as a list: the first line whose words are all there decides."""
 
-    reads: ClassVar[str] = "words or a table"
-    usual: ClassVar[Mapping[str, Any]] = USUAL
     kind: Literal["tree"] = "tree"
     leaves: int = Field(default=32, ge=2, le=10_000, description="leaves at most; 32 fill a screen")
 
@@ -81,21 +83,18 @@ class TreeConfig:
 
 
 @configclass
-class RulesConfig:
+class RulesConfig(FeatureConfig):
     """Rules such as `pin and not transfer`, each with points for one class; the class with most points is the answer."""
 
-    reads: ClassVar[str] = "words or a table"
     usual: ClassVar[Mapping[str, Any]] = USUAL | {"training": {**BASIC, "epochs": 30}}
     kind: Literal["rules"] = "rules"
     rules: int = Field(default=40, ge=1, le=1000, description="rules of a class at most")
     literals: int = Field(default=8, ge=1, le=64, description="words of a rule at most")
     penalty: float = Field(
-        default=3e-3, ge=0, description="weight of the L1 norm of single words, until rules are begun from the largest"
+        default=3e-3, ge=0, description="weight of the L1 norm of single words, until rules are begun"
     )
     evidence: float = Field(
-        default=5.0,
-        gt=0,
-        description="how clearly a word must change what a rule is worth to be added: sum of gradients / root of their squares",
+        default=5.0, gt=0, description="z of the score test that a word must reach to be added to a rule"
     )
 
     def build(self, input_spec: InputSpec) -> Any:

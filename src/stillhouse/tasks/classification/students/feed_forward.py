@@ -60,9 +60,8 @@ class GatedProjection(nn.Module):
         }
         of_kind: dict[str, Callable[[Tensor], Tensor]] = {"geglu": nn.functional.gelu, "swiglu": nn.functional.silu}
         self.activation = of_kind.get(kind, named[activation])
-        inner = (hidden,) if kind == "deeptm" else ()
-        rule = options or ClauseOptions()
-        self.clauses = DeepTM(hidden, inner, hidden, clauses, rule) if kind in {"tm", "deeptm"} else None
+        layers = {"tm": 1, "deeptm": 2}.get(kind, 0)
+        self.clauses = DeepTM([hidden] * (layers + 1), clauses, options or ClauseOptions()) if layers else None
         self.threshold = nn.Parameter(torch.full((hidden,), START)) if kind != "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,8 +162,9 @@ class ClauseFeedForward(nn.Module):
             width, hidden, config.ff_gate, config.ff_gate_activation, clauses=clauses, options=options
         )
         self.bitwise = BitwiseMix(hidden) if config.ff_bitwise_mix else nn.Identity()
-        inner, last = ((hidden,), clauses * LAST) if config.backend == "deeptm" else ((), clauses)
-        self.core = DeepTM(hidden, inner, width, clauses, options, last_clauses=last, dropout=config.drop_rate)
+        deep = config.backend == "deeptm"
+        widths, last = ((hidden, hidden, width), clauses * LAST) if deep else ((hidden, width), clauses)
+        self.core = DeepTM(widths, clauses, options, last_clauses=last, dropout=config.drop_rate)
         self.attention = (
             nn.Sequential(nn.LayerNorm(last), nn.Linear(last, hidden), nn.GELU(), nn.Linear(hidden, width))
             if config.clause_attention

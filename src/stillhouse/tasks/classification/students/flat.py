@@ -14,7 +14,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.layers.straight_through import hard_step
 from stillhouse.tasks.classification.data.boolean_features import boolean_features
 from stillhouse.tasks.classification.students.base import ClauseModel
-from stillhouse.tasks.classification.students.clauses import ClauseBank
 from stillhouse.tasks.classification.students.core import Binarizer, ClauseOutput, ControlCore, DeepTM, make_core
 from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig, HybridTMConfig
 
@@ -66,43 +65,11 @@ class FilterBits(nn.Module):
         return boolean_features(pixels, self.square).to(pixels.dtype).flatten(1)
 
 
-class TeamCore(nn.Module):
-    """Every class has clauses of its own: half of them for it, half against; nothing but the clauses is learned.
-
-    Clause j < J/2 votes for class j // (J / 2K), clause J/2 + j against it. The sum is divided by the square root of the
-    clauses of a class, and multiplied by one learned scale.
-
-    Args:
-        config: bits, clauses (a multiple of 2 K), classes, rule.
-
-    Source: Granmo 2018, arXiv:1804.01508 (voting of a Tsetlin machine).
-    """
-
-    def __init__(self, config: FlatTMConfig) -> None:
-        super().__init__()
-        self.bank = ClauseBank(config.bits, config.clauses, config.rule)
-        self.drop = nn.Dropout(config.rule.clause_dropout)
-        own = config.clauses // (2 * config.num_classes)
-        votes = torch.eye(config.num_classes).repeat_interleave(own, dim=1)
-        self.votes: Tensor
-        self.register_buffer("votes", torch.cat([votes, -votes], dim=1) / (2 * own) ** 0.5, persistent=False)
-        self.scale = nn.Parameter(torch.tensor(3.0))
-
-    def vote_weight(self) -> Tensor:
-        """(K, J) what a clause adds to a class."""
-        return self.scale * self.votes
-
-    def forward(self, numbers: Tensor) -> ClauseOutput:
-        """Signed numbers (B, F) to class scores (B, K) and strengths (B, J)."""
-        strength = self.bank((numbers > 0).to(numbers.dtype))
-        return ClauseOutput(nn.functional.linear(self.drop(strength), self.vote_weight()), strength)
-
-
 class PixelTM(ClauseModel):
     """Bits of the whole image, and layers of clauses over them."""
 
     bits: nn.Module
-    core: TeamCore | DeepTM | ControlCore
+    core: DeepTM | ControlCore
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels (B, C, H, W)."""
@@ -133,10 +100,7 @@ class FlatTM(PixelTM):
                 f"literals: expected at most the {2 * bits} literals of {bits} bits, got {config.rule.literals:g}"
             )
         self.bits = FilterBits(config.square) if config.filters else Thermometer(config.levels)
-        if config.voting == "team":
-            self.core = TeamCore(config)
-        else:
-            self.core = make_core(config.part, (bits, config.num_classes), config.clauses, config.rule)
+        self.core = make_core(config.part, (bits, config.num_classes), config.clauses, config.rule)
 
 
 class DeepTMClassifier(PixelTM):

@@ -5,9 +5,9 @@ Defaults are the configurations of table 6.1 (32 x 32 RGB, ten classes).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from stillhouse.core.config import configclass
 from stillhouse.tasks.classification.students.config import (
@@ -44,20 +44,11 @@ class FlatTMConfig(PixelConfig):
     """One layer of clauses over all pixels: the classical Tsetlin machine with fuzzy clauses."""
 
     kind: Literal["flat-tm"] = "flat-tm"
-    levels: int = Field(
-        default=4, gt=0, description="bits a pixel: brighter than i / (levels + 1); 1 for images that are bits already"
-    )
+    levels: int = Field(default=4, gt=0, description="bits a pixel: brighter than i / (levels + 1)")
     clauses: Even = Field(default=512, description="clauses in all, even")
-    voting: Literal["dense", "team"] = Field(
-        default="dense",
-        description="learned votes for every class; or teams: half of a class's own clauses for it, half against",
-    )
-    filters: bool = Field(
-        default=False,
-        description="76 bits a pixel of oriented filters and quantiles, made in the network, in place of levels",
-    )
+    filters: bool = Field(default=False, description="76 bits a pixel of oriented filters and quantiles, not levels")
     square: int = Field(
-        default=1, gt=0, description="of filters: join the bits of squares of so many pixels a side by OR"
+        default=1, gt=0, description="of filters: bits of squares of so many pixels a side joined by OR"
     )
 
     @property
@@ -67,13 +58,6 @@ class FlatTMConfig(PixelConfig):
         if not self.filters:
             return self.levels * channels * height * width
         return 76 * channels * -(-height // self.square) * -(-width // self.square)
-
-    def __post_init__(self) -> None:
-        if self.voting == "team" and (self.clauses % (2 * self.num_classes) or self.part != "clauses"):
-            raise ValueError(
-                f"voting: 'team' expects clauses, a multiple of 2 x {self.num_classes} classes, got {self.clauses} and part "
-                f"{self.part!r}"
-            )
 
     def model_class(self) -> type[ClauseModel]:
         """FlatTM."""
@@ -87,12 +71,8 @@ class DeepTMConfig(PixelConfig):
     """Several layers of clauses over all pixels."""
 
     kind: Literal["deep-tm"] = "deep-tm"
-    levels: int = Field(
-        default=1, gt=0, description="bits a pixel: brighter than i / (levels + 1); bits pass as they are"
-    )
-    hidden_dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(
-        default=(256, 128), description="widths between the layers"
-    )
+    levels: int = Field(default=1, gt=0, description="bits a pixel: brighter than i / (levels + 1)")
+    hidden_dims: tuple[PositiveInt, ...] = Field(default=(256, 128), description="widths between the layers")
     clauses: Even = Field(default=256, description="clauses of each layer, even")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="on the votes between the layers")
 
@@ -109,9 +89,7 @@ class HybridTMConfig(NormalizedConfig):
 
     kind: Literal["hybrid-tm"] = "hybrid-tm"
     thresholds: int = Field(default=32, gt=0, description="channels that are compared with learned thresholds")
-    hidden: int = Field(
-        default=64, gt=0, description="width of the MLP between the shares of bits and the clauses' bits"
-    )
+    hidden: int = Field(default=64, gt=0, description="width of the MLP between shares of bits and the clauses' bits")
     clauses: Even = Field(default=384, description="clauses, even")
 
     def model_class(self) -> type[ClauseModel]:
@@ -154,23 +132,16 @@ class SwinTMConfig(NormalizedConfig):
     """Swin with a clause layer that reads a whole window at once, and one that votes after every stage."""
 
     kind: Literal["swin-tm"] = "swin-tm"
-    size: Literal["tiny", "small", "base", "large"] = Field(
-        default="tiny", description="widths, depths and heads of Swin"
-    )
+    size: Literal["tiny", "small", "base", "large"] = Field(default="tiny", description="widths, depths, heads of Swin")
     embed_dim: int | None = Field(default=None, gt=0, description="width of the first stage in place of the size's")
     depths: tuple[int, ...] | None = Field(default=None, description="blocks of each stage in place of the size's")
     num_heads: tuple[int, ...] | None = Field(default=None, description="heads of each stage in place of the size's")
     patch_size: int = Field(default=4, gt=0, description="side of a patch; an image it does not divide is padded")
-    window_size: int | None = Field(
-        default=None, gt=0, description="side of a window, at most the first map; none: 7; smaller maps cap it"
-    )
+    window_size: int | None = Field(default=None, gt=0, description="side of a window; none: 7, capped to maps")
     cap_windows: bool = Field(
-        default=True,
-        description="shrink windows to small maps; off, as documented: pad maps to the window (175 M parameters)",
+        default=True, description="off, as documented: pad small maps to the window (175 M weights)"
     )
-    attention: bool = Field(
-        default=True, description="window attention before the clause layer; off: clauses alone mix tokens"
-    )
+    attention: bool = Field(default=True, description="window attention; off: clauses alone mix tokens")
     tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
     clauses: Even = Field(default=256, description="clauses of each block, even")
     head_clauses: Even = Field(default=128, description="clauses of each read-out, even")
@@ -216,9 +187,7 @@ class PyramidTMConfig(NormalizedConfig):
     )
     widths: tuple[int, ...] = Field(default=(256, 192, 128, 96), description="bits of each scale")
     clauses: tuple[Even, ...] = Field(default=(256, 192, 160, 128), description="clauses of each scale, even")
-    dropout: tuple[float, ...] = Field(
-        default=(0.05, 0.05, 0.05, 0.0), description="on the projected image of each scale"
-    )
+    dropout: tuple[float, ...] = Field(default=(0.05, 0.05, 0.05, 0.0), description="on each scale's projected image")
     fusion: Literal["attention", "weights"] = Field(
         default="attention", description="weights: a learned mean of the scales; attention: over scales and clauses too"
     )

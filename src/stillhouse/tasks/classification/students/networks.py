@@ -44,15 +44,10 @@ class TimmStudentConfig:
 
         spec = images_for(self, input_spec)
         if not timm.is_model(self.architecture):
-            raise InputError(
-                f"timm has no model {self.architecture!r}; {nearest(self.architecture, timm.list_models())}"
-            )
+            near = nearest(self.architecture, timm.list_models())
+            raise InputError(f"timm has no model {self.architecture!r}; {near}")
         own_arguments(self.arguments, f"student timm:{self.architecture}")
-        settings: dict[str, Any] = {
-            "num_classes": spec.num_classes,
-            "in_chans": spec.shape[0],
-            **self.arguments,
-        }
+        settings: dict[str, Any] = {"num_classes": spec.num_classes, "in_chans": spec.shape[0], **self.arguments}
         try:
             try:
                 network: nn.Module = timm.create_model(self.architecture, img_size=spec.shape[1:], **settings)
@@ -74,14 +69,10 @@ class SpikingStudentConfig:
     """Convolutions of stride 2 whose neurons add up what comes and spike; `head` puts out class scores at every time step."""
 
     kind: Literal["spiking"] = "spiking"
-    width: int = Field(
-        default=16, gt=0, description="channels of the first convolution; each further one has twice as many"
-    )
+    width: int = Field(default=16, gt=0, description="channels of the first convolution; doubles with each further one")
     depth: int = Field(default=2, gt=0, description="number of convolutions")
     steps: int = Field(default=4, gt=0, description="T, time steps that an image is shown; the answer is their mean")
-    decay: float = Field(
-        default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
-    )
+    decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge left after a time step")
 
     def build(self, input_spec: InputSpec) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.
@@ -95,8 +86,7 @@ class SpikingStudentConfig:
         spec = images_for(self, input_spec)
         if min(spec.shape[1:]) < 2**self.depth:
             raise InputError(
-                f"student {self.kind!r}: expected images of {2**self.depth} pixels a side for depth {self.depth}, got "
-                f"{spec.shape[1]} x {spec.shape[2]}"
+                f"student {self.kind!r}: expected images of {2**self.depth} pixels a side, got {spec.shape[1:]}"
             )
         widths = [spec.shape[0], *(self.width * 2**i for i in range(self.depth))]
         network = SpikingNetwork(widths, spec.num_classes, steps=self.steps, decay=self.decay)
@@ -104,61 +94,49 @@ class SpikingStudentConfig:
 
 
 @configclass
-class TextTransformerConfig:
-    """A small transformer encoder over token ids, mean-pooled over the tokens that are there."""
+class TextConfig:
+    """What transformers over token ids have in common; not a student itself."""
 
     reads: ClassVar[str] = "texts"
-    kind: Literal["text-transformer"] = "text-transformer"
     width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
     depth: int = Field(default=2, gt=0, description="number of blocks")
     heads: int = Field(default=2, gt=0, description="attention heads")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on embeddings and branches")
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
 
-    def build(self, input_spec: InputSpec) -> TextTransformer:
-        """The network, with weights from torch's global generator.
-
-        Raises:
-            InputError: the task is one of images.
-        """
-        from stillhouse.tasks.classification.students.text import TextTransformer
-
+    def _sizes(self, kind: str, input_spec: InputSpec) -> dict[str, Any]:
+        """What the network is built with, if the task is one of texts."""
         if not isinstance(input_spec, TextSpec):
-            raise InputError(f"student 'text-transformer': expected labelled texts, got images of {input_spec.shape}")
-        return TextTransformer(input_spec, width=self.width, depth=self.depth, heads=self.heads, dropout=self.dropout)
+            raise InputError(f"student {kind!r}: expected labelled texts, got {input_spec.rows}")
+        return {"input_spec": input_spec, "width": self.width, "depth": self.depth, "heads": self.heads}
 
 
 @configclass
-class SpikingTextConfig:
+class TextTransformerConfig(TextConfig):
+    """A small transformer encoder over token ids, mean-pooled over the tokens that are there."""
+
+    kind: Literal["text-transformer"] = "text-transformer"
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on embeddings and branches")
+
+    def build(self, input_spec: InputSpec) -> TextTransformer:
+        """The network, with weights from torch's global generator."""
+        from stillhouse.tasks.classification.students.text import TextTransformer
+
+        return TextTransformer(**self._sizes(self.kind, input_spec), dropout=self.dropout)
+
+
+@configclass
+class SpikingTextConfig(TextConfig):
     """A transformer of spiking neurons over token ids; `head` puts out class scores at every time step."""
 
-    reads: ClassVar[str] = "texts"
     kind: Literal["spiking-text"] = "spiking-text"
-    width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
-    depth: int = Field(default=2, gt=0, description="number of blocks")
-    heads: int = Field(default=2, gt=0, description="attention heads")
     steps: int = Field(default=4, gt=0, description="T, time steps that a text is shown; the answer is their mean")
-    decay: float = Field(
-        default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
-    )
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+    decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge left after a time step")
 
     def build(self, input_spec: InputSpec) -> SpikingTextTransformer:
-        """The network, with weights from torch's global generator.
-
-        Raises:
-            InputError: the task is one of images.
-        """
+        """The network, with weights from torch's global generator."""
         from stillhouse.tasks.classification.students.text import SpikingTextTransformer
 
-        if not isinstance(input_spec, TextSpec):
-            raise InputError(f"student 'spiking-text': expected labelled texts, got images of {input_spec.shape}")
-        return SpikingTextTransformer(
-            input_spec, width=self.width, depth=self.depth, heads=self.heads, steps=self.steps, decay=self.decay
-        )
+        return SpikingTextTransformer(**self._sizes(self.kind, input_spec), steps=self.steps, decay=self.decay)

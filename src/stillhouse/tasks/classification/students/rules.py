@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.sample import sample_rows
+from stillhouse.core.types import Batch
 from stillhouse.logic.simplify import cut_literals
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.split import Part, Split
@@ -34,8 +35,7 @@ from stillhouse.tasks.classification.students.banks import (
 )
 from stillhouse.tasks.classification.students.base import ClauseModel
 from stillhouse.tasks.classification.students.clauses import ClauseBank
-from stillhouse.tasks.classification.students.core import DeepTM
-from stillhouse.tasks.classification.students.flat import TeamCore
+from stillhouse.tasks.classification.students.core import DeepTM, TMLayer
 
 Banks = Mapping[str, ClauseBank]
 Clause = tuple[str, int]  # bank, number there
@@ -52,14 +52,6 @@ CUTS = 10  # times that cutting begins anew without those clauses that must stay
 ALIKE = 1.1  # times as much on its class as on others: below this a clause holds alike everywhere
 
 
-@dataclass(frozen=True)
-class Images:
-    """Some images (M, C, H, W) in [0, 1] with their labels (M)."""
-
-    pixels: Tensor
-    labels: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class Fulfilled:
     """What clauses do on some images, by bank.
@@ -73,10 +65,9 @@ class Fulfilled:
     places: Mapping[str, Tensor]
 
 
-def images_of(split: Split) -> Images:
+def images_of(split: Split) -> Batch:
     """All images of a split, in memory."""
-    batch = split.batch(torch.arange(len(split)))
-    return Images(batch.inputs, batch.labels)
+    return split.batch(torch.arange(len(split)))
 
 
 def rules_of(network: nn.Module, data: ImageData) -> Rules:
@@ -128,17 +119,17 @@ def find_rules(
     counts = {pair: len(literals_of(banks[pair[0]], pair[1])) for _, pair in pairs}
     votes = {k: _votes_by_place(model, banks, _of(chosen, k), k, [pair for pair, _ in told[k]]) for k in told}
     cut_on = images_of(validation.sample(CUT_ROWS))
-    fulfilled = _cut(model, banks, cut_on.pixels, chosen, pairs)
+    fulfilled = _cut(model, banks, cut_on.inputs, chosen, pairs)
     rules: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for k, ranks in told.items():
         own = _of(chosen, k)
-        arrays[f"mean_{k}"] = as_bytes(own.pixels.mean(0))
+        arrays[f"mean_{k}"] = as_bytes(own.inputs.mean(0))
         for pair, adds in ranks:
             number, bank = len(rules), banks[pair[0]]
             literals, pixels = literals_of(bank, pair[1]), pixels_of(model, bank)
             if pixels is None:
-                arrays[f"examples_{number}"] = examples(model, own.pixels, votes[k][pair])
+                arrays[f"examples_{number}"] = examples(model, own.inputs, votes[k][pair])
             elif literals:
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
             holds, elsewhere = shares(fulfilled.degree[pair[0]][:, pair[1]], chosen.labels, k)
@@ -209,16 +200,14 @@ def by_discrimination(
     return sorted(kept, key=lambda entry: -gap(entry[0]))
 
 
-def _sum_of_clauses(model: nn.Module) -> nn.Module | None:
+def _sum_of_clauses(model: nn.Module) -> TMLayer | None:
     """The layer whose clauses add up to the scores, so that every literal can be tried; None in other networks."""
     core = getattr(model, "core", None)
-    if isinstance(core, DeepTM) and len(core.layers) == 1 and len(named_banks(model)) == 1:
-        return core.last
-    return core if isinstance(core, TeamCore) else None
+    return core.last if isinstance(core, DeepTM) and len(named_banks(model)) == 1 else None
 
 
 def _cut(
-    model: nn.Module, banks: Banks, pixels: Tensor, chosen: Images, wanted: Sequence[tuple[int, Clause]]
+    model: nn.Module, banks: Banks, pixels: Tensor, chosen: Batch, wanted: Sequence[tuple[int, Clause]]
 ) -> Fulfilled:
     """Cut clauses to the literals that answers need, in networks whose scores are a sum over them.
 
@@ -238,7 +227,7 @@ def _cut(
     if layer is None:
         return _fulfilled(model, banks, chosen)
     (bank,), cut = banks.values(), {pair for _, pair in wanted}
-    clauses, original, heard = lower_layer(layer), torch.stack(bank.masks()).bool(), list[np.ndarray]()  # type: ignore[arg-type]
+    clauses, original, heard = lower_layer(layer), torch.stack(bank.masks()).bool(), list[np.ndarray]()
     with hooked(banks, lambda name, bits, strength: heard.append(bits.numpy() > 0)):
         answers(model, pixels)
     bits = np.concatenate(heard)
@@ -260,7 +249,7 @@ def _cut(
 
 
 def _what_clauses_add(
-    model: nn.Module, banks: Banks, images: Images, classes: int
+    model: nn.Module, banks: Banks, images: Batch, classes: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """By bank: (K, C) what a clause adds to a class on its own images above others; (C) mean strengths."""
     own = {n: torch.zeros(classes, bank.num_clauses) for n, bank in banks.items()}
@@ -269,7 +258,7 @@ def _what_clauses_add(
     places = dict.fromkeys(banks, 0)
     for start in range(0, len(images.labels), BATCH):
         labels = images.labels[start : start + BATCH]
-        strengths, logits = _with_gradients(model, banks, images.pixels[start : start + BATCH])
+        strengths, logits = _with_gradients(model, banks, images.inputs[start : start + BATCH])
         for name, strength in strengths.items():
             by_place = strength.detach().flatten(0, -2)
             total[name] += by_place.sum(0)
@@ -286,13 +275,13 @@ def _what_clauses_add(
     return added, {n: total[n] / max(1, places[n]) for n in banks}
 
 
-def _fulfilled(model: nn.Module, banks: Banks, images: Images) -> Fulfilled:
+def _fulfilled(model: nn.Module, banks: Banks, images: Batch) -> Fulfilled:
     """How far and how often each clause is fulfilled on each image; a bank that is not asked is left out."""
     degrees: dict[str, list[Tensor]] = {n: [] for n in banks}
     places: dict[str, list[Tensor]] = {n: [] for n in banks}
     full = {n: bank.capacity(*bank.masks()).clamp(min=1) / bank.failures for n, bank in banks.items()}
     for start in range(0, len(images.labels), BATCH):
-        pixels = images.pixels[start : start + BATCH]
+        pixels = images.inputs[start : start + BATCH]
 
         def hear(name: str, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
             by_place = strength.reshape(count, -1, strength.shape[-1])
@@ -304,9 +293,9 @@ def _fulfilled(model: nn.Module, banks: Banks, images: Images) -> Fulfilled:
     return Fulfilled(*({n: torch.cat(x) for n, x in table.items() if x} for table in (degrees, places)))
 
 
-def _of(images: Images, k: int) -> Images:
+def _of(images: Batch, k: int) -> Batch:
     own = images.labels == k
-    return Images(images.pixels[own], images.labels[own])
+    return Batch(images.inputs[own], images.labels[own], images.index[own])
 
 
 def _with_gradients(model: nn.Module, banks: Banks, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -335,12 +324,12 @@ def _votes(strengths: Mapping[str, Tensor], logits: Tensor, k: int) -> dict[str,
 
 
 def _votes_by_place(
-    model: nn.Module, banks: Banks, images: Images, k: int, pairs: Sequence[Clause]
+    model: nn.Module, banks: Banks, images: Batch, k: int, pairs: Sequence[Clause]
 ) -> dict[Clause, Tensor]:
     """(M, P) what each of some clauses adds to class k."""
     kept: dict[Clause, list[Tensor]] = {pair: [] for pair in pairs}
     for start in range(0, len(images.labels), BATCH):
-        votes = _votes(*_with_gradients(model, banks, images.pixels[start : start + BATCH]), k)
+        votes = _votes(*_with_gradients(model, banks, images.inputs[start : start + BATCH]), k)
         for name, clause in pairs:
             kept[name, clause].append(votes[name][:, :, clause])
     return {pair: torch.cat(parts) for pair, parts in kept.items()}
@@ -359,7 +348,7 @@ def answers(model: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def _accuracy(
-    model: nn.Module, banks: Banks, images: Images, kept: set[Clause] | None, means: Mapping[str, Tensor]
+    model: nn.Module, banks: Banks, images: Batch, kept: set[Clause] | None, means: Mapping[str, Tensor]
 ) -> float:
     """Share of right answers where all clauses but the kept ones always put out their mean; None keeps all."""
     keep = {name: torch.zeros(bank.num_clauses) for name, bank in banks.items()}
@@ -370,16 +359,18 @@ def _accuracy(
         return strength * keep[name] + means[name] * (1 - keep[name])
 
     with hooked(banks if kept is not None else {}, hear):
-        return float((answers(model, images.pixels) == images.labels).float().mean())
+        return float((answers(model, images.inputs) == images.labels).float().mean())
 
 
-def examples(model: ClauseModel, images: Tensor, votes: Tensor) -> np.ndarray:
+def examples(model: nn.Module, images: Tensor, votes: Tensor) -> np.ndarray:
     """(E, C, h, w) uint8: the patches at which a clause adds most, each of another image; images where it looks at all of one."""
-    _, height, width = model.image_shape
+    height, width = images.shape[2:]
     local = votes[:, int(getattr(model, "class_token", None) is not None) :]
-    if local.shape[1] <= 1 or not bool(local.any()):
+    rows = max(1, round((local.shape[1] * height / width) ** 0.5))
+    columns, rest = divmod(local.shape[1], rows)
+    if local.shape[1] <= 1 or rest or not bool(local.any()):
         return as_bytes(images[votes.sum(1).topk(min(EXAMPLES, len(votes))).indices])
-    columns, (h, w) = grid(model, local.shape[1], height, width)
+    h, w = -(-height // rows), -(-width // columns)
     most, place = local.max(1)
     padded, patches = nn.functional.pad(images, (w, 3 * w, h, 3 * h)), []
     for image in most.topk(min(EXAMPLES, len(votes))).indices.tolist():
@@ -390,21 +381,6 @@ def examples(model: ClauseModel, images: Tensor, votes: Tensor) -> np.ndarray:
         patch[:, h : 2 * h, w : 2 * w] /= 0.4
         patches.append(patch)
     return as_bytes(torch.stack(patches))
-
-
-def grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Columns and the (h, w) of a place: the grid of so many places that is most like the image."""
-    rows = min(
-        (r for r in range(1, places + 1) if places % r == 0),
-        key=lambda r: abs(np.log(r * r * width / (places * height))),
-    )
-    columns = places // rows
-    side = getattr(model, "patch_size", None)
-    if not isinstance(side, int):
-        return columns, (-(-height // rows), -(-width // columns))
-    while side * rows < height or side * columns < width:
-        side *= 2
-    return columns, (side, side)
 
 
 def as_bytes(pixels: Tensor) -> np.ndarray:
