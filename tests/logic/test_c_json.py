@@ -9,7 +9,6 @@ from conftest_logic import random_set
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import hash_of
 from stillhouse.logic import c
-from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import load_json, write_json
 
@@ -59,16 +58,6 @@ def test_c_of_a_deep_machine(tmp_path, deep_machine):
     assert len(np.unique(expected, axis=0)) > 10
 
 
-def test_c_without_clauses_answers_with_the_bias(tmp_path):
-    none = ClauseSet.of([], bits=4, capacity=[], votes=np.zeros((0, 3)), bias=[1, 5, 2])
-    (tmp_path / "a.c").write_text(
-        c.c_text(PackedModel((1, 2, 2), np.array([0.5], np.float32), (none,), (), ("a", "b", "c")))
-    )
-    classes, scores = c.answers(tmp_path / "a.c", np.zeros((2, 1, 2, 2), np.uint8), 3)
-    assert classes.tolist() == [1, 1]
-    assert scores.tolist() == [[1, 5, 2]] * 2
-
-
 def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
     for machine in (flat_machine(), deep_machine):
         write_json(machine, tmp_path / "a.json")
@@ -76,13 +65,6 @@ def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
         again = load_json(tmp_path / "a.json")
         np.testing.assert_array_equal(again.scores(images, definition=True), machine.scores(images, definition=True))
         assert (again.class_names, again.scale) == (machine.class_names, machine.scale)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}'])
-def test_json_of_another_kind_is_an_error(tmp_path, text):
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match="expected"):
-        load_json(tmp_path / "a.json")
 
 
 def test_json_with_another_number_is_an_error(tmp_path):

@@ -1,6 +1,5 @@
 """The packed file: the same machine, with numpy alone, and nothing else taken for one."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -111,22 +110,4 @@ def test_parts_that_do_not_fit_are_refused(content, tmp_path, metadata, words):
     path = tmp_path / "m.safetensors"
     path.write_bytes(changed(content, **metadata))
     with pytest.raises(InputError, match=words):
-        load_packed(path)
-
-
-def test_nan_and_other_tensors_are_refused(machine, content, tmp_path):
-    path = tmp_path / "m.safetensors"
-    with pytest.raises(InputError, match="edges"):
-        packed_bytes(dataclasses.replace(machine, edges=np.array([0.1, np.nan], np.float32)))
-    tensors = load(content)
-    for name, tensor, words in (
-        ("layers.0.votes", tensors["layers.0.votes"].astype(np.float32), "malformed"),
-        ("layers.0.literals", tensors["layers.0.literals"] + 10**6, "literals in"),
-        ("layers.1.votes", tensors["layers.1.votes"][:, :2].copy(), "malformed"),
-    ):
-        path.write_bytes(sealed(save({**tensors, name: tensor}, metadata={"machine": json.dumps(about(content))})))
-        with pytest.raises(InputError, match=words):
-            load_packed(path)
-    path.write_bytes(sealed(save({"weight": np.zeros((3, 3), np.float32)})))
-    with pytest.raises(InputError, match="expected a packed machine"):
         load_packed(path)

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.students.clauses import ClauseBank
 from stillhouse.tasks.classification.students.config import ClauseOptions, PixelClauseOptions
 
@@ -53,11 +52,6 @@ def test_without_failures_allowed_a_clause_is_an_and():
     bits = torch.tensor([[a, b, c] for a in (0.0, 1.0) for b in (0.0, 1.0) for c in (0.0, 1.0)])
     expected = torch.stack([bits[:, 0] * (1 - bits[:, 1]), bits[:, 0] * bits[:, 1] * (1 - bits[:, 2])], dim=1)
     assert torch.equal(bank(bits).detach(), expected)
-
-
-def test_an_empty_clause_stays_silent():
-    """A clause that includes nothing must not vote on everything."""
-    assert bank_with([[0, 0]], [[0, 0]], failures=3)(torch.ones(1, 2)).item() == 0.0
 
 
 def test_bf16_is_exact():
@@ -121,22 +115,6 @@ def test_clauses_over_very_many_bits_are_awake_at_the_start(failures):
     assert (positive.sum() + negated.sum()).item() / 20 == pytest.approx(2.25 * failures, rel=0.2)
     strength = bank((torch.rand(50, 60_000) < 0.3).float())
     assert (strength > 0).float().mean() > 0.05  # binomial: 0.20 and 0.08; with 119 literals of LF 16 below 1e-9
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({}, "clauses"), ({"failures": 0}, "failures"), ({"tau": 1.0}, "tau")],
-)
-def test_bad_settings_are_named(change, message):
-    """Each setting is refused by name."""
-    with pytest.raises(ValueError, match=message):
-        ClauseBank(4, 0, ClauseOptions(**change))
-
-
-def test_wrong_width_prints_both():
-    """Expected and got stand in the message."""
-    with pytest.raises(InputError, match=r"\(\.\.\., 4\), got \(2, 5\)"):
-        ClauseBank(4, 2)(torch.zeros(2, 5))
 
 
 def test_a_budget_keeps_the_literals_that_are_surest():

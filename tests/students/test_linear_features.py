@@ -5,10 +5,9 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.experiment import run
-from stillhouse.core.types import FeatureSpec, ImageSpec, Progress
+from stillhouse.core.types import FeatureSpec, Progress
 from stillhouse.layers.part import regularizers
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
@@ -69,13 +68,6 @@ def test_the_job_tells_a_student_how_far_training_is():
     model = ScorecardConfig().build(data.input_spec)
     ClassificationJob(model, data, ClassificationTrainingConfig(), seed=0).terms(torch.arange(8), Progress(3, 12))
     assert model.fraction == 0.25
-
-
-@pytest.mark.parametrize("config", [TfidfConfig(), ScorecardConfig()])
-def test_students_of_features_refuse_images(config):
-    """In one line that names what to change."""
-    with pytest.raises(InputError, match="expected words or a table, got images; take data"):
-        config.build(ImageSpec(("a", "b"), (1, 8, 8), (0.5,), (0.2,)))
 
 
 @pytest.mark.parametrize("kind", ["tf-idf", "scorecard"])

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.core.checks import InputError, Interrupted
-from stillhouse.core.types import FeatureSpec, ImageSpec
+from stillhouse.core.checks import Interrupted
+from stillhouse.core.types import FeatureSpec
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import fit_classifier
-from stillhouse.tasks.classification.readable import ReadableModel
 from stillhouse.tasks.classification.students.feature_configs import RulesConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 
@@ -126,31 +125,3 @@ def test_an_interrupted_training_grows_the_same_rules(tmp_path):
         found.append(model.eval().readable())
     assert found[0] == found[1]
     assert any(len(rule.literals) > 1 for rule in found[0].rules)
-
-
-def test_every_rule_begins_with_a_word_that_must_be_there(model):
-    assert all(rule.literals[0][1] and max(rule.votes) > 0 for rule in model.readable().rules)
-
-
-def test_it_is_saved_with_its_rules(model, tmp_path):
-    """A state dict holds the rules; the JSON of what is read comes back as it was."""
-    again = RulesConfig(rules=4).build(SPEC).eval()
-    again.load_state_dict(model.state_dict())
-    assert torch.equal(again(messages()[0]), model(messages()[0]))
-    model.readable().write(tmp_path / "rules.json")
-    import json
-
-    assert ReadableModel.from_mapping(json.loads((tmp_path / "rules.json").read_text())) == model.readable()
-
-
-@pytest.mark.parametrize(
-    "change", [{"format": "x"}, {"rules": [{"literals": [["no", True]], "votes": [1, 0]}]}, {"bias": [1]}]
-)
-def test_a_file_of_something_else_is_refused(model, change):
-    with pytest.raises(InputError, match="rules"):
-        ReadableModel.from_mapping({**model.readable().to_mapping(), **change})
-
-
-def test_images_are_refused():
-    with pytest.raises(InputError, match="expected words or a table, got images"):
-        RulesConfig().build(ImageSpec(("a", "b"), (1, 8, 8), (0.5,), (0.2,)))

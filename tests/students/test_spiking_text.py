@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
-from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progress, TextSpec
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses import forward_kl
 from stillhouse.signals.time_steps import TimeStepsConfig
 from stillhouse.tasks.classification.recipes import RECIPES
 from stillhouse.tasks.classification.students.networks import SpikingTextConfig
-from stillhouse.tasks.classification.students.text import Neurons
 from stillhouse.tasks.classification.task import TASK
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
@@ -67,24 +65,6 @@ def test_each_time_step_can_be_taught():
     torch.testing.assert_close(value, torch.stack(each).mean(0))
     value.sum().backward()
     assert model.blocks[0].qkv.weight.grad.abs().sum() > 0
-
-
-def test_neurons_keep_count():
-    """Without decay, spikes and what is left of the charge add up to what came in."""
-    neurons = Neurons(4, decay=1.0)
-    x = torch.randn(2, 50, 3, 4)
-    spikes = neurons(x)
-    charge = torch.zeros(2, 3, 4)
-    for t in range(50):
-        charge = charge + neurons.norm(x)[:, t]
-        fired = (charge > 1).float()
-        assert torch.equal(spikes[:, t], fired)
-        charge = charge - fired
-
-
-def test_images_are_refused():
-    with pytest.raises(InputError, match="expected labelled texts"):
-        SpikingTextConfig().build(ImageSpec(("a", "b"), (1, 8, 8), (0.3,), (0.2,)))
 
 
 @pytest.fixture(scope="module")

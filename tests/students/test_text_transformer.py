@@ -5,9 +5,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageSpec, TextSpec
-from stillhouse.tasks.classification.card import load_student, save_student
 from stillhouse.tasks.classification.data.rows import RowData
-from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig, TimmStudentConfig
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
@@ -53,24 +51,6 @@ def test_wrong_ids_are_named(ids, words):
         student()(ids)
 
 
-def test_it_is_saved_and_loaded(tmp_path):
-    """With a task that is no image."""
-    model = student()
-    save_student(
-        tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), SPEC, task="classification"
-    )
-    ids = torch.tensor([[3, 4, 5, 0, 0, 0]])
-    assert torch.equal(load_student(tmp_path, StudentConfig)(ids), model(ids))
-
-
-def test_students_refuse_the_other_kind_of_data():
-    """A transformer of texts on pixels would index its table with numbers from 0 to 1."""
-    with pytest.raises(InputError, match="expected labelled texts"):
-        TextTransformerConfig().build(IMAGES)
-    with pytest.raises(InputError, match="expected images"):
-        TimmStudentConfig().build(SPEC)
-
-
 def test_a_timm_student_normalizes_and_has_the_head_of_the_task():
     """Raw pixels in, as for every student."""
     torch.manual_seed(0)
@@ -94,21 +74,6 @@ def rows(texts, labels):
 
 def encode(text):
     return [ord(letter) - 95 for letter in text]
-
-
-@pytest.mark.parametrize(
-    ("splits", "words"),
-    [
-        (rows(["a", "b"], [0]), "for each of 2 texts, got 1"),
-        (rows(["a"], [2]), "expected 0 to 1 for each of 1 texts, got 1 up to 2"),
-        (rows([""], [0]), "expected a text of tokens"),
-        (rows(["z"], [0]), "tokens from 0 to 9"),
-    ],
-)
-def test_labelled_texts_say_what_is_wrong(splits, words):
-    """With the split and the row."""
-    with pytest.raises(InputError, match=words):
-        RowData.from_texts(splits, encode, class_names=("n", "y"), vocabulary=10, length=4)
 
 
 def test_labelled_texts_are_cut_padded_and_fingerprinted():

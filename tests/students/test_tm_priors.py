@@ -55,16 +55,6 @@ def test_zero_starts_every_literal_near_the_threshold():
     assert model.blocks[0].feed_forward.core.last.clause_bias.eq(0).all()
 
 
-@pytest.mark.parametrize("template", ["symmetric", "zero"])
-def test_partners_part_in_training(template):
-    """Symmetry must break by itself: after a step no clause equals another."""
-    model = build()
-    apply_prior(model, template)
-    bank = model.blocks[0].feed_forward.bank
-    (model(torch.rand(8, 1, 8, 8)) * torch.randn(8, 3)).sum().backward()
-    assert torch.unique(bank.include_logits.grad.flatten(2).transpose(0, 1).flatten(1), dim=0).shape[0] == 64
-
-
 def test_checkpoint_as_documented(tmp_path):
     """torch.load, UnifiedTMTransformer(**model_kwargs), load_state_dict: the same logits to the bit, head gains and all."""
     model, path = build(learnable_tau=True, tau_ema_beta=0.9), tmp_path / "deep" / "student.pth"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.data import ImageSplit
 from stillhouse.tasks.classification.students.banks import Pixels, named_banks, round_weights, write_masks
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
@@ -122,13 +121,6 @@ def test_levels_are_drawn_by_shade():
     assert pixels.names([12 + 1 * 4 + 2]) == ["pixel (1, 0) not above 0.5"]
     features = Pixels(np.full((1, 76), 0.5), 1, 1, features=True)
     assert features.names([4, 76 + 2]) == ["at (0, 0) Sobel above 0", "at (0, 0) not brighter than 50 %"]
-
-
-def test_controls_have_no_rules():
-    """An MLP's hidden units are no clauses."""
-    model = FlatTM(image_size=3, in_channels=1, num_classes=2, clauses=4, part="mlp")
-    with pytest.raises(InputError, match="this one has none"):
-        find_rules(model, four(), four(), ("a", "b"))
 
 
 NETWORKS = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.core.checks import InputError, Interrupted
-from stillhouse.core.types import FeatureSpec, ImageSpec
+from stillhouse.core.checks import Interrupted
+from stillhouse.core.types import FeatureSpec
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.readable import ReadableModel
@@ -99,11 +99,6 @@ def test_an_interrupted_training_grows_the_same_tree(tmp_path):
         found.append(model.eval().readable())
     assert found[0] == found[1]
     assert len(found[0].rules) > 20
-
-
-def test_images_are_refused():
-    with pytest.raises(InputError, match="'tree': expected words or a table"):
-        TreeConfig().build(ImageSpec(1, 8, 8, ("0", "1")))
 
 
 # ------------------------------------------------------------------------------------------------ on a screen
