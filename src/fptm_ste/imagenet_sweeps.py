@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from stillhouse.compat.documents import vision
 from stillhouse.core.records import read_json, write_json
-from stillhouse.documents.programs import vision
 
 USUAL = (
     "--models", "transformer", "--dataset", "folder", "data.stream=true", "--tm-target-size", "224",

@@ -1,6 +1,6 @@
 """`python -m stillhouse` is the `stillhouse` command."""
 
-from stillhouse.cli.main import program
+from stillhouse.cli.main import main
 
 if __name__ == "__main__":
-    raise SystemExit(program())
+    raise SystemExit(main())

@@ -71,16 +71,15 @@ def test_a_finished_cache_says_what_is_seen_of_it_and_what_is_not(recipe, tmp_pa
     assert "finished before" not in capsys.readouterr().out
     (out / "plan.json").unlink()
     assert main(["cache", "show", str(out)]) == 0
-    assert f"{out / 'plan.json'} is missing" in capsys.readouterr().err
     shard = max(out.glob("*.npy"), key=lambda file: file.stat().st_size)
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     assert main(words) == 0
-    assert "only the lengths of its files were seen" in capsys.readouterr().out
+    assert "nothing was asked" in capsys.readouterr().out
     assert (out / "plan.json").is_file()
     assert main(["cache", "show", str(out)]) == 2
     assert shard.name in capsys.readouterr().err
     shard.write_bytes(content[:-1])
     assert main(words) == 2
-    assert "of another length" in capsys.readouterr().err
+    assert "files are missing or of another length" in capsys.readouterr().err

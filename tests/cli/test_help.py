@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from stillhouse.cli import main as cli
-from stillhouse.cli.list import MEASURED, described, recipes
-from stillhouse.cli.main import DOCUMENTED, GROUPS, main
+from stillhouse.cli.list import described, recipes
+from stillhouse.cli.main import GROUPS, main
 from stillhouse.cli.options import Parser
 from stillhouse.core.config import kinds
 from stillhouse.recipes import known, known_teachers
 
 VERBS = [[name] for name in cli.COMMANDS if name not in GROUPS]
-VERBS += [[group, verb] for group, verbs in GROUPS.items() for verb in (*verbs, *DOCUMENTED.get(group, ()))]
+VERBS += [[group, verb] for group, verbs in GROUPS.items() for verb in (*verbs[0], *verbs[1])]
 LIGHT = [["list"], ["--help"], *([*words, "--help"] for words in VERBS), *([group] for group in GROUPS)]
 
 
@@ -47,7 +47,7 @@ def test_what_only_explains_needs_no_torch():
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         assert re.match(r"\d+ False", line), line
-        assert int(line.split()[0]) > 4, line
+        assert int(line.split()[0]) > 2, line
 
 
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
@@ -122,7 +122,6 @@ def test_what_is_listed_is_what_there_is():
     ):
         assert set(found) == set(real)
         assert all(found.values())
-    assert set(MEASURED) <= {*known(), *known_teachers()}
 
 
 def test_a_group_says_its_verbs_and_takes_those_of_every_task(capsys):
@@ -130,7 +129,7 @@ def test_a_group_says_its_verbs_and_takes_those_of_every_task(capsys):
     for group, verbs in GROUPS.items():
         assert main([group, "--help"]) == 0
         text = capsys.readouterr().out
-        assert all(verb in text for verb in verbs)
+        assert all(verb in text for verb in (*verbs[0], *verbs[1]))
         assert main([group]) == 2
         capsys.readouterr()
     assert main(["lm", "distill", "tiny-shakespeare", "--seeds", "7", "--print-config"]) == 0

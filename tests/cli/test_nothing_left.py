@@ -24,7 +24,7 @@ def place(tmp_path, monkeypatch):
     "line",
     [
         "distill digits student.clauses=1000000000000",
-        "distill digits --set signals.0.kind=logits --set init_from_teacher.nowhere=nothing",
+        "distill digits signals.0.kind=logits init_from_teacher.nowhere=nothing",
         "vision --dataset digits --models tm --epochs 1 model.tm.clauses=1000000000000 --epochs 1",
         "train-teacher tiny-shakespeare-teacher corpus.source=text.txt corpus.tokenizer=bpe:300 model.width=4194304",
         "train-teacher digits-teacher --learning-rate 1e30 training.final_learning_rate=1e30",

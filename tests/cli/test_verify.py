@@ -76,7 +76,7 @@ def test_ids_are_matched_whatever_their_order(two, tmp_path, capsys):
 def test_two_seeds_pass_nothing(two, capsys):
     """Everywhere else two seeds have no verdict; here they had an interval, a word and status 0."""
     a, b, first, second = two
-    for expected in ("helps", "not-hurts", "better", "not-worse"):  # the last two are their earlier names
+    for expected in ("helps", "not-hurts"):
         status, found = figures(capsys, *first[:2], "--against", *second[:2], "--expect", expected)
         assert (status, found["word"], found["passed"]) == (1, "not tested (2 seeds; a verdict needs 3)", False)
     assert found["each"] == pytest.approx((a - b)[:2].mean(1))

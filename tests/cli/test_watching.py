@@ -3,8 +3,8 @@
 import pytest
 
 from stillhouse.cli import show
-from stillhouse.cli.check import untaught
 from stillhouse.cli.main import main
+from stillhouse.cli.runs import untaught
 from stillhouse.core.checks import InputError
 from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
@@ -26,22 +26,20 @@ def watched(tmp_path_factory):
         patched.setattr(show, "LEAST_SECONDS", 0.0)
         # after two epochs clauses decide nothing, and rules are not drawn
         patched.setattr("stillhouse.tasks.classification.rules_report.decides", lambda index: True)
-        main(["distill", "digits", "--out", str(out), *(f"--set={one}" for one in SMALL + TINY)])
+        main(["distill", "digits", "--out", str(out), *SMALL, *TINY])
     return out, lines.getvalue()
 
 
 def test_each_epoch_has_a_line_off_a_terminal(watched):
     """Which run of how many, which epoch of how many, figures; the last run of all has nothing to go."""
     _, text = watched
-    lines = [line for line in text.splitlines() if line.startswith("run ")]
+    lines = [line for line in text.splitlines() if line.startswith("run ") and "epoch" in line]
     heads = [line.partition(",")[0] for line in lines]
     assert heads == [f"run {n} of 4" for n in (1, 2, 3, 4) for _ in range(2)]
     assert [f"epoch {1 + n % 2} of 2, loss " in line for n, line in enumerate(lines)] == [True] * 8
     assert all("accuracy" in line for line in lines)
-    assert [" to go" in line for line in lines] == [True] * 7 + [False]
-    assert "seed 0: epoch" in lines[0]
-    ends = [line for line in text.splitlines() if line.startswith(("run ", "trained "))]
-    assert [line.split(",")[0] for line in ends if ends.index(line) % 3 == 2] == ["trained kd", "trained no-kd"] * 2
+    ends = [line.partition(", ")[2] for line in text.splitlines() if ", trained " in line]
+    assert ends == [f"trained {arm}, seed {seed}" for seed in (0, 1) for arm in ("kd", "no-kd")]
 
 
 def test_the_end_names_tensorboard_and_the_values_of_two_seeds(watched):
@@ -57,20 +55,7 @@ def test_quiet_shows_no_epoch(capsys):
     with display:
         display.on_progress("kd", 0, Progress(1, 2), {"loss": 0.5, "epoch": 1, "epochs": 2})
         display.on_progress("kd", 0, Progress(2, 2), {"loss": 0.5, "epoch": 2, "epochs": 2})
-    assert capsys.readouterr().out.splitlines() == ["trained kd, seed 0"]
-
-
-def test_time_to_go_counts_what_this_process_did(capsys, monkeypatch):
-    """One run of three was done before; half of the second took 60 s, so one and a half take 180 s."""
-    now = [1000.0]
-    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
-    with show.RunDisplay(3) as display:
-        display.begin(1, 3)
-        display.on_progress("kd", 1, Progress(0, 10), {})
-        now[0] += 60
-        display.on_progress("kd", 1, Progress(5, 10), {"loss": 0.5, "accuracy": 0.25, "epoch": 1, "epochs": 2})
-    found = capsys.readouterr().out.splitlines()[-1]
-    assert found == "run 2 of 3, kd, seed 1: epoch 1 of 2, loss 0.5000, accuracy 0.2500, about 3 min to go"
+    assert capsys.readouterr().out.splitlines() == ["run 1 of 2, trained kd, seed 0"]
 
 
 BITS = Metric("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
@@ -91,7 +76,7 @@ def test_more_bits_are_a_cost():
         3, kd=[1.9] * 3, **{"no-kd": [1.72] * 3}
     )
     two = said(2, kd=[1.9, 1.9], **{"no-kd": [1.75, 1.69]})
-    assert "difference 0.18 bits per byte worse (0.15 worse and 0.21 worse under the seeds), 2 seeds" in two
+    assert "difference 0.18 bits per byte worse, 2 seeds" in two
     assert "interval" not in two
     assert "1 seed, 512" in said(1, kd=[1.9], **{"no-kd": [1.72]})
 
@@ -109,9 +94,9 @@ def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
     name, score = untaught(str(out), "accuracy")
     assert name.endswith(f"(no-kd of {out})")
     assert 0 < score < 0.9
-    data = ["--set=data.train_limit=64", "--set=data.test_limit=60"]
+    data = ["data.train_limit=64", "data.test_limit=60"]
     with pytest.MonkeyPatch.context() as patched:  # better than this teacher, which makes no mistake
-        patched.setattr("stillhouse.cli.check.untaught", lambda given, metric: ("the student without a teacher", 1.5))
+        patched.setattr("stillhouse.cli.runs.untaught", lambda given, metric: ("the student without a teacher", 1.5))
         assert main(["check", "digits", *data, "--untaught", "1.0"]) == 0
     text = capsys.readouterr().out
     assert ": poor; the student without a teacher is better" in text
@@ -120,21 +105,10 @@ def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
     assert "fit to teach" in capsys.readouterr().out
     with pytest.raises(InputError, match="expected a number or the folder"):
         untaught("nowhere", "accuracy")
-    with pytest.raises(InputError, match="expected an accuracy between 0 and 1, got 99"):
+    with pytest.raises(InputError, match="of accuracy between 0 and 1, got 99"):
         untaught("99", "accuracy")
     with pytest.raises(InputError, match="validated by bleu"):
         untaught(str(out), "bleu")
-
-
-def test_a_control_is_named_as_it_begins(capsys):
-    """UMAP speaks of nothing until it is done: the last words of a run that fits it must not be those of the arm before."""
-    with show.RunDisplay(2) as display:
-        display.on_progress("autoencoder", 0, Progress(0, 1), {})
-        display.on_progress("autoencoder", 0, Progress(1, 1), {})
-        display.on_progress("umap", 0, Progress(0, 1), {})
-        lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "run 1 of 2: autoencoder, seed 0 begins"
-    assert lines[-1].startswith("run 2 of 2: umap, seed 0 begins, about ")
 
 
 def test_a_key_that_stops_a_command_says_how_to_go_on(monkeypatch, capsys):
@@ -148,4 +122,4 @@ def test_a_key_that_stops_a_command_says_how_to_go_on(monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "continue with: stillhouse embed distill vectors.npy --out runs/five --resume" in error
     assert main(["predict", "runs/five", "a.png"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "stillhouse predict: interrupted\n"

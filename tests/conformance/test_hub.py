@@ -130,4 +130,4 @@ def test_two_seeds_are_no_verdict(seeds, verdict):
     assert found["run"]["test"]["accuracy"]["value"] == 0.9
     (text,) = (one["sentence"] for one in found["verdict"]["comparisons"])
     assert f"{seeds} seeds, 200 test rows" in text
-    assert ("The teacher helps" in text and "+5.00 to +15.00" in text) == (seeds == 3)
+    assert ("The teacher: helps" in text and "+5.00 to +15.00" in text) == (seeds == 3)

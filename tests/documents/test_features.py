@@ -12,7 +12,7 @@ import torch
 from benchmarks.documents import SEEDS as HERE
 
 from fptm_ste import imagenet_sweeps
-from stillhouse.compat.vision import DOCUMENTED, FLAGS
+from stillhouse.compat import flags
 from stillhouse.core.types import Batch, ImageSpec, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import build_signals, student_features
@@ -64,7 +64,7 @@ def test_all_features_are_counted_once():
 def test_every_documented_flag_is_on_the_page():
     """84 flags of documents 000 and 001, and no other of theirs."""
     named = set(re.findall(r"`(--[\w-]+)", PARTS[0]))
-    assert set(DOCUMENTED) <= named <= set(FLAGS)
+    assert set(flags("vision")) <= named <= set(flags("vision", "vision-more"))
 
 
 @pytest.mark.skipif(not list(SEEDS.glob("00*.txt")), reason="the five documents are not here")
@@ -74,7 +74,7 @@ def test_names_in_code_are_the_documents():
     strange = []
     for numbers, features, _ in rows():
         text = "".join(texts[number] for number in numbers)
-        ours = {"teacher.data_size=true", "--curriculum=false", *DOCUMENTED}
+        ours = {"teacher.data_size=true", "--curriculum=false", *flags("vision")}
         strange += [n for f in features for n in re.findall(r"`([^`]+)`", f) if n not in text and n not in ours]
     assert not strange
 

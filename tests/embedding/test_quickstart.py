@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from stillhouse.documents.files import lay_out
+from stillhouse.compat.documents import lay_out
 
 BASIC = """
 import torch

@@ -180,12 +180,13 @@ FAULTS = (
     Fault("a run does not say what its teacher costs", "stillhouse.tasks.classification.teachers:flops_of", constant(None),
           f"{WEIGHTS}test_a_run_says_what_both_sides_cost"),
     Fault("the report leaves the teacher's operations out", "stillhouse.report.page:_costs",
-          edited("known = NOTHING if flops is None else", "known = NOTHING if True else"),
+          edited("= run.teacher", "= {**run.teacher, 'flops': None}"),
           f"{WEIGHTS}test_a_run_says_what_both_sides_cost"),
     # ------------------------------------------------------------------------------------------ one line an error
     Fault("torch's words about pickles stand beside ours", "stillhouse.core.checks:one_line_for_pickles",
           lambda original: contextlib.nullcontext, f"{WEIGHTS}test_pickles_in_the_place_of_other_files_are_one_line_too"),
-    Fault("an error is as many lines as it quotes", "stillhouse.cli.main:_text", lambda original: str,
+    Fault("an error is as many lines as it quotes", "stillhouse.cli.main:main",
+          edited('" ".join(map(str.strip, lines)) if isinstance(error, InputError) else ', ""),
           f"{WEIGHTS}test_an_error_of_two_lines_is_shown_in_one"),
     # ------------------------------------------------------------------------------------------ settings, and what chose them
     Fault("the study of settings reads test rows", "benchmarks.tuning.study:logistic", edited("data.validation", "data.test"),

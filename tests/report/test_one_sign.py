@@ -1,15 +1,13 @@
 """A difference has one sign wherever it is shown: above 0 the arm is better, also where less is better."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from stillhouse.core.summary import _compared
 from stillhouse.core.task import Contrast, Metric
 from stillhouse.core.verdict import in_words
-from stillhouse.report import figures, page
-from stillhouse.report.runs import difference_cell
+from stillhouse.report import figures
+from stillhouse.report.compare import difference_cell
 from stillhouse.report.verdicts import direction, sentence
 from stillhouse.report.words import GAP, MINUS
 from stillhouse.tasks.lm.light import LIGHT
@@ -34,11 +32,12 @@ def _tables(metric, kd, no_kd):
 
 
 def drawn(row, metric, monkeypatch):
-    """What the chart of a report is given: (name, difference, interval)."""
-    seen = []
-    monkeypatch.setattr(figures, "differences", lambda rows, label, unit: seen.extend([*rows, label]))
-    page._differences(SimpleNamespace(comparisons=[row]), {metric.name: metric})
-    return seen
+    """What the chart of a report shows: (difference, interval or None), and its text for who does not see it."""
+    texts = []
+    monkeypatch.setattr(figures, "_svg", lambda figure, name, label: texts.append(label))
+    figures.differences([("kd against no-kd", row, row["seeds"])], metric)
+    _, middle, low, high, few = figures._scaled("", row, row["seeds"], metric)
+    return middle, None if few else (low, high), texts[0]
 
 
 @pytest.mark.parametrize("gap", [0.0022, -0.0022])
@@ -51,7 +50,7 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert f"difference 0.0022 bits per byte {word}" in text
     assert "+0.0022" not in text
     assert f"{MINUS}0.0022" not in text
-    (_, middle, ends), label = drawn(row, BITS, monkeypatch)
+    middle, ends, label = drawn(row, BITS, monkeypatch)
     assert (middle > 0) == (word == "better")
     assert middle == pytest.approx(-gap)
     assert ends is None if seeds < 3 else ends[0] < 0 < ends[1]
@@ -70,7 +69,8 @@ def test_fewer_than_three_seeds_claim_nothing_in_words_and_in_the_chart(seeds, m
     assert "difference 5.0000 bits per byte better" in found.detail
     assert "saves" not in found.detail
     assert ("interval over test items" in found.detail) == (seeds == 1)
-    (_, middle, ends), label = drawn(row, BITS, monkeypatch)
+    assert ("interval" in found.detail) == (seeds == 1)
+    middle, ends, label = drawn(row, BITS, monkeypatch)
     assert (middle, ends) == (pytest.approx(5.0), None)
     assert "too few seeds for an interval" in label
 
@@ -80,5 +80,5 @@ def test_more_accuracy_is_a_plus(monkeypatch):
     row, arms = difference(ACCURACY, 0.0022)
     text = sentence(row, arms, {ACCURACY.name: ACCURACY}).detail
     assert "difference +0.22" in text
-    assert drawn(row, ACCURACY, monkeypatch)[0][1] == pytest.approx(0.22)
+    assert drawn(row, ACCURACY, monkeypatch)[0] == pytest.approx(0.22)
     assert direction(ACCURACY) == "right of 0 is better"

@@ -66,7 +66,7 @@ def measured(dom):
 
 def test_the_page_opens_without_a_message_or_a_request(finished, tmp_path):
     dom, console, asked = visit(write_page(TASK, finished), tmp_path / "visit")
-    assert "The teacher helps" in dom
+    assert "The teacher: helps" in dom
     assert console == []
     assert asked == set()
 

@@ -16,7 +16,6 @@ from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.students.core import apply_prior
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.teachers import stage_teacher_of
-from stillhouse.tasks.classification.vision.models import student_of
 from stillhouse.tasks.classification.vision.run import places_of
 from stillhouse.teachers import Teacher
 from stillhouse.training.optimizer import build_optimizer
@@ -94,7 +93,7 @@ def training(*line, taught=False):
     """Loss terms in the first and last epoch, learning rates of all steps, scores: what a setting of the training can change."""
     chosen = config(*line)
     here = data(chosen)
-    plan = chosen.run_config("transformer", places_of(student_of(chosen.model, "transformer"), here.input_spec))
+    plan = chosen.run_config("transformer", places_of(chosen.run_config("transformer").student, here.input_spec)[0])
     stage_teacher = stage_teacher_of(teacher(here.input_spec), here, plan) if taught else None
     context = RunContext(plan, here, RunFolder(Path()), stage_teachers=(stage_teacher,))
     torch.manual_seed(0)

@@ -8,12 +8,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
-from stillhouse.core.config import ConfigError
 from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progress
 from stillhouse.signals.probes import ProbesConfig
 from stillhouse.tasks.classification.students.config import UnifiedTMConfig
-from stillhouse.tasks.classification.vision.run import heads_of
-from stillhouse.tasks.classification.vision.unused import unread
+from stillhouse.tasks.classification.vision.run import places_of
 from stillhouse.teachers import TeacherConfig
 
 SMALL = [
@@ -95,7 +93,7 @@ def test_contexts_are_those_before_the_projection(architecture):
     config = UnifiedTMConfig(architecture=architecture, patch_size=2, embed_dim=12, num_heads=3, image_size=8, **own)
     input_spec = ImageSpec(("a", "b"), (1, 8, 8), (0.3,), (0.2,))
     model = config.build(input_spec).eval()
-    heads = heads_of(config, input_spec)
+    heads = places_of(config, input_spec)[1]
     first = next(iter(heads))
     assert heads[first] == 3
     block = model.get_submodule(first.rpartition(".")[0])
@@ -103,35 +101,6 @@ def test_contexts_are_those_before_the_projection(architecture):
     block.attention.register_forward_hook(lambda part, given, out: seen.append(out))
     context = FeatureExtractor(model, (first,))(input_spec.example(2)).features[first]
     torch.testing.assert_close(block.heads.projection(context), seen[0].out)
-
-
-def test_a_flag_that_a_model_does_not_read_is_named():
-    """No term, and no word: flat machines with contrast, auxiliary heads and weighed heads."""
-    given = ["--transformer-aux-weight", "0.1", "--transformer-contrastive-weight", "0.2"]
-    config = read([*SMALL, "--models", "tm", *given, "--transformer-clause-specialize", "loss.head_probes=true"])[1]
-    lines = list(unread(config, "tm", ()))
-    assert [line.partition(":")[0] for line in lines] == [
-        "loss.aux_weight", "loss.contrastive_weight", "loss.head_probes", "clauses.specialize",
-    ]  # fmt: skip
-    assert list(unread(config, "transformer", ("norm",))) == []
-    with pytest.raises(ConfigError, match="need a teacher whose weight is above 0"):
-        read([*SMALL, f"signals=[{SIGNALS['feature_loss']}]"])
-
-
-def test_the_models_lines_are_printed(tmp_path, capsys):
-    """By a run, before it trains."""
-    words = [
-        *SMALL,
-        "--models",
-        "tm",
-        "model.tm.clauses=20",
-        "--transformer-contrastive-weight",
-        "0.2",
-        "--out",
-        str(tmp_path / "r"),
-    ]
-    assert main(["vision", *words]) == 0
-    assert "unused: loss.contrastive_weight: 0.2 does nothing: model tm" in capsys.readouterr().out
 
 
 def test_imagenet_is_class_folders(tmp_path):

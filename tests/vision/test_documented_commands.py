@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.compat.vision import read, unused_flags
+from stillhouse.compat.vision import read
 from stillhouse.core.types import ImageSpec
 from stillhouse.tasks.classification.vision.config import SIDES
 
@@ -29,13 +29,6 @@ def test_the_command_is_read_and_fits_its_data(command):
         student = plan.student.for_task(input_spec)
         assert student.image_shape == input_spec.shape
         assert (plan.reference == "kd") == ("--distill-teacher-timm" in command)
-
-
-@pytest.mark.parametrize("command", OF_DOCUMENTS)
-def test_its_clauses_have_no_unused_setting(command):
-    """A flag that another one turns off is named before a run; in the documented commands none is."""
-    options, config = read(shlex.split(command)[2:])
-    assert not list(unused_flags(options, config))
 
 
 def test_there_are_all_of_them():

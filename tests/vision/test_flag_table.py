@@ -10,11 +10,14 @@ from flag_cases import CASES, ELSEWHERE
 from flag_cases import DOCUMENTED as NAMES
 from flag_outcomes import VIT, built, config, data
 
-from stillhouse.compat.vision import DOCUMENTED, FLAGS
+from stillhouse.compat import flags
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, to_mapping
 from stillhouse.tasks.classification.vision.config import VisionConfig
 from stillhouse.teachers import TeacherConfig
+
+DOCUMENTED = flags("vision")
+FLAGS = flags("vision", "vision-more")
 
 
 @cache
@@ -56,8 +59,8 @@ def test_every_documented_name_is_there():
 def test_every_name_is_a_setting():
     """A row whose path has moved on would be refused only when someone uses it."""
     known = to_mapping(VisionConfig(teacher=TeacherConfig()))
-    for paths in FLAGS.values():
-        for path in paths.rstrip("?*+").split():
+    for row in FLAGS.values():
+        for path in (row if isinstance(row, str) else row[0]).rstrip("?*+").split():
             functools.reduce(lambda here, key: here[key], path.split("."), known)
 
 
@@ -123,7 +126,7 @@ def test_tau_is_that_of_flat_and_hybrid_machines_too():
         ("--models transformer transformer", "each model once"),
         ("--transformer-deepness 3", "unknown flag"),
         ("--transformer-pool cls --no-transformer-use-cls", "class token"),
-        ("--lr-cycle-steps 5 --set training.schedule=constant", "cycle_steps"),
+        ("--lr-cycle-steps 5 training.schedule=constant", "cycle_steps"),
     ],
 )
 def test_what_cannot_be_is_told(line, said):

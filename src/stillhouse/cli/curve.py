@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import Parser
+from stillhouse.cli.options import Parser, add_run_options
 from stillhouse.core.checks import InputError
 
-ABOUT = "Run a recipe with few labels and with more, and draw what the teacher gains against their number."
-EXAMPLES = """
-  stillhouse curve banking                                    25, 50, 100, 250 and 500 labels
-  stillhouse curve mine.yaml student.kind=scorecard --labels 50,200,800 --out runs/curve
-  stillhouse curve mine.yaml --out runs/curve --resume        go on where it was stopped
-"""
 LABELS = (25, 50, 100, 250, 500)
 SUMMARY = "curve.json"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, carry out the runs that are not finished, write the page."""
-    from stillhouse.cli.distill import distill
+    from stillhouse.cli.runs import carry_out
     from stillhouse.core.records import REPORT, read_object, run_place, write_json
     from stillhouse.core.records import SUMMARY as OF_RUN
     from stillhouse.recipes import load
@@ -36,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     for labels in options.labels:
         config = load(options.recipe, options.set, {"data.label_limit": labels, "name": f"{base.name}-{labels}"})[1]
         folder = out / f"labels-{labels}"
-        distill(config, folder, resume=options.resume, force=options.force, quiet=options.quiet)
+        carry_out(config, folder, resume=options.resume, force=options.force, quiet=options.quiet)
         points.append(_point(labels, read_object(folder / OF_RUN, {})))
     write_json(out / SUMMARY, {"recipe": options.recipe, "set": options.set, "points": points})
     write_curve(out / REPORT, points, base.name)
@@ -45,23 +38,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stillhouse curve", description=ABOUT, examples=EXAMPLES)
+    parser = Parser("curve")
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run with classes")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as KEY=VALUE alone")
-    parser.takes_settings = True
     parser.add_argument("--labels", type=_numbers, default=LABELS, metavar="N,N", help="numbers of labels [25 to 500]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-curve]")
-    parser.add_argument("--resume", action="store_true", help="skip what is finished and go on with the rest")
-    parser.add_argument("--force", action="store_true", help="train although a teacher is at chance")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_run_options(parser)
+    parser.add_settings(printed=False)
     return parser
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    words = text.split(",")
-    if not all(word.isdecimal() and 0 < int(word) < 10**9 for word in words):
-        raise ArgumentTypeError(f"expected whole numbers with commas between them, got {text!r}")
-    return tuple(sorted({int(word) for word in words}))
+    numbers = tuple(sorted({int(word) for word in text.split(",")}))
+    if numbers[0] < 1:
+        raise ValueError(text)
+    return numbers
 
 
 def _point(labels: int, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,7 @@ ASK = "Someone stole my wallet and my card was in it"
 
 def main(arguments: Sequence[str]) -> int:
     """Parse and run."""
-    parser = Parser(
-        prog="stillhouse demo",
-        description="Readable students of a bank's messages: 12 intents, 100 labels, five draws, with and without a teacher; or "
-        "clauses on bundled digits.",
-        examples="""
-  stillhouse demo
-  stillhouse demo --seeds 3 --out runs/quick
-  stillhouse demo digits
-""",
-    )
+    parser = Parser("demo")
     parser.add_argument(
         "what", nargs="?", choices=("banking", "digits"), default="banking", help="what to learn [banking]"
     )
@@ -42,16 +35,18 @@ def main(arguments: Sequence[str]) -> int:
     seeds = [] if options.seeds is None else [f"seeds={options.seeds}"]
     out = options.out or Path("runs/demo" if options.what == "banking" else "runs/demo-digits")
     if options.what == "digits":
-        from stillhouse.cli.distill import distill
+        from stillhouse.cli.runs import carry_out
 
-        config = load_run("digits", ["name=demo", *seeds])
         _clear(out, "demo")
-        distill(config, out, resume=False, force=False, quiet=options.quiet)
+        config = load_run("digits", ["name=demo", *seeds])
+        carry_out(config, out, resume=False, force=False, quiet=options.quiet)
         return 0
-    configs = {kind: load_run("banking", [f"name=demo-{kind}", f"student.kind={kind}", *seeds]) for kind in KINDS}
     for kind in KINDS:
         _clear(out / kind, f"demo-{kind}")
-    _print(_trained(configs, out, quiet=options.quiet), out)
+    jobs = [(load_run("banking", [f"name=demo-{kind}", f"student.kind={kind}", *seeds]), out / kind) for kind in KINDS]
+    print(f"{3 * jobs[0][0].seeds} trainings each of {', '.join(KINDS)}; about a minute on two cores", flush=True)
+    with get_context("spawn").Pool(min(len(KINDS), os.cpu_count() or 1)) as pool:  # side by side where there are cores
+        _print(dict(zip(KINDS, pool.map(_run, jobs))), out)
     return 0
 
 
@@ -68,23 +63,6 @@ def _clear(out: Path, name: str) -> None:
         if found != name:
             raise InputError(f"{out} holds the run {found!r}, expected an older demo; choose another --out")
         shutil.rmtree(out)
-
-
-def _trained(configs: Mapping[str, Any], out: Path, *, quiet: bool) -> dict[str, Mapping[str, Any]]:
-    """The summary of each student; students are trained side by side where there are cores for it."""
-    import os
-    from multiprocessing import get_context
-
-    each = 3 * next(iter(configs.values())).seeds
-    print(f"{each} trainings each of {', '.join(configs)}; about a minute on two cores", flush=True)
-    found: dict[str, Mapping[str, Any]] = {}
-    with get_context("spawn").Pool(min(len(configs), os.cpu_count() or 1)) as pool:
-        jobs = [(config, out / kind) for kind, config in configs.items()]
-        for kind, summary in zip(configs, pool.imap(_run, jobs)):
-            found[kind] = summary
-            if not quiet:
-                print(f"{kind}: done", flush=True)
-    return found
 
 
 def _run(job: tuple[Any, Path]) -> Mapping[str, Any]:

@@ -1,11 +1,9 @@
-"""`stillhouse VERB ...`: finds the verb's file, prints faults of the user's without a traceback."""
+"""`stillhouse VERB ...`: finds the verb's function, prints faults of the user's without a traceback. No torch."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib
-import os
 import shlex
 import signal
 import sys
@@ -14,40 +12,30 @@ import time
 from collections.abc import Iterator, Sequence
 
 from stillhouse import __version__
+from stillhouse.cli.options import help_texts
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError, StillhouseError, nearest
 
-COMMANDS = {
-    "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
-    "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
-    "check": "is this teacher any good on this data? its score against chance",
-    "cache": "ask a teacher once and keep its answers, for runs of any task; show",
-    "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
-    "evaluate": "score a saved student of any task on its test split, or on other data",
-    "predict": "use a student: photos, texts, vectors or lines in, answers out",
-    "compare": "runs that are scored alike in one table and page: scores, paired intervals, cost, time",
-    "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
-    "curve": "what the teacher gains with 25, 50, 100, ... labels: a whole run for each, one page with a plot",
-    "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
-    "export": "write a student as packed bits, C, rules, ONNX, ...; checked on the test split after it is written",
-    "report": "make report.html again from a run folder",
-    "list": "recipes, data sets, teachers, signals and students that there are",
-    "documents": "lay out the files that the five documents call, for their commands as printed",
-    "vision": "documents 000 and 001: clause networks on images by flags of their own, several models in one run",
-    "embed": "of embeddings alone: capture texts as vectors, explore a space; distill, as document 004",
-    "lm": "of language models alone: generate, energy",
-    "sar": "of radar alone: simulate, stream, compare, compress; train and distill, as document 002",
+COMMANDS = {verb: texts["short"] for verb, texts in help_texts().items() if "short" in texts}
+ROOMS = {  # where a verb's function lies; others: `main` of a module of its own in cli
+    "distill": "cli.runs:distill",
+    "check": "cli.runs:check",
+    "train-teacher": "cli.runs:train_teacher",
+    "evaluate": "cli.students:evaluate",
+    "predict": "cli.students:predict",
+    "export": "cli.students:export",
+    "report": "cli.students:report",
+    "verify": "cli.compare:verify",
+    "documents": "compat.documents:main",
+    "vision": "compat.vision:main",
 }
-GROUPS = {  # verbs of one task: in tasks/GROUP/commands.py, those of a document in compat/GROUP.py
-    "embed": ("capture", "explore"),
-    "lm": ("generate", "energy"),
-    "sar": ("simulate", "stream", "compare", "compress"),
+GROUPS = {  # verbs of one task, in tasks/GROUP/commands.py, and those of its document, in compat/GROUP.py
+    "embed": (("capture", "explore"), ("distill",)),
+    "lm": (("generate", "energy"), ()),
+    "sar": (("simulate", "stream", "compare", "compress"), ("train", "distill")),
 }
-DOCUMENTED = {"vision": (), "embed": ("distill",), "sar": ("train", "distill")}
 RESUMED = {"distill", "train-teacher", "sweep", "curve", "vision", "train"}
-
-INTERRUPTED = 130
-GRACE = 5.0  # seconds
+STATUS = {"TeacherAtChance": 3, "Interrupted": 130}  # by name, so that finding out does not import torch; others 2
 
 HELP = """usage: stillhouse COMMAND [options]
 
@@ -62,111 +50,71 @@ start here:
   stillhouse distill digits student.kind=flat-tm        another student; every setting is KEY=VALUE
   stillhouse distill my.yaml --print-config             what a YAML file of yours means, without running it
   stillhouse COMMAND --help                             its flags and examples
-
-options:
-  -h, --help     show this and exit
-  --version      show the version and exit
 """
-GROUP_HELP = """usage: stillhouse {group} COMMAND [options]
-
-{about}
-
-commands: {verbs}
-of every task: distill, train-teacher, check, cache, evaluate, predict, compare, sweep, export, report (stillhouse COMMAND --help)
-
-  stillhouse {group} COMMAND --help
-"""
-
-
-def program() -> int:
-    """`main` as a process of its own. It ends as soon as that has returned and all that waits for the end (`atexit`) has run.
-
-    Python would take apart every module first: 2 processor seconds once torch is imported, in which Ctrl-C seems to do nothing.
-    """
-    status: int | str | None = 1  # of an error that passes through, whose traceback Python prints
-
-    def end() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none reads it
-                stream.flush()
-        os._exit(status if isinstance(status, int) else int(status is not None))
-
-    atexit.register(end)  # the first of all, so the last to run
-    try:
-        status = main()
-    except SystemExit as stop:
-        status = stop.code
-        raise
-    return status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 2 the user's fault, 3 teacher refused, 130 interrupted)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if len(words) > 1 and words[0] == "help":
-        words = [*words[1:], "--help"]
     if not words or words[0] in {"-h", "--help", "help"}:
-        width = max(map(len, COMMANDS))
-        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:<13}  {text}" for name, text in COMMANDS.items())))
         return 0 if words else 2
-    if words[0] in {"-V", "--version", "version"}:
+    if words[0] == "--version":
         print(f"stillhouse {__version__}")
         return 0
-    if words[0] not in COMMANDS:
-        print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
-        return 2
     try:
         status = run_command(words)
         ranks.end_children(patience=20.0)
         return status
-    except StillhouseError as error:
+    except (StillhouseError, KeyboardInterrupt) as error:
+        status = 130 if isinstance(error, KeyboardInterrupt) else STATUS.get(type(error).__name__, 2)
+        lines = str(error).strip().splitlines() or ["interrupted"]
+        text = " ".join(map(str.strip, lines)) if isinstance(error, InputError) else "\n".join(lines)
         if ranks.helps():
-            return _helper_failed(error)
-        print(f"stillhouse {words[0]}: {_text(error)}", file=sys.stderr)
-        status = _status(error)
-        if status == INTERRUPTED:
-            print(f"continue with: {_resumed(words)}", file=sys.stderr)
-        ranks.end_children()  # they ended alike, or wait for this one
+            time.sleep(5.0)  # process 0 has the error too, says so and ends this one; else it is told here
+        print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
+        if status == 130 and RESUMED & set(words[:2]):
+            again = words if "--resume" in words else [*words, "--resume"]
+            print(f"continue with: {shlex.join(['stillhouse', *again])}", file=sys.stderr)
+        ranks.end_children()
         return status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        if RESUMED & set(words[:2]):
-            print(f"continue with: {_resumed(words)}", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         return 141
     except Exception as error:
-        if (text := explained(error)) is None:
+        if (line := explained(error)) is None:
             raise
-        print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
+        print(f"stillhouse {words[0]}: {line}", file=sys.stderr)
         return 2
-
-
-def _resumed(words: Sequence[str]) -> str:
-    again = words if "--resume" in words else [*words, "--resume"]
-    return shlex.join(["stillhouse", *map(str, again)])
 
 
 def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
-    group, rest = words[0], list(words[1:])
-    if group in GROUPS:
-        verbs = (*GROUPS[group], *DOCUMENTED.get(group, ()))
+    verb, *rest = words
+    if verb in GROUPS:
+        own, documented = GROUPS[verb]
         if not rest or rest[0] in {"-h", "--help", "help"}:
-            print(GROUP_HELP.format(group=group, about=COMMANDS[group], verbs=", ".join(verbs)))
+            print(
+                f"usage: stillhouse {verb} COMMAND [options]\n\n{COMMANDS[verb]}\n\nits own: {', '.join((*own, *documented))}"
+            )
+            print(
+                "of every task: distill, train-teacher, check, cache, evaluate, predict, compare, sweep, export, report"
+            )
             return 0 if rest else 2
-        verb = rest[0].replace("_", "-")
-        if verb not in verbs:  # `lm distill` is `distill`
-            of_every_task = [name for name in COMMANDS if name not in {*GROUPS, *DOCUMENTED}]
-            if verb not in of_every_task:
-                raise InputError(f"unknown command {rest[0]!r}; {nearest(rest[0], [*verbs, *of_every_task])}")
-            return run_command([verb, *rest[1:]])
-        home = f"stillhouse.tasks.{group}.commands" if verb in GROUPS[group] else f"stillhouse.compat.{group}"
-        rest = [verb, *rest[1:]]
-    else:
-        home = "stillhouse.compat.vision" if group == "vision" else f"stillhouse.cli.{group.replace('-', '_')}"
+        inner = rest[0].replace("_", "-")
+        if inner in own or inner in documented:
+            return _call(f"tasks.{verb}.commands:main" if inner in own else f"compat.{verb}:main", [inner, *rest[1:]])
+        if inner not in COMMANDS:
+            raise InputError(f"unknown command {inner!r}; {nearest(inner, [*own, *documented, *COMMANDS])}")
+        return run_command([inner, *rest[1:]])  # `lm distill` is `distill`
+    if verb not in COMMANDS:
+        raise InputError(f"unknown command {verb!r}; {nearest(verb, COMMANDS)}")
+    return _call(ROOMS.get(verb, f"cli.{verb}:main"), rest)
+
+
+def _call(place: str, words: Sequence[str]) -> int:
+    module, _, function = place.partition(":")
     with _terminable():
-        return int(importlib.import_module(home).main(rest))
+        return int(getattr(importlib.import_module(f"stillhouse.{module}"), function)(words))
 
 
 @contextlib.contextmanager
@@ -175,51 +123,22 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _text(error: StillhouseError) -> str:
-    """What is printed of an error: one line, also where it quotes a library that wrote several; of settings, a line a fault."""
-    text = str(error)
-    return " ".join(map(str.strip, text.splitlines())) if isinstance(error, InputError) else text
-
-
-def _helper_failed(error: StillhouseError) -> int:
-    """What a process that helps does with an error: process 0 has it too, says so and ends this one; else it is told here."""
-    time.sleep(GRACE)
-    print(
-        f"stillhouse, process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: {_text(error)}",
-        file=sys.stderr,
-    )
-    return _status(error)
-
-
-TRAINING = {"torch", "torchvision", "timm", "lightning_fabric", "sklearn", "tensorboard"}
-
 TOO_MUCH = (
-    "can't allocate memory",
+    "allocate memory",
     "not enough memory",
     "out of memory",
-    "size calculation overflowed",
-    "multiplication overflow",
-    "invalid size, possible overflow",
-    "verflow when unpacking long",
+    "overflow",
     "can't start new thread",
     "too large to convert",
 )
-
-
-def asks_too_much(error: BaseException) -> bool:
-    """Whether an error says that a size is beyond what this machine has: of Python, numpy or torch, in their words."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in map(str.lower, TOO_MUCH))
+TRAINING = {"torch", "torchvision", "timm", "lightning_fabric", "sklearn", "tensorboard"}
 
 
 def explained(error: Exception) -> str | None:
@@ -229,17 +148,13 @@ def explained(error: Exception) -> str | None:
             f"this needs {missing}, which is not installed: pip install 'stillhouse[train]'; without it there are report, "
             "compare, verify, list, and predict with an export (packed, numpy, json, onnx)"
         )
-    if asks_too_much(error):
-        lines = str(error).strip().splitlines()
-        return f"not so much memory is there: {lines[0] if lines else repr(error)}"
+    if isinstance(error, MemoryError) or any(text in str(error).lower() for text in TOO_MUCH):
+        return f"not so much memory is there: {(str(error).strip().splitlines() or [repr(error)])[0]}"
     if type(error).__name__ == "ValidationError" and hasattr(
         error, "errors"
     ):  # pydantic's, of a part built from settings
-        faults = [(".".join(map(str, e["loc"])), str(e["msg"]).removeprefix("Value error, ")) for e in error.errors()]
+        faults = [
+            (".".join(map(str, one["loc"])), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()
+        ]
         return "; ".join(f"{where}: {text}" if where else text for where, text in faults)
     return None
-
-
-def _status(error: StillhouseError) -> int:
-    # by name, so that finding out does not import torch
-    return {"TeacherAtChance": 3, "Interrupted": INTERRUPTED}.get(type(error).__name__, 2)

@@ -1,4 +1,4 @@
-"""What commands have in common: errors of one line, a dozen flags, and `key=value` for every other setting."""
+"""What commands have in common: errors of one line, a dozen flags, and `key=value` for every other setting. No torch."""
 
 from __future__ import annotations
 
@@ -6,104 +6,134 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from stillhouse.compat.aliases import add_aliases, given_settings
 from stillhouse.core.checks import ConfigError, nearest
 
-WIDTH = 110
 TRAINING = {
-    "--epochs": "training.epochs",
-    "--learning-rate": "training.learning_rate",
-    "--batch-size": "training.batch_size",
-    "--threads": "training.threads",
-    "--device": "training.device",
+    "--epochs": ("training.epochs", "passes over the training rows"),
+    "--learning-rate": ("training.learning_rate", "peak of the schedule"),
+    "--batch-size": ("training.batch_size", "rows of a step"),
+    "--threads": ("training.threads", "CPU threads; auto: one or all, whichever is faster"),
+    "--device": ("training.device", "where to compute: auto, cpu, cuda"),
 }
-RUNS = {**TRAINING, "--seeds": "seeds"}
-TEXTS = {
-    "--epochs": "passes over the training rows",
-    "--learning-rate": "peak of the schedule",
-    "--batch-size": "rows of a step",
-    "--threads": "CPU threads; auto: one or all, whichever is faster",
-    "--device": "where to compute: auto, cpu, cuda",
-    "--seeds": "trainings of each arm, from different starts",
-}
+RUNS = {**TRAINING, "--seeds": ("seeds", "trainings of each arm, from different starts")}
 SETTINGS = """every other setting is KEY=VALUE: training.optimizer=adamw student.kind=flat-tm 'arms=[kd, no-kd]'
-(or --set KEY=VALUE); --print-config prints all of them with their values; a part of another kind has that kind's defaults"""
+--print-config prints all of them with their values; a part of another kind has that kind's defaults"""
+
+Flags = Mapping[str, Any]
+"""`--flag` -> path of a setting, or (path, help). Several paths have blanks between them; one that ends in `?` is a switch
+(`--flag`, `--no-flag`), one in `*` takes one value or several, one in `+` always a list."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line, no guessing of abbreviated flags, and `key=value` where settings are taken."""
+    """argparse with errors of one line, `--a_b` for `--a-b`, flags that are names of settings, and `key=value`."""
 
-    def __init__(self, examples: str = "", **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_Formatter, add_help=False, **kwargs)
-        self.examples, self.takes_settings, self.settings = examples.strip("\n"), False, ""
-        self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    def __init__(self, verb: str = "", examples: str = "", **kwargs: Any) -> None:
+        """The help of a verb is in `help.yaml`, of verbs of one task beside their code."""
+        texts = help_texts().get(verb, {})
+        about = {"prog": f"stillhouse {verb}", "description": texts.get("about"), "epilog": texts.get("more")}
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **{**about, **kwargs})
+        self.examples, self.takes_settings = examples or texts.get("examples", ""), False
+        self.flags: dict[str, str] = {}
 
     def error(self, message: str) -> NoReturn:
         """Raise one line and a hint instead of printing the usage and leaving."""
         raise ConfigError(f"{message}; see `{self.prog} --help`")
 
+    def add_settings(self, *, printed: bool = True) -> None:
+        """Take KEY=VALUE, and `--print-config` where they are one configuration."""
+        self.takes_settings = True
+        if printed:
+            self.add_argument("--print-config", action="store_true", help="print the configuration as YAML and exit")
+        self.add_argument(
+            "--set", action="store_true", help=argparse.SUPPRESS
+        )  # before KEY=VALUE, as it once had to be
+
+    def add_flags(self, table: Flags) -> None:
+        """Offer flags that are other names of settings."""
+        for flag, row in table.items():
+            path, text = (row, None) if isinstance(row, str) else row
+            text = text or RUNS.get(flag, ("", f"sets {path.rstrip('?*+').split()[0]}"))[1]
+            self.flags[flag] = path
+            if path.endswith("?"):
+                self.add_argument(flag, dest=flag, default=None, action=argparse.BooleanOptionalAction, help=text)
+            else:
+                many = "+" if path[-1] in "*+" else None
+                self.add_argument(flag, dest=flag, metavar="VALUE", nargs=many, help=text)
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments; an unknown flag is an error that names the near one."""
-        settings = self._settings_of(arguments) if self.takes_settings else {}
-        parsed, rest = self.parse_known_args([word for at, word in enumerate(arguments) if at not in settings])
-        if flag := next((word.partition("=")[0] for word in rest if word.startswith("-")), None):
-            known = [name for action in self._actions for name in action.option_strings]
-            hint = "; other settings are KEY=VALUE" if self.takes_settings else ""
-            raise ConfigError(f"unknown flag {flag}; {nearest(flag, known)}{hint}")
-        if self.takes_settings:
-            parsed.set = [*parsed.set, *settings.values()]
-        if rest:
-            raise ConfigError(f"unexpected argument {rest[0]!r}; see `{self.prog} --help`")
-        return parsed
-
-    def _settings_of(self, arguments: Sequence[str]) -> dict[int, str]:
-        """Place and text of each `key=value` that is not the value of a flag."""
-        single = {name for action in self._actions if action.nargs is None for name in action.option_strings}
-        pairs = zip(["", *arguments], arguments)
-        return {at: word for at, (before, word) in enumerate(pairs) if is_setting(word) and before not in single}
-
-    def add_settings(self) -> None:
-        """Take KEY=VALUE, `--set KEY=VALUE` and `--print-config`."""
-        self.takes_settings, self.settings = True, SETTINGS
-        self.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as KEY=VALUE alone")
-        self.add_argument("--print-config", action="store_true", help="print the whole configuration as YAML and exit")
-
-    def format_usage(self) -> str:
-        """One line: what must be given."""
-        if self.usage is not None:
-            return f"usage: {self.usage}\n"
-        words = [
+        """Parse all arguments; `set` holds each KEY=VALUE. An unknown flag is an error that names the near one."""
+        words = [dashed(word) for word in arguments]
+        settings = [word for word in words if self.takes_settings and is_setting(word)]
+        positional = [
+            f"{a.metavar or a.dest.upper()}{'...' * (a.nargs == '+')}" for a in self._actions if not a.option_strings
+        ]
+        positional += [
             f"{a.option_strings[0]} {a.metavar or a.dest.upper()}"
             for a in self._actions
-            if a.required and a.option_strings
+            if a.option_strings and a.required
         ]
-        for action in self._actions:
-            if not action.option_strings:
-                name = str(action.metavar or action.dest.upper())
-                words.append({"+": f"{name}...", "*": f"[{name}...]"}.get(str(action.nargs), name))
-        settings = " [KEY=VALUE...]" * self.takes_settings
-        return f"usage: {' '.join([self.prog, *words])}{settings} [options]\n"
+        self.usage = " ".join(
+            [self.prog, *positional, *(["[KEY=VALUE...]"] if self.takes_settings else []), "[options]"]
+        )
+        texts = (
+            SETTINGS * self.takes_settings,
+            self.epilog or "",
+            "examples:\n" * bool(self.examples) + self.examples.strip("\n"),
+        )
+        self.epilog = "\n\n".join(text.strip("\n") for text in texts if text)
+        parsed, rest = self.parse_known_args([word for word in words if word not in settings])
+        if flag := next((word.partition("=")[0] for word in rest if word.startswith("-")), None):
+            known = [name for action in self._actions for name in action.option_strings]
+            raise ConfigError(
+                f"unknown flag {flag}; {nearest(flag, known)}" + "; other settings are KEY=VALUE" * self.takes_settings
+            )
+        if rest:
+            self.error(f"unexpected argument {rest[0]!r}")
+        parsed.set = settings
+        return parsed
 
-    def format_help(self) -> str:
-        """Usage, what it does, flags, settings, examples."""
-        usage, epilog = self.usage, self.epilog
-        examples = f"examples:\n{self.examples}" if self.examples else ""
-        try:
-            self.usage = self.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
-            texts = (self.settings, (epilog or "").strip("\n"), examples)
-            self.epilog = "\n\n".join(filter(None, texts))
-            return super().format_help()
-        finally:
-            self.usage, self.epilog = usage, epilog
+    def given(self, options: argparse.Namespace, flags: Flags | None = None) -> dict[str, Any]:
+        """Path and value of every flag of `add_flags` that was given, or of those named.
+
+        Raises:
+            ConfigError: two flags of one setting.
+        """
+        names: dict[str, str] = {}
+        found: dict[str, Any] = {}
+        for flag, path in self.flags.items():
+            value = getattr(options, flag)
+            if value is None or (flags is not None and flag not in flags):
+                continue
+            if isinstance(value, list):
+                words = [plain(word) for text in value for word in text.split(",") if word]
+                value = words[0] if len(words) == 1 and path[-1] == "*" else words
+            elif isinstance(value, str):
+                value = plain(value)
+            for one in path.rstrip("?*+").split():
+                if one in names:
+                    raise ConfigError(f"{flag} and {names[one]} mean the same ({one}); give one of them")
+                names[one], found[one] = flag, value
+        return found
+
+
+@cache
+def help_texts() -> dict[str, dict[str, str]]:
+    """Verb -> `short`, `about`, `examples`, `more`."""
+    import yaml
+
+    text = (Path(__file__).parent / "help.yaml").read_text(encoding="utf-8")
+    found: dict[str, dict[str, str]] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return found
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=WIDTH)
+        super().__init__(prog, max_help_position=30, width=110)
 
 
 def is_setting(word: str) -> bool:
@@ -116,13 +146,37 @@ def is_setting(word: str) -> bool:
     return re.match(r"[A-Za-z_][\w.-]*=", word) is not None
 
 
+def dashed(word: str) -> str:
+    """A flag with dashes for underscores, as documents spell some; values keep theirs.
+
+    Example:
+        >>> dashed("--student_dim=my_value"), dashed("my_file.yaml")
+        ('--student-dim=my_value', 'my_file.yaml')
+    """
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
+
+
+def plain(text: str) -> Any:
+    """A word of the command line as YAML reads it: a number, true or false, `null` as nothing, else the text.
+
+    Example:
+        >>> plain("3"), plain("null"), plain("none"), plain("timm:resnet18")
+        (3, None, 'none', 'timm:resnet18')
+    """
+    if text.lower() == "null":
+        return None
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, (int, float, bool)) else text
+
+
 def read_config(
-    parser: Parser,
-    arguments: Sequence[str],
-    load: str,
-    *,
-    aliases: Mapping[str, str],
-    example: str = "digits",
+    parser: Parser, arguments: Sequence[str], load: str, *, flags: Flags = RUNS, example: str = "digits"
 ) -> tuple[argparse.Namespace, Any]:
     """Parse a command whose first argument is a recipe.
 
@@ -130,7 +184,7 @@ def read_config(
         parser: with its own options.
         arguments: the words after the command.
         load: the function of `stillhouse.recipes` that reads it, which is imported when the words are understood.
-        aliases: flags that are settings.
+        flags: that are settings.
         example: a recipe to try.
 
     Returns:
@@ -138,13 +192,13 @@ def read_config(
     """
     about = "name of a recipe (see `stillhouse list`), or a YAML file"
     parser.add_argument("recipe", nargs="?", metavar="RECIPE|FILE.yaml", help=about)
-    add_aliases(parser, aliases, TEXTS)
+    parser.add_flags(flags)
     parser.add_settings()
     options = parser.parse(arguments)
     if options.recipe is None:
         raise ConfigError(f"which recipe? Try `{parser.prog} {example}`, or `stillhouse list`")
     read = getattr(import_module("stillhouse.recipes"), load)
-    return options, read(options.recipe, options.set, dict(given_settings(options, aliases)))
+    return options, read(options.recipe, options.set, parser.given(options))
 
 
 def add_run_options(parser: Parser, *, force: bool = True) -> None:

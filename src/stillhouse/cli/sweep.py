@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,6 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.costs import COSTS
 from stillhouse.recipes import load
 
-ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
-USAGE = "stillhouse sweep RECIPE|FILE [KEY=VALUE[,VALUE...]...] [--space FILE] [--trials N] [options]"
-EPILOG = """--space is a YAML file, a line a setting:
-  training.learning_rate: {low: 1e-4, high: 1e-2, log: true}      whole numbers where both ends are
-  student.depth: {choices: [1, 2, 4]}
-
-examples:
-  stillhouse sweep digits training.learning_rate=1e-3,3e-3 student.clauses=64,128
-  stillhouse sweep mine.yaml --space space.yaml --trials 40 --workers 4 --prune
-  stillhouse sweep mine.yaml --space space.yaml --trials 40 --storage postgresql://HOST/DB --out /shared/sweep --resume
-
-Each trial trains the arm that ships, in a run folder DIR/trial-NNNN; controls and the test split are left for the run of the
-best settings, whose command is printed. The last example joins a sweep from another machine.
-"""
 WORKER = "STILLHOUSE_SWEEP_WORKER"  # set where one of several workers runs
 
 
@@ -89,12 +74,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stillhouse sweep", usage=USAGE, description=ABOUT, epilog=EPILOG)
+    parser = Parser("sweep")
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="the same as K=V: of all trials, or a list"
-    )
-    parser.takes_settings = True
+    parser.add_settings(printed=False)
     parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
     parser.add_argument("--trials", type=_positive, metavar="N", help="how many [every point of the lists; 20]")
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes on this machine [1]")
@@ -102,62 +84,39 @@ def _parser() -> Parser:
     parser.add_argument("--prune", action="store_true", help="stop trials below the median of others at their epoch")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-sweep]")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")
-    parser.add_argument(
-        "--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial; their mean counts [1]"
-    )
+    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial [1]")
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
     parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
-    parser.add_argument(
-        "--cost",
-        choices=COSTS,
-        metavar="KIND",
-        help="of the front: params, macs, bytes, ms, ... [the first that differs]",
-    )
+    parser.add_argument("--cost", choices=COSTS, metavar="KIND", help="of the front [the first that differs]")
     parser.add_argument("--name", help="of the study in its storage [the recipe's]")
     return parser
 
 
 def _positive(text: str) -> int:
-    if not text.strip().isdecimal() or len(text) > 9 or int(text) < 1:
-        raise ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def worker_words(words: Sequence[str]) -> list[str]:
-    """The command of one of several workers: that of all of them, as one that joins.
-
-    Example:
-        >>> worker_words(["digits", "--workers", "4", "--set", "a=1,2", "--workers=2", "--resume"])
-        ['digits', '--set', 'a=1,2', '--workers', '1', '--resume']
-    """
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if not skip and word != "--workers" and not word.startswith("--workers=") and word != "--resume":
-            kept.append(word)
-        skip = word == "--workers"
-    return [*kept, "--workers", "1", "--resume"]
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
 
 
 def _start(words: Sequence[str], count: int, out: Path) -> None:
-    """Start workers, each the same command with one worker, and wait for all of them; they print their trials here.
+    """Start workers, each the same command as one worker that joins, and wait for all of them; they print their trials here.
 
     Raises:
         Interrupted: stopped on request.
         InputError: every worker ended early.
     """
-    command = [sys.executable, "-m", "stillhouse", "sweep", *worker_words(words), "--out", str(out)]
+    joined = ["--workers", "1", "--resume", "--out", str(out)]  # of two values of a flag the last counts
+    command = [sys.executable, "-m", "stillhouse", "sweep", *words, *joined]
     workers = [subprocess.Popen(command, env={**os.environ, WORKER: "1"}) for _ in range(count)]
     try:
-        for worker in workers:
-            worker.wait()
+        statuses = [worker.wait() for worker in workers]
     except KeyboardInterrupt:
         for worker in workers:
             worker.terminate()
         for worker in workers:
             worker.wait()
         raise Interrupted("stopped; every worker saved its trial") from None
-    if all(worker.returncode for worker in workers):
+    if all(statuses):
         raise InputError(f"all {count} workers ended early, for the reasons above")
 
 

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import RUNS, TEXTS, Parser, add_run_options
-from stillhouse.compat.aliases import add_aliases, dashed, given_settings
+from stillhouse.cli.options import RUNS, Parser, add_run_options
+from stillhouse.compat import flags
 from stillhouse.core.checks import ConfigError, InputError
 
-DOCUMENTED = {
-    "--teacher-dim": "teacher_dim",
-    "--student-dim": "student_dim",
-    "--alpha": "alpha",
-    "--tau": "tau",
-    "--loss-type": "loss_type",
-    "--curriculum-stages": "curriculum_stages",
-    "--curriculum-tau-schedule": "curriculum_tau_schedule+",
-    "--schedule-type": "schedule_type",
-    "--max-epochs": "max_epochs",
-    "--validation-split": "validation_split",
-    "--early-stopping-patience": "early_stopping_patience",
-    "--save-every": "save_every",
-}
 OWN = {**RUNS, "--key": "data.key"}
 EXAMPLES = """
   stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
@@ -33,14 +20,13 @@ EXAMPLES = """
 """
 MORE = """the same without flags: stillhouse distill embedding data.path=runs/notes
 recipes: embedding, embedding-tree, embedding-fast, embedding-documented (the document's presets: -curriculum, -fast)
---save_dir, --teacher_checkpoint and the flags with underscores are names of document 004
+--save_dir, --teacher_checkpoint and the flags with underscores are names of document 004; --save_every does nothing: the state
+is saved after every validation
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, distil, print."""
-    words = [dashed(word) for word in arguments[1:]]
-    words = _curriculum(words)
     parser = Parser(
         prog="stillhouse embed distill",
         description="Vectors to a student of 5 numbers, beside PCA, UMAP and others, with a verdict and a report.",
@@ -54,30 +40,25 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--text-teacher", metavar="DIR", help="whose tokens it reads [as captured]; hash: nobody's")
     add_run_options(parser)
     parser.add_argument("--save-dir", dest="out", type=Path, metavar="DIR", help="the same as --out")
-    add_aliases(parser, OWN, TEXTS)
-    add_aliases(parser, {**DOCUMENTED, "--curriculum": "curriculum?"})
+    documented = flags("embed")
+    parser.add_flags({**OWN, **documented})
     parser.add_settings()
-    options = parser.parse(words)
+    options = parser.parse(_curriculum(arguments[1:]))
     source = options.source or options.vectors
     if source is None:
         raise ConfigError("which vectors? Try `stillhouse embed distill FILE.npy`")
     if options.source and options.vectors:
         raise ConfigError(f"expected one source, got {options.source} and {options.vectors}")
-    given = dict(given_settings(options, {**DOCUMENTED, "--curriculum": "curriculum?"}))
     file = source.lower().endswith((".yaml", ".yml", ".json"))
     if not file and not options.print_config and not Path(source).expanduser().exists():
         raise InputError(f"{source}: expected a file of vectors or a capture folder, got nothing there")
-    config = _load(source, options, given)
-    if given.get("save_every") is not None and not options.print_config:
-        print(
-            "unused: --save-every: the state is saved after every validation, and each minute between", file=sys.stderr
-        )
-    from stillhouse.cli.distill import run_or_print
+    config = _load(source, options, parser.given(options, documented), parser.given(options, OWN))
+    from stillhouse.cli.runs import run_or_print
 
     return run_or_print(options, config)
 
 
-def _load(source: str, options: Any, given: dict[str, Any]) -> Any:
+def _load(source: str, options: Any, given: dict[str, Any], own: Mapping[str, Any]) -> Any:
     """The run: documented names first, then settings, then flags of every training."""
     import yaml
 
@@ -99,7 +80,7 @@ def _load(source: str, options: Any, given: dict[str, Any]) -> Any:
             text = {"teacher": options.text_teacher}
         changes += _leaves({"text": text})
     changes += [(".".join(path), value) for path, value in map(assigned, options.set)]
-    changes += given_settings(options, OWN)
+    changes += own.items()
     changes.sort(key=lambda change: change[0].count("."))  # whole parts first
     words = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in changes]
     return load_embedding(source, words, recipe=options.recipe)
@@ -126,14 +107,6 @@ def _curriculum(words: Sequence[str]) -> list[str]:
         >>> _curriculum(["--curriculum", "true", "x.npy", "--curriculum=false"])
         ['--curriculum', 'x.npy', '--no-curriculum']
     """
-    found: list[str] = []
-    for word in words:
-        if found and found[-1] == "--curriculum" and word.lower() in ("true", "false"):
-            word, _ = f"--curriculum={word}", found.pop()
-        name, equals, value = word.partition("=")
-        if name == "--curriculum" and equals:
-            if value.lower() not in ("true", "false"):
-                raise ConfigError(f"{name}: expected true or false, got {value!r}")
-            word = "--curriculum" if value.lower() == "true" else "--no-curriculum"
-        found.append(word)
-    return found
+    line = " ".join(shlex.quote(word) for word in words)
+    line = re.sub(r"--curriculum[ =]true\b", "--curriculum", line, flags=re.IGNORECASE)
+    return shlex.split(re.sub(r"--curriculum[ =]false\b", "--no-curriculum", line, flags=re.IGNORECASE))

@@ -6,38 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import TEXTS, Parser, add_run_options, print_config
-from stillhouse.compat.aliases import add_aliases, dashed, given_settings
+from stillhouse.cli.options import Parser, add_run_options, print_config
+from stillhouse.compat import flags
 
-TRAINING = {
-    "--epochs": "training.epochs",
-    "--num-epochs": "training.epochs",
-    "--learning-rate": "training.learning_rate",
-    "--batch-size": "training.batch_size",
-    "--scheduler-type": "training.schedule",
-    "--threads": "training.threads",
-    "--device": "device",
-    "--data": "data.file",
-}
-DISTILLATION = {
-    **TRAINING,
-    "--student-model-dim": "model.model_dim",
-    "--student-state-dim": "model.state_dim",
-    "--student-num-layers": "model.num_layers",
-    "--temperature": "distillation.temperature",
-    "--alpha": "distillation.alpha",
-    "--beta": "distillation.beta",
-    "--gamma": "distillation.gamma",
-    "--arms": "arms+",
-    "--seeds": "seeds",
-}
-ABOUT = {
-    **TEXTS,
-    "--data": "FILE.npz of `sar simulate`, or lines of your own [those of the file]",
-    "--alpha": "weight of the ground truth",
-    "--beta": "weight of the teacher's outputs",
-    "--gamma": "weight of its features [the file's; 1 - alpha - beta where one of these is given]",
-}
 TRAIN = """
   stillhouse sar train --config s4_ssm_complex_toy --out results/teacher
   stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --epochs 5 --out results/short
@@ -53,15 +24,14 @@ DISTILL = f"""
 
 def main(arguments: Sequence[str]) -> int:
     """`train` or `distill`."""
-    words = [dashed(word) for word in arguments]
-    return _train(words[1:]) if words[0] == "train" else _distill(words[1:])
+    return _train(arguments[1:]) if arguments[0] == "train" else _distill(arguments[1:])
 
 
 def _train(words: Sequence[str]) -> int:
     about = "Train a focusing network (the teacher) on the ground truth."
     parser = Parser(prog="stillhouse sar train", description=about, examples=TRAIN)
     parser.add_argument("--config", required=True, metavar="FILE", help="documented YAML file, or a shipped recipe")
-    options, changes = _read(parser, words, TRAINING, force=False)
+    options, changes = _read(parser, words, "sar-train")
     from stillhouse.tasks.sar.documented import read_teacher, save_folder
     from stillhouse.tasks.sar.recipes import recipe_path
 
@@ -85,7 +55,7 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument("--teacher-config", required=True, metavar="FILE", help="that the teacher was trained from")
     parser.add_argument("--teacher-checkpoint", required=True, metavar="DIR", help="its run, or best_model.pth")
     parser.add_argument("--student-config", required=True, metavar="FILE", help="YAML file or recipe of the student")
-    options, changes = _read(parser, words, DISTILLATION)
+    options, changes = _read(parser, words, "sar-train", "sar-distill")
     from stillhouse.tasks.sar.documented import read_student, save_folder
     from stillhouse.tasks.sar.recipes import recipe_path
 
@@ -96,26 +66,24 @@ def _distill(words: Sequence[str]) -> int:
     config = read_student(path, recipe_path(options.teacher_config), options.teacher_checkpoint, changes)
     if options.print_config:
         return print_config(config)
-    from stillhouse.cli.distill import distill
+    from stillhouse.cli.runs import carry_out
 
     out = Path(options.out or save_folder(path) or f"results/{config.name}")
-    distill(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
+    carry_out(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
     print(f"filters, truncation and times: stillhouse sar compare {out}")
     return 0
 
 
-def _read(
-    parser: Parser, words: Sequence[str], table: dict[str, str], *, force: bool = True
-) -> tuple[Any, dict[str, Any]]:
+def _read(parser: Parser, words: Sequence[str], *tables: str) -> tuple[Any, dict[str, Any]]:
     """Options, and what they change in a documented file."""
-    add_run_options(parser, force=force)
+    add_run_options(parser, force="sar-distill" in tables)
     parser.add_argument("--save-dir", dest="out", type=Path, metavar="DIR", help="the same as --out")
     about = "also log to Weights & Biases: on this disk (offline, also --wandb alone), or sent while it trains (online)"
     parser.add_argument("--wandb", nargs="?", const="offline", choices=("offline", "online"), help=about)
-    add_aliases(parser, table, ABOUT)
+    parser.add_flags(flags(*tables))
     parser.add_settings()
     options = parser.parse(words)
-    given = {path: None if value == "none" else value for path, value in given_settings(options, table)}
+    given = {path: None if value == "none" else value for path, value in parser.given(options).items()}
     given |= {} if options.wandb is None else {"wandb": options.wandb}
     if "data.file" in given:
         given["data.source"] = "npz"

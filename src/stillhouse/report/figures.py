@@ -23,7 +23,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from stillhouse.core.task import Metric
+from stillhouse.core.verdict import untested
 from stillhouse.report.read import SeedRun, number
+from stillhouse.report.verdicts import direction
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -34,16 +37,9 @@ STYLE: Any = {
     "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": "#a9b0b7",
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
     "axes.axisbelow": True,
     "axes.grid": True,
     "grid.color": GRID,
-    "xtick.color": "#a9b0b7",
-    "ytick.color": "#a9b0b7",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
     "text.color": INK,
 }
 
@@ -58,32 +54,42 @@ def color(place: int) -> str:
     return COLORS[place % len(COLORS)]
 
 
-def differences(
-    rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: str, unit: str = "points"
-) -> Markup:
-    """Differences with their intervals against the line of no difference; rows are (name, difference, interval).
+def differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metric) -> Markup:
+    """Differences with their intervals against the line of no difference.
 
     One without an interval, as of fewer than three seeds, is a hollow grey dot, wherever it lies: nothing is shown by it.
+
+    Args:
+        rows: (name, comparison of `summary.json`, seeds).
+        metric: of all.
     """
-    with _panel(0.7 + 0.36 * len(rows)) as axes:
-        for place, (_, middle, ends) in enumerate(rows):
-            if ends is None:
-                axes.plot([middle], [place], "o", color=FAINT, fillstyle="none", markersize=7)
-                continue
-            low, high = ends
-            color = COLORS[0] if low > 0 else COLORS[1] if high < 0 else FAINT
-            axes.plot([low, high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
-            axes.plot([middle], [place], "o", color=color, markersize=7)
+    drawn = [_scaled(*row, metric) for row in rows]
+    with _panel(0.7 + 0.36 * len(drawn)) as axes:
+        for place, (_, middle, low, high, few) in enumerate(drawn):
+            color = FAINT if few or low <= 0 <= high else COLORS[0] if low > 0 else COLORS[1]
+            if not few:
+                axes.plot([low, high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
+            axes.plot([middle], [place], "o", color=color, fillstyle="none" if few else "full", markersize=7)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(drawn)), [row[0] for row in drawn])
+        axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         # centred it would be cut where long names leave little room
-        axes.set_xlabel(f"difference{f' in {unit}' * bool(unit)} (right of 0: better)", loc="right")
+        axes.set_xlabel(f"difference{f' in {metric.unit}' * bool(metric.unit)} (right of 0: better)", loc="right")
         axes.margins(x=0.08)
-        return _svg(axes.figure, "differences", label)
+        ends = [
+            "too few seeds for an interval" if few else f"{low:+.4g} to {high:+.4g}" for *_, low, high, few in drawn
+        ]
+        told = "; ".join(f"{row[0]}: {row[1]:+.4g}, {end}" for row, end in zip(drawn, ends))
+        return _svg(axes.figure, "differences", f"Differences in {metric.label}; {direction(metric)}. {told}.")
+
+
+def _scaled(name: str, row: Mapping[str, Any], seeds: int, metric: Metric) -> tuple[str, float, float, float, bool]:
+    """(name, difference, low, high) in the unit of the metric, and whether its seeds are too few for an interval."""
+    middle, low, high = (metric.scale * float(row[key]) for key in ("difference", "low", "high"))
+    return name, middle, low, high, bool(untested(seeds))
 
 
 def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, words: str) -> Markup:

@@ -9,24 +9,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stillhouse.core.costs import TIMED
+from stillhouse.core.folder import RunFolder as Folder
+from stillhouse.core.manifest import changed_files
 from stillhouse.core.records import REPORT, write_atomically
-from stillhouse.core.verdict import in_words, judged, leading, trades_off, untested, verdict_of
-from stillhouse.report import figures, signals
+from stillhouse.core.verdict import judged, leading, trades_off, untested, verdict_of
+from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
-from stillhouse.report.read import RunFolder, mapping, number, read_run
-from stillhouse.report.verdicts import beside_plain, direction, sentences, shown, spread_words
-from stillhouse.report.words import MARKS, NOTHING, interval_words, lead, plain, size
+from stillhouse.report.read import RunFolder, SeedRun, mapping, number, read_run
+from stillhouse.report.verdicts import MARKS, beside_plain, direction, headline, sentences, shown, spread_words
+from stillhouse.report.words import NOTHING, interval_words, plain, size
 
 if TYPE_CHECKING:
     from stillhouse.core.task import Light, Metric
 
 HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
+MOST_FINDINGS = 20  # of the gradient monitor
 
 
 def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
@@ -46,8 +50,6 @@ def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = No
     Raises:
         InputError: `out` is no run folder, or the page cannot be written.
     """
-    from stillhouse.core.manifest import changed_files
-
     run = read_run(Path(out))
     run.faults.extend(line for line in changed_files(run.path) if not any(line in fault for fault in run.faults))
     page = render(task, run).encode(errors="replace")
@@ -60,120 +62,63 @@ def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = No
 
 def render(task: Light, run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
-    from stillhouse.core.folder import RunFolder as Folder
-
-    environment = _environment()
+    summary, config = run.summary, mapping(run.run.get("config"))
+    data = mapping(run.run.get("data")) or mapping(summary.get("data"))
     measures = {metric.name: metric for metric in task.metrics}
-    arms = mapping(run.summary.get("arms")) or _unfinished(run)
-    order = list(dict.fromkeys([*arms, *run.arms]))
-    verdict, mark = _mark(run)
-    own = task.blocks(Folder(run.path))
+    first = next(iter(measures.values()))
+    arms, rows = mapping(summary.get("arms")), list(map(mapping, summary.get("comparisons") or ()))
+    drawn = [row for row in rows if row.get("metric") == first.name and number(row.get("low")) is not None]
+    named = [(f"{row.get('arm')} against {row.get('control')}", row, int(row.get("seeds") or 0)) for row in drawn]
+    own, order = task.blocks(Folder(run.path)), list(dict.fromkeys([*arms, *run.arms]))
+    verdict = verdict_of(leading(judged(rows)))[0] if rows and not trades_off(judged(rows)) else "not tested"
     blocks: list[Block] = [
-        *_arms(arms, measures, mapping(run.summary.get("about"))),
+        *_arms(arms, measures, mapping(summary.get("about"))),
         *(block for block in own if not isinstance(block, Tiles)),
-        _facts(run),
-        *_curves(run, order, task.metrics[0]),
+        _facts(run, data),
+        *_curves({arm: run.arms.get(arm, []) for arm in order}, task.metrics[0]),
         *_signals(run),
         *_costs(run),
     ]
-    return environment.get_template("page.html").render(
-        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        name=_name(run),
+    return _template("page.html").render(
+        name=str(config.get("name") or run.path.resolve().name),
+        data=data,
         title=task.title,
-        finished=bool(run.summary),
+        finished=bool(summary),
         verdict=verdict,
-        headline=_headline(run, arms, measures) if run.summary else "This run is not finished",
-        lead=_lead(run),
-        mark=mark,
-        sentences=sentences(run.comparisons, arms, measures),
-        differences=_differences(run, measures),
-        about_differences=interval_words([int(number(row.get("seeds")) or 0) for row in _drawn(run, measures)]),
-        direction=direction(next(iter(measures.values()))),
+        mark=MARKS[verdict],
+        headline=_headline(run, rows, arms, measures),
+        notes=[*_poor(run.teacher), *(summary.get("findings") or ()), *(summary.get("hints") or ())],
+        sentences=sentences(rows, arms, measures),
+        differences=figures.differences(named, first) if named else None,
+        about_differences=f"{interval_words(seeds for _, _, seeds in named)} {direction(first)}.",
         faults=run.faults,
         order=order,
         tiles=[block for block in own if isinstance(block, Tiles)],
         blocks=blocks,
-        configuration=_yaml(run.run.get("config")),
-        command=str(run.summary.get("command") or run.run.get("command") or ""),
+        configuration=yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100),
+        command=str(summary.get("command") or run.run.get("command") or ""),
     )
 
 
-def _lead(run: RunFolder) -> str:
-    """Below the headline: a poor teacher, whether the student is worth more than a plain model, and was trained long enough."""
-    found = [_poor(run.teacher), *(run.summary.get(key) for key in ("findings", "hints"))]
-    lines = [str(line) for each in found if isinstance(each, list) for line in each if line]
-    return ". ".join(line[0].upper() + line[1:] for line in lines)
+def _headline(
+    run: RunFolder, rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Metric]
+) -> str:
+    """The verdict in words and numbers; where the student is not above a plain model on the same inputs, that too."""
+    if not run.summary:
+        return "This run is not finished"
+    found = judged(rows)
+    told = found if trades_off(found) else [leading(found)] if found else []
+    words = str(run.summary.get("headline") or headline(told, arms, measures) or "No teacher was asked")
+    below = beside_plain(run.summary, measures)
+    return f"{words}{'; ' * bool(below)}{below}"
 
 
 def _poor(teacher: Mapping[str, Any]) -> list[str]:
     """That a model without training is better than the teacher."""
     if teacher.get("status") != "poor":
         return []
-    scores = f"validation {teacher.get('metric', 'score')} {plain(teacher.get('score'), 4)}"
-    return [
-        f"the teacher is poor: {scores}, {teacher.get('baseline_name', 'a plain model')} {plain(teacher.get('plain'), 4)}"
-    ]
-
-
-def _name(run: RunFolder) -> str:
-    """The run's name, and that of its data where it is another."""
-    name = str(mapping(run.run.get("config")).get("name") or run.path.resolve().name)
-    data = str(run.data.get("name") or name)
-    return name if data == name else f"{name}, on {data}"
-
-
-def _mark(run: RunFolder) -> tuple[str, str]:
-    """The class of the page's head, and the shape before its headline."""
-    rows = judged(run.comparisons)
-    if run.summary and trades_off(rows):
-        return "trade-off", MARKS["helps"] + MARKS["hurts"]
-    verdict = verdict_of(leading(rows))[0] if run.summary else ""
-    return verdict, MARKS.get(verdict, MARKS["not tested"])
-
-
-def _headline(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
-    """The verdict in words and numbers; where the student is not above a plain model on the same inputs, that too."""
-    below = beside_plain(run.summary, measures)
-    return f"{_verdict(run, arms, measures)}{'; ' * bool(below)}{below}"
-
-
-def _verdict(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
-    """The verdict with the numbers of the comparison that it is of; where no teacher was asked, that."""
-
-    def value(arm: Any, measure: Metric) -> str:
-        return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
-
-    def words(row: Mapping[str, Any]) -> str:
-        return lead(verdict_of(row)[0], *(str(row.get(key)) for key in ("name", "arm", "control")))
-
-    if run.summary.get("headline"):
-        main = next(iter(measures.values()))
-        only = value(next(iter(arms), None), main)
-        return str(run.summary["headline"]) + ("" if only == NOTHING else f": {main.label} {only}")
-    rows = judged(run.comparisons)
-    row = leading(rows)
-    if verdict_of(row)[0] == "not tested" and not run.teacher:
-        return "No teacher was asked"
-    if trades_off(rows):
-        known = [(one, measures[str(one["metric"])]) for one in rows if str(one.get("metric")) in measures]
-        parts = [
-            f"{words(one)} in {m.label} ({value(one.get('arm'), m)} against {value(one.get('control'), m)})"
-            for one, m in known
-        ]
-        return ", but ".join([*parts[:1], *(text[0].lower() + text[1:] for text in parts[1:])])
-    measure = measures.get(str(row.get("metric")))
-    with_it = NOTHING if measure is None else value(row.get("arm"), measure)
-    if measure is None or with_it == NOTHING:
-        return words(row)
-    without = value(row.get("control"), measure)
-    if without == NOTHING:
-        return f"{words(row)}: {measure.label} {with_it}"
-    teacher = str(row.get("name")).startswith("teacher")
-    pair = ("with the teacher", "without it") if teacher else (f"of {row.get('arm')}", f"of {row.get('control')}")
-    text = f"{measure.label} {with_it} {pair[0]}, {without} {pair[1]}"
-    if verdict_of(row)[0] == "not tested":
-        return f"{text[0].upper()}{text[1:]}; {in_words(row)}"
-    return f"{words(row)}: {text}"
+    score, beside = (plain(teacher.get(key), 4) for key in ("score", "plain"))
+    return [f"the teacher is poor: validation {teacher.get('metric')} {score}, {teacher.get('baseline_name')} {beside}"]
 
 
 def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:
@@ -204,190 +149,138 @@ def render_blocks(
         order: names whose rows get a mark and colour, as arms have in a report.
         command: that goes on from here.
     """
-    return (
-        _environment()
-        .get_template("blocks.html")
-        .render(
-            css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-            title=title,
-            kicker=kicker,
-            headline=headline,
-            lead=lead,
-            blocks=list(blocks),
-            order=list(order),
-            command=command,
-        )
-    )
+    words = {"title": title, "headline": headline, "lead": lead, "kicker": kicker, "order": list(order)}
+    return _template("blocks.html").render(blocks=list(blocks), command=command, **words)
 
 
-def _environment() -> Environment:
+def _template(name: str) -> Any:
+    loader = FileSystemLoader(HERE)
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
-    return environment
+    environment.globals.update(
+        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        color=figures.color,
+        shapes=figures.SHAPES,
+        kind=lambda block: KINDS[type(block)],
+    )
+    return environment.get_template(name)
 
 
 def _arms(arms: Mapping[str, Any], measures: Mapping[str, Metric], about: Mapping[str, Any]) -> list[Block]:
     """Mean and interval of every metric by arm, and the headline of every seed."""
-    names = [name for name in measures if any(mapping(mapping(arm).get(name)) for arm in arms.values())]
-    if not names:
+    known = [metric for name, metric in measures.items() if any(mapping(arm).get(name) for arm in arms.values())]
+    if not known:
         return []
     rows: list[list[str | Cell]] = []
     for arm, entry in arms.items():
-        figures_of = [(measures[name], mapping(mapping(entry).get(name))) for name in names]
-        cells = [Cell(shown(measure, found.get("mean")), spread_words(measure, found)) for measure, found in figures_of]
-        seconds = mapping(mapping(entry).get("seconds")).get("mean")
-        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(_seconds(seconds))])
-    head = ["arm", *(measures[name].label for name in names), "training time (s)"]
-    first = measures[names[0]]
-    values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
-    most = max(map(len, values.values()), default=0)
-    about_ends = " over test items; one seed shows nothing of other seeds" if most == 1 else ""
-    few = most > 1 and untested(most)
-    below = "each seed (too few for an interval)" if few else f"its 95 % interval{about_ends}"
-    caption = f"Test split, read once at the end. Below each mean: {below}."
+        estimates = [(metric, mapping(mapping(entry).get(metric.name))) for metric in known]
+        cells = [Cell(shown(metric, one.get("mean")), spread_words(metric, one)) for metric, one in estimates]
+        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, plain(mapping(entry.get("seconds")).get("mean"))])
+    first = known[0]
+    values = {arm: mapping(entry.get(first.name)).get("values") or [] for arm, entry in arms.items()}
+    most = max(map(len, values.values()))
+    below = "each seed (too few for an interval)" if most > 1 and untested(most) else "its 95 % interval"
+    caption = f"Test split, read once at the end. Below each mean: {below}{', over test items alone' * (most == 1)}."
+    head = ["arm", *(metric.label for metric in known), "training time (s)"]
     tables: list[Block] = [Table("Arms", head, rows, caption)]
     if most > 1:
-        cells_of = {
-            arm: [*(shown(first, v) for v in row), *[NOTHING] * (most - len(row))] for arm, row in values.items()
-        }
+        seeds = [
+            [arm, *(shown(first, v) for v in each), *[NOTHING] * (most - len(each))] for arm, each in values.items()
+        ]
         head = ["arm", *(f"seed {seed}" for seed in range(most))]
-        tables.append(Table(f"Every seed: {first.label}", head, [[a, *r] for a, r in cells_of.items()], folded=True))
+        tables.append(Table(f"Every seed: {first.label}", head, seeds, folded=True))
     return tables
 
 
-def _seconds(value: Any) -> str:
-    """Of a training; what is fitted in a moment has no digits that mean anything.
-
-    Example:
-        >>> _seconds(0.000384), _seconds(12.3456)
-        ('under 0.1', '12.3')
-    """
-    found = number(value)
-    return "under 0.1" if found is not None and found < 0.1 else plain(found)
-
-
-def _unfinished(run: RunFolder) -> dict[str, Any]:
-    """Means of the seeds that are done."""
-    found: dict[str, Any] = {}
-    for arm, runs in run.arms.items():
-        results = [mapping(mapping(seed.result).get("metrics")) for seed in runs if seed.result]
-        names = dict.fromkeys(name for result in results for name in result)
-        values = {n: [v for result in results if (v := number(result.get(n))) is not None] for n in names}
-        found[arm] = {n: {"mean": sum(v) / len(v), "values": v} for n, v in values.items() if v}
-    return found
-
-
-def _differences(run: RunFolder, measures: Mapping[str, Metric]) -> Markup | None:
-    """Every comparison of the headline's metric with its interval against 0."""
-    first = next(iter(measures.values()))
-    rows = []
-    for row in _drawn(run, measures):
-        middle, low, high = (first.scale * float(row[key]) for key in ("difference", "low", "high"))
-        few = untested(int(number(row.get("seeds")) or 0))
-        rows.append((f"{row.get('arm')} against {row.get('control')}", middle, None if few else (low, high)))
-    if not rows:
-        return None
-    label = f"Differences in {first.label}; {direction(first)}. {differences_text(rows)}."
-    return figures.differences(rows, label, unit=first.unit)
-
-
-def _drawn(run: RunFolder, measures: Mapping[str, Metric]) -> list[Mapping[str, Any]]:
-    """Comparisons of the headline's metric of which all is known."""
-    keys, first = ("difference", "low", "high"), next(iter(measures))
-    return [r for r in run.comparisons if r.get("metric") == first and all(number(r.get(k)) is not None for k in keys)]
-
-
-def differences_text(rows: Sequence[tuple[str, float, tuple[float, float] | None]]) -> str:
-    """What a chart of differences shows, for who does not see it."""
-    return "; ".join(
-        f"{name}: {middle:+.4g}, "
-        + ("too few seeds for an interval" if ends is None else "{:+.4g} to {:+.4g}".format(*ends))
-        for name, middle, ends in rows
-    )
-
-
-def _facts(run: RunFolder) -> Facts:
-    data, teacher, machine = run.data, run.teacher, mapping(run.run.get("machine"))
+def _facts(run: RunFolder, data: Mapping[str, Any]) -> Facts:
+    teacher, machine, shipped = run.teacher, mapping(run.run.get("machine")), mapping(run.summary.get("shipped"))
     sizes = ", ".join(f"{plain(count, 9)} {split}" for split, count in mapping(data.get("sizes")).items())
     entries = [("Data", f"{data.get('name', '')}: {sizes}")]
     if teacher:
         score, chance = (plain(teacher.get(key), 4) for key in ("score", "chance"))
         beside = f", {teacher.get('baseline_name')} {plain(teacher['plain'], 4)}" if "plain" in teacher else ""
-        checked = (
-            f"validation {teacher.get('metric', 'score')} {score}, chance {chance}{beside}: {teacher.get('status', '')}"
-        )
-        entries.append(("Teacher", f"{teacher.get('name', 'unnamed')}; {checked}"))
-    shipped = mapping(run.summary.get("shipped"))
+        checked = f"validation {teacher.get('metric', 'score')} {score}, chance {chance}{beside}"
+        entries.append(("Teacher", f"{teacher.get('name', 'unnamed')}; {checked}: {teacher.get('status', '')}"))
     if shipped:
-        best = f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation{_epoch(run, shipped)}"
-        entries.append(("Shipped student", best))
-    capabilities = mapping(machine.get("capabilities")).get("torch")
-    words = [
-        str(machine.get("cpu", "")),
-        *(
-            f"{machine.get(f'{part}s', '?')} {part}{'s' * (machine.get(f'{part}s') != 1)}"
-            for part in ("core", "thread")
-        ),
-    ]
-    entries.append(("Machine", ", ".join([*words, *([str(capabilities)] if capabilities else [])])))
+        seeds = run.arms.get(str(shipped.get("arm")), [])
+        result = next((one.result for one in seeds if one.seed == shipped.get("seed")), {})
+        epoch = (
+            f"; epoch {result['best_epoch']} of {result.get('epochs')}"
+            if number(result.get("best_epoch")) is not None
+            else ""
+        )
+        entries.append(
+            ("Shipped student", f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation{epoch}")
+        )
+    entries.append(
+        (
+            "Machine",
+            f"{machine.get('cpu', '')}, cores: {machine.get('cores', '?')}, threads: {machine.get('threads', '?')}",
+        )
+    )
     return Facts("What was run", entries)
 
 
-def _epoch(run: RunFolder, shipped: Mapping[str, Any]) -> str:
-    """Which epoch's weights the shipped student has."""
-    runs = run.arms.get(str(shipped.get("arm")), [])
-    result = next((mapping(one.result) for one in runs if one.seed == shipped.get("seed")), {})
-    best, epochs = number(result.get("best_epoch")), number(result.get("epochs"))
-    if best is None or epochs is None:
-        return ""
-    if best == 0:
-        return f"; epoch 0 of {epochs:.0f}: no epoch was better than the start, which is kept"
-    return f"; epoch {best:.0f} of {epochs:.0f}"
-
-
-def _curves(run: RunFolder, order: Sequence[str], metric: Any) -> list[Block]:
-    arms = {arm: run.arms.get(arm, []) for arm in order}
+def _curves(arms: Mapping[str, list[SeedRun]], metric: Metric) -> list[Block]:
     label = f"validation {metric.label}{' (%)' * (metric.scale == 100)}"
-    scores = figures.curves(arms, "validation", metric.name, label)
-    losses = figures.curves(arms, "train", "loss", "training loss")
-    drawn = [(scores, f"Validation: {metric.label}."), (losses, "Training loss, mean over each epoch.")]
-    kept = [(svg, caption) for svg, caption in drawn if svg]
+    drawn = [
+        (figures.curves(arms, "validation", metric.name, label), f"Validation: {metric.label}."),
+        (figures.curves(arms, "train", "loss", "training loss"), "Training loss, mean over each epoch."),
+    ]
     caption = "Thin: one seed. Thick: mean over the seeds. Arms that sum other terms cannot be ranked by their loss."
+    kept = [(svg, text) for svg, text in drawn if svg]
     return [Figure("Learning curves", kept, caption)] if kept else []
 
 
 def _signals(run: RunFolder) -> list[Block]:
-    found, findings = signals.signals_table(run), signals.findings(run)
-    blocks: list[Block] = [] if found is None else [found]
+    """What each term of the loss did in the shipped arm's first seed: its value, its pull on the student, what was found."""
+    shipped = str(mapping(run.summary.get("shipped")).get("arm", "kd"))
+    taught = next((seed.records for arm in (shipped, *run.arms) for seed in run.arms.get(arm, []) if seed.records), {})
+    train, monitored = taught.get("train", []), taught.get("doctor", [])
+    rows: list[list[str]] = []
+    for kind in ("terms", "figures"):
+        for name in dict.fromkeys(name for record in train for name in mapping(record.get(kind))):
+            values = [v for record in train if (v := number(mapping(record.get(kind)).get(name))) is not None]
+            ends = [plain(values[0]), plain(values[-1])] if values else [NOTHING] * 2
+            readings = [mapping(mapping(record.get("readings")).get(name)) for record in monitored]
+            rows.append([name, *ends, *(_median(readings, key) for key in ("ratio", "cosine"))])
+    findings = list(dict.fromkeys(str(text) for record in monitored for text in record.get("findings") or ()))
+    caption = (
+        "Terms of the loss of the taught arm, first seed, unweighted. Gradients are those of the weighted terms at the "
+        "student's weights (written where training.doctor is set): 1 pulls as strongly as the task's own loss, a "
+        "cosine below 0 pulls against it."
+    )
+    head = ["", "first value", "last value", "gradient, of the task's", "cosine with the task's"]
+    blocks: list[Block] = [Table("What each signal did", head, rows, caption)] if rows else []
     if findings:
-        blocks.append(Facts("Findings of the doctor", [(str(n), line) for n, line in enumerate(findings, 1)]))
+        blocks.append(
+            Facts("Findings of the doctor", [(str(n), text) for n, text in enumerate(findings[:MOST_FINDINGS], 1)])
+        )
     return blocks
+
+
+def _median(readings: Sequence[Mapping[str, Any]], key: str) -> str:
+    known = [value for one in readings if (value := number(one.get(key))) is not None]
+    return f"{np.median(known):.3g}" if known else NOTHING
 
 
 def _costs(run: RunFolder) -> list[Block]:
     costs = {str(arm): mapping(entry) for arm, entry in mapping(run.summary.get("costs")).items()}
     if not costs:
         return []
+    if number(run.teacher.get("params")) is not None:
+        costs[f"teacher ({run.teacher.get('name', '')})"] = run.teacher
+    head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
+    times = ("ms_batch_1", "ms_batch_64")
     rows = [
         [
-            arm,
+            name,
             plain(cost.get("params"), 7),
             size(cost.get("bytes_on_disk")),
-            plain(cost.get("ms_batch_1")),
-            plain(cost.get("ms_batch_64")),
+            *(plain(cost.get(key)) for key in times),
             plain(cost.get("flops"), 7),
         ]
-        for arm, cost in costs.items()
+        for name, cost in costs.items()
     ]
-    params, flops = number(run.teacher.get("params")), number(run.teacher.get("flops"))
-    if params is not None:
-        known = NOTHING if flops is None else plain(flops, 7)
-        rows.append([f"teacher ({run.teacher.get('name', '')})", plain(params, 7), *[NOTHING] * 3, known])
-    head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
     return [Table("Cost", head, rows, f"{TIMED} Operations are counted.")]
-
-
-def _yaml(config: Any) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100) if config else ""

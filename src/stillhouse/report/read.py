@@ -1,7 +1,4 @@
-"""A run folder as plain values: what is missing or broken becomes a note, never a crash.
-
-Axes: S seeds.
-"""
+"""A run folder as plain values: what is missing or broken becomes a note, never a crash."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One arm under one seed: records by split, and what was written at its end (None before that)."""
+    """One arm under one seed: records by split, and what was written at its end (empty before that)."""
 
     seed: int
     records: Mapping[str, list[dict[str, Any]]]
-    result: Mapping[str, Any] | None
+    result: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,6 @@ class RunFolder:
     arms: Mapping[str, list[SeedRun]]
     faults: list[str] = field(default_factory=list)
 
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """The data section of run.json, else of summary.json."""
-        return mapping(self.run.get("data")) or mapping(self.summary.get("data"))
-
-    @property
-    def comparisons(self) -> list[Mapping[str, Any]]:
-        """The comparisons of summary.json."""
-        rows = self.summary.get("comparisons")
-        return [mapping(row) for row in rows] if isinstance(rows, list) else []
-
 
 def read_run(out: Path) -> RunFolder:
     """Read a run folder, finished or not.
@@ -65,25 +51,27 @@ def read_run(out: Path) -> RunFolder:
     faults: list[str] = []
 
     def json_of(name: str) -> Mapping[str, Any]:
-        found = attempt(out / name, records.read_json, faults)
-        if found is not None and not isinstance(found, Mapping):
-            faults.append(f"{name} holds no mapping and is left out")
-        return mapping(found)
+        return mapping(attempt(out / name, records.read_json, faults))
 
     summary, run = json_of(records.SUMMARY), json_of(records.RUN)
-    planned = mapping(run.get("config")).get("arms")
-    order = list(mapping(summary.get("arms"))) or (planned if isinstance(planned, list) else [])
-    folders = sorted(folder for folder in (out / "arms").glob("*") if folder.is_dir())
-    folders.sort(key=lambda folder: order.index(folder.name) if folder.name in order else len(order))
-    arms = {folder.name: _read_arm(folder, faults) for folder in folders}
-    return RunFolder(
-        path=out,
-        run=run,
-        teacher=json_of(records.TEACHER) or mapping(summary.get("teacher")),
-        summary=summary,
-        arms={arm: runs for arm, runs in arms.items() if runs},
-        faults=faults,
+    order = list(mapping(summary.get("arms"))) or mapping(run.get("config")).get("arms") or []
+    folders = sorted(
+        (out / "arms").glob("*/"), key=lambda place: order.index(place.name) if place.name in order else 99
     )
+    arms = {folder.name: found for folder in folders if (found := _read_arm(folder, faults))}
+    return RunFolder(out, run, json_of(records.TEACHER) or mapping(summary.get("teacher")), summary, arms, faults)
+
+
+def _read_arm(folder: Path, faults: list[str]) -> list[SeedRun]:
+    found = []
+    for place in folder.glob("seed-*"):
+        split: dict[str, list[dict[str, Any]]] = {}
+        for record in attempt(place / records.RECORDS, lambda path: list(records.read_records(path)), faults) or ():
+            if isinstance(record, dict) and number(record.get("epoch")) is not None:
+                split.setdefault(str(record.get("split")), []).append(record)
+        result = mapping(attempt(place / records.RESULT, records.read_json, faults))
+        found.append(SeedRun(int(place.name.removeprefix("seed-")), split, result))
+    return sorted(found, key=lambda run: run.seed)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -97,27 +85,9 @@ def number(value: Any) -> float | None:
     return value if fits else None
 
 
-def _read_arm(folder: Path, faults: list[str]) -> list[SeedRun]:
-    found = []
-    for seed_folder in folder.glob("seed-*"):
-        seed = seed_folder.name.removeprefix("seed-")
-        if seed.isdigit():
-            split: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
-            lines = attempt(seed_folder / records.RECORDS, lambda p: list(records.read_records(p)), faults, needed=True)
-            for record in lines or []:
-                if isinstance(record, dict) and number(record.get("epoch")) is not None:
-                    split.setdefault(str(record.get("split")), []).append(record)
-            result = attempt(seed_folder / records.RESULT, records.read_json, faults)
-            found.append(SeedRun(int(seed), split, mapping(result) or None))
-    return sorted(found, key=lambda run: run.seed)
-
-
-def attempt(path: Path, read: Callable[[Path], T], faults: list[str], *, needed: bool = False) -> T | None:
-    """What `read` makes of a file; None where it is missing, None and a line in `faults` where it is broken.
-
-    Of a file that is `needed`, `read` says itself what its absence means.
-    """
-    if not needed and not path.is_file():
+def attempt(path: Path, read: Callable[[Path], T], faults: list[str]) -> T | None:
+    """What `read` makes of a file; None where it is missing, None and a line in `faults` where it is broken."""
+    if not path.is_file():
         return None
     try:
         check_file(path)

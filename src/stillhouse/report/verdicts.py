@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.core.task import Metric
-from stillhouse.core.verdict import standing, untested, verdict_of
+from stillhouse.core.verdict import in_words, standing, untested, verdict_of
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, MINUS, NOTHING, Sentence, lead, plain, subject
+from stillhouse.report.words import GAP, MINUS, NOTHING, plain
+
+MARKS = {"helps": "\u25b2", "hurts": "\u25bc", "no difference shown": "\u25cf", "not tested": "\u25cb"}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A verdict in words, and its numbers; `mark` is a shape for it, so that no colour is needed to know it."""
+
+    verdict: str
+    lead: str
+    detail: str
+
+    @property
+    def mark(self) -> str:
+        """The shape."""
+        return MARKS[self.verdict]
 
 
 def shown(measure: Metric, value: Any) -> str:
@@ -43,6 +60,25 @@ def spread_words(measure: Metric, found: Mapping[str, Any]) -> str:
     return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
 
 
+def mean_of(arms: Mapping[str, Any], arm: Any, measure: Metric) -> str:
+    """What an arm of `summary.json` reaches."""
+    return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
+
+
+def lead(row: Mapping[str, Any]) -> str:
+    """What a comparison is about, and its verdict.
+
+    Example:
+        >>> lead({"name": "teacher", "arm": "kd", "control": "no-kd", "verdict": "helps", "seeds": 3})
+        'The teacher: helps'
+        >>> lead({"name": "ngram", "arm": "kd", "control": "ngram", "verdict": "helps", "seeds": 2})
+        'kd against ngram: not tested'
+    """
+    name, control = str(row.get("name", "?")), str(row.get("control", "?"))
+    about = f"{row.get('arm', '?')} against {control}" if name == control else f"The {name}"
+    return f"{about}: {verdict_of(row)[0]}"
+
+
 def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> Sentence:
     """One comparison of `summary.json` as a plain sentence.
 
@@ -53,70 +89,52 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         >>> found = sentence(row, {"kd": {"bits_per_byte": {"mean": 1.9}}, "dense": {"bits_per_byte": {"mean": 1.72}}},
         ...                  {"bits_per_byte": bits})
         >>> found.lead
-        'The spikes hurt'
+        'The spikes: hurts'
         >>> print(found.detail.replace(GAP, " ").replace(MINUS, "-")[:88])
         bits per byte: kd 1.9000 against dense 1.7200, difference 0.1800 bits per byte worse (95
     """
     verdict, why = verdict_of(row)
-    arm, control = (str(row.get(key, "?")) for key in ("arm", "control"))
     measure = measures.get(str(row.get("metric")))
     if measure is None:
-        return Sentence(verdict, lead(verdict, str(row.get("name")), arm, control), f"metric {row.get('metric')}")
-    means = [shown(measure, mapping(mapping(arms.get(x)).get(measure.name)).get("mean")) for x in (arm, control)]
-    parts = [f"{measure.label}: {arm} {means[0]} against {control} {means[1]}"]
-    ends = [number(row.get(key)) for key in ("difference", "low", "high")]
-    known = [end for end in ends if end is not None]
-    each = _each_seed(measure, row, arms)
-    seeds, items = number(row.get("seeds")) or 0, number(row.get("items")) or 0
-    if len(known) == 3:
-        parts.append(_difference(measure, known, each, alone=seeds == 1))
+        return Sentence(verdict, lead(row), f"metric {row.get('metric')}")
+    arm, control, seeds = row.get("arm", "?"), row.get("control", "?"), int(number(row.get("seeds")) or 0)
+    parts = [
+        f"{measure.label}: {arm} {mean_of(arms, arm, measure)} against {control} {mean_of(arms, control, measure)}"
+    ]
+    if all(number(row.get(key)) is not None for key in ("difference", "low", "high")):
+        parts.append(f"difference {gain(measure, row['difference'], unit=True)}{_reach(measure, row, seeds)}")
     if seeds:
-        parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
+        parts.append(f"{seeds}{GAP}seed{'s' * (seeds != 1)}, {plain(row.get('items'), 7)}{GAP}{measure.items}")
     if why:
         parts.append(f"not tested: {why}")
-    return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
+    return Sentence(verdict, lead(row), ", ".join(parts))
+
+
+def _reach(measure: Metric, row: Mapping[str, Any], seeds: int) -> str:
+    """The interval of a difference; of one seed it is over test items, and of too few there is none."""
+    if seeds > 1 and untested(seeds):
+        return ""
+    alone = " over test items" * (seeds == 1)
+    return f" (95{GAP}% interval{alone} {gain(measure, row['low'])} to {gain(measure, row['high'])})"
 
 
 def sentences(
     rows: Iterable[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Metric]
 ) -> list[Sentence]:
-    """All comparisons; those that one reason leaves without a verdict are one sentence, which lists them.
-
-    Example:
-        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
-        >>> row = {"arm": "kd", "metric": "accuracy", "verdict": "not tested", "difference": 0.01, "seeds": 1}
-        >>> rows = [{**row, "name": "teacher", "control": "no-kd"}, {**row, "name": "clauses", "control": "mlp"}]
-        >>> (found,) = sentences(rows, {}, {"accuracy": points})
-        >>> print(found.detail.replace(GAP, " "))
-        1 seed; a verdict needs 3; differences in accuracy: the teacher +1.00 points, the clauses +1.00 points
-    """
-    found = [(row, sentence(row, arms, measures)) for row in rows]
-    reasons: dict[str, list[Mapping[str, Any]]] = {}
-    for row, line in found:
-        if line.verdict == "not tested":
-            reasons.setdefault(verdict_of(row)[1], []).append(row)
-    kept = []
-    for row, line in found:
-        alike = reasons.get(verdict_of(row)[1], []) if line.verdict == "not tested" else []
-        if len(alike) < 2:
-            kept.append(line)
-        elif alike[0] is row:
-            kept.append(Sentence("not tested", "Not tested", _listed(verdict_of(row)[1], alike, measures)))
-    return kept
+    """All comparisons."""
+    return [sentence(row, arms, measures) for row in rows]
 
 
-def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, Metric]) -> str:
-    """A reason and what it is the reason of, metric by metric, with the difference where there is one."""
-    by_metric: dict[str, list[str]] = {}
+def headline(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
+    """The comparisons that a verdict is drawn from, each with the means of both sides."""
+    parts = []
     for row in rows:
-        measure, difference = measures.get(str(row.get("metric"))), number(row.get("difference"))
-        words = subject(*(str(row.get(key, "?")) for key in ("name", "arm", "control")))
-        if measure is not None and difference is not None:
-            words += f" {gain(measure, difference)}{f'{GAP}points' if measure.scale == 100 else ''}"
-        by_metric.setdefault("" if measure is None else measure.label, []).append(words)
-    known = any(number(row.get("difference")) is not None for row in rows)
-    parts = [f"{f'differences in {label}: ' if known else ''}{', '.join(words)}" for label, words in by_metric.items()]
-    return f"{why}{'; ' if known else ': '}{'; '.join(parts)}"
+        text, measure = f"{lead(row).rpartition(':')[0]}: {in_words(row)}", measures.get(str(row.get("metric")))
+        if measure is not None and mean_of(arms, row.get("arm"), measure) != NOTHING:
+            sides = (f"{row.get(side)} {mean_of(arms, row.get(side), measure)}" for side in ("arm", "control"))
+            text += f" ({measure.label}: {' against '.join(sides)})"
+        parts.append(text)
+    return "; ".join(parts)
 
 
 def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
@@ -136,11 +154,8 @@ def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> 
     for row in summary.get("comparisons") or ():
         name, measure = named.get(row.get("control")), measures.get(str(row.get("metric")))
         if row.get("arm") == shipped and name and measure is not None and (words := standing(row)):
-            other, own = (
-                shown(measure, mapping(mapping(arms.get(x)).get(measure.name)).get("mean"))
-                for x in (row["control"], shipped)
-            )
-            found.append(f"{words} {name} ({other})")
+            own = mean_of(arms, shipped, measure)
+            found.append(f"{words} {name} ({mean_of(arms, row['control'], measure)})")
     return f"the student ({own}) is {' and '.join(found)}" if found else ""
 
 
@@ -150,25 +165,9 @@ def direction(measure: Metric) -> str:
     Example:
         >>> direction(Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4))
         'right of 0 is better; of bits per byte less is better: a difference is how much less it is'
-        >>> direction(Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2))
-        'right of 0 is better'
     """
     turned = f"; of {measure.label} less is better: a difference is how much less it is"
     return f"right of 0 is better{turned * measure.lower_is_better}"
-
-
-def _each_seed(measure: Metric, row: Mapping[str, Any], arms: Mapping[str, Any]) -> list[float]:
-    """The gain under each seed where there are some, and too few for an interval; else []."""
-    seeds = number(row.get("seeds")) or 0
-    if seeds < 2 or not untested(int(seeds)):
-        return []
-    both = [mapping(mapping(arms.get(str(row.get(x)))).get(measure.name)).get("values") for x in ("arm", "control")]
-    values = [[found for x in each or [] if (found := number(x)) is not None] for each in both]
-    values = [each * int(seeds) if len(each) == 1 else each for each in values]  # what is made once stands beside all
-    if [len(each) for each in values] != [seeds, seeds]:
-        return []
-    sign = -1.0 if measure.lower_is_better else 1.0
-    return [sign * (arm - control) for arm, control in zip(*values)]
 
 
 def gain(measure: Metric, value: float, *, unit: bool = False) -> str:
@@ -183,20 +182,7 @@ def gain(measure: Metric, value: float, *, unit: bool = False) -> str:
         '+1.20 points'
     """
     value = measure.scale * value
-    less = f" {measure.unit}" if measure.lower_is_better and measure.unit else ""
-    named = (f"{GAP}points" if measure.scale == 100 else less) * unit
     if measure.lower_is_better:
+        named = f" {measure.unit}" * bool(unit and measure.unit)
         return f"{abs(value):.{measure.digits}f}{named} {'better' if value > 0 else 'worse'}"
-    return f"{value:+.{measure.digits}f}".replace("-", MINUS) + named
-
-
-def _difference(measure: Metric, ends: list[float], each: list[float], *, alone: bool) -> str:
-    """`difference 0.18 better (95 % interval 0.16 better to 0.20 better)`; of few seeds the value under each of them.
-
-    Of one seed alone the interval is over test items.
-    """
-    middle = gain(measure, ends[0], unit=True)
-    if each:
-        return f"difference {middle} ({' and '.join(gain(measure, x) for x in each)} under the seeds)"
-    low, high = (gain(measure, end) for end in ends[1:])
-    return f"difference {middle} (95{GAP}% interval{' over test items' * alone} {low} to {high})"
+    return f"{value:+.{measure.digits}f}".replace("-", MINUS) + f"{GAP}points" * (unit and measure.scale == 100)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser
-from stillhouse.compat.aliases import dashed
 
 CAPTURE = """
   stillhouse embed capture notes.txt --model all-MiniLM-L6-v2 --out runs/notes
@@ -25,8 +24,7 @@ EXPLORE = """
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of them."""
-    words = [dashed(word) for word in arguments]
-    return {"capture": _capture, "explore": _explore}[words[0]](words[1:])
+    return {"capture": _capture, "explore": _explore}[arguments[0]](arguments[1:])
 
 
 def _capture(words: Sequence[str]) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser, print_config
-from stillhouse.compat.aliases import dashed
 from stillhouse.core.checks import ConfigError, InputError
 
 ABOUT = {
@@ -23,9 +22,8 @@ ABOUT = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of them."""
-    words = [dashed(word) for word in arguments]
     chosen = {"simulate": _simulate, "stream": _stream, "compare": _compare, "compress": _compress}
-    return chosen[words[0]](words[1:])
+    return chosen[arguments[0]](arguments[1:])
 
 
 def _parser(name: str, examples: str) -> Parser:

@@ -22,19 +22,20 @@ from stillhouse.tasks.classification.data.split import Split
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.students.banks import hooked, named_banks
+from stillhouse.tasks.classification.students.core import apply_prior
+from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.tasks.classification.vision.config import ClauseConfig
 from stillhouse.training.loop import fit
 
 LEAST = 8  # clauses of a block
 
 
-def divide(scores: Sequence[float], total: int, *, least: int = LEAST) -> list[int]:
+def divide(scores: Sequence[float], total: int) -> list[int]:
     """Even whole numbers in proportion to the scores that add up to the total exactly (largest remainders, by pairs).
 
     Args:
         scores: (L) positive.
         total: even.
-        least: of each.
 
     Raises:
         InputError: an odd total, or one that is too small.
@@ -43,38 +44,17 @@ def divide(scores: Sequence[float], total: int, *, least: int = LEAST) -> list[i
         >>> divide([1.0, 1.0, 2.0], 64), divide([1.0, 100.0], 40)
         ([16, 16, 32], [8, 32])
     """
-    if total % 2:
-        raise InputError(f"clauses.target: expected an even number (half for, half against), got {total}")
-    if total < least * len(scores):
-        raise InputError(f"clauses.target: expected at least {least} for each of {len(scores)} blocks, got {total}")
-    pairs, floor = total // 2, -(-least // 2)
-    weights = np.asarray(scores, dtype=float) / np.sum(scores)
-    spare = pairs - floor * len(weights)
-    # what proportion alone would give, never below the floor; the floor's surplus is taken from the others in proportion
-    above = np.maximum(weights * pairs - floor, 0.0)
-    shares = above / above.sum() * spare if above.sum() > 0 else weights * spare
+    if total % 2 or total < LEAST * len(scores):
+        raise InputError(
+            f"clauses.target: expected an even number, at least {LEAST} for each of {len(scores)} blocks, got {total}"
+        )
+    spare = (total - LEAST * len(scores)) // 2
+    # what proportion alone would give above the least; the surplus of the least is taken from the others in proportion
+    above = np.maximum(np.asarray(scores) / np.sum(scores) * total / 2 - LEAST / 2, 0.0)
+    shares = above / max(above.sum(), 1e-12) * spare
     counts = np.floor(shares).astype(int)
-    for place in np.argsort(-(shares - counts), kind="stable")[: spare - int(counts.sum())]:
-        counts[place] += 1
-    return [int(2 * (floor + count)) for count in counts]
-
-
-def need(worth: float, usual: float, doubt: float = 0.0) -> float:
-    """How many times its clauses a block is given: half of them stay, the other half follow what a clause of it is worth.
-
-    Half, because it is the guess of a model that was trained briefly; and the doubt draws all blocks together, so that noise
-    alone moves few clauses.
-
-    Args:
-        worth: of one clause of the block, at least 0.
-        usual: the mean over the clauses of all blocks.
-        doubt: how far worths are uncertain, in the same unit.
-
-    Example:
-        >>> need(0.0, 0.125), need(0.125, 0.125), need(0.375, 0.125), need(0.0, 0.125, doubt=0.125)
-        (0.5, 1.0, 2.0, 0.75)
-    """
-    return 1.0 if usual + doubt <= 0 else 0.5 + 0.5 * (worth + doubt) / (usual + doubt)
+    counts[np.argsort(counts - shares, kind="stable")[: spare - counts.sum()]] += 1
+    return [int(LEAST + 2 * count) for count in counts]
 
 
 @torch.no_grad()
@@ -94,30 +74,28 @@ def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str
     blocks = model.feed_forwards()
     found = {name: bank for name, bank in named_banks(model).items() if name in blocks}
     device, labels = next(model.parameters()).device, split.labels
-    sums: dict[str, Any] = dict.fromkeys(found, 0.0)
-    counts = dict.fromkeys(found, 0)
+    strengths: dict[str, list[Tensor]] = {name: [] for name in found}
 
-    def add(name: str, bits: Tensor, strength: Tensor) -> None:
+    def keep(name: str, bits: Tensor, strength: Tensor) -> None:
         flat = strength.flatten(0, -2).double()
-        sums[name], counts[name] = sums[name] + flat.sum(0), counts[name] + len(flat)
+        strengths[name].append(torch.stack([flat.sum(0), torch.full_like(flat[0], len(flat))]))
 
-    def logits(block: str | None) -> Tensor:
-        def mean(name: str, bits: Tensor, strength: Tensor) -> Tensor:
-            return (sums[name] / counts[name]).to(strength).expand_as(strength)
+    def mean(name: str, bits: Tensor, strength: Tensor) -> Tensor:
+        total, count = torch.stack(strengths[name]).sum(0)
+        return (total / count).to(strength).expand_as(strength)
 
-        with hooked({block: found[block]}, mean) if block else hooked(found, add):
+    def logits(banks: dict[str, Any], change: Callable[..., Tensor | None]) -> Tensor:
+        with hooked(banks, change):
             return torch.cat([model(batch.inputs.to(device)).float().cpu() for batch in split.batches(batch_size)])
 
-    whole = logits(None)
-    without = {name: logits(name) for name in found}
-    rises = [
-        cross_entropy(x, labels, reduction="none") - cross_entropy(whole, labels, reduction="none")
-        for x in without.values()
-    ]
+    whole = logits(found, keep)
+    without = [logits({name: bank}, mean) for name, bank in found.items()]
+    loss = cross_entropy(whole, labels, reduction="none")
+    rises = [cross_entropy(x, labels, reduction="none") - loss for x in without]
     return {
         "worth": [float(rise.mean()) for rise in rises],
         "error": [float(rise.std(correction=0) / len(rise) ** 0.5) for rise in rises],
-        "accuracy": [float((x.argmax(1) == labels).float().mean()) for x in without.values()],
+        "accuracy": [float((x.argmax(1) == labels).float().mean()) for x in without],
         "whole": [float((whole.argmax(1) == labels).float().mean())],
     }
 
@@ -132,8 +110,10 @@ def allocate_clauses(
     resume: bool,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[int]:
-    """Train a throw-away model for some steps, see what the clauses of each block are worth to it, and move clauses to where one
-    is worth more.
+    """Train a throw-away model for some steps and move clauses to blocks where one is worth more to it.
+
+    Half of a block's clauses stay and the other half follow what a clause of it is worth, because it is the guess of a model that
+    was trained briefly; the doubt draws all blocks together, so that noise alone moves few clauses.
 
     Args:
         config: total, batches, steps.
@@ -153,12 +133,12 @@ def allocate_clauses(
         before = [count for stage in student.for_task(data.input_spec).stages() for count in stage.clauses]
         total = config.target or sum(before)
         divide([1.0] * len(before), total)  # a bad total is refused before anything is trained
-        model, scored, steps = _trained(config, student, plan, data, path.parent / "auto_clause")
-        found = {"before": before, "target": config.target, "steps": steps, **worth_of_blocks(model, scored)}
-        worth = [max(0.0, rise) for rise in found["worth"]]
-        usual, doubt = sum(worth) / sum(before), sum(found["error"]) / sum(before)
-        wanted = [need(w / count, usual, doubt) * count for w, count in zip(worth, before, strict=True)]
-        found["after"] = divide(wanted, total)
+        model, scored = _trained(config, student, plan, data, path.parent / "auto_clause")
+        found = {"before": before, "target": config.target, **worth_of_blocks(model, scored)}
+        worth = np.maximum(0.0, found["worth"])
+        usual, doubt = worth.sum() / sum(before), sum(found["error"]) / sum(before)
+        follow = (worth / before + doubt) / max(usual + doubt, 1e-12)
+        found["after"] = divide((0.5 + 0.5 * follow) * before, total)
         write_json(path, found)
     was, now = ([int(count) for count in found[name]] for name in ("before", "after"))
     log(f"Auto-tuned clause counts: {', '.join(map(str, now))} (before: {', '.join(map(str, was))})")
@@ -167,33 +147,18 @@ def allocate_clauses(
 
 def _trained(
     config: ClauseConfig, student: Any, plan: ClassificationRunConfig, data: ImageData, folder: Path
-) -> tuple[torch.nn.Module, Split, int]:
-    """The throw-away model, some rows that it has learned from, and its steps: few rows are learned several times over."""
+) -> tuple[torch.nn.Module, Split]:
+    """The throw-away model and some rows that it has learned from: few rows are learned several times over."""
     size = plan.training.batch_size
     learned = data.train.sample(config.auto_steps * size)
     scored = learned.sample(config.auto_batches * size)
-    each = -(-len(learned) // size)  # steps of an epoch
-    training = _training(plan, max(1, round(config.auto_steps / each)))
-    brief: Any = replace(data, train=learned, validation=scored)
-    torch.manual_seed(0)
-    model = student.build(data.input_spec)
-    if plan.prior != "none":
-        from stillhouse.tasks.classification.students.core import apply_prior
-
-        apply_prior(model, plan.prior)
-    fit(ClassificationJob(model, brief, training, seed=0), training, seed=0, folder=folder)
-    return model, scored, training.epochs * each
-
-
-def _training(plan: ClassificationRunConfig, epochs: int) -> Any:
-    """A short training without what needs a long one."""
-    mixing = replace(plan.training.mixing, mixup_alpha=0.0, cutmix_alpha=0.0)
-    return replace(
+    epochs = max(1, round(config.auto_steps / -(-len(learned) // size)))
+    training = replace(  # without what needs a long one
         plan.training,
         epochs=epochs,
         warmup_epochs=0.1 * epochs,
         keep="last",
-        mixing=mixing,
+        mixing=MixingConfig(),
         report_test=False,
         report_train=False,
         ema_decay=0.0,
@@ -202,3 +167,9 @@ def _training(plan: ClassificationRunConfig, epochs: int) -> Any:
         clause_specialize=0.0,
         patience=0,
     )
+    brief: Any = replace(data, train=learned, validation=scored)
+    torch.manual_seed(0)
+    model = student.build(data.input_spec)
+    apply_prior(model, plan.prior)
+    fit(ClassificationJob(model, brief, training, seed=0), training, seed=0, folder=folder)
+    return model, scored

@@ -1,4 +1,4 @@
-"""Every finished epoch, while a run goes on: a line to read, and a point in a TensorBoard folder."""
+"""The epochs of a training as `results.json` has them, and as points of a TensorBoard folder while a run goes on."""
 
 from __future__ import annotations
 
@@ -8,41 +8,44 @@ from types import TracebackType
 from typing import Any
 
 from stillhouse.core import records
-from stillhouse.core.callback import NULL_CALLBACK, Callback, News
+from stillhouse.core.callback import Callback, News
 from stillhouse.core.records import arm_folder, read_json, read_records
 from stillhouse.core.types import Progress
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 
 PROBES = "/probes"  # terms that the read-outs alone learn from
+TAGS = {
+    "accuracy": "validation/accuracy",
+    "nll": "validation/nll",
+    "train_accuracy": "train/accuracy",
+    "test_accuracy": "test/accuracy",
+    "mixup_alpha": "augment/mixup_alpha",
+    "cutmix_alpha": "augment/cutmix_alpha",
+    "learning_rate": "optimizer/learning_rate",
+}
+GROUPS = {"component": "components", "clause_usage": "clauses/usage", "head_gain": "clauses/head_gain"}
 
 
 class TensorBoardLogger(Callback):
-    """Reads what the training writes, and copies each finished epoch to `Transformer-VIT/...` or `Transformer-SWIN/...`.
+    """Passes everything on, and copies each finished epoch to `Transformer-VIT/...` or `Transformer-SWIN/...`.
 
     Groups: loss, train, validation, test (if it is scored each epoch), augment, aux (every further loss term by name), components,
     clauses, optimizer, final. Several arms or seeds have their name in the tag.
 
     Args:
-        folder: TensorBoard folder; None writes nothing.
+        folder: TensorBoard folder.
         plan: of the run.
         out: its run folder.
-        callback: gets a line an epoch, and all that this one gets.
+        callback: gets all that this one gets.
     """
 
-    def __init__(
-        self, folder: str | None, plan: ClassificationRunConfig, out: Path, callback: Callback = NULL_CALLBACK
-    ) -> None:
+    def __init__(self, folder: str, plan: ClassificationRunConfig, out: Path, callback: Callback) -> None:
         self.folder, self.plan, self.out, self.callback = folder, plan, out, callback
         self.written: dict[tuple[str, int], int] = {}
-        self.before: dict[tuple[str, int], int] = {}
         self.writer: Any = None
-        self.current: tuple[str, int] | None = None
+        self.begin, self.log = callback.begin, callback.log  # type: ignore[method-assign]
 
     def __enter__(self) -> TensorBoardLogger:
-        for arm in self.plan.arms:  # epochs that an earlier process has logged, where a run is continued
-            for seed in range(self.plan.seeds):
-                epochs = epochs_of(self.plan, arm_folder(self.out, arm, seed) / records.RECORDS)
-                self.before[arm, seed] = max((epoch["epoch"] for epoch in epochs), default=0)
         return self
 
     def __exit__(
@@ -53,56 +56,36 @@ class TensorBoardLogger(Callback):
                 self._copy(arm, seed)
                 path = arm_folder(self.out, arm, seed) / records.RESULT
                 if path.is_file():
-                    found = read_json(path)
-                    tag = f"{self._prefix(arm, seed)}/final/test_accuracy"
-                    self._write([(tag, found["metrics"]["accuracy"])], found["epochs"])
+                    result = read_json(path)
+                    self._write(arm, seed, {"final/test_accuracy": result["metrics"]["accuracy"]}, result["epochs"])
         if self.writer is not None:
             self.writer.close()
 
-    def begin(self, done: int, total: int) -> None:
-        """Each model is a run of its own; whoever watches counts them all."""
-
-    def log(self, line: str) -> None:
-        """Pass it on."""
-        self.callback.log(line)
-
     def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
-        """Pass it on, then log and copy epochs that are finished."""
-        if self.current is not None and self.current != (arm, seed):
-            self._copy(*self.current)  # the last epoch of the training before
-        self.current = (arm, seed)
+        """Pass it on, then copy epochs that are finished."""
         self.callback.on_progress(arm, seed, progress, news)
         if news.get("loss") is not None:  # steps that log
             self._copy(arm, seed)
 
-    def _prefix(self, arm: str, seed: int) -> str:
-        student: Any = self.plan.student
-        name = f"Transformer-{student.architecture.upper()}" if hasattr(student, "architecture") else student.kind
-        one = len(self.plan.arms) == 1 and self.plan.seeds == 1
-        return name if one else f"{name}/{arm}-seed-{seed}"
-
     def _copy(self, arm: str, seed: int) -> None:
         for epoch in epochs_of(self.plan, arm_folder(self.out, arm, seed) / records.RECORDS):
-            if epoch["epoch"] <= self.written.get((arm, seed), 0):
-                continue
-            self.written[arm, seed] = epoch["epoch"]
-            if epoch["epoch"] > self.before.get((arm, seed), 0):
-                self.callback.log(f"{self._prefix(arm, seed)} | {line_of(epoch, self.plan.training.epochs)}")
-            prefix = self._prefix(arm, seed)
-            self._write([(f"{prefix}/{tag}", value) for tag, value in _scalars(epoch)], epoch["epoch"])
-        if self.writer is not None:
-            self.writer.flush()
+            if epoch["epoch"] > self.written.get((arm, seed), 0):
+                self.written[arm, seed] = epoch["epoch"]
+                self._write(arm, seed, _scalars(epoch), epoch["epoch"])
 
-    def _write(self, points: list[tuple[str, float]], step: int) -> None:
-        """Points of the TensorBoard folder, which is made with the first: a run that is refused leaves none."""
-        if self.folder is None:
-            return
+    def _write(self, arm: str, seed: int, points: Mapping[str, float], step: int) -> None:
+        """The folder is made with the first point: a run that is refused leaves none."""
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(self.folder)
-        for tag, value in points:
-            self.writer.add_scalar(tag, value, step)
+        student: Any = self.plan.student
+        prefix = f"Transformer-{student.architecture.upper()}" if hasattr(student, "architecture") else student.kind
+        if len(self.plan.arms) * self.plan.seeds > 1:
+            prefix += f"/{arm}-seed-{seed}"
+        for tag, value in points.items():
+            self.writer.add_scalar(f"{prefix}/{tag}", value, step)
+        self.writer.flush()
 
 
 def epochs_of(plan: ClassificationRunConfig, path: Path) -> list[dict[str, Any]]:
@@ -111,63 +94,33 @@ def epochs_of(plan: ClassificationRunConfig, path: Path) -> list[dict[str, Any]]
     `loss` is what the student feels: what read-outs learn from, which does not reach it, is not in the sum.
     """
     found: list[dict[str, Any]] = []
-    sums: dict[str, float] = {}
-    steps, rate, best = 0, 0.0, 0.0
+    terms: list[dict[str, float]] = []
+    rate = 0.0
     for record in read_records(path):
         if record["split"] == "train":
-            steps, rate = steps + 1, record["learning_rate"]
-            terms = record["terms"]
-            felt = record["loss"] - sum(value or 0.0 for name, value in terms.items() if name.endswith(PROBES))
-            for name, value in {"loss": felt, **terms}.items():
-                sums[name] = sums.get(name, 0.0) + (value or 0.0)
+            own = {name: value or 0.0 for name, value in record["terms"].items()}
+            felt = record["loss"] - sum(value for name, value in own.items() if name.endswith(PROBES))
+            terms.append({"loss": felt, **own})
+            rate = record["learning_rate"]
         elif record["split"] == "validation":
             number = round(record["epoch"])
             mixup, cutmix = plan.training.mixing.alphas(number - 1, plan.training.epochs)
-            best = max(best, record["accuracy"] or 0.0)
-            means = {name: value / max(1, steps) for name, value in sums.items()}
-            scores = {n: v for n, v in record.items() if n not in {"split", "step", "epoch"}}
-            entry = {"epoch": number, "losses": means, **scores, "best_accuracy": best, "learning_rate": rate}
-            found.append({**entry, "mixup_alpha": mixup, "cutmix_alpha": cutmix})
-            sums, steps = {}, 0
+            names = dict.fromkeys(name for one in terms for name in one)
+            means = {name: sum(one.get(name, 0.0) for one in terms) / len(terms) for name in names}
+            scores = {name: value for name, value in record.items() if name not in {"split", "step", "epoch"}}
+            mixed = {"learning_rate": rate, "mixup_alpha": mixup, "cutmix_alpha": cutmix}
+            found.append({"epoch": number, "losses": means, **scores, **mixed})
+            terms = []
     return found
 
 
-def line_of(epoch: Mapping[str, Any], epochs: int) -> str:
-    """One epoch in a line.
-
-    Example:
-        >>> line_of({"epoch": 2, "losses": {"loss": 0.5, "labels": 0.3, "teacher_kd_loss": 0.4}, "accuracy": 0.9,
-        ...          "best_accuracy": 0.9, "train_accuracy": 0.88, "learning_rate": 1e-3, "seconds": 61.2}, 3)
-        'epoch 2/3 | loss 0.5000 | train 88.00 % | validation 90.00 % | best 90.00 % | rate 0.001 | teacher_kd_loss 0.4000 | 61 s'
-    """
-    parts = [f"epoch {epoch['epoch']}/{epochs}", f"loss {epoch['losses'].get('loss', 0.0):.4f}"]
-    shares = {"train_accuracy": "train", "accuracy": "validation", "best_accuracy": "best", "test_accuracy": "test"}
-    parts += [f"{word} {100 * epoch[name]:.2f} %" for name, word in shares.items() if epoch.get(name) is not None]
-    parts.append(f"rate {epoch['learning_rate']:.3g}")
-    parts += [f"{n} {v:.4f}" for n, v in epoch["losses"].items() if n not in {"loss", "labels"} and "/" not in n]
-    return " | ".join([*parts, f"{epoch['seconds']:.0f} s"])
-
-
-def _scalars(epoch: Mapping[str, Any]) -> list[tuple[str, float]]:
-    tags = {
-        "accuracy": "validation/accuracy",
-        "best_accuracy": "validation/best_accuracy",
-        "nll": "validation/nll",
-        "train_accuracy": "train/accuracy",
-        "test_accuracy": "test/accuracy",
-        "mixup_alpha": "augment/mixup_alpha",
-        "cutmix_alpha": "augment/cutmix_alpha",
-        "learning_rate": "optimizer/learning_rate",
-    }
-    groups = {"component": "components", "clause_usage": "clauses/usage", "head_gain": "clauses/head_gain"}
-    found = []
+def _scalars(epoch: Mapping[str, Any]) -> dict[str, float]:
+    found = {}
     for name, value in epoch.items():
         group, _, rest = name.partition("/")
-        tag = tags.get(name) or (f"{groups[group]}/{rest}" if group in groups else None)
+        tag = TAGS.get(name) or (f"{GROUPS[group]}/{rest}" if group in GROUPS else None)
         if tag is not None and value is not None:
-            found.append((tag, float(value)))
+            found[tag] = float(value)
     for name, value in epoch["losses"].items():
-        found.append(
-            (f"{'loss' if name in {'loss', 'labels'} else 'aux'}/{'train' if name == 'loss' else name}", value)
-        )
+        found["loss/train" if name == "loss" else f"{'loss' if name == 'labels' else 'aux'}/{name}"] = value
     return found

@@ -1,26 +1,33 @@
-"""What is written after a model is trained, beside its run: a checkpoint for torch, clause usage, overlays."""
+"""What is written after a model is trained, beside its run: a checkpoint for torch, clause usage, overlays, packed bits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import numpy as np
+import torch
 
 from stillhouse.core import records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.config import to_mapping
 from stillhouse.core.machine import versions
 from stillhouse.core.records import arm_folder, read_object, write_json
+from stillhouse.logic.packed import packed_bytes
 from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.lower import lower
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.rules_file import TEXT
 from stillhouse.tasks.classification.specialize import clause_usage, has_clauses, set_gains
+from stillhouse.tasks.classification.students.transformer import save_transformer
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.vision.board import epochs_of
 from stillhouse.tasks.classification.vision.config import VisionConfig
+from stillhouse.tasks.classification.vision.overlays import draw_overlays, write_overlays
 
-USAGE = "clause_usage.json"
+USAGE, PACKED = "clause_usage.json", "packed.json"
 
 
 def write_outputs(
@@ -36,38 +43,29 @@ def write_outputs(
     Returns:
         Their paths, and figures, for `results.json`.
     """
-    first = arm_folder(folder, plan.reference, 0)
-    student = TASK.load(first)
+    output, student = config.output, TASK.load(arm_folder(folder, plan.reference, 0))
     found: dict[str, Any] = {}
-    if hasattr(student, "named_blocks") and has_clauses(student):
-        found["clause_usage"] = _usage(student, plan, data, folder)
-    if config.output.save_path is not None and hasattr(student, "named_blocks"):
-        path = _own_path(config, plan, Path(config.output.save_path))
-        save_checkpoint(path, student, plan, data, read_object(first / records.RESULT, records.FIGURES))
-        found["checkpoint"] = str(path)
-        callback.log(f"Saved checkpoint to {path}")
-    if config.output.overlays is not None and config.output.overlay_samples and hasattr(student, "named_blocks"):
-        from stillhouse.tasks.classification.vision.overlays import draw_overlays, write_overlays
-
-        write_overlays(student, data, folder, config.output.overlay_samples)
-        pictures = draw_overlays(folder, Path(config.output.overlays), topk=config.output.overlay_topk)
-        found["overlays"] = [str(path) for path in pictures]
-        callback.log(f"{len(pictures)} overlays in {config.output.overlays}")
-    if config.output.bitpack and plan.student.kind == "flat-tm":
-        from stillhouse.tasks.classification.vision.packed import compare_packed
-
+    if output.bitpack and plan.student.kind == "flat-tm":
         found["packed"] = compare_packed(student, data, folder, plan.training.evaluation_batch_size)
-    if (folder / TEXT).is_file():
-        found["rules"] = str(folder / TEXT)
+    if not hasattr(student, "named_blocks"):
+        return found
+    if has_clauses(student):
+        found["clause_usage"] = _usage(student, plan, data, folder)
+    if output.save_path is not None:
+        _save_checkpoint(Path(output.save_path), student, plan, data, folder)
+        found["checkpoint"] = output.save_path
+        callback.log(f"Saved checkpoint to {output.save_path}")
+    if output.overlays is not None and output.overlay_samples:
+        write_overlays(student, data, folder, output.overlay_samples)
+        pictures = draw_overlays(folder, Path(output.overlays), topk=output.overlay_topk)
+        found["overlays"] = [str(path) for path in pictures]
+        callback.log(f"{len(pictures)} overlays in {output.overlays}")
     return found
 
 
-def save_checkpoint(
-    path: Path, student: Any, plan: ClassificationRunConfig, data: ImageData, result: dict[str, Any]
-) -> None:
+def _save_checkpoint(path: Path, student: Any, plan: ClassificationRunConfig, data: ImageData, folder: Path) -> None:
     """The exchange file: `UnifiedTMTransformer(**ckpt["model_kwargs"])`, `load_state_dict(ckpt["model_state"])`, same logits."""
-    from stillhouse.tasks.classification.students.transformer import save_transformer
-
+    result = read_object(arm_folder(folder, plan.reference, 0) / records.RESULT, records.FIGURES)
     metrics = {
         "test_accuracy": result["metrics"]["accuracy"],
         "validation": result["validation"],
@@ -104,11 +102,43 @@ def _usage(student: Any, plan: ClassificationRunConfig, data: ImageData, folder:
     }
 
 
-def _own_path(config: VisionConfig, plan: ClassificationRunConfig, path: Path) -> Path:
-    """The path itself, with the model's name in it where there are several models."""
-    if len(config.models) == 1:
-        return path
-    return path.with_name(f"{path.stem}-{plan.name.removeprefix(config.name + '-')}{path.suffix}")
+@torch.no_grad()
+def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -> dict[str, Any]:
+    """The test split by torch and by packed logic, written as `packed.json`.
+
+    Returns:
+        Seconds and accuracies of both, the share of `same_answers` and of `ties`: images whose two best scores are equal, where
+        float sums may fall either way; bytes of the packed file.
+
+    Raises:
+        InputError: clauses that are no logic.
+    """
+    machine = lower(model.eval(), data.input_spec.class_names)
+    images: Any = data.test.images
+    labels = data.test.labels.numpy()
+    pixels = images.float().div(255) if images.dtype == torch.uint8 else images
+
+    def timed(scores: Callable[[Any], Any], rows: Any) -> tuple[float, np.ndarray]:
+        started = time.perf_counter()
+        found = np.concatenate([np.asarray(scores(some)) for some in rows.split(batch_size)])
+        return time.perf_counter() - started, found
+
+    timed(lambda rows: machine.scores(rows.numpy()), images[:1])  # compiles
+    packed_seconds, packed = timed(lambda rows: machine.scores(rows.numpy()), images)
+    dense_seconds, dense = timed(model, pixels)
+    ranked = np.sort(packed, axis=1)
+    found = {
+        "dense_seconds": dense_seconds,
+        "packed_seconds": packed_seconds,
+        "images": len(labels),
+        "same_answers": float((dense.argmax(1) == packed.argmax(1)).mean()),
+        "ties": float((ranked[:, -1] == ranked[:, -2]).mean()),
+        "dense_accuracy": float((dense.argmax(1) == labels).mean()),
+        "packed_accuracy": float((packed.argmax(1) == labels).mean()),
+        "bytes": len(packed_bytes(machine)),
+    }
+    write_json(folder / PACKED, found)
+    return found
 
 
 def result_of(
@@ -125,25 +155,21 @@ def result_of(
     first = arm_folder(folder, plan.reference, 0)
     result = read_object(first / records.RESULT, records.FIGURES)
     epochs = epochs_of(plan, first / records.RECORDS)
-    last = epochs[-1]["losses"] if epochs else {}
+    accuracies = {arm: found["accuracy"] for arm, found in summary["arms"].items()}
     validation = {str(arm): _validation(folder, arm, summary["seeds"]) for arm in plan.arms}
     return {
         "label": plan.name,
-        "test_accuracy": summary["arms"][plan.reference]["accuracy"]["mean"],
-        "test_accuracies": summary["arms"][plan.reference]["accuracy"]["values"],
-        "arms": {arm: summary["arms"][arm]["accuracy"] for arm in plan.arms},
-        "plain": {arm: summary["arms"][arm]["accuracy"] for arm in summary["plain"]},
+        "test_accuracy": accuracies[plan.reference]["mean"],
+        "arms": {arm: accuracies[arm] for arm in plan.arms},
+        "plain": {arm: accuracies[arm] for arm in summary["plain"]},
         "comparisons": summary["comparisons"],
         "validation_accuracy": validation[plan.reference],
         "validation_accuracies": validation,
-        "train_accuracy": epochs[-1].get("train_accuracy") if epochs else None,
-        "best_epoch": result["best_epoch"],
-        "teacher_kd_loss": last.get("teacher_kd_loss"),
-        "losses": last,
+        "losses": epochs[-1]["losses"] if epochs else {},
         "epochs": epochs,
+        "best_epoch": result["best_epoch"],
         "params": result["params"],
         "arm_params": {arm: costs["params"] for arm, costs in summary["costs"].items()},
-        "train_seconds": result["seconds"],
         "seconds_per_epoch": result["seconds"] / max(1, result["epochs"]),
         "cost": summary["student"],
         "teacher": summary["teacher"],
@@ -153,7 +179,7 @@ def result_of(
     }
 
 
-def _validation(folder: Path, arm: str, seeds: Sequence[int]) -> float:
+def _validation(folder: Path, arm: str, seeds: Any) -> float:
     """Mean over the seeds, of the weights that were kept."""
     places = [arm_folder(folder, arm, seed) / records.RESULT for seed in seeds]
     return fmean(read_object(place, {"validation": dict[str, Any]})["validation"]["accuracy"] for place in places)

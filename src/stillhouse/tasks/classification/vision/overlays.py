@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, read_object, write_arrays, write_json
 from stillhouse.tasks.classification.data import ImageData
 
@@ -90,69 +89,39 @@ def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
 
     Returns:
         The files.
-
-    Raises:
-        InputError: the run folder has no overlays, or the pictures cannot be written.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    if not (folder / "overlays.npz").is_file():
-        raise InputError(f"{folder}: no overlays.npz; train with --visualize-overlays")
-    arrays = read_arrays(folder / "overlays.npz", ["images", "labels", "attention", "clauses", "probabilities"])
-    about = read_object(folder / "overlays.json", {"class_names": list[str], "covered": Any})
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from None
-    for old in out.glob("sample_*.png"):  # of a run with more samples: two runs in one folder would be mixed
-        if old.stem.removeprefix("sample_").isdigit() and int(old.stem.removeprefix("sample_")) >= len(
-            arrays["images"]
-        ):
-            old.unlink()
+    arrays = read_arrays(folder / OVERLAYS, ["images", "labels", "attention", "clauses", "probabilities"])
+    about = read_object(folder / NAMES, {"class_names": list[str], "covered": Any})
+    out.mkdir(parents=True, exist_ok=True)
     written = []
     for number, image in enumerate(arrays["images"]):
-        figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
+        figure = Figure(figsize=(14, 3.6), layout="constrained")
+        axes = figure.subplots(1, 4)
         picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         label = about["class_names"][int(arrays["labels"][number])]
-        _picture(axes[0], picture, f"image ({label})")
+        titles = (f"image ({label})", "attention of the last block", "clause strength")
+        for axis, title in zip(axes, titles):
+            axis.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
+            axis.set(title=title)
+            axis.set_axis_off()
+        height, width = about["covered"]  # a map lies over the padded image, so that each patch is where it was cut
         for axis, name, colors in ((axes[1], "attention", "magma"), (axes[2], "clauses", "viridis")):
-            _picture(axis, picture, {"attention": "attention of the last block", "clauses": "clause strength"}[name])
-            _over(axis, arrays[name][number], about["covered"], picture.shape[:2], colors)
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            axis.imshow(arrays[name][number], cmap=colors, alpha=0.55, extent=extent, interpolation="bilinear")
+            axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
         _bars(axes[3], arrays["probabilities"][number], about["class_names"], topk, label)
         written.append(out / f"sample_{number:05d}.png")
-        try:
-            figure.savefig(written[-1], dpi=120)
-        except OSError as error:
-            raise InputError(f"cannot write {written[-1]}: {error.strerror}") from None
-        finally:
-            plt.close(figure)
+        figure.savefig(written[-1], dpi=120)
     return written
-
-
-def _picture(axis: Any, picture: np.ndarray, title: str) -> None:
-    axis.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
-    axis.set_title(title, fontsize=10)
-    axis.set_axis_off()
-
-
-def _over(axis: Any, values: np.ndarray, covered: list[int], shape: tuple[int, ...], colors: str) -> None:
-    """A map over the whole padded image, so that each patch lies where it was cut; what is padding is not shown."""
-    extent = (-0.5, covered[1] - 0.5, covered[0] - 0.5, -0.5)
-    axis.imshow(values, cmap=colors, alpha=0.55, extent=extent, interpolation="bilinear")
-    axis.set_xlim(-0.5, shape[1] - 0.5)
-    axis.set_ylim(shape[0] - 0.5, -0.5)
 
 
 def _bars(axis: Any, probabilities: np.ndarray, names: list[str], topk: int, label: str) -> None:
     best = np.argsort(-probabilities, kind="stable")[:topk]
     colors = ["#2a7f62" if names[place] == label else "#8a8a8a" for place in best]
-    axis.barh(range(len(best)), probabilities[best], color=colors)
+    bars = axis.barh(range(len(best)), probabilities[best], color=colors)
+    axis.bar_label(bars, fmt="{:.1%}", padding=3)
     axis.set_yticks(range(len(best)), [names[place] for place in best])
     axis.invert_yaxis()  # the likeliest on top
-    axis.set_xlim(0, 1)
-    axis.set_title(f"top {len(best)}", fontsize=10)
-    for row, place in enumerate(best):
-        axis.text(min(probabilities[place] + 0.02, 0.8), row, f"{probabilities[place]:.1%}", va="center", fontsize=9)
+    axis.set(xlim=(0, 1.15), title=f"top {len(best)}")

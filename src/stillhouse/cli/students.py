@@ -1,0 +1,181 @@
+"""`stillhouse evaluate`, `predict`, `export` and `report`: what is done with the student or the folder of a finished run."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from stillhouse.cli.options import Parser
+from stillhouse.core.checks import ConfigError, InputError
+
+CHOICES = {  # flag -> (setting, help), by task
+    "classification": {
+        "--data": ("data", "classes: another data set"),
+        "--data-root": ("data_root", "classes: where it lies [as in the run]"),
+    },
+    "lm": {
+        "--source": ("source", "lm: another text: a folder of splits, or a file, from its first token on"),
+        "--tokens": ("tokens", "lm: that are scored, at most [those of the run]"),
+        "--window": ("window", "lm: tokens of a window [those of the run]"),
+    },
+    "embed": {
+        "--vectors": ("vectors", "embed: other vectors of the same teacher"),
+        "--key": ("key", "embed: which array or column of them"),
+        "--limit": ("limit", "embed: rows that are judged, at most"),
+    },
+    "sar": {"--config": ("config", "sar: YAML file or recipe whose data are meant [those of the run]")},
+}
+TARGETS = ("hub", "packed", "c", "rules", "json", "onnx", "torch", "numpy", "python", "sql")
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Print the scores of a saved student on the test split as JSON."""
+    parser = Parser("evaluate")
+    parser.add_argument("folder", type=Path, help="a run folder, or one with student.safetensors and card.json")
+    parser.add_flags({flag: row for rows in CHOICES.values() for flag, row in rows.items()})
+    options = parser.parse(arguments)
+    from stillhouse.core.folder import student_folder
+    from stillhouse.tasks import task_at
+
+    place = student_folder(options.folder)
+    task, choices = task_at(place), parser.given(options)
+    taken = CHOICES[task.kind]
+    if choices.keys() - {name for name, _ in taken.values()}:
+        raise ConfigError(f"a student of {task.kind} takes {', '.join(taken)}, got {', '.join(choices)}")
+    if "config" in choices:
+        from stillhouse.tasks.sar.documented import read_teacher
+        from stillhouse.tasks.sar.recipes import recipe_path
+
+        choices = {"data": read_teacher(recipe_path(choices["config"])).data}
+    print(json.dumps(task.evaluate(place, **choices)))
+    return 0
+
+
+def predict(arguments: Sequence[str]) -> int:
+    """Use a student of any task on photos, texts, vectors or radar lines."""
+    parser = Parser("predict")
+    text = "a run, the folder of a student, or an export: packed, numpy, json, onnx"
+    parser.add_argument("run", type=Path, metavar="RUN", help=text)
+    parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or - for standard input")
+    parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .jsonl, or .npy for arrays [printed as CSV]")
+    parser.add_argument("--json", action="store_true", help="a line of JSON each, with all probabilities")
+    parser.add_argument("--tokens", type=int, metavar="N", help="lm: write so many tokens on")
+    options = parser.parse(arguments)
+    if not options.run.exists():
+        raise InputError(f"{options.run}: there is no such folder; expected a run or a student")
+    sentence = (
+        options.source == "-" or " " in options.source
+    )  # of students of texts; others say that it is no file of theirs
+    if not sentence and not Path(options.source).expanduser().exists():
+        raise InputError(f"{options.source}: there is no such file or folder")
+    if options.out is not None:
+        from stillhouse.core.outputs import check_output
+
+        check_output(options.out, suffixes=(".csv", ".jsonl", ".npy"), source=options.source)
+    from stillhouse.core.predict import as_csv
+    from stillhouse.use import load
+
+    student = load(options.run)
+    if options.tokens is not None:
+        if not hasattr(student, "tokens") or options.tokens < 1:
+            raise InputError(f"--tokens: is for language models, and 1 or more; got {options.tokens}")
+        student.tokens = options.tokens
+    arrays = options.out is not None and options.out.suffix == ".npy"
+    if arrays and not student.gives_array:
+        raise InputError(f"--out {options.out}: expected .csv or .jsonl, the answers of this student are no array")
+    if not arrays and student.gives_array and not student.columns:
+        raise InputError("expected --out FILE.npy: the answers of this student are arrays, not a table")
+    given = student.read(options.source)
+    answers = student.predict(given.values)
+    if arrays:
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.save(buffer, answers)
+        _write(options.out, buffer.getvalue())
+        return 0
+    rows = student.rows(given.names, answers)
+    as_json = options.json or (options.out is not None and options.out.suffix == ".jsonl")
+    lines: Iterable[str] = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows) if as_json else as_csv(rows)
+    if options.out is None:
+        sys.stdout.writelines(lines)
+    else:
+        _write(options.out, "".join(lines).encode())
+    return 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    from stillhouse.core.records import write_atomically
+
+    write_atomically(path, lambda file: file.write(content))
+    print(f"{path}: {len(content):,} bytes", file=sys.stderr)
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Write a trained student in another form, checked against the network after it is written."""
+    parser = Parser("export")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, the folder of a student, or its card.json")
+    parser.add_argument("--to", required=True, choices=TARGETS, metavar="FORM", help=", ".join(TARGETS))
+    parser.add_argument("--out", type=Path, help="file or folder [export/ in the student's folder]")
+    parser.add_argument("--data", help="data set of the check [the one of the run]")
+    parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")
+    parser.add_argument("--license", metavar="NAME", help="hub: apache-2.0, mit, ... [of the run, else other]")
+    options = parser.parse(arguments)
+    from stillhouse.core.exports import ExportChoices, write_export
+    from stillhouse.core.folder import student_folder
+    from stillhouse.core.model_card import HUB, hub_target
+    from stillhouse.tasks import task_at
+
+    folder = student_folder(options.run.parent if options.run.is_file() else options.run)
+    check_form(options.to, folder)  # from the card, before the seconds that torch takes
+    task, started = task_at(folder), time.perf_counter()
+    choices = ExportChoices(options.data, options.data_root, options.license)
+    targets = {**task.exports(), HUB: hub_target(task)}
+    place, lines = write_export(targets, options.to, folder, options.out, choices, task.kind)
+    size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file())
+    print("\n".join([*lines, f"{place}: {size:,} bytes, {time.perf_counter() - started:.1f} s"]))
+    if options.to == HUB:
+        print(f"nothing was sent; to push it: hf upload USER/NAME {place}")
+    return 0
+
+
+def check_form(form: str, folder: Path) -> None:
+    """Refuse a form that no student of the kind on a card has.
+
+    Raises:
+        InputError: with the forms that there are.
+    """
+    from stillhouse.core.model_card import HUB
+    from stillhouse.core.records import CARD, read_json
+    from stillhouse.tasks import TASKS, light
+
+    card = read_json(folder / CARD)
+    if not isinstance(card, Mapping) or card.get("task") not in TASKS:
+        return
+    student, forms = card.get("student"), light(str(card["task"])).forms(card)
+    kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["task"]
+    if forms is not None and form not in (*forms, HUB):
+        raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join((*forms, HUB))}")
+
+
+def report(arguments: Sequence[str]) -> int:
+    """The HTML page of a run folder, made again."""
+    parser = Parser("report")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder, for example runs/demo")
+    options = parser.parse(arguments)
+    from stillhouse.core import records
+    from stillhouse.report import write_page
+    from stillhouse.tasks import light_at
+
+    for folder in sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}")) or [options.folder]:
+        if not (folder / records.RUN).is_file():
+            raise InputError(f"{folder} is not a run folder: expected a {records.RUN} in it")
+        faults: list[str] = []
+        print(write_page(light_at(folder), folder, log=faults.append))
+        for fault in faults:
+            print(f"  {fault}", file=sys.stderr)
+    return 0

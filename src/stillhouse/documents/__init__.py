@@ -1,1 +1,0 @@
-"""The five documents by their own words: files that their commands name, and the programs behind these files."""
