@@ -21,20 +21,19 @@ import numpy as np
 import torch
 from scipy import stats
 
-from stillhouse.tasks.lm.data.corpus import Corpus, Windows
-from stillhouse.tasks.lm.export.packed_ternary import pack_student
+from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
-from stillhouse.tasks.lm.material import cache_of, load_teacher
-from stillhouse.tasks.lm.metrics.nll import bits_per_byte, model_nll, score_text
+from stillhouse.tasks.lm.packed import pack_student
 from stillhouse.tasks.lm.plan import LanguageTrainingConfig, LmRunConfig
 from stillhouse.tasks.lm.recipes import RECIPES
 from stillhouse.tasks.lm.saved import save_lm
+from stillhouse.tasks.lm.score import model_nll, score_text
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM
 from stillhouse.tasks.lm.students.prior import held_out_priors
 from stillhouse.tasks.lm.students.trie import count_trie
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
-from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
+from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, cache_of, load_teacher
 from stillhouse.training.loop import fit
 
 EPOCHS, SCORED, WINDOW = 5, 16_384, 128
@@ -156,7 +155,7 @@ def bits(model: SpikingLM, corpus: Corpus, split: str = "valid", scored: int = S
     ids = np.asarray(getattr(corpus, split).ids[: scored + 1])
     model.eval()
     size = len(corpus.tokenizer.decode(ids[1:]).encode())
-    return bits_per_byte(score_text(model_nll(model), ids, length=WINDOW), size)
+    return float(score_text(model_nll(model), ids, length=WINDOW).sum()) / np.log(2) / size
 
 
 def place_of(folder: Path, row: str, seed: int) -> Path:
@@ -174,7 +173,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
         config = replace(config, corpus=replace(config.corpus, tokenizer=str(options.teacher)))
     if row in ("alone", "kd"):
         config = replace(config, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
-    corpus = config.corpus.build()
+    corpus = load_corpus(config.corpus)
     if row in TAUGHT:
         source = LanguageTeacherConfig(source=str(options.teacher))
         teacher = load_teacher(source, corpus)  # refused where it has other tokens

@@ -12,9 +12,9 @@ import argparse
 import numpy as np
 import torch
 from benchmarks.lm_levers import SCORED, WINDOW, config_of
-from torch import Tensor
 
-from stillhouse.tasks.lm.metrics.nll import bits_per_byte, score_text
+from stillhouse.tasks.lm.corpus import load_corpus
+from stillhouse.tasks.lm.score import score_text
 from stillhouse.tasks.lm.students import NGramConfig
 from stillhouse.tasks.lm.students.prior import NGramPrior
 from stillhouse.tasks.lm.students.trie import count_trie, pack_trie
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--order", type=int, default=4, help="longest sequence")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    corpus = config_of("deep", options.text).corpus.build()
+    corpus = load_corpus(config_of("deep", options.text).corpus)
     ids = np.asarray(corpus.test.ids[: 4 * SCORED + 1])
     size = len(corpus.tokenizer.decode(ids[1:]).encode())
     print("| sequences kept | longest | kB packed | bits per byte, test |\n|---|---|---|---|")
@@ -36,12 +36,7 @@ def main() -> None:
         trie = count_trie(corpus.train.ids, corpus.tokenizer.vocab_size, config)
         prior = NGramPrior(corpus.tokenizer.vocab_size, config)
         prior.fill(trie)
-
-        def nll(inputs: Tensor, targets: Tensor, prior: NGramPrior = prior) -> Tensor:
-            scores, _ = prior(inputs, prior.initial_state(len(inputs)))
-            return -scores.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-
-        found = bits_per_byte(score_text(nll, ids, length=WINDOW), size)
+        found = float(score_text(prior.nll, ids, length=WINDOW).sum()) / np.log(2) / size
         print(f"| {trie.used:,} | {options.order} | {len(pack_trie(trie)) / 1000:,.0f} | {found:.4f} |", flush=True)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.tasks.lm.export.packed_ternary import PackedStudent, load_packed, pack_student
-from stillhouse.tasks.lm.export.spiking_generator import SpikingGenerator
+from stillhouse.tasks.lm.generator import SpikingGenerator
+from stillhouse.tasks.lm.packed import PackedStudent, load_packed, pack_student
 
 
 def random_student(vocabulary: int) -> PackedStudent:
@@ -37,6 +37,11 @@ def student_seconds(generator: SpikingGenerator, count: int) -> float:
     return (time.process_time() - began) / count
 
 
+def state_bytes(generator: SpikingGenerator) -> int:
+    """What it keeps of the text."""
+    return sum(array.nbytes for layer in generator.state for array in layer)
+
+
 def flatness(generator: SpikingGenerator, total: int, pieces: int = 10) -> list[dict[str, float]]:
     """Median seconds a token and state bytes in each piece of one long text."""
     token, made = 1, []
@@ -50,7 +55,7 @@ def flatness(generator: SpikingGenerator, total: int, pieces: int = 10) -> list[
             {
                 "tokens": (piece + 1) * (total // pieces),
                 "microseconds": 1e6 * statistics.median(seconds),
-                "state_bytes": generator.state_bytes,
+                "state_bytes": state_bytes(generator),
             }
         )
     return made
@@ -90,12 +95,13 @@ def compare(packed: PackedStudent, teacher: Any, *, count: int, rounds: int) -> 
         seconds["student"].append(student_seconds(generator, count))
         if teacher is not None:
             seconds["teacher"].append(teacher_seconds(teacher, count))
+    layers = generator.linear.values()
     said: dict[str, Any] = {
         "student": {
             "tokens_per_second": 1 / statistics.median(seconds["student"]),
-            "weight_bytes": generator.weight_bytes,
-            "state_bytes": generator.state_bytes,
-            "silent_rows": generator.silent_share,
+            "weight_bytes": sum(x.rows.nbytes for x in layers) + sum(x.nbytes for x in generator.plain.values()),
+            "state_bytes": state_bytes(generator),
+            "silent_rows": 1 - sum(x.reads for x in layers) / sum(x.chances for x in layers),
         }
     }
     if teacher is not None:

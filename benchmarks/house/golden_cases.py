@@ -256,14 +256,14 @@ SAR_CASES = {
 # ------------------------------------------------------------------------------------------------ language
 
 CORPUS = {"source": "text", "cache": "ids"}
-SCORE = {"tokens": 200, "sliding_tokens": 100, "long_window": 32, "position_windows": 4, "ngram": 3}
+SCORE = {"tokens": 200, "ngram": 3}
 LM_LOOP = {**LOOP, "epochs": 3, "batch_size": 4}
 LM_TEACHER = {
     "recipe": "wikitext-2-teacher",
     "corpus": {**CORPUS, "tokenizer": "bpe:280"},
     "model": {"width": 16, "layers": 2, "heads": 2, "context": 64},
     **{"window": 16, "epoch_steps": 4, "validation_tokens": 64, "training": LM_LOOP},
-    "score": {"tokens": 200, "long_window": 32, "position_windows": 4},
+    "score": {"tokens": 200},
 }
 PLAIN = {"embedding_width": None, "activation": "relu-square", "floats": "float32"}
 LM = {
@@ -275,7 +275,7 @@ LM = {
     "loss": {"window": 16, "epoch_steps": 4, "k": 8, "validation_tokens": 64},
     **{"training": {**LM_LOOP, "optimizer": "adamw", "weight_decay": 0.1}, "score": SCORE, "arms": ["kd"], "seeds": 1},
 }
-LIVE = {"source": "live", "align": 0.3, "embedding": "teacher"}
+LIVE = {"source": "live", "align": 0.3}
 PATHS = {"student": ["blocks.0", "blocks.1"], "teacher": ["model.layers.0", "model.layers.1"]}
 EASY = {"by_class": False, "measures": ["loss"], "shares": [0.5, 1.0]}
 

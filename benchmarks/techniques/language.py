@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core import records
+from stillhouse.core.callback import NULL_CALLBACK
 from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
 from stillhouse.core.records import arm_folder, read_json
 from stillhouse.core.verdict import Comparison, compare, mean_interval
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
-from stillhouse.tasks.lm.run import train_teacher
 from stillhouse.tasks.lm.task import TASK
 
 RESULT = Path(__file__).parents[1] / "results" / "techniques.md"
@@ -83,7 +83,6 @@ def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
         "teacher of 1024 tokens: byte marginals": {
             "teacher": {**other, "tokens": "byte-marginals"}, "loss": {"source": "cache", "k": 64}
         },
-        "teacher of 1024 tokens: ULD": {"teacher": {**other, "tokens": "uld"}},
         "POCL, equal steps": POCL,
         "POCL, equal steps, no-kd": merge(POCL, NO_KD),
         "kd, five eighths of the steps": {"training": {"epochs": STEPS // EPOCH * 5 // 8}},
@@ -100,12 +99,12 @@ def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
 def plain(options: argparse.Namespace) -> dict[str, Any]:
     """The run that all are changes of."""
     return {
-        "corpus": {"source": options.text, "tokenizer": "bytes", "most_bytes": 1_000_000, "most_test_bytes": 100_000},
+        "corpus": {"source": options.text, "tokenizer": "bytes", "most_bytes": 1_000_000},
         "teacher": {"source": str(options.out / "language-teachers" / "bytes")},
         "student": {"width": 64, "layers": 2, "heads": 4},
         "loss": {"window": 96, "epoch_steps": EPOCH, "source": "live", "validation_tokens": 4096},
         "training": {"epochs": STEPS // EPOCH, "batch_size": 8, "learning_rate": 5e-3, "final_learning_rate": 5e-4, "threads": 1},
-        "score": {"tokens": 24_576, "sliding_tokens": 1024, "long_window": 96, "position_windows": 8, "ngram": 0},
+        "score": {"tokens": 24_576, "ngram": 0},
         "arms": ["kd"],
         "seeds": options.seeds,
     }  # fmt: skip
@@ -116,16 +115,17 @@ def teachers(options: argparse.Namespace) -> None:
     for name, tokenizer in TOKENIZERS.items():
         plan = {
             "name": f"teacher-{name}",
-            "corpus": {"source": options.text, "tokenizer": tokenizer, "most_bytes": 4_000_000, "most_test_bytes": 100_000},
+            "corpus": {"source": options.text, "tokenizer": tokenizer, "most_bytes": 4_000_000},
             "model": {"width": 128, "layers": 2, "heads": 4, "context": 256},
             "window": 96,
             "epoch_steps": 200,
             "validation_tokens": 4096,
             "training": {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3, "final_learning_rate": 3e-4, "threads": 1},
-            "score": {"tokens": 8192, "sliding_tokens": 1024, "long_window": 96, "position_windows": 8, "ngram": 0},
+            "score": {"tokens": 8192, "ngram": 0},
         }  # fmt: skip
         out = options.out / "language-teachers" / name
-        train_teacher(parse(LmTeacherRunConfig, plan), out, resume=(out / records.RUN).is_file())
+        resume = (out / records.RUN).is_file()
+        TASK.train_teacher(parse(LmTeacherRunConfig, plan), out, resume=resume, callback=NULL_CALLBACK)
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ import torch
 from stillhouse.cli.main import main
 from stillhouse.tasks.embed.students import EmbeddingStudentConfig
 from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
-from stillhouse.tasks.lm.data.tokenizer import byte_tokenizer
-from stillhouse.tasks.lm.export.packed_ternary import load_packed
+from stillhouse.tasks.lm.packed import load_packed
 from stillhouse.tasks.lm.saved import save_lm
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.trie import count_trie
+from stillhouse.tasks.lm.tokenizer import byte_tokenizer
 from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.onnx import OnnxStream
 from stillhouse.tasks.sar.saved import save_model

@@ -266,17 +266,18 @@ class Lm(Case):
     words: ClassVar[tuple[str, ...]] = ("the", "a", "river", "stone", "sang", "ran", "over", "under", "and", ".")
 
     def make(self) -> None:
+        from stillhouse.core.callback import NULL_CALLBACK
         from stillhouse.recipes import load_teacher_run
-        from stillhouse.tasks.lm.run import train_teacher
+        from stillhouse.tasks.lm.task import TASK
 
         self.text(0)
         chosen = [
             f"corpus.source={self.root / 'text'}", "corpus.tokenizer=bpe:280", f"corpus.cache={self.root / 'ids'}",
             "model.width=16", "model.layers=1", "model.heads=2", "model.context=32", "window=16", "epoch_steps=60",
-            "training.epochs=2", "training.learning_rate=0.01", "validation_tokens=64", "score.tokens=200",
-            "score.long_window=16", "score.position_windows=4", "training.threads=1",
+            "training.epochs=2", "training.learning_rate=0.01", "validation_tokens=64", "score.tokens=200", "training.threads=1",
         ]  # fmt: skip
-        train_teacher(load_teacher_run("wikitext-2-teacher", chosen), self.root / "teacher")
+        plan = load_teacher_run("wikitext-2-teacher", chosen)
+        TASK.train_teacher(plan, self.root / "teacher", resume=False, callback=NULL_CALLBACK)
 
     def text(self, seed: int) -> None:
         (self.root / "text").mkdir(exist_ok=True)
@@ -299,8 +300,7 @@ class Lm(Case):
             "student.width=16", "student.layers=1", "student.heads=2", "student.chunk=8", "loss.window=16",
             "student.embedding_width=8", "student.ngram.entries=300",
             "loss.epoch_steps=3", "loss.k=8", "loss.validation_tokens=64", "training.epochs=2", "training.batch_size=4",
-            "score.tokens=200", "score.sliding_tokens=100", "score.long_window=16", "score.position_windows=4",
-            "score.ngram=3", "arms=[no-kd, kd]", "seeds=1", "training.threads=1", "training.log_every=1",
+            "score.tokens=200", "score.ngram=3", "arms=[no-kd, kd]", "seeds=1", "training.threads=1", "training.log_every=1",
         ]  # fmt: skip
         return to_mapping(load_run("wikitext-2", chosen))
 

@@ -1,6 +1,5 @@
-"""Data larger than memory: images behind files, text behind a file. The same rows in the same order as from memory."""
+"""Data larger than memory: images behind files. The same rows in the same order as from memory."""
 
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +14,6 @@ from stillhouse.tasks.classification.data.augment import augment
 from stillhouse.tasks.classification.data.streamed import Streamed
 from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
-from stillhouse.tasks.lm.data import CorpusConfig
-from stillhouse.tasks.lm.data.corpus import Lines
-from stillhouse.tasks.lm.data.tokenizer import Tokenizer
 
 FOLDER = DataConfig(name="folder", image_size=8, channels=3, test_fraction=0.2)
 
@@ -98,30 +94,3 @@ def test_resized_crops_are_parts_of_the_image():
     span = (found[..., -1] - found[..., 0]).mean((1, 2))
     assert 10 < int((span > 0).sum()) < 54
     assert float(span.abs().mean()) < 0.5 < float(span.abs().max()) + 0.1
-
-
-def test_a_text_is_never_whole_in_memory(tmp_path, monkeypatch):
-    """The text, its lines and its ids: 1.6 MB as bytes, 13 MB as the ids that a tokenizer gives, a few lines of them at a time."""
-    monkeypatch.setattr("stillhouse.tasks.lm.data.corpus.PIECE", 1 << 14)
-    monkeypatch.setattr(Tokenizer.encode_lines, "__kwdefaults__", {"batch": 100})
-    line = "All work and no play makes Jack a dull boy.\u2028Or so they say.\r\n"
-    (tmp_path / "text.txt").write_text(line * 25_000, encoding="utf-8", newline="")
-    config = CorpusConfig(source=str(tmp_path / "text.txt"), tokenizer="bytes", most_bytes=1_000_000)
-    tracemalloc.start()
-    corpus = config.build()
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(corpus.train) >= 1_000_000
-    assert most < 1_600_000
-    assert isinstance(corpus.train.ids, np.memmap)
-
-
-def test_lines_are_those_of_the_whole_text(tmp_path, monkeypatch):
-    """Read in pieces of a few bytes, with line ends of every kind."""
-    monkeypatch.setattr("stillhouse.tasks.lm.data.corpus.PIECE", 3)
-    text = "a\nbb\r\nc\u2028dd\x0be\rf\n\n\u00e9\u00e9\u00e9"
-    (tmp_path / "x.txt").write_text(text, encoding="utf-8", newline="")
-    whole = text.splitlines(keepends=True)
-    assert list(Lines(tmp_path / "x.txt")) == whole
-    assert list(Lines(tmp_path / "x.txt", 2, 5)) == whole[2:5]
-    assert list(Lines(tmp_path / "x.txt", most_bytes=4)) == whole[:2]

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.losses import universal_logit_distance
-from stillhouse.tasks.lm.data.tokenizer import byte_tokenizer, cut_bytes, token_bytes, train_bpe
 from stillhouse.tasks.lm.teachers import SmallTransformerConfig
-from stillhouse.tasks.lm.teachers.other_tokens import ByteMarginals, Prefixes, SortedTokens
-from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
+from stillhouse.tasks.lm.teachers.other_tokens import ByteMarginals, Prefixes
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer
+from stillhouse.tasks.lm.tokenizer import cut_bytes, token_bytes, train_bpe
 
 TEXT = "the river sang over the stone; the river ran under the stone. naïve café\n"
 
@@ -24,10 +23,12 @@ def theirs():
 def teacher(theirs):
     """A small network of random weights, sharp enough that tokens differ."""
     torch.manual_seed(0)
-    network = SmallTransformerConfig(width=16, layers=1, heads=2, context=128).build(theirs.vocab_size).network
+    network = small_transformer(
+        SmallTransformerConfig(width=16, layers=1, heads=2, context=128), theirs.vocab_size
+    ).network
     with torch.no_grad():
         network.get_output_embeddings().weight.mul_(20)
-    return LanguageTeacher(network, "small")
+    return LanguageTeacher(network, "small", vocab_size=theirs.vocab_size)
 
 
 def by_hand(p, texts, known):
@@ -48,9 +49,7 @@ def test_marginals_equal_the_sum_over_the_vocabulary(teacher, theirs):
     assert len(ids) < 0.7 * len(data)
     rows = torch.tensor([[texts.index(b"\n"), *ids]])
     p = teacher(rows).logits[0].double().softmax(-1).numpy()
-    found = (
-        ByteMarginals(teacher, theirs, byte_tokenizer())(torch.tensor([list(data)])).logits[0].double().exp().numpy()
-    )
+    found = ByteMarginals(teacher, theirs)(torch.tensor([list(data)])).logits[0].double().exp().numpy()
     place = 0
     for k, number in enumerate(ids):
         for inside in range(len(texts[number])):
@@ -99,7 +98,7 @@ def test_averaged_over_cuts_marginals_are_the_distribution_of_the_next_byte():
 
 def test_nats_of_bytes_add_up_to_those_of_tokens(teacher, theirs):
     """Shared out among the bytes, none lost: but for the first byte, which is given."""
-    ours = ByteMarginals(teacher, theirs, byte_tokenizer())
+    ours = ByteMarginals(teacher, theirs)
     data, texts = TEXT.encode(), token_bytes(theirs)
     ids = cut_bytes(theirs, data)
     rows = torch.tensor([[texts.index(b"\n"), *ids]])
@@ -110,32 +109,3 @@ def test_nats_of_bytes_add_up_to_those_of_tokens(teacher, theirs):
     found = ours.nll(both[:, :-1], both[:, 1:])
     assert found.shape == (1, len(data) - 1)
     assert found.sum().item() == pytest.approx(float(total) - given, rel=1e-5)
-
-
-def test_sizes_stand_where_tokens_of_both_begin(teacher, theirs):
-    """ULD's rows: the teacher's probabilities from the largest on, and nothing inside its tokens."""
-    found = SortedTokens(teacher, theirs, byte_tokenizer()).hidden(torch.tensor([list(TEXT.encode())])).logits[0]
-    ends = np.cumsum([len(token_bytes(theirs)[i]) for i in cut_bytes(theirs, TEXT.encode())])
-    assert (found.sum(1) > 0).nonzero().flatten().tolist() == [int(end) - 1 for end in ends[:-1]]
-    assert (found.diff(dim=1) <= 0).all()
-
-
-def test_universal_distance_is_that_of_sorted_masses():
-    """Equal to scipy's Wasserstein distance of the sorted probabilities in the sense of L1; blind to which token has which."""
-    torch.manual_seed(0)
-    scores = torch.randn(3, 5, requires_grad=True)
-    sizes = torch.randn(3, 7).softmax(1).sort(1, descending=True).values
-    want = [
-        sum(abs(a - b) for a, b in zip([*sorted(q, reverse=True), 0, 0], p))
-        for q, p in zip(scores.softmax(1).tolist(), sizes.tolist())
-    ]
-    found = universal_logit_distance(scores, sizes)
-    assert found.tolist() == pytest.approx(want, abs=1e-6)
-    assert universal_logit_distance(scores.detach()[:, [3, 1, 0, 4, 2]], sizes).tolist() == pytest.approx(
-        want, abs=1e-6
-    )
-    own = scores.detach().softmax(1).sort(1, descending=True).values
-    assert universal_logit_distance(scores, own).abs().max() < 1e-6
-    assert universal_logit_distance(scores, torch.zeros(3, 5)).tolist() == [0, 0, 0]
-    found.sum().backward()
-    assert scores.grad.abs().sum() > 0

@@ -10,14 +10,11 @@ import torch
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.lm.metrics.ngram import NGram
-from stillhouse.tasks.lm.metrics.nll import (
-    bits_per_byte,
-    loss_by_position,
-    model_nll,
-    perplexity,
-    score_text,
-)
+from stillhouse.core.types import Outputs
+from stillhouse.tasks.lm.ngram import NGram
+from stillhouse.tasks.lm.plan import LmScoreConfig
+from stillhouse.tasks.lm.score import TestWindows, model_nll, perplexity, score_text
+from stillhouse.tasks.lm.tokenizer import byte_tokenizer
 
 
 class Context:
@@ -30,56 +27,39 @@ class Context:
 
 
 class Bigram(nn.Module):
-    """Logits are a table's row: knows the last token only, has no bias towards anything else."""
+    """Logits are a table's row: knows the last token only."""
 
-    def __init__(self, tokens=7):
+    def __init__(self):
         super().__init__()
-        self.table = nn.Embedding(tokens, tokens)
-        self.readout = nn.Linear(tokens, tokens, bias=False)
-        with torch.no_grad():
-            self.readout.weight.copy_(torch.eye(tokens))
+        self.table = nn.Embedding(7, 7)
 
-    def hidden(self, tokens, state=None):
-        return self.table(tokens), state
+    def forward(self, tokens):
+        return Outputs(self.table(tokens))
 
 
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
     """ln against log2, sum against mean."""
-    nll = np.full(8, math.log(256))
-    assert perplexity(nll) == 256.0
-    assert bits_per_byte(nll, 8) == pytest.approx(8.0)
-    with pytest.raises(InputError, match=r"at least one byte"):
-        bits_per_byte(nll, 0)
+    assert perplexity(np.full(8, math.log(256))) == 256.0
+    ids = byte_tokenizer().encode_lines(["plain words"] * 9)
+    windows = TestWindows.of(ids, byte_tokenizer(), LmScoreConfig(), 11)
+    found = windows.score(lambda inputs, targets: torch.full(targets.shape, math.log(256)))
+    assert found.metrics["bits_per_byte"] == pytest.approx(8.0)
+    assert len(found.bits) == 8
+    with pytest.raises(InputError, match="at least 100 tokens"):
+        TestWindows.of(ids, byte_tokenizer(), LmScoreConfig(), 99)
 
 
-@pytest.mark.parametrize("stride", [None, 1, 3, 8])
 @pytest.mark.parametrize("tokens", [9, 17, 30, 33])
-def test_every_token_but_the_first_counts_once(stride, tokens):
+def test_every_token_but_the_first_counts_once(tokens):
     """Overlap counted twice, or a dropped tail, is how perplexities of one text differ."""
     context = Context()
-    found = score_text(context, np.arange(tokens, dtype=np.uint16), length=8, stride=stride, batch=3)
-    assert len(found) == tokens - 1
-    assert (found >= 1).all()
-    if stride is not None and stride < 8:  # each sees at least length - stride tokens before it
-        assert (found[8:] > 8 - stride).all()
-        assert found[:8].tolist() == list(range(1, 9))
-    else:
-        assert found.tolist() == [1 + i % 8 for i in range(tokens - 1)]
-    assert set(context.seen) == set(range(1, tokens))
-
-
-def test_shorter_texts_and_wrong_strides_are_told():
-    """A text below one window would be scored as empty."""
-    with pytest.raises(InputError, match=r"at least 9 tokens"):
-        score_text(Context(), np.arange(8), length=8)
-    with pytest.raises(InputError, match=r"stride: expected 1"):
-        score_text(Context(), np.arange(30), length=8, stride=9)
-    with pytest.raises(InputError, match=r"at least 9 tokens"):
-        loss_by_position(Context(), np.arange(8), length=8)
+    found = score_text(context, np.arange(tokens, dtype=np.uint16), length=8, batch=3)
+    assert found.tolist() == [1 + i % 8 for i in range(tokens - 1)]
+    assert sorted(context.seen) == list(range(1, tokens))
 
 
 def test_model_nll_is_cross_entropy():
-    """Pieces of the readout must not change the value."""
+    """Of each token, in its place."""
     torch.manual_seed(0)
     model = Bigram()
     x, y = torch.randint(0, 7, (2, 5)), torch.randint(0, 7, (2, 5))
@@ -134,9 +114,3 @@ def test_ngram_sees_its_own_row_only():
     row = np.array([[2, 3, 0, 1]])
     both = np.concatenate([np.array([[1, 1, 1, 1]]), row])
     np.testing.assert_array_equal(model.nll(row, row)[0], model.nll(both, both)[1])
-    with pytest.raises(InputError, match=r"0 to 3, got 4"):
-        model.nll([[4]], [[0]])
-    with pytest.raises(InputError, match=r"more than 4 tokens"):
-        NGram([0, 1, 2], vocab_size=4, order=4)
-    with pytest.raises(InputError, match=r"\(B, L\) each"):
-        model.nll([[0, 1]], [[0]])

@@ -38,7 +38,7 @@ EXPLAINED = (
           edited("labelled_rows(data.train).sample(HEAD_ROWS)", f"{PART}(data.train, torch.arange(HEAD_ROWS))"), f"{PARTS}[head]"),
     Fault("the plain score is of the first rows", "stillhouse.tasks.classification.teachers:baseline_score",
           edited("split.sample(rows)", f"{PART}(split, torch.arange(rows))"), f"{PARTS}[plain]"),
-    Fault("spikes are counted on the beginning of a text", "stillhouse.tasks.lm.data.corpus:Windows.sample",
+    Fault("spikes are counted on the beginning of a text", "stillhouse.tasks.lm.corpus:Windows.sample",
           edited("sample_rows(len(self), count)", "np.arange(min(count, len(self)))"),
           "tests/test_sample.py::test_windows_of_a_sample_are_from_the_whole_text"),
     Fault("vectors are graded on the first rows", "stillhouse.tasks.embed.score:teacher_check",

@@ -51,15 +51,6 @@ TASKS = (
           edited('== versions()["stillhouse"]', "is not None"), f"{FINISHED}test_what_is_not_whole_is_concluded_again"),
     Fault("the page of a finished run is not looked for", "stillhouse.core.experiment:run",
           edited("if not (out / REPORT).is_file():", "if False:"), f"{FINISHED}test_a_deleted_page_is_written_again[embed]"),
-    # ------------------------------------------------------------------------------------------ language
-    Fault("a file to be scored is split as one to be learned", "stillhouse.tasks.lm.use:_other_text",
-          edited("if not path.is_file() or", "if path.is_file() or"),
-          "tests/lm/test_lm_run.py::test_another_file_is_scored_as_far_as_is_asked"),
-    Fault("the run's own text is scored whole", "stillhouse.tasks.lm.use:_other_text",
-          edited('or ("source" in own', 'or (False and "source" in own'),
-          "tests/lm/test_lm_run.py::test_of_the_runs_own_file_the_test_split_alone_is_scored"),
-    Fault("what was scored is not said", "stillhouse.tasks.lm.use:_scored", constant("the test split"),
-          "tests/lm/test_lm_run.py::test_another_file_is_scored_as_far_as_is_asked"),
     # ------------------------------------------------------------------------------------------ embeddings, losses
     Fault("a curriculum of temperatures does not say what it is worth", "stillhouse.tasks.embed.task:EmbedTask.prepare",
           edited("> 1:", "> 99:"), "tests/embed/test_curriculum_words.py::test_a_run_of_several_temperatures_says_what_to_expect"),

@@ -7,9 +7,10 @@ from torch.nn import functional as F
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.layers.recurrent import MatrixMixer, delta_recurrent
 from stillhouse.layers.recurrent import mixers as module
-from stillhouse.layers.spikes import Quantization
+from stillhouse.layers.recurrent.delta import delta_recurrent
+from stillhouse.layers.recurrent.mixers import MatrixMixer
+from stillhouse.layers.spikes.linear import Quantization
 from stillhouse.layers.state_space.s4d import S4D
 from stillhouse.losses import mixing_distance
 from stillhouse.signals.mixing import MixingConfig

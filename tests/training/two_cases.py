@@ -110,27 +110,26 @@ def embedding(folder):
 
 def language():
     """Windows of a text, with a live teacher."""
-    from stillhouse.tasks.lm.data.corpus import Split
+    from stillhouse.tasks.lm.corpus import Split
     from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
-    from stillhouse.tasks.lm.loss import LanguageLossConfig
-    from stillhouse.tasks.lm.plan import LanguageTrainingConfig
+    from stillhouse.tasks.lm.plan import LanguageLossConfig, LanguageTrainingConfig
     from stillhouse.tasks.lm.students import SpikingLMConfig
     from stillhouse.tasks.lm.teachers import SmallTransformerConfig
     from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
-    from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
+    from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer
 
     def split(name, tokens, seed):
-        return Split(name, np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), tokens, name)
+        return Split(np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), name)
 
     torch.manual_seed(0)
     model = SpikingLMConfig(
         vocab_size=11, width=16, layers=1, heads=2, chunk=4, spikes=None, ternary_weights=()
     ).build()
     torch.manual_seed(1)
-    network = SmallTransformerConfig(width=16, layers=1, heads=2, context=32).build(11).network
+    network = small_transformer(SmallTransformerConfig(width=16, layers=1, heads=2, context=32), 11).network
     loss = LanguageLossConfig(window=8, epoch_steps=3, validation_tokens=64, source="live")
-    stage_teacher = LanguageStageTeacher(LanguageTeacher(network, "small")).with_features(
-        (), torch.zeros(2, 8, dtype=torch.int64), scores=False
+    stage_teacher = LanguageStageTeacher(LanguageTeacher(network, "small", vocab_size=11)).with_features(
+        (), torch.zeros(2, 8, dtype=torch.int64)
     )
     texts = split("train", 200, 0), split("valid", 100, 1)
     job = LanguageJob(

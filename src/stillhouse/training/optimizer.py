@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import (
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.part import TrainedPart, parameter_groups
-from stillhouse.layers.spikes import SpikeLinear
+from stillhouse.layers.spikes.linear import SpikeLinear
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
 

@@ -13,12 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stillhouse.core.checks import InputError
-
 LOWEST_LOG_DECAY = -0.6065306597126334
 """-exp(-1/2): RWKV-7's lowest log of a decay, so w > 0.545. Chunks rely on it: their factors stay within exp(0.304 C)."""
-
-LARGEST_CHUNK = 128
 
 
 def delta_recurrent(
@@ -85,7 +81,7 @@ def delta_chunked(
         b: see there.
         c: see there.
         memory: see there.
-        chunk: tokens of a chunk; the last one is filled up with tokens that change nothing.
+        chunk: at most 128 tokens; the last one is filled up with tokens that change nothing.
 
     Returns:
         (B, H, L, V) and (B, H, K, V), as there.
@@ -98,7 +94,6 @@ def delta_chunked(
 
     Source: chunks of the delta rule: Yang et al. 2024, arXiv:2406.06484; with decays: Yang et al. 2024, arXiv:2412.06464.
     """
-    check_chunk(chunk)
     memory, length, width = _start(k, v, memory), k.shape[2], v.shape[3]
     size = min(chunk, length)
     r, k, v, log_w, b, c = (in_chunks(x, size) for x in (r, k, v, log_w, b, c))
@@ -135,12 +130,6 @@ def in_chunks(x: Tensor, size: int) -> Tensor:
     """(B, H, L, W) as (B, H, N, size, W), filled up with zeros: no key, no value, and a decay of exp(0) = 1."""
     missing = -x.shape[2] % size
     return (pad(x, (0, 0, 0, missing)) if missing else x).unflatten(2, (-1, size))
-
-
-def check_chunk(chunk: int) -> None:
-    """Raise `InputError` for a chunk whose factors would leave float32."""
-    if not 1 <= chunk <= LARGEST_CHUNK:
-        raise InputError(f"chunk: expected 1 to {LARGEST_CHUNK} tokens, got {chunk}")
 
 
 def _start(k: Tensor, v: Tensor, memory: Tensor | None) -> Tensor:

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.core.checks import InputError, same_shape
 from stillhouse.layers.mixing import Mixing
 from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
 from stillhouse.layers.recurrent.scalar import scalar_chunked, scalar_recurrent
-from stillhouse.layers.spikes import Quantization
+from stillhouse.layers.spikes.linear import Quantization
 
 
 class MixerState(NamedTuple):
@@ -86,9 +85,6 @@ class MatrixMixer(nn.Module):
         chunk: tokens of a chunk of the parallel form.
         gain: of the output's first weights.
 
-    Raises:
-        InputError: a width that the heads do not divide.
-
     Example:
         >>> mixer = MatrixMixer(8, 2, Quantization())
         >>> y, state = mixer(torch.randn(3, 5, 8))
@@ -100,8 +96,6 @@ class MatrixMixer(nn.Module):
 
     def __init__(self, width: int, heads: int, make: Quantization, *, chunk: int = 32, gain: float = 1.0) -> None:
         super().__init__()
-        if width % heads:
-            raise InputError(f"heads: expected a divisor of the width {width}, got {heads}")
         self.width, self.heads, self.chunk = width, heads, chunk
         rank = max(8, width // 8)
         self.shift = TokenShift(width, 6)
@@ -127,12 +121,8 @@ class MatrixMixer(nn.Module):
         return MixerState(zeros(batch, self.width), zeros(batch, self.heads, size, size))
 
     def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
-        """(B, L, D) of (B, L, D), and the state after the last token.
-
-        Raises:
-            InputError: another width, or a state of another batch.
-        """
-        state = checked_state(self.initial_state(x.shape[0]), x, state)
+        """(B, L, D) of (B, L, D), and the state after the last token."""
+        state = self.initial_state(x.shape[0]) if state is None else state
         streams = self.shift(x, state.last)
         r, k, v = (self._heads(layer(z)) for layer, z in zip((self.receptance, self.key, self.value), streams))
         log_w = self._heads(LOWEST_LOG_DECAY * torch.sigmoid(self.decay(streams[3])))
@@ -199,12 +189,8 @@ class ScalarMixer(nn.Module):
         return MixerState(*(self.decay.new_zeros(batch, self.width) for _ in range(2)))
 
     def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
-        """(B, L, D) of (B, L, D), and the state after the last token.
-
-        Raises:
-            InputError: another width, or a state of another batch.
-        """
-        state = checked_state(self.initial_state(x.shape[0]), x, state)
+        """(B, L, D) of (B, L, D), and the state after the last token."""
+        state = self.initial_state(x.shape[0]) if state is None else state
         streams = self.shift(x, state.last)
         r, k, v = (layer(z) for layer, z in zip((self.receptance, self.key, self.value), streams))
         log_d = F.logsigmoid(self.decay)
@@ -216,20 +202,3 @@ class ScalarMixer(nn.Module):
 
 
 Mixer = MatrixMixer | ScalarMixer
-
-
-def checked_state(empty: MixerState, x: Tensor, state: MixerState | None) -> MixerState:
-    """The state to start from: the given one if it fits, else `empty`.
-
-    Raises:
-        InputError: x is not (B, L, D) with a token at least, or the state has other shapes.
-    """
-    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != empty.last.shape[1]:
-        raise InputError(
-            f"mixer input: expected (B, L, {empty.last.shape[1]}) of at least one token, got {tuple(x.shape)}"
-        )
-    if state is None:
-        return empty
-    same_shape("state, last token", tuple(state.last.shape), tuple(empty.last.shape))
-    same_shape("state, memory", tuple(state.memory.shape), tuple(empty.memory.shape))
-    return state

@@ -37,13 +37,7 @@ class SpikeLinear(nn.Module):
     share: Tensor
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        spike: SpikeUnit | None = None,
-        ternary: bool = False,
-        gain: float = 1.0,
+        self, inputs: int, outputs: int, *, spike: SpikeUnit | None = None, ternary: bool = False, gain: float = 1.0
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.ternary = inputs, outputs, ternary
@@ -58,10 +52,6 @@ class SpikeLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., O) of (..., I)."""
         return F.linear(x if self.spike is None else self.spike(x), self.effective_weight())
-
-    def extra_repr(self) -> str:
-        """Sizes and whether it is ternary."""
-        return f"{self.inputs}, {self.outputs}, ternary={self.ternary}"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from stillhouse.core.checks import InputError
-
 SHARE_UNIT = 1_000_000
 """Shares are kept as whole millionths: an average of weights copies integers and would smear a float below 1."""
 
@@ -116,14 +114,7 @@ class SpikeUnit(nn.Module):
 
     share: Tensor
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        levels: int = 1,
-        density: float = 0.3,
-        signed: bool = True,
-    ) -> None:
+    def __init__(self, channels: int, *, levels: int = 1, density: float = 0.3, signed: bool = True) -> None:
         super().__init__()
         self.channels, self.levels, self.density, self.signed = channels, levels, density, signed
         threshold, amplitude = _normal_start(density, levels, signed)
@@ -162,13 +153,7 @@ class SpikeUnit(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
-        """Thresholds at the quantiles of inputs (N, D) that give the target density, amplitudes by least squares.
-
-        Raises:
-            InputError: no rows, or another width.
-        """
-        if x.ndim != 2 or x.shape[1] != self.channels or len(x) == 0:
-            raise InputError(f"inputs to fit thresholds to: expected (N, {self.channels}), got {tuple(x.shape)}")
+        """Thresholds at the quantiles of inputs (N, D) that give the target density, amplitudes by least squares."""
         size = x.abs() if self.signed else x.clamp(min=0)
         threshold = size.float().quantile(1 - self.density, 0).clamp(min=1e-3)
         counts = spike_counts(x, threshold, self.levels, signed=self.signed)

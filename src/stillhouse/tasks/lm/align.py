@@ -24,7 +24,7 @@ class MixerAlignment(nn.Module):
     learned linear map on each side, which are not kept; equal widths need none, and then the maps learned are the student's.
 
     Args:
-        student: with `.blocks`, each with a `.mixer(x) -> (y, state)`, and `.config.width`.
+        student: a `SpikingLM`.
         teacher: a network of transformers whose decoder layers have a norm and attention of the usual names.
 
     Raises:
@@ -36,7 +36,7 @@ class MixerAlignment(nn.Module):
     def __init__(self, student: Any, teacher: Any) -> None:
         super().__init__()
         pairs = attention_paths(teacher)
-        width, other = int(student.config.width), _hidden_width(teacher)
+        width, other = int(student.config.width), int(teacher.get_input_embeddings().weight.shape[1])
         self.chosen = [pairs[k - 1] for _, k in uniform_map(len(student.blocks), len(pairs))]
 
         def joint(a: int, b: int) -> nn.Module:
@@ -74,42 +74,13 @@ def attention_paths(network: Any) -> list[tuple[str, str]]:
     names = {name for name, _ in network.named_modules()}
     found = []
     for name in names:
-        parent, _, last = name.rpartition(".")
-        norm = next((f"{parent}.{n}" for n in NORMS if f"{parent}.{n}" in names), None)
-        if last in ATTENTIONS and norm is not None and parent.rpartition(".")[2].isdigit():
-            found.append((int(parent.rpartition(".")[2]), norm, name))
+        layer, _, last = name.rpartition(".")
+        norm, number = next((f"{layer}.{n}" for n in NORMS if f"{layer}.{n}" in names), None), layer.rpartition(".")[2]
+        if last in ATTENTIONS and norm is not None and number.isdigit():
+            found.append((int(number), norm, name))
     if not found:
         raise InputError(
             f"align: expected decoder layers with {' or '.join(ATTENTIONS)} and a norm before it, found none in "
             f"{type(network).__name__}"
         )
     return [(norm, attention) for _, norm, attention in sorted(found)]
-
-
-@torch.no_grad()
-def inherit_embedding(student: nn.Embedding, teacher: Tensor) -> None:
-    """Begin with the teacher's embedding: as it is where widths agree, else its principal components, at the student's own scale.
-
-    Args:
-        student: (V, D), changed in place.
-        teacher: (V', E), V' at least V.
-
-    Raises:
-        InputError: the teacher has fewer tokens.
-    """
-    V, D = student.weight.shape
-    if len(teacher) < V:
-        raise InputError(f"embedding: expected at least {V} tokens of the teacher, got {len(teacher)}")
-    table = teacher[:V].detach().float().cpu()
-    centered = table - table.mean(0)
-    if table.shape[1] > D:
-        _, vectors = torch.linalg.eigh(centered.T @ centered)
-        centered = centered @ vectors[:, -D:].flip(1)
-    scale = student.weight.std()
-    found = torch.zeros(V, D)
-    found[:, : centered.shape[1]] = centered
-    student.weight.copy_(found * (scale / found.std().clamp(min=1e-12)))
-
-
-def _hidden_width(network: Any) -> int:
-    return int(network.get_input_embeddings().weight.shape[1])

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import ConfigError
 
 GENERATE = """
-  stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river"
+  stillhouse lm generate runs/wikitext-2 --prompt "The river"
   stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --tokens 60 --temperature 0.8
-  stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --torch
+  stillhouse lm generate runs/wikitext-2 --prompt "The river" --torch
 """
-FOLDER = "a run, or one student of it (RUN/arms/kd/seed-0)"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,13 +24,15 @@ def main(arguments: Sequence[str]) -> int:
     return {"generate": _generate, "energy": _energy}[arguments[0]](arguments[1:])
 
 
+def _parser(verb: str, about: str, examples: str) -> Parser:
+    parser = Parser(prog=f"stillhouse lm {verb}", description=about, examples=examples)
+    parser.add_argument("folder", type=Path, help="a run, or one student of it (RUN/arms/kd/seed-0)")
+    return parser
+
+
 def _energy(words: Sequence[str]) -> int:
     about = "Counted operations of a token, against the teacher's."
-    parser = Parser(
-        prog="stillhouse lm energy", description=about, examples="\n  stillhouse lm energy runs/wikitext-2\n"
-    )
-    parser.add_argument("folder", type=Path, help=FOLDER)
-    options = parser.parse(words)
+    options = _parser("energy", about, "\n  stillhouse lm energy runs/wikitext-2\n").parse(words)
     from stillhouse.core.folder import student_folder
 
     folder = student_folder(options.folder)
@@ -42,69 +43,37 @@ def _energy(words: Sequence[str]) -> int:
 
 
 def _generate(words: Sequence[str]) -> int:
-    about = "Let a student write on."
-    parser = Parser(prog="stillhouse lm generate", description=about, examples=GENERATE)
-    parser.add_argument("folder", type=Path, help=FOLDER)
+    parser = _parser("generate", "Let a student write on, in memory that does not grow.", GENERATE)
     parser.add_argument("--prompt", required=True, help="text of any length")
     parser.add_argument("--tokens", type=int, default=100, help="to write [100]")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token [0]")
     parser.add_argument("--seed", type=int, default=0, help="of the draws [0]")
     parser.add_argument("--torch", action="store_true", help="by the torch network, not by the packed one")
     options = parser.parse(words)
-    if options.tokens < 1 or not 0 <= options.temperature < math.inf:
-        raise ConfigError(
-            f"expected --tokens from 1 and a finite --temperature from 0, got {options.tokens}, {options.temperature}"
-        )
-    try:
-        options.prompt.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"--prompt: expected Unicode text, got {ascii(options.prompt)[:80]}") from None
-    if not 0 <= options.seed < 2**64:  # what torch takes
-        raise ConfigError(f"--seed: expected 0 to 2^64 - 1, got {options.seed}")
-    from stillhouse.tasks.lm.use import generate
+    ranges = {
+        "--tokens: expected 1 or more": options.tokens >= 1,
+        "--temperature: expected a finite number from 0": 0 <= options.temperature < float("inf"),
+        "--seed: expected 0 to 2^64 - 1": 0 <= options.seed < 2**64,
+    }
+    if wrong := next((text for text, right in ranges.items() if not right), None):
+        raise ConfigError(f"{wrong}, got {getattr(options, wrong[2 : wrong.index(':')])}")
+    from stillhouse.core.exports import ExportChoices
+    from stillhouse.core.folder import student_folder
+    from stillhouse.tasks.lm.predict import LinePredictor, PackedPredictor, TextPredictor
+    from stillhouse.tasks.lm.use import write_packed
 
-    found = generate(
-        options.folder,
-        options.prompt,
-        options.tokens,
-        temperature=options.temperature,
-        seed=options.seed,
-        packed=not options.torch,
-    )
-    print(options.prompt + found["text"])
-    print(f"{found['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
-    if not options.torch:
-        print(
-            f"in memory: {in_memory(found)}; {found['silent_share']:.1%} of the weight rows skipped\n"
-            f"in the packed file (lm export): {in_file(found)}",
-            file=sys.stderr,
-        )
+    folder = student_folder(options.folder)
+    with TemporaryDirectory() as place:
+        if options.torch:
+            student: LinePredictor = TextPredictor(folder)
+        else:
+            write_packed(folder, Path(place) / "packed", ExportChoices())
+            student = PackedPredictor(Path(place) / "packed")
+    ids = student.transform(options.prompt)
+    student.written(ids[:1], 1)  # compiles the kernels
+    started = time.perf_counter()
+    made = student.written(ids, options.tokens, temperature=options.temperature, seed=options.seed)
+    rate = (len(ids) + options.tokens) / (time.perf_counter() - started)
+    print(options.prompt + student.tokenizer.decode(made))
+    print(f"{rate:,.0f} tokens a second", file=sys.stderr)
     return 0
-
-
-def in_memory(found: Mapping[str, Any]) -> str:
-    """What the packed generator holds, part by part.
-
-    Example:
-        >>> in_memory({"state_bytes": 9216, "weight_bytes": 5368344, "ngram_bytes": 4900000, "params": 278528})
-        'state 9,216 bytes, network 468,344 bytes (278,528 weights, ternary ones a byte each), n-gram inside 4,900,000 bytes'
-        >>> in_memory({"state_bytes": 9216, "weight_bytes": 468344, "ngram_bytes": 0, "params": 278528})
-        'state 9,216 bytes, network 468,344 bytes (278,528 weights, ternary ones a byte each)'
-    """
-    network, ngram = found["weight_bytes"] - found["ngram_bytes"], found["ngram_bytes"]
-    beside = f", n-gram inside {ngram:,} bytes" if ngram else ""
-    weights = f"{found['params']:,} weights, ternary ones a byte each"
-    return f"state {found['state_bytes']:,} bytes, network {network:,} bytes ({weights}){beside}"
-
-
-def in_file(found: Mapping[str, Any]) -> str:
-    """What the packed student takes in a file, part by part; a tokenizer lies beside it.
-
-    Example:
-        >>> in_file({"packed_bytes": 1020000, "packed_ngram_bytes": 900000})
-        'network 120,000 bytes, n-gram inside 900,000 bytes'
-        >>> in_file({"packed_bytes": 120000, "packed_ngram_bytes": 0})
-        'network 120,000 bytes'
-    """
-    ngram = found["packed_ngram_bytes"]
-    return f"network {found['packed_bytes'] - ngram:,} bytes" + (f", n-gram inside {ngram:,} bytes" if ngram else "")

@@ -1,12 +1,12 @@
 """The job of learning a language from a text and from a teacher, along ramps; also of training the teacher itself.
 
-Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
+Shapes: B rows, L tokens of a row, N = B L tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,25 +18,21 @@ from stillhouse.core import ranks
 from stillhouse.core.processes import gather, share
 from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.curricula import fuse, rouge_l
 from stillhouse.layers.part import TrainedPart, regularizers
-from stillhouse.losses import Projection, fused_linear_divergence
+from stillhouse.losses import forward_kl, generalized_js, reverse_kl
+from stillhouse.losses.top_k import scores_kl
 from stillhouse.tasks.lm.align import MixerAlignment
-from stillhouse.tasks.lm.data.corpus import Split, Windows, check_length
-from stillhouse.tasks.lm.loss import LanguageLossConfig
-from stillhouse.tasks.lm.losses import FullLogits, SortedProbs, TeacherOut, language_losses
-from stillhouse.tasks.lm.metrics.nll import Nll, model_nll, score_text
+from stillhouse.tasks.lm.corpus import Split, Windows
+from stillhouse.tasks.lm.plan import LanguageLossConfig, grown
 from stillhouse.tasks.lm.rollouts import continued
+from stillhouse.tasks.lm.score import Nll, model_nll, perplexity, score_text
 from stillhouse.tasks.lm.students.prior import NGramPrior, part_of_rows
-from stillhouse.tasks.lm.teachers.cache import HiddenOutputs, LanguageStageTeacher
-from stillhouse.tasks.lm.teachers.other_tokens import SortedTokens
-from stillhouse.tasks.lm.tokens import Rewritten
+from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
 from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
-WRITTEN = 32  # tokens that a judge writes after half a window
-WRITING_ROWS = 256  # windows that it continues at a time
+DIVERGENCES = {"forward-kl": forward_kl, "reverse-kl": reverse_kl, "js": generalized_js}
 
 
 class _Learned(nn.Module):
@@ -70,12 +66,8 @@ class TrainSchedule:
 class LanguageJob(DistillJob):
     """Windows of a text -> the token after each, learned from the text and from a teacher.
 
-    The divergence of the loss (`kd`) is computed with the text's cross-entropy from one pass over the logits, in pieces where
-    they would be large; all other signals are the shared ones.
-
     Args:
-        model: with `hidden(tokens) -> (hidden, state)` and `readout.weight` (V, D); what else it has is used: `quantize`,
-            `calibrate`, `regularizers`, `figures`.
+        model: a `SpikingLM`, or a `CausalLM`: with `scores(tokens)`.
         texts: what is learned from, and what is scored.
         loss: terms and ramps.
         course: batch, length and seed of the training.
@@ -101,10 +93,8 @@ class LanguageJob(DistillJob):
         priors: Sequence[NGramPrior] = (),
     ) -> None:
         train, valid = texts
-        self.windows, self.valid, self.loss = Windows(train.ids, loss.window), valid, loss
-        check_length(min(len(valid), loss.validation_tokens + 1), loss.window)
-        self.stage_teacher, self.total_steps, self.first_step = stage_teacher, course.total_steps, course.first_step
-        self.scoring_rows, self.priors = course.scoring_rows, priors
+        self.windows, self.loss, self.course, self.priors = Windows(train.ids, loss.window), loss, course, priors
+        self.valid, self.stage_teacher = valid.ids[: loss.validation_tokens + 1], stage_teacher
         signal_set, two = signal_set or SignalSet(), OutputSpec(2)
         self.learned = _Learned(signal_set, align, loss.temperature.build(two, two))
         super().__init__(
@@ -113,15 +103,12 @@ class LanguageJob(DistillJob):
             seed=course.seed,
             signal_set=signal_set,
             extras=self.learned,
-            call=lambda tokens: model.hidden(tokens)[0],
+            call=model.scores,
         )
         self.network: Any = model
-        self.by_scores = any(
-            isinstance(signal, Rewritten) and signal.by_token for signal in (*self.active, *self.auxiliary_losses)
-        )
         # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
-        self.calibrated = self.first_step > 0 and loss.shares(self.first_step / self.total_steps)[1] > 0
-        self._set_shares(self.first_step)
+        self.calibrated = course.first_step > 0 and grown(loss.spikes_ramp, self._fraction(0)) > 0
+        self._set_shares(course.first_step)
 
     # ------------------------------------------------------------------------------------------------ of the task
 
@@ -130,13 +117,10 @@ class LanguageJob(DistillJob):
         inputs, targets = self.windows(rows)
         return Batch(inputs.to(self.device), targets.to(self.device), rows)
 
-    def outputs(self, batch: Batch) -> HiddenOutputs:
-        """Hidden states and features; scores (B, L, V) too where a signal compares them."""
-        found = self.student(batch.inputs)
-        scores = F.linear(found.logits, self.network.readout.weight) if self.by_scores else found.logits
-        if self.by_scores and (offset := self._offset(batch)) is not None:
-            scores = scores + offset
-        return HiddenOutputs(scores, found.features, hidden=found.logits)
+    def outputs(self, batch: Batch) -> Outputs:
+        """Scores (B, L, V) beside the n-gram, and features."""
+        found, offset = self.student(batch.inputs), self._offset(batch)
+        return found if offset is None else replace(found, logits=found.logits + offset)
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """Alignment alone in its stage, then text, teacher, signals, and what keeps spikes at their density."""
@@ -146,33 +130,31 @@ class LanguageJob(DistillJob):
         return {"align": (1.0, align(self.network, self.stage_teacher(self.batch(rows, progress)).features))}
 
     def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
-        """Cross-entropy with the text and divergence from the teacher; alone, the text is all there is."""
-        assert isinstance(student_out, HiddenOutputs)
-        flat = student_out.hidden.flatten(0, 1)
-        teacher_out, temperature = self._teacher_out(batch, flat, progress)
-        weight = self.network.readout.weight
-        offset = self._offset(batch)
-        added = None if offset is None else offset.flatten(0, 1)
-        labels = batch.labels.flatten()
-        found = language_losses(flat, weight, labels, teacher_out, temperature=temperature, offset=added)
-        curriculum = self.signal_set.curriculum
-        kd = self.loss.kd_weight * (1.0 if curriculum is None else curriculum.weights()["signals"])
-        text = 1.0 if self.stage_teacher is None else self.loss.label_weight * share
-        terms: Terms = {name: (kd if name == "kd" else text, value) for name, value in found.items()}
+        """Cross-entropy with the text and T^2 times the divergence from the teacher; alone, the text is all there is."""
+        logits, stage_teacher, loss = student_out.logits.flatten(0, 1), self.stage_teacher, self.loss
+        text = 1.0 if stage_teacher is None else loss.label_weight * share
+        terms: Terms = {"labels": (text, F.cross_entropy(logits.float(), batch.labels.flatten()))}
+        if stage_teacher is not None and loss.kd_weight > 0:
+            nothing = logits.new_zeros(1, 2)  # a temperature of one number looks at no logits
+            temperature = self.learned.temperature(nothing, nothing, progress)
+            if stage_teacher.cache is None:
+                told = stage_teacher(batch).logits.flatten(0, 1)
+                value = DIVERGENCES[loss.divergence](logits, told, temperature=temperature)
+            else:
+                value = scores_kl(logits, stage_teacher.cache.kept(batch).flat().to(self.device), temperature)
+            terms["kd"] = (loss.kd_weight * self._signal_share, value.mean())
         return {**terms, **self.learned.temperature.regularizers()}
 
     # ------------------------------------------------------------------------------------------------ the loop's questions
 
     def validate(self, model: nn.Module) -> Validation:
         """Nats a token and perplexity of the beginning of the valid split; a quantized network ranks before others."""
-        ids = self.valid.ids[: self.loss.validation_tokens + 1]
-        nll = score_text(by_all(model_nll(model)), ids, length=self.loss.window, batch=self.scoring_rows)
-        mean = float(nll.mean())
-        share = self.loss.shares(self._done / self.total_steps) if self._quantizes else (1.0, 1.0)
-        metrics: dict[str, float | None] = {"nll": mean, "perplexity": float(np.exp(min(mean, 50.0)))}
+        nll = score_text(by_all(model_nll(model)), self.valid, length=self.loss.window, batch=self.course.scoring_rows)
+        metrics: dict[str, float | None] = {"nll": float(nll.mean()), "perplexity": perplexity(nll)}
+        share = min(self._shares()) if self._quantizes else 1.0
         if self._quantizes:
-            metrics["quantized"] = min(share)
-        return Validation(metrics, (min(share), -mean))
+            metrics["quantized"] = share
+        return Validation(metrics, (share, -float(nll.mean())))
 
     def order(self, epoch: int) -> Tensor:
         """As many rows as an epoch has: the next ones of an endless series of shuffles, or those of the curriculum's stage."""
@@ -188,20 +170,18 @@ class LanguageJob(DistillJob):
     def on_train_batch_end(self, step: int) -> None:
         """Move the ramp on; thresholds are fitted to a text once, before the first spikes."""
         super().on_train_batch_end(step)
-        self._set_shares(self.first_step + step)
-        if self._done >= self.total_steps and hasattr(self.network, "round_weights"):
+        self._set_shares(self.course.first_step + step)
+        if self._done >= self.course.total_steps and hasattr(self.network, "round_weights"):
             self.network.round_weights()
 
     def figures(self) -> dict[str, float]:
         """Shares, density, temperature, and what signals and curriculum show: as far as there are any."""
         found = super().figures()
         if self._quantizes:
-            found |= dict(zip(("ternary_share", "spike_share"), self.loss.shares(self._done / self.total_steps)))
-        if self.loss.on_policy is not None and self.stage_teacher is not None:
-            found["on_policy_share"] = self.loss.on_policy.share_at(self._fraction(self._done - self.first_step))
-        figures = self.network.figures() if isinstance(self.network, TrainedPart) else {}
-        named = {name: value for name, value in figures.items() if not name.startswith("density.")}
-        return found | named | (self.learned.temperature.figures() if self.stage_teacher is not None else {})
+            found |= dict(zip(("ternary_share", "spike_share"), self._shares()))
+        if isinstance(self.network, TrainedPart):
+            found |= self.network.figures()
+        return found | (self.learned.temperature.figures() if self.stage_teacher is not None else {})
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
@@ -239,51 +219,40 @@ class LanguageJob(DistillJob):
             offset[mine] = prior(tokens[mine], prior.initial_state(int(mine.sum())))[0]
         return offset
 
-    def _teacher_out(self, batch: Batch, flat: Tensor, progress: Progress) -> tuple[TeacherOut | None, float | Tensor]:
-        """The teacher's answer to these rows for the divergence of the loss, and at which temperature it is taken."""
-        stage_teacher, loss = self.stage_teacher, self.loss
-        if stage_teacher is None or loss.kd_weight == 0:
-            return None, 1.0
-        nothing = flat.new_zeros(1, 2)  # a temperature of one number looks at no logits
-        temperature = self.learned.temperature(nothing, nothing, progress)
-        if stage_teacher.cache is None:
-            hidden = stage_teacher(batch).hidden.flatten(0, 1)
-            if isinstance(stage_teacher.teacher, SortedTokens):
-                return SortedProbs(hidden), 1.0
-            return FullLogits(lambda at: stage_teacher.teacher.logits(hidden[at]), loss.divergence), temperature
-        return stage_teacher.cache.kept(batch).flat().to(self.device), temperature
+    @property
+    def _signal_share(self) -> float:
+        curriculum = self.signal_set.curriculum
+        return 1.0 if curriculum is None else curriculum.weights()["signals"]
 
     def _writes(self, step: int) -> bool:
         """Whether a step is on texts of the student's own; drawn by seed and step, so that a resume finds it again."""
         config = self.loss.on_policy
         if config is None or self.stage_teacher is None:
             return False
-        return float(np.random.default_rng([self.seed, 1, step]).random()) < config.share_at(self._fraction(step))
+        probability = config.share * grown(config.ramp, self._fraction(step))
+        return float(np.random.default_rng([self.seed, 1, step]).random()) < probability
 
     def _written_terms(self, rows: Tensor, progress: Progress) -> Terms:
         """The divergence at the tokens that the student wrote after its prompts, and what keeps spikes at their density."""
-        config, stage_teacher, curriculum = self.loss.on_policy, self.stage_teacher, self.signal_set.curriculum
+        config, stage_teacher = self.loss.on_policy, self.stage_teacher
         assert config is not None
         assert stage_teacher is not None
         inputs = self.batch(rows, progress).inputs
         seed = int(np.random.default_rng([self.seed, 2, progress.step, int(rows[0])]).integers(2**62))
-        left = inputs.shape[1] - config.prompt
-        text = continued(self.network, inputs[:, : config.prompt], left, temperature=config.temperature, seed=seed)
-        hidden = self.student(text).logits.flatten(0, 1)
-        asked = stage_teacher.teacher.hidden(text).logits.flatten(0, 1)
-        own = torch.arange(text.shape[1], device=text.device) >= config.prompt - 1  # what predicts a written token
-        value = fused_linear_divergence(
-            Projection(hidden, self.network.readout.weight),
-            lambda at: stage_teacher.teacher.logits(asked[at]),
-            divergence=config.divergence,
-            beta=config.beta if config.divergence == "js" else None,
-            valid=own.repeat(len(text)),
-        )
-        weight = config.weight * (1.0 if curriculum is None else curriculum.weights()["signals"])
-        return {"on_policy": (weight, value), **regularizers(self.model)}
+        prompt = inputs[:, : config.prompt]
+        text = continued(self.network, prompt, inputs.shape[1] - config.prompt, temperature=1.0, seed=seed)
+        both = (self.student(text), stage_teacher.teacher(text))
+        ours, theirs = (x.logits[:, config.prompt - 1 :].flatten(0, 1) for x in both)  # what predicts a written token
+        value = DIVERGENCES[config.divergence](ours, theirs).mean()
+        return {"on_policy": (self._signal_share, value), **regularizers(self.model)}
 
     def _fraction(self, step: int) -> float:
-        return min(1.0, (self.first_step + step) / max(1, self.total_steps))
+        return min(1.0, (self.course.first_step + step) / max(1, self.course.total_steps))
+
+    def _shares(self) -> tuple[float, float]:
+        """How far weights and activations are quantized."""
+        fraction = self._done / self.course.total_steps
+        return grown(self.loss.weights_ramp, fraction), grown(self.loss.spikes_ramp, fraction)
 
     @property
     def _quantizes(self) -> bool:
@@ -294,7 +263,7 @@ class LanguageJob(DistillJob):
         self._done = step
         if not self._quantizes:
             return
-        weights, spikes = self.loss.shares(step / self.total_steps)
+        weights, spikes = self._shares()
         if spikes > 0 and not self.calibrated:
             rows = sample_rows(len(self.windows), CALIBRATION_ROWS)
             self.network.calibrate(self.windows(rows)[0].to(next(self.network.parameters()).device))
@@ -312,52 +281,3 @@ def by_all(nll: Nll) -> Nll:
         return gather(nll(inputs[mine], targets[mine]), sizes)
 
     return together
-
-
-def window_difficulty(
-    teacher: Any, windows: Windows, measures: tuple[str, ...], *, k: float = 60.0, batch: int = 16
-) -> np.ndarray:
-    """(rows,) how hard each window is to a teacher, high is hard: ranks of its mean loss and of its mean margin, fused.
-
-    Args:
-        teacher: called with tokens, gives `Outputs`.
-        windows: the rows.
-        measures: some of "loss", "margin" and "rouge-l"; the last compares what a recurrent judge writes after half a window
-            with how the text goes on.
-        k: constant of the reciprocal rank fusion.
-        batch: rows at a time.
-    """
-    found: dict[str, np.ndarray] = {}
-    if "rouge-l" in measures:
-        found["rouge-l"] = written_overlap(teacher.network, windows)
-    if set(measures) > set(found):
-        pieces = np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch)))
-        losses, margins = zip(*(_loss_and_margin(teacher, *windows(rows)) for rows in pieces))
-        found |= {"loss": np.concatenate(losses), "margin": np.concatenate(margins)}
-    return np.asarray(fuse({name: found[name] for name in measures}, k=k))
-
-
-def _loss_and_margin(teacher: Any, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(B,) of each window: mean cross-entropy, and mean of the right score less the best other."""
-    logits = teacher(inputs).logits
-    right = targets.unsqueeze(-1).to(logits.device)
-    score, others = logits.gather(-1, right), logits.scatter(-1, right, float("-inf")).amax(-1, keepdim=True)
-    found = (logits.logsumexp(-1, keepdim=True) - score, score - others)
-    loss, margin = (x.mean((1, 2)).cpu().numpy() for x in found)
-    return loss, margin
-
-
-def written_overlap(model: Any, windows: Windows) -> np.ndarray:
-    """(rows,) ROUGE-L of what a model writes after half of each window, its likeliest tokens, against how the text goes on.
-
-    Source: Liu et al. 2025, arXiv:2506.05695 (POCL), section 3.
-    """
-    half = max(1, windows.length // 2)
-    count = min(WRITTEN, windows.length - half)
-    found = []
-    device = next(model.parameters()).device
-    for rows in np.split(np.arange(len(windows)), np.arange(WRITING_ROWS, len(windows), WRITING_ROWS)):
-        inputs = windows(rows)[0]
-        written = continued(model, inputs[:, :half].to(device), count)[:, half:].tolist()
-        found += [rouge_l(a, b) for a, b in zip(written, inputs[:, half : half + count].tolist())]
-    return np.asarray(found)

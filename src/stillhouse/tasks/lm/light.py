@@ -25,7 +25,6 @@ class LanguageLight(Light):
     metrics = (
         Metric(BITS, "bits per byte", unit="bits per byte", items="windows", lower_is_better=True, low=0.0),
         Metric("perplexity", "perplexity", lower_is_better=True, digits=2, low=1.0),
-        Metric("sliding_perplexity", "perplexity, sliding windows", lower_is_better=True, digits=2, low=1.0),
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
 
@@ -38,22 +37,24 @@ class LanguageLight(Light):
         return ("packed", "torch")
 
     def incomparable_reason(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Also other windows of the same text."""
-        texts = [one.get("data", {}).get("splits", {}).get("test") for one in (run, other)]
-        if None in texts or texts[0] != texts[1]:
-            return f"another test text (sha256 {str(texts[0])[:12]} and {str(texts[1])[:12]})"
-        for key in ("window", "tokens"):
-            a, b = (one["config"]["score"].get(key) for one in (run, other))
-            if key == "window":
-                a, b = (x or one["config"]["loss"]["window"] for x, one in zip((a, b), (run, other)))
-            if a != b:
-                return f"score.{key} is {a} and {b}: other items"
-        tokenizers = [one["data"].get("tokenizer_sha256") for one in (run, other)]
-        return None if tokenizers[0] == tokenizers[1] else "another tokenizer: windows hold other text"
+        """Other windows of the same text are other items too."""
+        facts = [
+            {
+                "test text (sha256)": one["data"].get("splits", {}).get("test"),
+                "tokenizer (sha256)": one["data"].get("tokenizer_sha256"),
+                "score.tokens": one["config"]["score"].get("tokens"),
+                "score.window": one["config"]["score"].get("window") or one["config"]["loss"]["window"],
+            }
+            for one in (run, other)
+        ]
+        differ = (name for name, value in facts[0].items() if value != facts[1][name])
+        return next(
+            (f"another {name}: {str(facts[0][name])[:12]} and {str(facts[1][name])[:12]}" for name in differ), None
+        )
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Teacher and n-gram beside the arms, loss against position, validation."""
-        from stillhouse.tasks.lm.blocks import language_blocks
+        """Teacher and n-gram beside the arms, what the student writes, loss against position."""
+        from stillhouse.tasks.lm.report import language_blocks
 
         return language_blocks(run)
 
@@ -61,7 +62,7 @@ class LanguageLight(Light):
         """The folder of a packed student, by numba."""
         if not (place / PACKED).is_file():
             return None
-        from stillhouse.tasks.lm.lines import PackedPredictor
+        from stillhouse.tasks.lm.predict import PackedPredictor
 
         return PackedPredictor(place)
 

@@ -10,11 +10,10 @@ from pydantic import Field
 
 from stillhouse.core.config import configclass
 from stillhouse.core.plan import RunPlan, check_plan
-from stillhouse.tasks.lm.data import CorpusConfig
-from stillhouse.tasks.lm.loss import LanguageLossConfig
+from stillhouse.tasks.lm.corpus import CorpusConfig
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
-from stillhouse.temperature import FixedTemperature
+from stillhouse.temperature import FixedTemperature, TemperatureConfig
 from stillhouse.training.config import TrainingConfig
 
 LmArm = Literal["kd", "no-kd", "dense", "dense-no-kd", "scalar"]
@@ -25,32 +24,115 @@ ARMS: dict[str, str] = {
     "dense-no-kd": "the same from the text alone",
     "scalar": "the student with the public design's recurrence in the place of its own, taught",
 }
+Ramp = tuple[float, float]
+CACHE = "cache:"  # begins the source of a teacher that is a cache
+
+
+@configclass
+class OnPolicyConfig:
+    """Some batches are texts that the student writes itself, and the live teacher scores every token of them.
+
+    What a student meets when it writes is its own earlier tokens, mistakes and all; texts of others never show them. A step is
+    of one kind: with probability `share` the windows keep their first `prompt` tokens, the student draws the rest, and the
+    divergence of its distribution from the teacher's, at the tokens that it wrote, is all that is learned. No gradient goes
+    through the drawing. `share: 1, divergence: reverse-kl` is MiniLLM's loss a token, without its policy gradient.
+
+    Source: Agarwal et al. 2023, arXiv:2306.13649 (GKD); Gu et al. 2023, arXiv:2306.08543 (MiniLLM).
+    """
+
+    share: float = Field(default=0.5, gt=0, le=1, description="probability that a step is on the student's own texts")
+    ramp: Ramp = Field(default=(0.0, 0.0), description="shares of the run between which that probability grows from 0")
+    prompt: int = Field(default=16, gt=0, description="tokens of the text that a window begins with")
+    divergence: Literal["js", "reverse-kl", "forward-kl"] = Field(default="js", description="from the teacher")
+
+
+@configclass
+class LanguageLossConfig:
+    """Loss terms and stages: mixer alignment, distillation, a ramp from dense to quantized, and what is left to polish.
+
+    Stages are shares of the run. Weights and activations are quantized one after the other, by its own ramp; a network
+    without either ignores its ramp.
+
+    Source: stages: Goldstein et al. 2025, arXiv:2505.03005 (RADLADS); the ramp: Ma et al. 2024, arXiv:2402.17764.
+    """
+
+    window: int = Field(default=128, gt=1, description="tokens of a training row")
+    epoch_steps: int = Field(default=50, gt=0, description="optimizer steps between two validations: an epoch")
+    label_weight: float = Field(default=0.5, ge=0, description="weight of the cross-entropy with the text")
+    kd_weight: float = Field(default=1.0, ge=0, description="weight of the divergence from the teacher's distribution")
+    divergence: Literal["forward-kl", "reverse-kl", "js"] = Field(
+        default="forward-kl", description="with a live teacher; a cache has the tokens for forward-kl only"
+    )
+    temperature: TemperatureConfig = Field(default=FixedTemperature(value=1.0), description="of it; learned is CTKD")
+    source: Literal["live", "cache"] = Field(
+        default="cache", description="cache: the k largest logits, asked once; live: all logits, asked at every step"
+    )
+    k: int = Field(default=32, gt=0, description="of the cache: logits kept of each token")
+    on_policy: OnPolicyConfig | None = Field(default=None, description="steps on the student's own texts; null: none")
+    align: float = Field(default=0.0, ge=0, lt=1, description="share of the run in which mixers learn attention alone")
+    weights_ramp: Ramp = Field(default=(0.1, 0.4), description="shares of the run between which weights become ternary")
+    spikes_ramp: Ramp = Field(default=(0.2, 0.5), description="shares of the run between which activations spike")
+    validation_tokens: int = Field(default=16_384, gt=0, description="of the valid split that are scored each time")
+
+    def __post_init__(self) -> None:
+        ramps = [self.weights_ramp, self.spikes_ramp, *([self.on_policy.ramp] if self.on_policy else [])]
+        for start, end in ramps:
+            if not 0 <= start <= end < 1:
+                raise ValueError(
+                    f"ramps: expected a start and a later end from 0 to below 1, got {start:g} and {end:g}"
+                )
+        if self.on_policy is not None and self.on_policy.prompt >= self.window:
+            raise ValueError(
+                f"on_policy.prompt: expected less than the window of {self.window}, got {self.on_policy.prompt}"
+            )
+        if self.label_weight + self.kd_weight == 0:
+            raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
+        if self.source == "cache" and self.divergence != "forward-kl":
+            raise ValueError(f"divergence: {self.divergence} needs all logits; expected source: live, got cache")
+        if self.temperature.kind == "entropy" or getattr(self.temperature, "per_sample", False):
+            raise ValueError(
+                "temperature: expected one of all tokens (fixed, scheduled or learned); kd_weight: 0 and a signal of kind logits "
+                "have one a token"
+            )
+        if self.temperature.kind == "learned" and self.divergence != "forward-kl":
+            raise ValueError(f"temperature: learned goes with forward-kl, got {self.divergence}")
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """At which a cache is exact; any other can be applied later, within bounds."""
+        return (self.temperature.value,) if isinstance(self.temperature, FixedTemperature) else (1.0,)
+
+
+def grown(ramp: Ramp, fraction: float) -> float:
+    """How far a ramp has come at a share of the run.
+
+    Example:
+        >>> grown((0.0, 0.5), 0.25), grown((0.5, 0.5), 0.25)
+        (0.5, 0.0)
+    """
+    start, end = ramp
+    if start == end:
+        return float(fraction >= start)
+    return min(1.0, max(0.0, (fraction - start) / (end - start)))
 
 
 @configclass
 class LanguageTrainingConfig(TrainingConfig):
     """Knobs of the loop, at the values that recurrent language models want."""
 
-    epochs: int = Field(
-        default=8, gt=0, description="of epoch_steps optimizer steps each (of a student: loss.epoch_steps)"
-    )
+    epochs: int = Field(default=8, gt=0, description="of epoch_steps optimizer steps each")
     batch_size: int = Field(default=16, gt=0, le=2**24, description="windows per optimizer step")
     learning_rate: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
     final_learning_rate: float = Field(default=3e-4, ge=0, description="learning rate at the end of the cosine")
     weight_decay: float = Field(default=0.1, ge=0, description="decoupled weight decay of matrices")
     keep: Literal["best", "last"] = Field(
-        default="last", description="weights to end with: of the best validation among the quantized, or the last"
+        default="last", description="weights to end with: of the best epoch, or the last"
     )
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        default="32-true", description="auto is 32-true here: a recurrence adds up what half precision loses"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="32-true", description="a recurrence adds up what half precision loses"
     )
     evaluation_batch_size: int = Field(default=16, gt=0, description="windows per forward pass when scoring")
     log_every: int = Field(default=10, gt=0, description="optimizer steps between two records of the loss terms")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.precision == "auto":
-            object.__setattr__(self, "precision", "32-true")
 
 
 @configclass
@@ -58,7 +140,7 @@ class TeacherTrainingConfig(LanguageTrainingConfig):
     """The same for a teacher: nothing of it is quantized along the way, so that its best epoch may be any."""
 
     keep: Literal["best", "last"] = Field(
-        default="best", description="weights to end with: of the best validation epoch, or the last"
+        default="best", description="weights to end with: of the best epoch, or the last"
     )
 
 
@@ -66,23 +148,8 @@ class TeacherTrainingConfig(LanguageTrainingConfig):
 class LmScoreConfig:
     """How models are scored, the same for teacher, students and n-gram: same tokens, same windows."""
 
-    window: int | None = Field(
-        default=None, gt=1, description="tokens of a window, and its longest context [loss.window]"
-    )
-    stride: int | None = Field(
-        default=None,
-        gt=0,
-        description="of a second score with windows that slide, this many new tokens each [half a window]",
-    )
-    long_window: int = Field(
-        default=256, gt=1, description="tokens of the windows for the curve of loss against position"
-    )
+    window: int | None = Field(default=None, gt=1, description="tokens of a window, the longest context [loss.window]")
     tokens: int | None = Field(default=65_536, gt=1, description="of the test split, from its start; null: all")
-    sliding_tokens: int | None = Field(
-        default=None, gt=1, description="of these, from the start, scored with sliding windows too; null: all"
-    )
-    position_windows: int = Field(default=128, gt=0, description="windows of the curve")
-    batch: int = Field(default=16, gt=0, description="windows at a time")
     ngram: int = Field(default=5, ge=0, le=8, description="order of the n-gram model that is the lower bound; 0: none")
 
 
@@ -95,9 +162,7 @@ class LmTeacherRunConfig:
     model: SmallTransformerConfig = Field(default_factory=SmallTransformerConfig, description="the network")
     window: int = Field(default=128, gt=1, description="tokens of a training row")
     epoch_steps: int = Field(default=100, gt=0, description="optimizer steps between two validations")
-    validation_tokens: int = Field(
-        default=16_384, gt=0, description="tokens of the valid split that are scored each time"
-    )
+    validation_tokens: int = Field(default=16_384, gt=0, description="of the valid split that are scored each time")
     training: TeacherTrainingConfig = Field(default_factory=TeacherTrainingConfig, description="the loop")
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how it is scored on the test split")
     seed: int = Field(default=0, ge=0, description="weights and order of the rows")
@@ -112,8 +177,8 @@ class LmTeacherRunConfig:
         return LanguageLossConfig(
             window=self.window,
             epoch_steps=self.epoch_steps,
-            kd_weight=0.0,
             label_weight=1.0,
+            kd_weight=0.0,
             validation_tokens=self.validation_tokens,
         )
 
@@ -128,15 +193,13 @@ class LmRunConfig(RunPlan):
     more_teachers: tuple[LanguageTeacherConfig, ...] = Field(
         default=(), description="further ones of the same tokenizer; students learn from the mean of all probabilities"
     )
-    student: SpikingLMConfig = Field(
-        default_factory=SpikingLMConfig, description="the network that learns; its vocabulary is the tokenizer's"
-    )
+    student: SpikingLMConfig = Field(default_factory=SpikingLMConfig, description="the network that learns")
     teacher_assistants: tuple[SpikingLMConfig, ...] = Field(
         default=(), description="assistants between teacher and student, largest first"
     )
     loss: LanguageLossConfig = Field(default_factory=LanguageLossConfig, description="terms and ramps")
     training: LanguageTrainingConfig = Field(
-        default_factory=LanguageTrainingConfig, description="the loop, the same for every arm"
+        default_factory=LanguageTrainingConfig, description="the loop of every arm"
     )
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how models are scored")
     arms: tuple[LmArm, ...] = Field(
@@ -147,51 +210,22 @@ class LmRunConfig(RunPlan):
 
     def __post_init__(self) -> None:
         check_plan(self)
-        if self.student.spikes is None and not self.student.ternary_weights and "dense" in self.arms:
-            raise ValueError("arms: dense is the student without spikes, which it is already; leave one of them out")
-        heard = list(self.signals_heard()) or self.loss.on_policy is not None
-        if self.loss.kd_weight == 0 and not heard and "no-kd" in self.arms:
-            raise ValueError("loss.kd_weight: 0 teaches nothing, and kd would be no-kd; expected above 0, or signals")
-        if self.curriculum is not None and self.curriculum.by_class:
-            raise ValueError("curriculum: windows have no classes; take by_class: false")
-        if self.curriculum is not None and "rouge-l" in self.curriculum.measures and self.difficulty_model != "student":
+        loss, teachers = self.loss, (self.teacher, *self.more_teachers)
+        plain = all(one.tokens == "same" and not one.source.startswith(CACHE) for one in teachers)
+        stored = self.teacher.source.startswith(CACHE)
+        judged = self.curriculum is not None and self.difficulty_model == "teacher"
+        if self.curriculum is not None and "rouge-l" in self.curriculum.measures and judged:
             raise ValueError(
-                "curriculum.measures: rouge-l compares what the student writes; expected difficulty_model: student"
+                "curriculum.measures: rouge-l is of what the student writes; take difficulty_model: student"
             )
-        if self.student.ngram is not None and (self.loss.on_policy is not None or self.teacher.tokens == "uld"):
-            raise ValueError(
-                "student.ngram: goes neither with loss.on_policy nor with teacher.tokens uld; set it to null"
-            )
-        if self.teacher_assistants and self.loss.align:
-            raise ValueError(
-                "loss.align: an assistant has no attention to align with; leave align or teacher_assistants out"
-            )
-        self._check_tokens()
-
-    def _check_tokens(self) -> None:
-        """Refuse what cannot be learned from a teacher of other tokens, and from a cache."""
-        kinds = {one.tokens for one in (self.teacher, *self.more_teachers)}
-        loss = self.loss
-        if self.teacher.source.startswith("cache:") and loss.on_policy is not None:
-            raise ValueError(
-                "loss.on_policy: a cache has no answers to what the student writes; name the teacher itself"
-            )
-        if kinds == {"same"}:
-            return
-        if len(kinds) > 1:
-            raise ValueError(f"more_teachers: expected the same tokens of all teachers, got {', '.join(sorted(kinds))}")
-        if loss.align or loss.embedding == "teacher":
-            raise ValueError("loss.align and embedding: the teacher has other tokens; leave both out")
-        if kinds == {"uld"} and (loss.source, loss.on_policy, self.more_teachers) != ("live", None, ()):
-            raise ValueError("teacher.tokens uld: expected loss.source: live, one teacher, and no on_policy")
-        if kinds == {"uld"} and (
-            list(self.signals_heard()) or (self.curriculum is not None and self.difficulty_model == "teacher")
-        ):
-            raise ValueError(
-                "teacher.tokens uld: sizes of probabilities are no scores; expected no signals and difficulty_model: student"
-            )
-        if kinds == {"uld"} and (loss.divergence != "forward-kl" or loss.temperature != FixedTemperature(value=1.0)):
-            raise ValueError("loss.divergence and temperature: do nothing under teacher.tokens uld; leave them out")
+        if loss.on_policy is not None and self.student.ngram is not None:
+            raise ValueError("student.ngram: does not go with loss.on_policy; set it to null")
+        if len(teachers) > 1 and not plain:
+            raise ValueError("more_teachers: expected live teachers of the same tokens")
+        if loss.align and (not plain or len(teachers) > 1 or self.teacher_assistants):
+            raise ValueError("loss.align: expected one live teacher of the same tokens and no assistants")
+        if stored and (loss.on_policy is not None or judged):
+            raise ValueError("teacher.source: a cache answers for the text alone; name the teacher itself")
 
     def student_of(self, arm: str) -> SpikingLMConfig:
         """The network of an arm."""
@@ -224,13 +258,7 @@ def taught(arm: str) -> bool:
 
 
 def unsupported_reason(signal: Any) -> str | None:
-    """Why a signal cannot work between a transformer and a recurrent student; None: it works.
-
-    Example:
-        >>> from stillhouse.signals import LogitsConfig
-        >>> unsupported_reason(LogitsConfig()) is None
-        True
-    """
+    """Why a signal cannot work between a transformer and a recurrent student; None: it works."""
     if signal.kind == "time-steps":
         return "a recurrent student of texts has one answer a token and no time steps; take logits"
     if signal.kind == "clause-targets":

@@ -9,27 +9,20 @@ import torch
 from safetensors.torch import save
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
 from stillhouse.export.weights import read_weights
-from stillhouse.tasks.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM
+from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 
 FORMAT = "stillhouse-lm-1"
 
 
 def save_lm(folder: Path, model: SpikingLM, tokenizer: Tokenizer, *, window: int) -> None:
-    """Write `student.safetensors`, `tokenizer.json` and `card.json` into a folder.
-
-    Args:
-        folder: made if it is not there.
-        model: the network.
-        tokenizer: that its tokens are of.
-        window: tokens of the rows that it was trained on.
-    """
+    """Write `student.safetensors`, `tokenizer.json` and `card.json` into a folder; `window`: tokens of its training rows."""
     weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
     write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
     tokenizer.save(folder)
@@ -49,26 +42,15 @@ def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
     """The network of a folder with its weights, in eval mode on the CPU; its tokenizer; its card.
 
     Raises:
-        InputError: no card, another format, a part of the card missing; weights missing, changed, truncated, of another network
-            or not finite.
+        InputError: no card, or one of another format; weights missing, changed, truncated, of another network or not finite.
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise InputError(
             f"{folder / CARD}: expected the card of a language student (format {FORMAT!r}), got that of another model"
         )
-    missing = [name for name, kind in (("model", dict), ("window", int)) if not isinstance(card.get(name), kind)]
-    if missing:
-        raise InputError(
-            f"{folder / CARD}: expected model (settings) and window (tokens), got a card without {' and '.join(missing)}"
-        )
-    try:
-        config = parse(SpikingLMConfig, card["model"])
-    except ConfigError as error:
-        raise InputError(f"{folder / CARD}: model: {error}") from None
-    if "sha256" in card:  # cards of earlier versions have none
-        verify_files(folder, card, [STUDENT])
-    model = config.build()
+    verify_files(folder, card, [STUDENT])
+    model = parse(SpikingLMConfig, card["model"]).build()
     read_weights(folder / STUDENT, model)
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():

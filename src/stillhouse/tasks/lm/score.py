@@ -1,4 +1,7 @@
-"""Scores of one model on the test split, the same for a teacher, a student and an n-gram."""
+"""How well a language model predicts: nats of every token, the same tokens and windows for a teacher, a student and an n-gram.
+
+Shapes: N tokens of a text, W windows, B rows, L tokens of a row, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,64 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
-from stillhouse.tasks.lm.data.corpus import Corpus, check_length
-from stillhouse.tasks.lm.metrics.ngram import NGram
-from stillhouse.tasks.lm.metrics.nll import Nll, bits_per_byte, loss_by_position, perplexity, score_text
+from stillhouse.tasks.lm.corpus import Windows
+from stillhouse.tasks.lm.ngram import NGram
 from stillhouse.tasks.lm.plan import LmScoreConfig
+from stillhouse.tasks.lm.tokenizer import Tokenizer
 
+Nll = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
+LONG, LONG_WINDOWS = 256, 128  # tokens, and number, of the windows for the curve of loss against position
+
+
+def model_nll(model: Any) -> Nll:
+    """Nats of targets (B, L) under a network or a `LanguageTeacher`; a teacher of other tokens has the nats of its own."""
+    if hasattr(model, "nll"):
+        own: Nll = model.nll
+        return own
+
+    def nll(inputs: Tensor, targets: Tensor) -> Tensor:
+        logits = model(
+            inputs if not hasattr(model, "parameters") else inputs.to(next(model.parameters()).device)
+        ).logits
+        found = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().to(logits.device), reduction="none")
+        return found.view_as(targets)
+
+    return nll
+
+
+def ngram_nll(ids: Any, vocab_size: int, order: int) -> Nll:
+    """The same of an n-gram, counted on token ids."""
+    model = NGram(ids, vocab_size=vocab_size, order=order)
+    return lambda inputs, targets: torch.from_numpy(model.nll(inputs.numpy(), targets.numpy()))
+
+
+def score_text(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 16) -> Floats:
+    """(N - 1,) nats of every token but the first, in windows that do not overlap; a token sees half a window on average.
+
+    Raises:
+        InputError: the text is shorter than a window.
+    """
+    windows = Windows(ids, length)
+    rows = np.split(np.arange(len(windows)), range(batch, len(windows), batch))
+    pieces = [windows(some) for some in rows]
+    if rest := (len(ids) - 1) % length:
+        pieces.append(Windows(ids[-rest - 1 :], rest)(np.zeros(1)))
+    with torch.no_grad():
+        return np.concatenate([nll(*piece).double().cpu().numpy().ravel() for piece in pieces])
+
+
+def perplexity(nats: Floats) -> float:
+    """exp of the mean nats a token; of the same tokenizer only is it comparable.
+
+    Example:
+        >>> perplexity(np.log([2, 8]))  # the geometric mean of 2 and 8
+        4.0
+    """
+    return round(float(np.exp(min(float(np.mean(nats)), 700.0))), 12)
 
 
 @dataclass(frozen=True)
@@ -23,11 +77,10 @@ class Scored:
     """What a model got.
 
     Attributes:
-        metrics: nll (nats a token), perplexity, and bits_per_byte over whole windows; the first two and bits over all tokens as
-            sliding_*.
-        bits: (W,) bits a byte of each whole non-overlapping window: the items of a verdict.
+        metrics: nll (nats a token), perplexity, and bits_per_byte over whole windows.
+        bits: (W,) bits a byte of each whole window: the items of a verdict.
         windows: (W, window) nats of each token of them.
-        positions: (long_window,) mean nats at each place of a long window.
+        positions: (LONG,) mean nats at each place of a long window: one that remembers gets better to the end.
     """
 
     metrics: dict[str, float]
@@ -43,71 +96,31 @@ class TestWindows:
     Attributes:
         ids: tokens of the test split that are scored.
         size: bytes of all of them but the first, which nothing predicts.
-        sliding_ids: those of them that are scored with sliding windows too: all, or fewer from the start.
-        sliding_size: bytes of all of those but the first.
         window: tokens of a window.
-        stride: of sliding windows.
-        config: the rest.
     """
 
     ids: NDArray[Any]
     size: int
-    sliding_ids: NDArray[Any]
-    sliding_size: int
     window: int
-    stride: int
-    config: LmScoreConfig
 
     @classmethod
-    def of(cls, corpus: Corpus, config: LmScoreConfig, window: int) -> TestWindows:
-        """Of a corpus's test split; `window` is that of training, where the configuration names none.
+    def of(cls, ids: NDArray[Any], tokenizer: Tokenizer, config: LmScoreConfig, window: int) -> TestWindows:
+        """Of token ids; `window` is that of training, where the configuration names none.
 
         Raises:
-            InputError: the split is shorter than a window; raised before hours of training.
+            InputError: fewer tokens than a window; raised before hours of training.
         """
-        ids = np.asarray(corpus.test.ids[: None if config.tokens is None else config.tokens + 1])
-        own = config.window or window
-        check_length(len(ids), own)
-        part = ids[: None if config.sliding_tokens is None else config.sliding_tokens + 1]
-        check_length(len(part), own)
-        size, sliding = (len(corpus.tokenizer.decode(x[1:]).encode()) for x in (ids, part))
-        return cls(ids, size, part, sliding, own, config.stride or max(1, own // 2), config)
-
-    @property
-    def bits_of_nats(self) -> float:
-        """Bits a byte for each nat a token, on these tokens."""
-        return (len(self.ids) - 1) / self.size / float(np.log(2))
+        ids = np.asarray(ids[: None if config.tokens is None else config.tokens + 1])
+        return cls(ids, len(tokenizer.decode(ids[1:]).encode()), Windows(ids, config.window or window).length)
 
     def score(self, nll: Nll, *, most: int | None = None) -> Scored:
-        """Ask one model.
-
-        Args:
-            nll: (inputs, targets) -> (B, L) nats.
-            most: the longest window that it takes; None: any.
-
-        Raises:
-            InputError: the split is shorter than a window.
-        """
-        config, batch = self.config, self.config.batch
-        plain = score_text(nll, self.ids, length=self.window, batch=batch)
-        sliding = score_text(nll, self.sliding_ids, length=self.window, stride=self.stride, batch=batch)
-        metrics = _named("", plain, self.size) | _named("sliding_", sliding, self.sliding_size)
-        length = min(config.long_window, most or config.long_window, len(self.ids) - 1)
-        positions = loss_by_position(nll, self.ids, length=length, batch=batch, most_rows=config.position_windows)
+        """Ask one model; `most` is the longest window that it takes (None: any)."""
+        plain = score_text(nll, self.ids, length=self.window)
         windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)
-        bits = windows.mean(1) * self.bits_of_nats
-        return Scored({**metrics, "bits_per_byte": float(bits.mean())}, bits, windows, positions)
-
-
-def ngram_nll(corpus: Corpus, order: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Nats of an n-gram, learned from the very train split that the students see."""
-    model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=order)
-    return lambda inputs, targets: torch.from_numpy(model.nll(inputs.numpy(), targets.numpy()))
-
-
-def _named(prefix: str, nll: Floats, size: int) -> dict[str, float]:
-    return {
-        f"{prefix}nll": float(nll.mean()),
-        f"{prefix}perplexity": perplexity(nll),
-        f"{prefix}bits_per_byte": bits_per_byte(nll, size),
-    }
+        length = min(LONG, most or LONG, len(plain))
+        begin = score_text(
+            nll, self.ids[: len(plain) // length * length + 1][: LONG_WINDOWS * length + 1], length=length
+        )
+        bits = windows.mean(1) * len(plain) / self.size / np.log(2)
+        metrics = {"nll": float(plain.mean()), "perplexity": perplexity(plain), "bits_per_byte": float(bits.mean())}
+        return Scored(metrics, bits, windows, begin.reshape(-1, length).mean(0))

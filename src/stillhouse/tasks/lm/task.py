@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from stillhouse.cache.queries import TeacherQueries
+from stillhouse.core import processes
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.context import RunContext
@@ -28,28 +29,37 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.lm import use
-from stillhouse.tasks.lm.align import MixerAlignment, inherit_embedding
-from stillhouse.tasks.lm.data.corpus import Corpus, Windows, check_length
-from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule, window_difficulty
+from stillhouse.tasks.lm.align import MixerAlignment
+from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
+from stillhouse.tasks.lm.energy import measure_spikes
+from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.light import BITS, LanguageLight
-from stillhouse.tasks.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
-from stillhouse.tasks.lm.metrics.nll import model_nll, score_text, teacher_nll
-from stillhouse.tasks.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.tasks.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, taught, unsupported_reason
+from stillhouse.tasks.lm.predict import TextPredictor
+from stillhouse.tasks.lm.rollouts import window_difficulty
 from stillhouse.tasks.lm.saved import load_lm, save_lm
-from stillhouse.tasks.lm.score import Scored, TestWindows, ngram_nll
-from stillhouse.tasks.lm.students import NGramConfig
+from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text
+from stillhouse.tasks.lm.signals import build_language_signals
+from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.network import firing
 from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
-from stillhouse.tasks.lm.students.trie import Trie, count_trie, pack_trie
-from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, StoredLanguageTeacher
-from stillhouse.tasks.lm.teachers.group import AssistantTeacher, TeacherGroup
-from stillhouse.tasks.lm.through_head import student_head, teacher_head
-from stillhouse.tasks.lm.tokens import build_token_signals, by_token
-from stillhouse.teachers.identity import weights_sha256
+from stillhouse.tasks.lm.students.trie import Trie, count_trie
+from stillhouse.tasks.lm.teachers.cache import (
+    LanguageStageTeacher,
+    StoredLanguageTeacher,
+    cache_of,
+    questions_about,
+    teachers_of,
+)
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, TeacherGroup, small_transformer
+from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE
+from stillhouse.training.loop import Fit
 
 NGRAM, INSIDE = "ngram", "ngram-inside"
 ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
 SPIKE_WINDOWS = 128  # their tokens' spikes are counted
+LOGITS = "logits"  # folder of the cache of a run's teacher
+NLL, TEACHER_NLL = "nll.npz", "teacher-nll.npz"
 LmContext = RunContext[LmRunConfig, Corpus]
 Log = Callable[[str], None]
 
@@ -58,7 +68,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     """Text in, the next token out; windows of the test text are what verdicts count."""
 
     Config = LmRunConfig
-    may_hold = (CACHE,)
+    may_hold = (LOGITS,)
     validated = "log-likelihood of a valid token (nats)"
     objective = -1  # the first entry of a rank is how far the network is quantized, the same for all at one step
 
@@ -75,10 +85,18 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     def train_teacher(
         self, config: LmTeacherRunConfig, out: Path, *, resume: bool, callback: Callback
     ) -> Sequence[str]:
-        """Train a small transformer on the text."""
-        from stillhouse.tasks.lm.run import train_teacher
+        """Train a small transformer on the text; the folder is then a teacher: config.json, model.safetensors, tokenizer.json."""
+        from stillhouse.core import train_teacher as shared  # which writes pages
 
-        result = train_teacher(config, out, resume=resume, callback=callback)
+        how = shared.TeacherTraining(
+            kind="lm-teacher",
+            data=partial(_read, config),
+            facts=self.facts,
+            build=lambda corpus: small_transformer(config.model, corpus.tokenizer.vocab_size),
+            job=partial(_teacher_job, config),
+            save=partial(_save_teacher, config, out),
+        )
+        result = shared.train(self, config, out, how, resume=resume, callback=callback)
         found = result["metrics"]
         return (
             f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}",
@@ -89,27 +107,28 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def data(self, config: LmRunConfig, log: Log) -> Corpus:
         """The text, cut into tokens."""
-        return load_text(config.corpus, log)
+        return _read(config, log)
 
     def facts(self, data: Corpus) -> dict[str, Any]:
         """Sizes and fingerprints of text and tokenizer."""
         return data.about
 
     def resolve_config(self, config: LmRunConfig, named: AbstractSet[str]) -> LmRunConfig:
-        """A teacher brings its tokenizer."""
-        from stillhouse.tasks.lm.recipes import with_tokenizer
-
-        return with_tokenizer(config, named)
+        """A teacher that was named brings its tokenizer, if it has one and none was named beside it."""
+        own = (Path(config.teacher.source) / TOKENIZER_FILE).is_file() and config.teacher.tokens == "same"
+        if own and "teacher.source" in named and not named & {"corpus", "corpus.tokenizer"}:
+            return replace(config, corpus=replace(config.corpus, tokenizer=config.teacher.source))
+        return config
 
     def check(self, config: LmRunConfig, data: Corpus) -> None:
         """Refuse signals that cannot work, networks of another vocabulary, and texts shorter than a window."""
         for where, signal in config.signals_heard():
             if (why := self.unsupported_reason(signal)) is not None:
                 raise InputError(f"{where} ({signal.kind}): {why}")
-        for student in (*(config.student_of(arm) for arm in config.arms), *config.teacher_assistants):
-            fitted(student, data.tokenizer.vocab_size)
-        TestWindows.of(data, config.score, config.loss.window)
-        check_length(min(len(data.valid), config.loss.validation_tokens + 1), config.loss.window)
+        for student in (config.student, *config.teacher_assistants):
+            _fitted(student, data.tokenizer.vocab_size)
+        TestWindows.of(data.test.ids, data.tokenizer, config.score, config.loss.window)
+        Windows(data.valid.ids[: config.loss.validation_tokens + 1], config.loss.window)
 
     def unsupported_reason(self, signal: Any) -> str | None:
         """A recurrent student has neither attention maps, nor time steps, nor clauses."""
@@ -121,11 +140,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""
-        if isinstance(teacher, StoredLanguageTeacher):
-            return teacher.identity
-        if isinstance(teacher, TeacherGroup):
-            return hashlib.sha256(" ".join(map(self.fingerprint, teacher.members)).encode()).hexdigest()
-        return weights_sha256(teacher.network)
+        return str(teacher.identity)
 
     def teacher_check(self, teacher: Any, config: LmRunConfig | LmTeacherRunConfig, data: Corpus) -> TeacherCheck:
         """Log-likelihood of a token of the valid split, against that by the frequencies of tokens and that of an n-gram.
@@ -136,32 +151,31 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         if isinstance(teacher, StoredLanguageTeacher):
             return TeacherCheck(**teacher.stored.plan.about["teacher_check"])
         window, order = config.loss.window, config.score.ngram or ORDER
-        ids = np.asarray(data.valid.ids[: config.loss.validation_tokens + 1])
-        whole = (len(ids) - 1) // window * window
-        scores = [
-            -score_text(nll, ids, length=window, batch=config.training.evaluation_batch_size)
-            for nll in (teacher_nll(teacher), ngram_nll(data, 1), ngram_nll(data, order))
-        ]
+        ids, batch = (
+            np.asarray(data.valid.ids[: config.loss.validation_tokens + 1]),
+            config.training.evaluation_batch_size,
+        )
+        ngrams = (ngram_nll(data.train.ids, data.tokenizer.vocab_size, n) for n in (1, order))
+        scores = [-score_text(nll, ids, length=window, batch=batch) for nll in (model_nll(teacher), *ngrams)]
         if not np.isfinite(scores[0]).all():
             raise InputError(f"teacher {teacher.name}: expected finite scores of the valid split, got NaN or infinity")
         score, chance, plain = (float(x.mean()) for x in scores)
+        whole = len(scores[0]) // window * window
         gains = (scores[0] - scores[1])[:whole].reshape(-1, window).mean(1)
         found = mean_interval(gains[None]) if len(gains) > 1 else None
         low = score if found is None else score - (found.mean - found.low)
-        facts = {"params": teacher.params}
-        name = f"a {order}-gram of the training text"
+        facts, name = {"params": teacher.params}, f"a {order}-gram of the training text"
         return TeacherCheck(
             teacher.name, score, low, chance, "log-likelihood a token", facts, plain=plain, baseline_name=name
         )
 
     def prepare(self, context: LmContext) -> None:
         """The windows that all are scored in, and the cache of the teacher's answers where arms learn from one."""
-        config = context.config
-        context.shared["examination"] = TestWindows.of(context.data, config.score, config.loss.window)
+        config, data = context.config, context.data
+        context.shared["examination"] = TestWindows.of(data.test.ids, data.tokenizer, config.score, config.loss.window)
         if config.loss.source == "cache" and config.loss.kd_weight > 0 and any(map(taught, config.arms)):
-            context.shared["cache"] = cache_of(
-                config, context.data, context.teacher, context.folder.path / CACHE, context.callback.log
-            )
+            folder = context.folder.path / LOGITS
+            context.shared["cache"] = cache_of(config, data, context.teacher, folder, context.callback.log)
 
     def stage_teachers(self, context: LmContext) -> Sequence[Any]:
         """The teacher, live or by its cache, in every stage."""
@@ -177,36 +191,22 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     # ------------------------------------------------------------------------------------------------ training
 
     def arms(self, config: LmRunConfig) -> Sequence[Arm]:
-        """The chosen arms, and the n-gram below them."""
-        arms = [
-            Arm(
-                name,
-                config.student_of(name),
-                taught(name),
-                config.seeds,
-                config.teacher_assistants * taught(name),
-                None,
-                ARMS[name],
-            )
-            for name in config.arms
-        ]
-        order = config.score.ngram
+        """The chosen arms, and the n-grams below them."""
+        arms = []
+        for name in config.arms:
+            assistants = config.teacher_assistants if taught(name) else ()
+            arms.append(Arm(name, config.student_of(name), taught(name), config.seeds, assistants, None, ARMS[name]))
+        order, inside = config.score.ngram, config.student.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
-            fit = lambda context, seed: ngram_nll(context.data, order)  # noqa: E731
-            arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
-        if (inside := config.student.ngram) is not None:
-            about = "the n-gram inside the student, without it"
-            arms.append(
-                Arm(
-                    INSIDE,
-                    None,
-                    False,
-                    fit=lambda context, seed: _inside(context, inside),
-                    about=about,
-                    plain="the n-gram inside it",
-                )
+            fit: Any = lambda context, seed: ngram_nll(  # noqa: E731
+                context.data.train.ids, context.data.tokenizer.vocab_size, order
             )
+            arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
+        if inside is not None:
+            about = "the n-gram inside the student, without it"
+            fit = lambda context, seed: _prior(context, inside).nll  # noqa: E731
+            arms.append(Arm(INSIDE, None, False, fit=fit, about=about, plain="the n-gram inside it"))
         return arms
 
     def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
@@ -221,10 +221,8 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, context: LmContext) -> nn.Module:
-        """The network for the corpus's tokens; taught ones may begin with the teacher's embedding."""
-        model = fitted(choice, context.data.tokenizer.vocab_size).build()
-        if arm.taught and context.config.loss.embedding == "teacher":
-            inherit_embedding(model.embedding, context.teacher.network.get_input_embeddings().weight)
+        """The network for the corpus's tokens."""
+        model = _fitted(choice, context.data.tokenizer.vocab_size).build()
         if model.prior is not None:
             model.prior.fill(_trie(context, choice.ngram))
         return model
@@ -232,35 +230,31 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     def job(self, stage_context: StageContext[LmRunConfig, Corpus]) -> LanguageJob:
         """The job of one stage; ramps are placed in the run of all stages."""
         config, data, student = stage_context.context.config, stage_context.context.data, stage_context.student
-        plan, training = config.loss, stage_context.stage.training
+        stage, stage_teacher, plan, align = stage_context.stage, stage_context.stage_teacher, config.loss, None
         before = config.stages_of(True)[: stage_context.number]
-        first, total = sum(stage.training.epochs for stage in before) * plan.epoch_steps, config.total_steps
-        stage_teacher, align = stage_context.stage_teacher, None
+        first, total = sum(one.training.epochs for one in before) * plan.epoch_steps, config.total_steps
         windows = Windows(data.train.ids, plan.window)
         example = windows(np.arange(min(2, len(windows))))[0].to(next(student.parameters()).device)
         if stage_teacher is not None:
             if first / total < plan.align:
                 align = MixerAlignment(student, stage_teacher.teacher.network)
-            paths = (*teacher_features(stage_context.stage.signals), *(align.paths if align else ()))
-            stage_teacher = stage_teacher.with_features(
-                paths, example, scores=any(map(by_token, stage_context.stage.signals))
-            )
-
-        def spec_of(model: nn.Module, features: tuple[str, ...]) -> OutputSpec:
-            return _spec(model, features, example)
-
-        heard = replace(stage_context, stage_teacher=stage_teacher)
-        # no seed of their own: projectors were drawn after the student's weights from the first version on
-        build = partial(
-            build_token_signals,
-            heads=lambda: (student_head(student), teacher_head(stage_teacher and stage_teacher.teacher)),
+            paths = (*teacher_features(stage.signals), *(align.paths if align else ()))
+            stage_teacher = stage_teacher.with_features(paths, example)
+        network = None if stage_teacher is None else stage_teacher.teacher.network
+        signal_set = signal_set_of(
+            replace(stage_context, stage_teacher=stage_teacher),
+            example,
+            partial(_spec, example=example),
+            partial(build_language_signals, networks=(student, network)),
+            seed=None,  # projectors were drawn after the student's weights from the first version on
         )
-        signal_set = signal_set_of(heard, example, spec_of, build, seed=None)
         return LanguageJob(
             student,
             (data.train, data.valid),
             plan,
-            TrainSchedule(training.batch_size, total, stage_context.job_seed, first, training.evaluation_batch_size),
+            TrainSchedule(
+                stage.training.batch_size, total, stage_context.job_seed, first, stage.training.evaluation_batch_size
+            ),
             stage_teacher=stage_teacher,
             signal_set=signal_set,
             align=align,
@@ -269,19 +263,17 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def difficulty(self, judge: Any, context: LmContext) -> tuple[np.ndarray, None]:
         """(rows,) how hard each training window is to a teacher or a student, high is hard; a teacher is asked once a run."""
-        curriculum = context.config.curriculum
-        assert curriculum is not None
+        curriculum: Any = context.config.curriculum
         windows = Windows(context.data.train.ids, context.config.loss.window)
-        how: dict[str, Any] = {"measures": curriculum.measures, "k": curriculum.fusion_k}
+        ask = partial(window_difficulty, windows=windows, measures=curriculum.measures, k=curriculum.fusion_k)
         if not isinstance(judge, LanguageStageTeacher):
-            return window_difficulty(AssistantTeacher(judge, "judge"), windows, **how), None
-        make = partial(window_difficulty, judge.teacher, windows, **how)
+            return ask(_as_teacher(judge, "judge")), None
         line = "asking the teacher how hard each window is"
-        return _once(context, f"difficulty by {judge.teacher.identity}", line, make), None
+        return _once(context, f"difficulty by {judge.teacher.identity}", line, partial(ask, judge.teacher)), None
 
     def as_stage_teacher(self, students: Sequence[Any], context: LmContext) -> LanguageStageTeacher:
         """The last assistant, or all of them together with the teacher, asked live."""
-        assistants = [AssistantTeacher(one.eval(), f"assistant {n}") for n, one in enumerate(students)]
+        assistants = [_as_teacher(one, f"assistant {n}") for n, one in enumerate(students)]
         if context.config.assistant_teachers == "last":
             return LanguageStageTeacher(assistants[-1])
         return LanguageStageTeacher(TeacherGroup([context.teacher, *assistants]))
@@ -290,35 +282,23 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def score(self, model: Any, arm: Arm, seed: int, context: LmContext) -> Scores:
         """Bits a byte of every window of the test text, and the counted spikes."""
-        examination = context.shared["examination"]
+        examination, config = context.shared["examination"], context.config
         if arm.fit is not None:
-            inside = isinstance(model, NGramPrior)
-            facts = {"bytes": len(pack_trie(model.trie)), "entries": model.trie.used} if inside else {}
-            return _scores(examination.score(_prior_nll(model) if inside else model), "nll.npz", facts=facts)
+            return _scores(examination, model, NLL)
         model.cpu()
-        scored = examination.score(model_nll(model))
-        spikes = _spikes(model, examination)
-        epochs = sum(stage.training.epochs for stage in context.config.stages_of(arm.taught))
-        tokens = (
-            epochs * context.config.loss.epoch_steps * context.config.training.batch_size * context.config.loss.window
-        )
-        params = sum(p.numel() for p in model.parameters())
-        facts = {
-            "spikes": spikes,
-            "tokens_trained": tokens,
-            "cost": {"params": params},
-        }
-        shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
-        return _scores(scored, "nll.npz", shown, facts)
+        pieces = Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS)
+        spikes = firing([one.rate for one in measure_spikes(model, pieces).values()]) if model.spike_units() else {}
+        steps = sum(stage.training.epochs for stage in config.stages_of(arm.taught)) * config.loss.epoch_steps
+        tokens = steps * config.training.batch_size * config.loss.window
+        facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters())}}
+        return _scores(examination, model_nll(model), NLL, spikes, facts)
 
     def score_teacher(self, context: LmContext) -> Scores | None:
         """The teacher in the same windows; a cache has no answers to them."""
-        if isinstance(context.teacher, StoredLanguageTeacher):
+        teacher = context.teacher
+        if isinstance(teacher, StoredLanguageTeacher):
             return None
-        from stillhouse.tasks.lm.blocks import TEACHER_NLL
-
-        examination = context.shared["examination"]
-        return _scores(examination.score(teacher_nll(context.teacher), most=context.teacher.context), TEACHER_NLL)
+        return _scores(context.shared["examination"], model_nll(teacher), TEACHER_NLL, most=teacher.context)
 
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
         """Weights, card and tokenizer."""
@@ -329,32 +309,22 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         return load_lm(folder)[0]
 
     def on_run_end(self, context: LmContext, summary: dict[str, Any]) -> None:
-        """How the models were scored, and what spikes cost in all."""
+        """How the models were scored, and what the student writes."""
         examination: TestWindows = context.shared["examination"]
-        means = {name: arm[BITS]["mean"] for name, arm in summary["arms"].items()}
-        summary["gap"] = means["kd"] / means["dense"] - 1 if {"kd", "dense"} <= set(means) else None
-        summary["window"], summary["stride"] = examination.window, examination.stride
-        summary["tokens_scored"] = len(examination.ids) - 1
-        summary["tokens_scored_sliding"] = len(examination.sliding_ids) - 1
+        summary["window"], summary["tokens_scored"] = examination.window, len(examination.ids) - 1
         summary["samples"] = use.samples(context.folder.path / SHIPPED, examination.ids)
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Weights; of a spiking student also the counted energy of a token of the valid split."""
         return use.cost(folder)
 
-    def predictor(self, folder: Path) -> Any:
+    def predictor(self, folder: Path) -> TextPredictor:
         """Lines of text into scores and continuations."""
-        return use.TextPredictor(student_folder(folder))
+        return TextPredictor(student_folder(folder))
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a student, or the one that a run shipped, again: see `use.evaluate` for the choices."""
-        given = {name: value for name, value in choices.items() if value is not None}
-        unknown = sorted(set(given) - {"source", "tokens", "window"})
-        if unknown:
-            raise InputError(
-                f"evaluate: expected source, tokens or window for a language model, got {', '.join(unknown)}"
-            )
-        return use.evaluate(student_folder(folder), **given)
+        return use.evaluate(student_folder(folder), **choices)
 
     def exports(self) -> Mapping[str, Target]:
         """Packed ternary weights with the tokenizer; the network for windows."""
@@ -362,6 +332,53 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
             "packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=()),
             "torch": Target("whole windows, for torch.export.load", ".pt2", use.write_program, takes=()),
         }
+
+
+def _read(config: LmRunConfig | LmTeacherRunConfig, log: Log) -> Corpus:
+    """The text, with a line on its size."""
+    corpus = load_corpus(config.corpus)
+    sizes = ", ".join(f"{count:,} {name}" for name, count in corpus.sizes.items())
+    log(f"text: {corpus.name}, tokenizer {corpus.tokenizer.name} ({corpus.tokenizer.vocab_size:,} tokens): {sizes}")
+    return corpus
+
+
+def _teacher_job(config: LmTeacherRunConfig, model: nn.Module, corpus: Corpus) -> LanguageJob:
+    training = config.training
+    steps = training.epochs * config.epoch_steps
+    course = TrainSchedule(training.batch_size, steps, config.seed, scoring_rows=training.evaluation_batch_size)
+    return LanguageJob(model, (corpus.train, corpus.valid), config.loss, course)
+
+
+def _save_teacher(
+    config: LmTeacherRunConfig, out: Path, model: Any, corpus: Corpus, done: Fit
+) -> tuple[Any, dict[str, Any]]:
+    """The folder as a teacher's; whoever is graded, and scores of the test text."""
+    model.cpu()
+    processes.on_first(lambda: model.save(out))
+    corpus.tokenizer.save(out)
+    nll, training = model_nll(model), config.training
+    examination = TestWindows.of(corpus.test.ids, corpus.tokenizer, config.score, config.window)
+    return SimpleNamespace(name=config.name, params=sum(p.numel() for p in model.parameters()), nll=nll), {
+        "metrics": examination.score(nll, most=config.model.context).metrics,
+        "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
+    }
+
+
+def _fitted(student: SpikingLMConfig, vocab_size: int) -> SpikingLMConfig:
+    """The student for a tokenizer.
+
+    Raises:
+        InputError: the configuration names another vocabulary.
+    """
+    if student.vocab_size not in (SpikingLMConfig().vocab_size, vocab_size):
+        raise InputError(
+            f"student.vocab_size: expected the tokenizer's {vocab_size}, got {student.vocab_size}; leave it out"
+        )
+    return replace(student, vocab_size=vocab_size)
+
+
+def _as_teacher(student: Any, name: str) -> LanguageTeacher:
+    return LanguageTeacher(student, name, vocab_size=student.config.vocab_size)
 
 
 def _once(context: LmContext, key: str, line: str, make: Callable[[], Any]) -> Any:
@@ -380,6 +397,13 @@ def _trie(context: LmContext, config: NGramConfig) -> Trie:
     return found
 
 
+def _prior(context: LmContext, config: NGramConfig) -> NGramPrior:
+    """The n-gram inside a student, by itself."""
+    prior = NGramPrior(context.data.tokenizer.vocab_size, config)
+    prior.fill(_trie(context, config))
+    return prior
+
+
 def _priors(context: LmContext, student: Any, rows: int) -> Sequence[NGramPrior]:
     """The n-grams that a student learns beside."""
     config, data = student.config.ngram, context.data
@@ -392,44 +416,28 @@ def _priors(context: LmContext, student: Any, rows: int) -> Sequence[NGramPrior]
     return found
 
 
-def _inside(context: LmContext, config: NGramConfig) -> NGramPrior:
-    prior = NGramPrior(context.data.tokenizer.vocab_size, config)
-    prior.fill(_trie(context, config))
-    return prior
-
-
-def _prior_nll(prior: NGramPrior) -> Any:
-    def nll(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return -prior(inputs, prior.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-
-    return nll
-
-
 def _scores(
-    scored: Scored, file: str, scalars: Mapping[str, float] | None = None, facts: Mapping[str, Any] | None = None
+    examination: TestWindows,
+    nll: Any,
+    file: str,
+    scalars: Mapping[str, float] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    most: int | None = None,
 ) -> Scores:
+    scored = examination.score(nll, most=most)
     plain = {name: value for name, value in scored.metrics.items() if name != BITS}
     arrays = {file: {"windows": scored.windows, "positions": scored.positions}}
     return Scores({BITS: scored.bits}, {**plain, **(scalars or {})}, arrays, facts or {})
 
 
-def _spikes(model: Any, examination: TestWindows) -> dict[str, float]:
-    """Density, dead and saturated channels over windows of the test tokens; {} for a dense network."""
-    if not model.spike_units():
-        return {}
-    pieces = Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS)
-    return spike_summary(measure_spikes(model, pieces, call=model.hidden))
-
-
 def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> OutputSpec:
     """Shapes of a student's features, without the batch axis."""
-    extractor = FeatureExtractor(model, features, call=lambda tokens: model.hidden(tokens)[0])
-    try:
-        return OutputSpec(len(model.readout.weight), extractor.spec(example).features)
-    finally:
-        extractor.close()
-        for unit in model.spike_units().values():
-            unit.rate = None  # of the example: no figure of the training
+    extractor = FeatureExtractor(model, features, call=model.scores)
+    found = OutputSpec(model.config.vocab_size, extractor.spec(example).features)
+    extractor.close()
+    for unit in model.spike_units().values():
+        unit.rate = None  # of the example: no figure of the training
+    return found
 
 
 TASK = LanguageTask()

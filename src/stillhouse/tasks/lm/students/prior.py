@@ -96,6 +96,10 @@ class NGramPrior(nn.Module):
         p.view(-1).index_add_(0, torch.cat(places), torch.cat(values))
         return p.log_().view(*tokens.shape, V), nodes[:, -1]
 
+    def nll(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Nats (B, L) of the token after each of (B, L)."""
+        return -self(inputs, self.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
     def tables(self) -> dict[str, Tensor]:
         """`Tables` as tensors on the device of the buffers, made when they are first asked for."""
         if self._tables is None or self._tables["keys"].device != self.words.device:

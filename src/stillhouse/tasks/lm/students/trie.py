@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.core.checks import InputError
-from stillhouse.tasks.lm.metrics.ngram import NGram
+from stillhouse.tasks.lm.ngram import NGram
 from stillhouse.tasks.lm.students import NGramConfig
 
 Ints = NDArray[np.int64]
@@ -80,14 +79,8 @@ class Tables:
 
     @classmethod
     def of(cls, trie: Trie) -> Tables:
-        """Parents, sums and what is left of them.
-
-        Raises:
-            InputError: more children than entries.
-        """
+        """Parents, sums and what is left of them."""
         V, used = trie.vocab_size, trie.used
-        if used > len(trie.words) or int(trie.fanout.min(initial=0)) < 0:
-            raise InputError(f"n-gram: expected at most {len(trie.words)} entries, got {used}")
         children = trie.fanout.astype(np.int64)
         parents = np.repeat(np.arange(len(children)), children)
         words = np.concatenate([np.arange(V), trie.words[:used].astype(np.int64)])
@@ -109,9 +102,6 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
         ids: (N,) token ids of the training text.
         vocab_size: V.
         config: longest sequence, and how many are kept.
-
-    Raises:
-        InputError: see `NGram`.
 
     Example:
         >>> trie = count_trie([0, 1, 0, 1, 0, 2, 0, 1], 4, NGramConfig(order=3, entries=100))
@@ -192,18 +182,8 @@ def pack_trie(trie: Trie) -> NDArray[np.uint8]:
 
 
 def unpack_trie(packed: NDArray[np.uint8], vocab_size: int, entries: int) -> Trie:
-    """What `pack_trie` packed.
-
-    Raises:
-        InputError: bytes that are damaged, or of another number of entries.
-    """
-    try:
-        raw = lzma.decompress(packed.tobytes())
-    except lzma.LZMAError as error:
-        raise InputError(f"n-gram: its bytes cannot be read: {error}") from None
-    size = vocab_size + entries
-    if len(raw) != 4 * entries + 5 * size:
-        raise InputError(f"n-gram: expected {4 * entries + 5 * size} bytes, got {len(raw)}")
+    """What `pack_trie` packed."""
+    raw, size = lzma.decompress(packed.tobytes()), vocab_size + entries
     steps, children = _whole(raw[: 4 * entries]), _whole(raw[4 * entries : 4 * (entries + size)])
     codes = np.frombuffer(raw[4 * (entries + size) :], np.uint8).copy()
     blank = Trie(np.zeros(entries, np.int32), codes, children)
@@ -241,48 +221,20 @@ class TrieReader:
 
     def __init__(self, trie: Trie, order: int) -> None:
         self.tables, self.vocab_size = Tables.of(trie), trie.vocab_size
-        self._log_single = np.log(self.tables.single)
-        self._context = np.full(max(1, order - 1), -1)  # nodes of the last 1, 2, ... tokens
-        self._order = order
-
-    @property
-    def nbytes(self) -> int:
-        """Of all tables."""
-        return sum(getattr(self.tables, name).nbytes for name in Tables.__dataclass_fields__)
-
-    @property
-    def state_bytes(self) -> int:
-        """Of the context."""
-        return self._context.nbytes
-
-    def reset(self) -> None:
-        """Forget the text."""
-        self._context[:] = -1
+        self.context = np.full(max(1, order - 1), -1)  # nodes of the last 1, 2, ... tokens
 
     def read(self, token: int) -> Floats:
         """(V,) log-probabilities of what comes after one more token."""
-        before = self._context.copy()
-        self._context[0] = token
+        t, before = self.tables, self.context.copy()
+        self.context[0] = token
         for n in range(1, len(before)):
-            self._context[n] = self._child(int(before[n - 1]), token)
-        t = self.tables
-        nodes = [int(node) for node in self._context[: self._order - 1] if node >= 0 and t.fanout[node] > 0]
-        rest, spans = 1.0, []
-        for node in reversed(nodes):  # the longest context first
-            spans.append((slice(t.first[node], t.first[node] + t.fanout[node]), rest))
-            rest *= t.rest[node]
-        found = self._log_single + np.log(rest)
-        if spans:
-            words = np.concatenate([t.words[span] for span, _ in spans])
-            p = np.zeros(self.vocab_size)
-            for span, factor in spans:
-                p[t.words[span]] += factor * t.share[span]
-            found[words] = np.log(p[words] + rest * t.single[words])
-        return found
-
-    def _child(self, node: int, token: int) -> int:
-        if node < 0:
-            return -1
-        key, keys = node * self.vocab_size + token, self.tables.keys
-        at = int(np.searchsorted(keys, key))
-        return self.vocab_size + at if at < len(keys) and keys[at] == key else -1
+            key = before[n - 1] * self.vocab_size + token  # below 0 without a node: found nowhere
+            at = int(np.searchsorted(t.keys, key))
+            self.context[n] = self.vocab_size + at if at < len(t.keys) and t.keys[at] == key else -1
+        rest, p = 1.0, np.zeros(self.vocab_size)
+        for node in self.context[::-1]:  # the longest context first
+            if node >= 0 and t.fanout[node] > 0:
+                children = slice(t.first[node], t.first[node] + t.fanout[node])
+                p[t.words[children]] += rest * t.share[children]
+                rest *= t.rest[node]
+        return np.log(p + rest * t.single)

@@ -1,19 +1,12 @@
-"""Language models as teachers: any causal one of transformers, a small one trained here, their answers kept on disk.
-
-The configuration needs no torch.
-"""
+"""Language models as teachers: any causal one of transformers, or a small one trained here. The configuration needs no torch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
-
-if TYPE_CHECKING:
-    from stillhouse.tasks.lm.teachers.small import CausalLM
-    from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
 
 
 @configclass
@@ -22,27 +15,13 @@ class LanguageTeacherConfig:
 
     source: str = Field(
         min_length=1,
-        description="folder of transformers, GGUF file, or hub:NAME (which is fetched); `lm train-teacher` writes such a folder",
+        description="folder of transformers (`train-teacher` writes one) or of a student, GGUF file, hub:NAME, or cache:FOLDER",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of its weights")
-    tokens: Literal["same", "byte-marginals", "uld"] = Field(
+    tokens: Literal["same", "byte-marginals"] = Field(
         default="same",
-        description="same: the student's tokenizer; of another one: byte-marginals (its next byte, for students of bytes) or uld"
-        " (probabilities by size, a control)",
+        description="same: the student's tokenizer; byte-marginals: of another one its next byte, for students of bytes",
     )
-
-    def build(self, *, vocab_size: int | None = None) -> LanguageTeacher:
-        """The frozen teacher.
-
-        Args:
-            vocab_size: tokens of the tokenizer; logits beyond them (padding of the table) are cut off. None: all.
-
-        Raises:
-            InputError: nothing there that transformers reads, or fewer logits than tokens.
-        """
-        from stillhouse.tasks.lm.teachers.teacher import load_language_teacher
-
-        return load_language_teacher(self, vocab_size=vocab_size)
 
 
 @configclass
@@ -52,7 +31,6 @@ class SmallTransformerConfig:
     width: int = Field(default=256, gt=0, description="channels")
     layers: int = Field(default=4, gt=0, description="blocks")
     heads: int = Field(default=4, gt=0, description="attention heads, a divisor of the width")
-    hidden: int | None = Field(default=None, gt=0, description="width of the gated feed-forward layers [8/3 widths]")
     context: int = Field(default=512, gt=1, description="longest text in tokens")
 
     def __post_init__(self) -> None:
@@ -60,9 +38,3 @@ class SmallTransformerConfig:
             raise ValueError(
                 f"heads: expected width {self.width} to be a multiple of 2 heads (rotary pairs), got {self.heads} heads"
             )
-
-    def build(self, vocab_size: int) -> CausalLM:
-        """The network, with weights from torch's global generator."""
-        from stillhouse.tasks.lm.teachers.small import build_small
-
-        return build_small(self, vocab_size)

@@ -1,15 +1,13 @@
-"""A teacher that cuts text into other tokens than its student does.
+"""A teacher that cuts text into other tokens than its student, whose tokens are bytes: its probability of the next byte.
 
-Shapes: B windows, L tokens of the student, V tokens of the teacher, D width, N rows, Q questions (a row, and the bytes that are
-known of its token).
+Shapes: B windows, L bytes, V tokens of the teacher, K of them in a text, N rows, Q questions (a row, and what is known of its
+token).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,8 +15,8 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs, OutputSpec
-from stillhouse.tasks.lm.data.tokenizer import Tokenizer, cut_bytes, token_bytes
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
+from stillhouse.tasks.lm.tokenizer import Tokenizer, cut_bytes, token_bytes
 
 BYTES = 256
 LEAST = 1e-12  # probability of a byte that no token goes on with: below it, differences of running sums are rounding
@@ -82,63 +80,35 @@ class Prefixes:
         return found.clamp_(min=0)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A text as the teacher reads it.
+class ByteMarginals:
+    """A teacher of other tokens in the place of a `LanguageTeacher` of bytes: it is given bytes, and reads them in its own tokens.
 
-    Attributes:
-        data: its bytes.
-        ids: (K,) tokens of the teacher.
-        ends: (K,) bytes up to the end of each.
-        probabilities: (K + 1, V): of each token before it is read, and of the one after the last.
-    """
-
-    data: bytes
-    ids: list[int]
-    ends: np.ndarray
-    probabilities: Tensor
-
-    @property
-    def starts(self) -> np.ndarray:
-        """(K,) bytes before each token."""
-        return np.concatenate([[0], self.ends[:-1]])
-
-
-class OtherTokensTeacher(LanguageTeacher):
-    """A teacher with a tokenizer of its own; it is given the student's tokens, and reads the same text in its own.
-
-    A line break is read before each window, so that its first token is predicted too. Where a text is not whole UTF-8 (a
-    window may begin inside a letter), single bytes are read.
+    The probability of a byte is the sum over the tokens that agree with what is known of the current one and go on with that byte;
+    averaged over texts this is the teacher's own distribution of the next byte. A line break is read before each window, so that
+    its first token is predicted too. Where a text is not whole UTF-8 (a window may begin inside a letter), single bytes are read.
 
     Args:
         teacher: of its own tokens.
         theirs: its tokenizer, byte-level.
-        ours: the student's, byte-level.
 
     Raises:
-        InputError: another kind of vocabulary, or a tokenizer that changes texts.
+        InputError: another kind of vocabulary.
     """
 
-    def __init__(self, teacher: LanguageTeacher, theirs: Tokenizer, ours: Tokenizer) -> None:
-        super().__init__(teacher.network, teacher.name)
-        self.own, self.theirs = teacher, theirs
+    vocab_size = BYTES
+
+    def __init__(self, teacher: LanguageTeacher, theirs: Tokenizer) -> None:
+        self.own, self.theirs, self.name = teacher, theirs, teacher.name
+        self.network, self.params = teacher.network, teacher.params
+        self.context = None if teacher.context is None else teacher.context - 1  # at worst every byte is a token
         self.prefixes = Prefixes(token_bytes(theirs))
-        self.pieces = [text or b"" for text in token_bytes(ours)]
         self.lengths = {number: len(text) for text, number in self.prefixes.numbers.items()}
         self.begin = self.prefixes.numbers[b"\n"]
-        self.vocab_size = ours.vocab_size
-        self._fingerprint = f"{theirs.fingerprint} {ours.fingerprint}"
-
-    @property
-    def context(self) -> int | None:
-        """That of the teacher less the line break: at worst every byte is a token."""
-        longest = max(map(len, self.pieces))
-        return None if self.own.context is None else (self.own.context - 1) // longest
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the teacher's, of both tokenizers, and of how they are joined."""
-        return hashlib.sha256(f"{self.own.identity} {type(self).__name__} {self._fingerprint}".encode()).hexdigest()
+        """SHA-256 of the teacher's, and of its tokenizer."""
+        return hashlib.sha256(f"{self.own.identity} byte-marginals {self.theirs.fingerprint}".encode()).hexdigest()
 
     def tap(self, features: Sequence[str]) -> None:
         """Refuse to: features are of its own tokens.
@@ -154,130 +124,63 @@ class OtherTokensTeacher(LanguageTeacher):
 
     def spec(self, tokens: Tensor) -> OutputSpec:
         """Classes of the student."""
-        return OutputSpec(self.vocab_size)
+        return OutputSpec(BYTES)
 
-    @torch.no_grad()
-    def read(self, data: bytes) -> Cut:
-        """What the teacher expects along a text, in its own tokens.
+    def to(self, device: torch.device) -> None:
+        """Move it."""
+        self.own.to(device)
+
+    def __call__(self, tokens: Tensor) -> Outputs:
+        """(B, L, 256) log-probabilities of the next byte."""
+        return Outputs(torch.stack([self.next_bytes(bytes(row)) for row in tokens.tolist()]))
+
+    def read(self, data: bytes) -> tuple[list[int], np.ndarray, Tensor]:
+        """A text in the teacher's tokens: ids (K,), the bytes up to the end of each (K,), probabilities (K + 1, V) before each.
 
         Raises:
             InputError: its tokenizer changes the text.
         """
         ids = cut_bytes(self.theirs, data)
         ends = np.cumsum([self.lengths.get(i, 0) for i in ids])
-        if not len(ids) or ends[-1] != len(data):
+        if ends[-1] != len(data):
             raise InputError(
-                f"tokenizer {self.theirs.name}: expected one that keeps a text's bytes, got {ends[-1] if len(ids) else 0} for "
-                f"{len(data)} of {data[:20]!r}"
+                f"tokenizer {self.theirs.name}: expected one that keeps the bytes of a text, got others for {data[:20]!r}"
             )
-        row = torch.tensor([[self.begin, *ids]])
-        probabilities = self.own.logits(self.own.hidden(row).logits)[0].softmax(-1)
-        return Cut(data, ids, ends, probabilities)
+        return ids, ends, self.own(torch.tensor([[self.begin, *ids]])).logits[0].softmax(-1)
+
+    def next_bytes(self, data: bytes) -> Tensor:
+        """(L, 256) float32, the logarithm of the probability of each byte after each of L."""
+        ids, ends, probabilities = self.read(data)
+        starts, node, last = [0, *ends], self.prefixes.node, len(ids) - 1
+        places = np.arange(1, len(data))  # of the byte that is predicted
+        of = np.searchsorted(ends, places, side="right")
+        nodes = [node(data[starts[k] : n]) for n, k in zip(places, of)]
+        rows = torch.tensor([*of, last, last + 1])
+        mass = self.prefixes.next_byte(
+            probabilities, rows, torch.tensor([*nodes, node(data[starts[last] :]), node(b"")])
+        )
+        ended = probabilities[last, ids[-1]].double() * mass[-1] / mass[-1].sum()
+        mass = torch.cat([mass[:-2], mass[-2:-1] + ended])
+        share = (mass / mass.sum(1, keepdim=True)).clamp(min=LEAST)
+        return (share / share.sum(1, keepdim=True)).log().float()
 
     def nats(self, data: bytes) -> np.ndarray:
         """(bytes - 1,) nats of a text after its first byte, of its own cut; the nats of a token are shared out among its bytes.
 
         Other cuts of the text would add a little probability: an upper bound, and what the teacher's own score is.
         """
-        cut = self.read(data)
-        right = cut.probabilities[torch.arange(len(cut.ids)), torch.tensor(cut.ids)].double()
-        zero, root = torch.zeros(1, dtype=torch.int64), torch.tensor([self.prefixes.node(b"")])
-        first = self.prefixes.next_byte(cut.probabilities[:1], zero, root)[0, data[0]]
+        ids, ends, probabilities = self.read(data)
+        right = probabilities[torch.arange(len(ids)), torch.tensor(ids)].double()
+        root = torch.tensor([self.prefixes.node(b"")])
+        first = self.prefixes.next_byte(probabilities[:1], torch.zeros(1, dtype=torch.int64), root)[0, data[0]]
         found = np.zeros(len(data))
-        for k, (start, end) in enumerate(zip(cut.starts, cut.ends)):
+        for k, (start, end) in enumerate(zip([0, *ends], ends)):
             value = -float((right[k] / (first if k == 0 else 1.0)).clamp(min=1e-300).log())
             counted = slice(1, max(end, 2)) if k == 0 else slice(start, end)
             found[counted] += value / (counted.stop - counted.start)
         return found[1:]
 
     def nll(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """(B, L) nats of the student's targets, as `metrics.nll` asks for: those of their bytes."""
+        """(B, L) nats of target bytes."""
         rows = torch.cat([inputs[:, :1], targets], 1).tolist()
-        found = []
-        for row in rows:
-            parts = [self.pieces[i] for i in row]
-            nats = np.concatenate([[0.0], self.nats(b"".join(parts))])
-            ends = np.cumsum([len(part) for part in parts])
-            found.append([nats[a:b].sum() for a, b in pairwise(ends)])
-        return torch.tensor(found, dtype=torch.float32)
-
-
-class ByteMarginals(OtherTokensTeacher):
-    """Its distribution of the next byte, for a student of bytes: sums over the tokens that go on with each byte.
-
-    Inside a token of the text's cut, only tokens that go on count; at its end, the first byte of the next one. So the teacher
-    knows where the tokens of the text end. Averaged over texts, as learning by forward KL does, that is exact: the mean over
-    the cuts that the known bytes leave open, by their probability, is the distribution of the next byte itself. At the last byte
-    of a window, where the cut says nothing, both are added up.
-
-    Raises:
-        InputError: a student of other tokens.
-    """
-
-    def __init__(self, teacher: LanguageTeacher, theirs: Tokenizer, ours: Tokenizer) -> None:
-        super().__init__(teacher, theirs, ours)
-        if self.pieces != [bytes([b]) for b in range(BYTES)]:
-            raise InputError(
-                f"teacher.tokens byte-marginals: expected corpus.tokenizer bytes, got {ours.name}; a student of other tokens can "
-                "learn by tokens: uld"
-            )
-
-    @torch.no_grad()
-    def hidden(self, tokens: Tensor) -> Outputs:
-        """(B, L, 256) log-probabilities of the next byte, in the place of hidden states."""
-        rows = [self.next_bytes(bytes(row)) for row in tokens.tolist()]
-        return Outputs(torch.stack(rows).to(self.device))
-
-    def next_bytes(self, data: bytes) -> Tensor:
-        """(L, 256) float32, the logarithm of the probability of each byte after each of L."""
-        cut, size = self.read(data), len(data)
-        place = np.arange(1, size)  # of the byte that is predicted
-        of = np.searchsorted(cut.ends, place, side="right")
-        nodes = [self.prefixes.node(data[cut.starts[k] : n]) for n, k in zip(place, of)]
-        known = data[cut.starts[-1] :]
-        last = len(cut.ids) - 1
-        rows = torch.tensor([*of, last, last + 1])
-        mass = self.prefixes.next_byte(
-            cut.probabilities, rows, torch.tensor([*nodes, self.prefixes.node(known), self.prefixes.node(b"")])
-        )
-        ended = cut.probabilities[last, cut.ids[-1]].double() * mass[-1] / mass[-1].sum()
-        mass = torch.cat([mass[:-2], mass[-2:-1] + ended])
-        share = (mass / mass.sum(1, keepdim=True)).clamp(min=LEAST)
-        return (share / share.sum(1, keepdim=True)).log().float()
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """The same: they are log-probabilities already."""
-        return hidden
-
-
-class SortedTokens(OtherTokensTeacher):
-    """The sizes of its probabilities, largest first, wherever a token of both begins at the same byte; what ULD compares.
-
-    The published form compares the t-th token of one with the t-th of the other, wherever these are in the text.
-
-    Source: Boizard et al. 2024, arXiv:2402.12030.
-    """
-
-    @torch.no_grad()
-    def hidden(self, tokens: Tensor) -> Outputs:
-        """(B, L, student's tokens) probabilities from the largest on, in the place of hidden states; 0 where no token begins."""
-        return Outputs(torch.stack([self._sorted(row) for row in tokens.tolist()]).to(self.device))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Refuse: sizes without their tokens are no distribution of the student's tokens.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError("teacher.tokens uld: sizes of probabilities have no tokens; only loss.kd_weight compares them")
-
-    def _sorted(self, row: list[int]) -> Tensor:
-        ends = np.cumsum([len(self.pieces[i]) for i in row])
-        cut = self.read(b"".join(self.pieces[i] for i in row))
-        starts = {int(end): k + 1 for k, end in enumerate(cut.ends[:-1])}
-        found = torch.zeros(len(row), self.vocab_size)
-        width = min(self.vocab_size, cut.probabilities.shape[1])
-        for i, end in enumerate(ends):
-            if int(end) in starts:
-                found[i, :width] = cut.probabilities[starts[int(end)]].sort(descending=True).values[:width]
-        return found
+        return torch.from_numpy(np.stack([self.nats(bytes(row)) for row in rows])).float()

@@ -1,53 +1,101 @@
-"""A frozen causal language model that is asked for logits, hidden states and features.
+"""Frozen causal language models that are asked for logits and features: one of transformers, a trained student, several together.
 
-Shapes: B batch, L length, N tokens, D width, V vocabulary.
+Shapes: B batch, L length, V vocabulary.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from functools import cached_property
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.tasks.lm.data.tokenizer import HUB
-from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
+from stillhouse.tasks.lm.saved import load_lm
+from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.tasks.lm.tokenizer import HUB
+from stillhouse.teachers.identity import weights_sha256
+
+
+class CausalLM(nn.Module):
+    """A causal language model of transformers that is called as our students are: what the language job trains.
+
+    Example:
+        >>> model = small_transformer(SmallTransformerConfig(width=16, layers=1, heads=2), vocab_size=11)
+        >>> tuple(model(torch.zeros(2, 3, dtype=torch.int64)).logits.shape)
+        (2, 3, 11)
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def scores(self, tokens: Tensor) -> Tensor:
+        """Logits (B, L, V) of the token after each."""
+        found: Tensor = self.network(input_ids=tokens, use_cache=False).logits
+        return found
+
+    def forward(self, tokens: Tensor) -> Outputs:
+        """The same."""
+        return Outputs(self.scores(tokens))
+
+    def save(self, folder: Path) -> None:
+        """Write it as transformers does: config.json and model.safetensors."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.network.save_pretrained(str(folder))
+
+
+def small_transformer(config: SmallTransformerConfig, vocab_size: int) -> CausalLM:
+    """A decoder with rotary positions, gated feed-forward layers and a tied readout, with weights from torch's global generator.
+
+    Source: Touvron et al. 2023, arXiv:2302.13971 (LLaMA).
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=config.width,
+        intermediate_size=8 * round(config.width / 3),
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        max_position_embeddings=config.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    return CausalLM(LlamaForCausalLM(sizes))
 
 
 class LanguageTeacher:
-    """A causal language model of transformers, frozen. A plain class: no training of a student reaches it.
+    """A frozen causal language model. A plain class: no training of a student reaches it.
 
     Args:
-        network: a `...ForCausalLM`.
+        network: a `...ForCausalLM`, or a `SpikingLM`.
         name: for messages and records.
-        vocab_size: logits beyond so many are cut off; None: all are kept.
+        vocab_size: logits beyond so many, padding of the table, are cut off.
 
     Raises:
         InputError: fewer logits than tokens.
-
-    Example:
-        >>> from stillhouse.tasks.lm.teachers import SmallTransformerConfig
-        >>> network = SmallTransformerConfig(width=16, layers=1, heads=2).build(11).network
-        >>> teacher = LanguageTeacher(network, "small", vocab_size=10)
-        >>> tuple(teacher(torch.zeros(2, 3, dtype=torch.int64)).logits.shape)
-        (2, 3, 10)
     """
 
-    def __init__(self, network: Any, name: str, *, vocab_size: int | None = None) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.name = name
-        logits = self._readout_rows()
-        self.vocab_size = logits if vocab_size is None else vocab_size
-        if logits < self.vocab_size:
-            raise InputError(f"teacher {name}: expected at least {self.vocab_size} logits, one a token, got {logits}")
-        self.extractor = FeatureExtractor(network, (), call=self._last_hidden)
+    def __init__(self, network: Any, name: str, *, vocab_size: int) -> None:
+        self.network, self.name, self.vocab_size = network.eval().requires_grad_(False), name, vocab_size
+        self._call = network if hasattr(network, "scores") else partial(network, use_cache=False)
+        logits = network.config.vocab_size
+        if logits < vocab_size:
+            raise InputError(f"teacher {name}: expected at least {vocab_size} logits, one a token, got {logits}")
+        self.extractor = FeatureExtractor(network, (), call=self._scores)
 
     def tap(self, features: Sequence[str]) -> None:
         """Listen at these sub-modules from now on, and no longer at those before.
@@ -56,148 +104,125 @@ class LanguageTeacher:
             InputError: no such path.
         """
         self.extractor.close()
-        self.extractor = FeatureExtractor(self.network, features, call=self._last_hidden)
+        self.extractor = FeatureExtractor(self.network, features, call=self._scores)
 
     @property
     def context(self) -> int | None:
         """The longest text in tokens that it was made for, where its configuration names one."""
-        known = getattr(self.network.config, "max_position_embeddings", None)
-        return None if known is None else int(known)
+        return getattr(self.network.config, "max_position_embeddings", None)
 
     @property
     def params(self) -> int:
         """Number of weights."""
         return sum(p.numel() for p in self.network.parameters())
 
-    @property
-    def width(self) -> int:
-        """Channels of the hidden states that its readout is given."""
-        return int(self.hidden(torch.zeros(1, 1, dtype=torch.int64)).logits.shape[-1])
-
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of its weights and its number of tokens: the name of a cache of its answers."""
-        digest = hashlib.sha256(str(self.vocab_size).encode())
-        for name, value in sorted(self.network.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        """SHA-256 of its weights: the name of a cache of its answers."""
+        return weights_sha256(self.network)
 
+    @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Outputs:
-        """Logits (B, L, V) and features.
-
-        Raises:
-            InputError: see `hidden`.
-        """
-        found = self.hidden(tokens)
-        return Outputs(self.logits(found.logits), found.features)
-
-    @torch.no_grad()
-    def hidden(self, tokens: Tensor) -> Outputs:
-        """What its readout is given, (B, L, D), in the place of logits, and features; `logits` makes the rest, piece by piece.
-
-        Raises:
-            InputError: a text longer than it was made for, or an id outside its vocabulary.
-        """
-        if self.context is not None and tokens.shape[-1] > self.context:
-            raise InputError(
-                f"teacher {self.name}: expected at most {self.context} tokens at once, got {tokens.shape[-1]}"
-            )
-        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.vocab_size):
-            wrong = int(tokens.min()) if int(tokens.min()) < 0 else int(tokens.max())
-            raise InputError(f"teacher {self.name}: expected token ids of 0 to {self.vocab_size - 1}, got {wrong}")
-        return self.extractor(tokens.to(self.device))
-
-    @torch.no_grad()
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., V) float32 of hidden states (..., D)."""
-        found: Tensor = self.network.get_output_embeddings()(hidden)
-        scale = getattr(self.network.config, "logit_scale", None)  # Cohere's and Granite's readouts are not plain
-        divisor = getattr(self.network.config, "logits_scaling", None)
-        cap = getattr(self.network.config, "final_logit_softcapping", None)
-        found = found[..., : self.vocab_size].float() * (1.0 if scale is None else scale) / (divisor or 1.0)
-        return torch.tanh(found / cap) * cap if cap else found
-
-    def member_logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Those of each member of a group; a single teacher has none."""
-        return ()
+        """Logits (B, L, V) float32 and features."""
+        return self.extractor(tokens.to(next(iter(self.network.parameters())).device))
 
     def spec(self, tokens: Tensor) -> OutputSpec:
         """The shapes of its features for texts as long as `tokens` (B, L)."""
-        found = self.hidden(tokens)
-        return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in found.features.items()})
+        return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in self(tokens).features.items()})
 
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(iter(self.network.parameters())).device
-
-    def to(self, device: torch.device) -> LanguageTeacher:
+    def to(self, device: torch.device) -> None:
         """Move it."""
         self.network.to(device)
-        return self
 
-    def _readout_rows(self) -> int:
-        return int(self.network.get_output_embeddings().weight.shape[0])
-
-    def _last_hidden(self, tokens: Tensor) -> Tensor:
-        found: Tensor = self.network.base_model(input_ids=tokens, use_cache=False).last_hidden_state
-        return found
+    def _scores(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self._call(tokens).logits
+        return found[..., : self.vocab_size].float()
 
 
-def load_language_teacher(config: LanguageTeacherConfig, *, vocab_size: int | None = None) -> LanguageTeacher:
-    """The teacher of a configuration; see `LanguageTeacherConfig.build`."""
+class TeacherGroup:
+    """Several teachers of one tokenizer, asked side by side; the group's probabilities are the mean of theirs.
+
+    It has the methods of a `LanguageTeacher`; features of member i are named `i:path`.
+    """
+
+    network = None  # it has no parts that a student could begin with
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self.members, self.vocab_size = tuple(members), members[0].vocab_size
+        self.name = " + ".join(member.name for member in members)
+        self.context = min((c for member in members if (c := member.context) is not None), default=None)
+        self.params = sum(member.params for member in members)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the members' identities, in their order."""
+        return hashlib.sha256(" ".join(member.identity for member in self.members).encode()).hexdigest()
+
+    def tap(self, features: Sequence[str]) -> None:
+        """Listen at these sub-modules from now on, each `i:path`.
+
+        Raises:
+            InputError: a path without the number of a member, or that this member does not have.
+        """
+        chosen: list[list[str]] = [[] for _ in self.members]
+        for feature in features:
+            number, colon, path = feature.partition(":")
+            if not colon or not number.isdecimal() or int(number) >= len(chosen):
+                raise InputError(
+                    f"feature {feature!r}: expected the number of one of {len(chosen)} teachers before it, as 0:{feature}"
+                )
+            chosen[int(number)].append(path)
+        for member, paths in zip(self.members, chosen):
+            member.tap(paths)
+
+    def __call__(self, tokens: Tensor) -> Outputs:
+        """The logarithm of the mean probability (B, L, V), all features, and the logits of each member."""
+        found = [member(tokens) for member in self.members]
+        features = {f"{i}:{path}": x for i, one in enumerate(found) for path, x in one.features.items()}
+        log_p = torch.stack([torch.log_softmax(one.logits, -1) for one in found])
+        return Outputs(log_p.logsumexp(0) - math.log(len(found)), features, tuple(Outputs(one.logits) for one in found))
+
+    def spec(self, tokens: Tensor) -> OutputSpec:
+        """The shapes of all features, and of each member's."""
+        specs = tuple(member.spec(tokens) for member in self.members)
+        features = {f"{i}:{path}": shape for i, one in enumerate(specs) for path, shape in one.features.items()}
+        return OutputSpec(self.vocab_size, features, specs)
+
+    def to(self, device: torch.device) -> None:
+        """Move all members."""
+        for member in self.members:
+            member.to(device)
+
+
+def load_language_teacher(config: LanguageTeacherConfig, *, vocab_size: int) -> LanguageTeacher:
+    """The frozen teacher of a configuration for so many tokens; the folder of a student makes it one.
+
+    Raises:
+        InputError: nothing there that transformers reads, or fewer logits than tokens.
+    """
+    source, place = config.source, Path(config.source).expanduser()
+    if (place / records.CARD).is_file():
+        return LanguageTeacher(load_lm(place)[0], place.name, vocab_size=vocab_size)
+    how: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}  # pickles could run any code
+    where = str(place)
+    if source.startswith(HUB):
+        where, how = source.removeprefix(HUB), {}
+    elif place.suffix.lower() == ".gguf":
+        where, how = str(place.parent), {"gguf_file": place.name}
+    elif not (place / "config.json").is_file():
+        raise InputError(
+            f"teacher {source}: expected a folder with config.json, a GGUF file, or hub:NAME; it is none of them"
+        )
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    where, options = _place(config.source)
+    load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
     try:
-        options |= {"dtype": getattr(torch, config.precision), "trust_remote_code": False}
-        network = AutoModelForCausalLM.from_pretrained(where, **options)
+        network = load(where, dtype=getattr(torch, config.precision), trust_remote_code=False, **how)
     except ImportError as error:
-        raise InputError(f"teacher {config.source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
+        raise InputError(f"teacher {source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
     except Exception as error:  # transformers, safetensors and gguf raise many kinds for what they cannot read
-        raise InputError(
-            f"teacher {config.source}: transformers cannot read it as a causal model: {_line(error)}"
-        ) from None
-    teacher = LanguageTeacher(network, Path(where).name, vocab_size=vocab_size)
-    _check_readout(teacher)
-    return teacher
-
-
-def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
-
-
-def _place(source: str) -> tuple[str, dict[str, Any]]:
-    """The arguments of `from_pretrained`."""
-    if source.startswith(HUB):
-        return source.removeprefix(HUB), {}
-    path = Path(source).expanduser()
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise InputError(f"teacher {source}: no such file")
-        return str(path.parent), {"gguf_file": path.name}
-    if not (path / "config.json").is_file():
-        raise InputError(
-            f"teacher {source}: expected a folder with config.json, a GGUF file, or hub:NAME; there is none of them"
-        )
-    if not any(path.glob("*.safetensors")):
-        pickles = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth") for file in path.glob(kind))
-        found = f"{', '.join(pickles)}, which is not unpickled: it could run any code" if pickles else "none"
-        raise InputError(f"teacher {source}: expected weights as safetensors, got {found}")
-    return str(path), {"use_safetensors": True, "local_files_only": True}
-
-
-def _check_readout(teacher: LanguageTeacher) -> None:
-    """Our way from hidden states to logits must be the network's own."""
-    tokens = torch.arange(8).unsqueeze(0) % teacher.vocab_size
-    with torch.no_grad():
-        own = teacher.network(input_ids=tokens, use_cache=False).logits[..., : teacher.vocab_size].float()
-    ours = teacher(tokens).logits
-    if not torch.allclose(own, ours, rtol=1e-2, atol=1e-2 * float(own.abs().max())):
-        raise InputError(
-            f"teacher {teacher.name}: its logits are not its readout of its last hidden states ({type(teacher.network).__name__})"
-        )
+        line = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InputError(f"teacher {source}: transformers cannot read it as a causal model: {line}") from None
+    return LanguageTeacher(network, Path(where).name, vocab_size=vocab_size)

@@ -2,24 +2,59 @@
 
 The published numbers are those of a 45 nm process; a chip of today needs less of everything, and what counts is the ratio of two
 networks under the same table. Weight traffic stands apart, since it is most of the energy when one text is generated at a time.
+
+Shapes: D channels, I inputs, O outputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.layers.recurrent import MatrixMixer, ScalarMixer, TokenShift
-from stillhouse.layers.spikes import SpikeLinear
+from stillhouse.layers.recurrent.mixers import MatrixMixer, ScalarMixer, TokenShift
+from stillhouse.layers.spikes.linear import SpikeLinear
+from stillhouse.layers.spikes.unit import spike_counts
 from stillhouse.layers.ternary import ternary_codes
 from stillhouse.metrics.energy import LABEL, OperationEnergies
-from stillhouse.tasks.lm.metrics.spiking import Activity
 
+TABLE = OperationEnergies()
 PACKED_BYTES, FLOAT_BYTES = 1 / 5, 4  # of a ternary weight, five to a byte, and of a float32
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What one spike unit did over a text.
+
+    Attributes:
+        rate: (D,) share of tokens at which a channel fired.
+        spikes: (D,) mean of |count|: spikes a token, above the rate where counts exceed 1.
+    """
+
+    rate: Tensor
+    spikes: Tensor
+
+
+@torch.no_grad()
+def measure_spikes(model: Any, pieces: Iterable[Tensor]) -> dict[str, Activity]:
+    """What every spike unit of a `SpikingLM` that spikes does over a text, tokens (B, L) at a time, by the layer's path."""
+    model.eval()
+    units = model.spike_units()
+    sums, tokens = {name: torch.zeros(2, unit.channels, dtype=torch.float64) for name, unit in units.items()}, 0
+    for piece in pieces:
+        tokens += piece.numel()
+        for unit in units.values():
+            unit.recording = []
+        model.hidden(piece)
+        for name, unit in units.items():
+            counts = spike_counts(unit.recording[0], unit.threshold, unit.levels, signed=unit.signed).abs().double()
+            sums[name] += torch.stack([counts.clamp(max=1).sum(0), counts.sum(0)]).cpu()
+            unit.recording = None
+    return {name: Activity(*(both / tokens)) for name, both in sums.items()}
 
 
 @dataclass(frozen=True)
@@ -31,20 +66,18 @@ class Operations:
         additions: alone: what a spike costs at a synapse (SynOps), and comparisons with a threshold.
         multiplications: alone.
         weight_bytes: of weights that are read; those of silent inputs are not.
-        state_bytes: of recurrent state or of a cache of keys and values, read and written.
     """
 
     macs: float = 0.0
     additions: float = 0.0
     multiplications: float = 0.0
     weight_bytes: float = 0.0
-    state_bytes: float = 0.0
 
     def __add__(self, other: Operations) -> Operations:
         return Operations(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
-    def energy(self, table: OperationEnergies | None = None) -> dict[str, Any]:
-        """`operations_pj`, `with_weight_traffic_pj`, `with_all_traffic_pj` a token, and the `label` to print beside them.
+    def energy(self, table: OperationEnergies = TABLE) -> dict[str, float]:
+        """Picojoules a token, without weight traffic and with it.
 
         Example:
             A thousand additions and one multiply-add: 900 + 4.6.
@@ -52,19 +85,25 @@ class Operations:
             >>> round(Operations(macs=1, additions=1000).energy()["operations_pj"], 1)
             904.6
         """
-        table = OperationEnergies() if table is None else table
         mac = table.addition + table.multiplication
-        operations = self.macs * mac + self.additions * table.addition + self.multiplications * table.multiplication
-        with_weights = operations + self.weight_bytes * table.memory_byte
-        return {
-            "operations_pj": operations,
-            "with_weight_traffic_pj": with_weights,
-            "with_all_traffic_pj": with_weights + self.state_bytes * table.memory_byte,
-            "label": LABEL,
-        }
+        found = self.macs * mac + self.additions * table.addition + self.multiplications * table.multiplication
+        return {"operations_pj": found, "with_weight_traffic_pj": found + self.weight_bytes * table.memory_byte}
 
 
-def spiking_operations(model: Any, activities: dict[str, Activity]) -> dict[str, Operations]:
+def energies(model: Any, pieces: Iterable[Tensor], teacher: Operations) -> dict[str, Any]:
+    """Picojoules of a token of a student at the spikes that some texts make, by part too, beside its teacher's."""
+    parts = spiking_operations(model, measure_spikes(model, pieces))
+    ours, theirs = sum(parts.values(), Operations()).energy(), teacher.energy()
+    return {
+        "label": LABEL,
+        "student": ours,
+        "student_parts": {name: operations.energy()["operations_pj"] for name, operations in parts.items()},
+        "teacher": theirs,
+        "ratio": {kind: value / theirs[kind] for kind, value in ours.items()},
+    }
+
+
+def spiking_operations(model: Any, activities: Mapping[str, Activity]) -> dict[str, Operations]:
     """Operations of one token of a `SpikingLM` by part: `synapses`, `spikes`, `mixers`, `norms`, `readout`, `ngram`.
 
     Of an n-gram: the sums over the vocabulary, and its table of single tokens read once; the few entries of a token's own contexts
@@ -73,91 +112,64 @@ def spiking_operations(model: Any, activities: dict[str, Activity]) -> dict[str,
     Args:
         model: with its weights as they are deployed (share 1).
         activities: what `measure_spikes` gave for it.
-
-    Returns:
-        By part; add them up for the whole. A spike of count n at a synapse is n additions, at weights that are not 0.
-
-    Raises:
-        InputError: a spiking layer without activity, or one that is still dense in part.
     """
-    layers = {name: part for name, part in model.named_modules() if isinstance(part, SpikeLinear)}
-    parts = {key: Operations() for key in ("synapses", "spikes", "mixers", "norms", "readout", "ngram")}
-    for name, layer in layers.items():
-        parts["synapses"] += synapse_operations(layer, activities.get(f"{name}.spike"), name)
+    parts = dict.fromkeys(("synapses", "spikes", "mixers", "norms", "readout", "ngram"), Operations())
+    for name, layer in model.linear_layers().items():
+        parts["synapses"] += synapse_operations(layer, activities.get(name))
         if layer.spike is not None:  # a comparison a level and channel
             parts["spikes"] += Operations(additions=layer.inputs * layer.spike.levels)
     for part in model.modules():
         if isinstance(part, (MatrixMixer, ScalarMixer)):
             parts["mixers"] += mixer_operations(part)
         elif isinstance(part, TokenShift):
-            size = part.mu.numel()
-            parts["mixers"] += Operations(macs=size, additions=part.mu.shape[1], state_bytes=8 * part.mu.shape[1])
+            parts["mixers"] += Operations(macs=part.mu.numel(), additions=part.mu.shape[1])
         elif isinstance(part, nn.LayerNorm):
-            size = part.weight.numel()
-            parts["norms"] += Operations(macs=2 * size, additions=3 * size)
-    parts["readout"] = _readout_operations(model, activities.get("readout_spike"))
-    for joint in (model.lift, model.lower):
-        if joint is not None:
-            size = joint.weight.numel()
-            parts["readout"] += Operations(macs=size, weight_bytes=FLOAT_BYTES * size)
+            parts["norms"] += Operations(macs=2 * part.weight.numel(), additions=3 * part.weight.numel())
+    for matrix in (model.embedding, model.lift, model.lower):
+        if matrix is not None:
+            parts["readout"] += _dense(matrix.weight.numel())
     if model.prior is not None:
         size = int(model.prior.vocab_size)
         parts["ngram"] = Operations(additions=2 * size, weight_bytes=FLOAT_BYTES * size)
     return parts
 
 
-def synapse_operations(layer: SpikeLinear, activity: Activity | None, name: str = "layer") -> Operations:
+def synapse_operations(layer: SpikeLinear, activity: Activity | None) -> Operations:
     """Operations of one linear layer a token: additions where spikes meet weights, multiply-adds where nothing spikes.
 
-    Raises:
-        InputError: see `spiking_operations`.
+    A spike of count n at a synapse is n additions, at weights that are not 0.
 
     Example:
         Two inputs, one always firing, one never; three dense outputs: three additions of a scaled column.
 
-        >>> from stillhouse.layers.spikes import SpikeUnit
-        >>> fired = Activity(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]), 10)
+        >>> from stillhouse.layers.spikes.unit import SpikeUnit
+        >>> fired = Activity(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
         >>> synapse_operations(SpikeLinear(2, 3, spike=SpikeUnit(2)), fired).additions
         3.0
     """
+    if not layer.ternary and activity is None:
+        return _dense(layer.weight.numel())
     codes = ternary_codes(layer.weight.detach())[0] if layer.ternary else torch.ones_like(layer.weight)
     synapses = (codes != 0).double().sum(0)  # (I,) outputs that an input reaches
     size, scales = (PACKED_BYTES, layer.outputs) if layer.ternary else (FLOAT_BYTES, 0)
-    if layer.ternary and layer.share.item() < 1_000_000:
-        raise InputError(f"{name}: expected ternary weights, got a ramp at {layer.share.item() / 1e6}")
-    if layer.spike is None:
-        count, read = synapses.sum().item(), layer.inputs * layer.outputs * size
-        if layer.ternary:
-            return Operations(additions=count, multiplications=scales, weight_bytes=read)
-        return Operations(macs=count, weight_bytes=read)
-    if activity is None or len(activity.rate) != layer.inputs:
-        raise InputError(
-            f"{name}: expected the activity of {layer.inputs} channels, got none that fits; measure it first"
-        )
-    additions = (activity.spikes.double().to(synapses.device) * synapses).sum().item()
-    read = activity.rate.double().sum().item() * layer.outputs * size
+    one = torch.ones(layer.inputs)
+    spikes, rate = (one, one) if activity is None else (activity.spikes, activity.rate)
+    additions = (spikes.double().to(synapses.device) * synapses).sum().item()
+    read = rate.double().sum().item() * layer.outputs * size
     return Operations(additions=additions, multiplications=scales, weight_bytes=read)
 
 
 def mixer_operations(mixer: MatrixMixer | ScalarMixer) -> Operations:
-    """Operations of a mixer a token outside of its linear layers: decays, removals, writing, reading, gates.
-
-    Example:
-        >>> from stillhouse.layers.spikes import Quantization
-        >>> scalar, delta = ScalarMixer(8, Quantization()), MatrixMixer(8, 2, Quantization())
-        >>> mixer_operations(delta).macs > mixer_operations(scalar).macs
-        True
-    """
+    """Operations of a mixer a token outside of its linear layers: decays, removals, writing, reading, gates."""
     width = mixer.width
     if isinstance(mixer, ScalarMixer):
-        return Operations(macs=width, multiplications=2 * width, state_bytes=2 * 4 * width)
+        return Operations(macs=width, multiplications=2 * width)
     memory = width * width // mixer.heads
     ranks = [part.up.numel() for part in (mixer.decay, mixer.gate, mixer.rate)]
     return Operations(
         macs=4 * memory + sum(ranks) + 6 * width,
         multiplications=memory + 6 * width,
         weight_bytes=FLOAT_BYTES * sum(ranks),
-        state_bytes=2 * FLOAT_BYTES * memory,
     )
 
 
@@ -191,20 +203,8 @@ def transformer_operations(config: Any, vocabulary: int, context: int) -> Operat
     keys = width if groups is None else width * groups // heads
     feed_forward = (3 if gated else 2) * width * hidden
     weights = layers * (2 * width * width + 2 * width * keys + feed_forward) + vocabulary * width
-    return Operations(
-        macs=weights + layers * 2 * context * width,
-        weight_bytes=weights * FLOAT_BYTES,
-        state_bytes=layers * 2 * (context + 1) * keys * FLOAT_BYTES,
-    )
+    return _dense(weights) + Operations(macs=layers * 2 * context * width)
 
 
-def _readout_operations(model: Any, activity: Activity | None) -> Operations:
-    weight, ternary = model.readout.weight, model.readout.ternary
-    vocabulary, width = weight.shape
-    size, firing = PACKED_BYTES if ternary else FLOAT_BYTES, 1.0 if activity is None else activity.density
-    nonzero = (weight.detach() != 0).sum().item() if ternary else vocabulary * width
-    count = nonzero * (1.0 if activity is None else activity.spikes.mean().item())
-    bytes_read = vocabulary * width * size * firing
-    if activity is None and not ternary:
-        return Operations(macs=count, weight_bytes=bytes_read)
-    return Operations(additions=count, multiplications=vocabulary if ternary else 0, weight_bytes=bytes_read)
+def _dense(weights: int) -> Operations:
+    return Operations(macs=weights, weight_bytes=FLOAT_BYTES * weights)

@@ -1,4 +1,4 @@
-"""Lines of text into how many bits a byte they take, and what a student would write after them. No torch."""
+"""A student in use: lines of text into how many bits a byte they take, and what it would write after them. No torch by itself."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, lines_of
-from stillhouse.tasks.lm.data.tokenizer import Tokenizer, load_tokenizer
 from stillhouse.tasks.lm.light import PACKED
+from stillhouse.tasks.lm.tokenizer import Tokenizer, load_tokenizer
 
 
-class LineScores(Predictor):
+class LinePredictor(Predictor):
     """Lines of text, scored and continued.
 
     Attributes:
@@ -24,16 +24,16 @@ class LineScores(Predictor):
 
     takes: ClassVar[str] = "a text file, a line a text, or - for lines"
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, tokens: int = 0) -> None:
-        self.folder, self.tokenizer, self.tokens = folder, tokenizer, tokens
+    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
+        self.folder, self.tokenizer, self.tokens = folder, tokenizer, 0
 
     @abstractmethod
     def nats(self, ids: Any) -> float:
         """Of all tokens (L) after the first."""
 
     @abstractmethod
-    def written(self, ids: Any, count: int) -> list[int]:
-        """The likeliest tokens after some."""
+    def written(self, ids: Any, count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
+        """So many tokens after some, the likeliest or drawn ones."""
 
     def transform(self, one: Any) -> Any:
         """(L) token ids of a text.
@@ -46,7 +46,7 @@ class LineScores(Predictor):
         ids = self.tokenizer.encode(one)
         if not len(ids):
             raise InputError("text: expected at least one token, got an empty line")
-        return np.asarray(ids).astype(np.int64)
+        return ids
 
     def predict(self, inputs: Any) -> list[dict[str, Any]]:
         """For each text: its tokens, the bits of each byte after the first token (None for a text of one), a continuation."""
@@ -55,7 +55,7 @@ class LineScores(Predictor):
             ids = self.transform(text)
             row: dict[str, Any] = {"text": text, "tokens": len(ids), "bits_per_byte": None}
             if len(ids) > 1:
-                size = len(self.tokenizer.decode(np.asarray(ids[1:])).encode())
+                size = len(self.tokenizer.decode(ids[1:]).encode())
                 row["bits_per_byte"] = self.nats(ids) / float(np.log(2)) / max(1, size)
             if self.tokens:
                 row["continuation"] = self.tokenizer.decode(self.written(ids, self.tokens))
@@ -65,24 +65,22 @@ class LineScores(Predictor):
     def read(self, source: str) -> Inputs:
         """Lines, by number."""
         lines = lines_of(source)
-        empty = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
-        if empty is not None:
-            raise InputError(f"{source}, line {empty}: expected text, got an empty line")
         return Inputs([str(number) for number in range(1, len(lines) + 1)], lines)
 
 
-class PackedPredictor(LineScores):
-    """Lines of text, by the packed student of `export --to packed`: numba and numpy.
+class PackedPredictor(LinePredictor):
+    """By the packed student of `export --to packed`: numba and numpy.
 
     Raises:
         InputError: numba or tokenizers is not installed, or files that were changed.
     """
 
     def __init__(self, folder: Path) -> None:
-        from stillhouse.tasks.lm.export.spiking_generator import SpikingGenerator
+        from stillhouse.tasks.lm.generator import SpikingGenerator
+        from stillhouse.tasks.lm.packed import load_packed
 
         super().__init__(folder, load_tokenizer(str(folder)))
-        self.generator = SpikingGenerator.load(folder / PACKED)
+        self.generator = SpikingGenerator(load_packed(folder / PACKED))
 
     def nats(self, ids: Any) -> float:
         """A token at a time, from an empty state."""
@@ -94,7 +92,41 @@ class PackedPredictor(LineScores):
             total += float(np.log(np.exp(logits).sum()) - logits[following])
         return total
 
-    def written(self, ids: Any, count: int) -> list[int]:
+    def written(self, ids: Any, count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
         """From an empty state."""
         self.generator.reset()
-        return self.generator.generate([int(token) for token in ids], count)
+        return self.generator.generate(ids, count, temperature=temperature, seed=seed)
+
+
+class TextPredictor(LinePredictor):
+    """By the network itself, in torch."""
+
+    def __init__(self, folder: Path) -> None:
+        from stillhouse.tasks.lm.saved import load_lm
+
+        network, tokenizer, _ = load_lm(folder)
+        super().__init__(folder, tokenizer)
+        self.network = network
+
+    def transform(self, one: Any) -> Any:
+        """(L) token ids of a text as a tensor."""
+        import torch
+
+        return torch.from_numpy(super().transform(one))
+
+    def nats(self, ids: Any) -> float:
+        """In one pass."""
+        import torch
+
+        from stillhouse.tasks.lm.score import model_nll
+
+        with torch.no_grad():
+            return float(model_nll(self.network)(ids[None, :-1], ids[None, 1:]).sum())
+
+    def written(self, ids: Any, count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
+        """By its own steps."""
+        from stillhouse.tasks.lm.rollouts import continued
+
+        found = continued(self.network, ids[None], count, temperature=temperature, seed=seed)
+        made: list[int] = found[0, len(ids) :].tolist()
+        return made

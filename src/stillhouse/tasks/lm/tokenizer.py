@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
 TOKENIZER_FILE, HUB = "tokenizer.json", "hub:"
+PIECES = 2000  # lines that are cut at a time
 # what two tokenizers must cut alike beside having equal vocabularies: cases in which pre-tokenizers differ
 PROBE = (
     "The 1st token's 2,048 = x@-@y \n\n  don't\tSTOP; naïve café \N{GREEK SMALL LETTER ALPHA} <unk> 東京 http://a.b/c_d"
@@ -53,36 +54,28 @@ class Tokenizer:
         """(N,) ids, without special tokens."""
         return np.asarray(self.backend.encode(text, add_special_tokens=False).ids, np.int64)
 
-    def encode_lines(self, lines: Iterable[str], *, batch: int = 2000) -> Iterator[NDArray[np.int64]]:
-        """Ids of pieces of text, each cut on its own, a batch of pieces at a time."""
-        pieces: list[str] = []
-        for line in lines:
-            pieces.append(line)
-            if len(pieces) == batch:
-                yield self._many(pieces)
-                pieces = []
-        if pieces:
-            yield self._many(pieces)
-
-    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
-        """Text of ids; bytes that are not UTF-8 become the replacement character.
+    def encode_lines(self, lines: Sequence[str]) -> NDArray[Any]:
+        """(N,) ids of pieces of text, each cut on its own, in the smallest type that holds the vocabulary.
 
         Raises:
-            InputError: an id that the vocabulary does not have.
+            InputError: ids beyond the size of the vocabulary.
         """
-        listed = [int(i) for i in ids]
-        wrong = [i for i in listed if not 0 <= i < self.vocab_size]
-        if wrong:
-            raise InputError(f"token ids: expected 0 to {self.vocab_size - 1}, got {wrong[0]}")
-        return str(self.backend.decode(listed, skip_special_tokens=False))
+        kind, found = np.uint16 if self.vocab_size <= 2**16 else np.uint32, []
+        for start in range(0, len(lines), PIECES):
+            cut = self.backend.encode_batch_fast(lines[start : start + PIECES], add_special_tokens=False)
+            found += [np.asarray(one.ids, np.uint32) for one in cut]
+        ids = np.concatenate(found)
+        if ids.max(initial=0) >= self.vocab_size:
+            raise InputError(f"tokenizer {self.name}: expected ids of 0 to {self.vocab_size - 1}, got {ids.max()}")
+        return ids.astype(kind)
+
+    def decode(self, ids: Iterable[Any]) -> str:
+        """Text of ids; bytes that are not UTF-8 become the replacement character."""
+        return str(self.backend.decode([int(i) for i in ids], skip_special_tokens=False))
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` into a folder."""
         write_atomically(folder / TOKENIZER_FILE, lambda file: file.write(self.backend.to_str().encode()))
-
-    def _many(self, pieces: list[str]) -> NDArray[np.int64]:
-        found = self.backend.encode_batch_fast(pieces, add_special_tokens=False)
-        return np.concatenate([np.asarray(one.ids, np.int64) for one in found])
 
 
 def byte_tokenizer() -> Tokenizer:
@@ -145,18 +138,12 @@ def cut_bytes(tokenizer: Tokenizer, data: bytes) -> list[int]:
 
 
 def train_bpe(texts: Iterable[str], size: int) -> Tokenizer:
-    """A byte-level BPE of exactly `size` tokens, or fewer if the text has no more pairs; the same for the same text.
-
-    Raises:
-        InputError: fewer than 257 tokens, which is not more than bytes.
-    """
+    """A byte-level BPE of exactly `size` tokens, or fewer if the text has no more pairs; the same for the same text."""
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
     from tokenizers.trainers import BpeTrainer
 
-    if size < 257:
-        raise InputError(f"tokenizer bpe:{size}: expected at least 257 tokens (256 are bytes), got {size}")
     backend = _byte_level(Backend(BPE()), regex=True)
     trainer = BpeTrainer(vocab_size=size, initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False)
     backend.train_from_iterator(texts, trainer)
@@ -167,54 +154,47 @@ def load_tokenizer(source: str) -> Tokenizer:
     """The tokenizer of a name, folder or file.
 
     Args:
-        source: `bytes`; a folder with `tokenizer.json`, or with `vocab.json` and `merges.txt`; a `tokenizer.json`; a GGUF
-            file; hub:NAME.
+        source: `bytes`; a `tokenizer.json`, or a folder with one; a GGUF file; hub:NAME.
 
     Raises:
         InputError: nothing there that can be read.
     """
     if source == "bytes":
         return byte_tokenizer()
-    if source.startswith(HUB):
-        return _by_transformers(source, source.removeprefix(HUB))
     path = Path(source).expanduser()
-    if path.suffix.lower() == ".gguf":
-        if not path.is_file():
-            raise InputError(f"tokenizer {path}: no such file")
-        return _by_transformers(source, str(path.parent), gguf_file=path.name)
     file = path / TOKENIZER_FILE if path.is_dir() else path
+    hub, gguf = source.startswith(HUB), path.suffix.lower() == ".gguf"
+    if not hub and not file.is_file():
+        raise InputError(
+            f"tokenizer {source}: expected bytes, bpe:N, a folder with {TOKENIZER_FILE}, a GGUF file or hub:NAME; found none of "
+            "them (`stillhouse train-teacher` makes a teacher's folder, which has its tokenizer)"
+        )
     try:
-        if file.is_file():
-            from tokenizers import Tokenizer as Backend
+        if hub or gguf:
+            from transformers import AutoTokenizer
 
-            return Tokenizer(Backend.from_file(str(file)), source)
-        if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-            return _from_merges(path)
-    except Exception as error:  # the Rust side raises plain Exception
+            where, how = (source.removeprefix(HUB), {}) if hub else (str(path.parent), {"gguf_file": path.name})
+            return Tokenizer(AutoTokenizer.from_pretrained(where, **how).backend_tokenizer, path.name)
+        from tokenizers import Tokenizer as Backend
+
+        return Tokenizer(Backend.from_file(str(file)), source)
+    except ImportError as error:
+        raise InputError(f"tokenizer {source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
+    except Exception as error:  # the Rust side, gguf, the hub and the network fail in many ways
         raise InputError(f"tokenizer {source}: cannot be read: {error}") from None
-    raise InputError(
-        f"tokenizer {source}: expected bytes, bpe:N, a folder with tokenizer.json or with vocab.json and merges.txt, or a GGUF "
-        "file; found none of them (`stillhouse lm train-teacher` makes a teacher's folder, which has its tokenizer)"
-    )
 
 
 def check_same_tokenizer(ours: Tokenizer, theirs: Tokenizer) -> None:
     """Refuse a teacher that cuts text otherwise: its answers would be about other tokens.
 
     Raises:
-        InputError: unlike vocabularies or unlike cuts, with what differs.
+        InputError: unlike vocabularies or unlike cuts.
     """
-    if ours.fingerprint == theirs.fingerprint:
-        return
-    mine, other = ours.backend.get_vocab(), theirs.backend.get_vocab()
-    if mine != other:
-        shared = sum(other.get(token) == number for token, number in mine.items())
-        detail = f"{ours.vocab_size} and {theirs.vocab_size} tokens, {shared} of them the same with the same id"
-    else:
-        detail = "equal vocabularies, but a text is cut otherwise (another pre-tokenizer or other merges)"
-    raise InputError(
-        f"tokenizer: expected that of the teacher ({theirs.name}), got {ours.name}: {detail}; set corpus.tokenizer to the teacher's"
-    )
+    if ours.fingerprint != theirs.fingerprint:
+        raise InputError(
+            f"tokenizer: expected that of the teacher ({theirs.name}, {theirs.vocab_size} tokens), got another, {ours.name} "
+            f"({ours.vocab_size} tokens, or a text is cut otherwise); set corpus.tokenizer to the teacher's"
+        )
 
 
 def _byte_level(backend: Backend, *, regex: bool) -> Backend:
@@ -223,23 +203,3 @@ def _byte_level(backend: Backend, *, regex: bool) -> Backend:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex)
     backend.decoder = decoders.ByteLevel()
     return backend
-
-
-def _from_merges(folder: Path) -> Tokenizer:
-    from tokenizers import Tokenizer as Backend
-    from tokenizers.models import BPE
-
-    model = BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    return Tokenizer(_byte_level(Backend(model), regex=True), str(folder))
-
-
-def _by_transformers(source: str, where: str, **options: str) -> Tokenizer:
-    """The tokenizer of a hub's name or of a GGUF file."""
-    try:
-        from transformers import AutoTokenizer
-
-        return Tokenizer(AutoTokenizer.from_pretrained(where, **options).backend_tokenizer, Path(source).name)
-    except ImportError as error:
-        raise InputError(f"tokenizer {source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
-    except Exception as error:  # transformers, gguf, the hub and the network fail in many ways
-        raise InputError(f"tokenizer {source}: cannot be read: {error}") from None
