@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.core.checks import InputError
-from stillhouse.given import GivenData, data_of, inputs_of, teacher_of
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.verdict import in_words
+from stillhouse.given import data_of, inputs_of, teacher_of
 
 Signals = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None
-OF_CALL = ("force", "quiet")  # settings of the call, and not of the run
 
 
 class Student:
@@ -102,10 +102,7 @@ class Result:
     @property
     def verdict(self) -> str:
         """Whether the teacher helped: `helps: +12.3 points (9.2 to 14.9), 5 seeds, 480 test texts`."""
-        from stillhouse.core.verdict import in_words
-
-        rows = self.summary["comparisons"]
-        row = rows[0] if rows and rows[0]["name"] == "teacher" else None
+        row = next((one for one in self.summary["comparisons"][:1] if one["name"] == "teacher"), None)
         if row is None or row.get("difference") is None:
             return str(self.summary["verdict"]) if row is None else in_words(row)
         ends = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
@@ -124,14 +121,12 @@ class Result:
         """The teacher and every arm: accuracy in percent, with its 95 % interval over seeds and test rows."""
         found = Table()
         tested = ((self.summary.get("teacher") or {}).get("test") or {}).get("accuracy")
-        if tested is not None:
-            found.append({"arm": "teacher", "accuracy": 100 * tested, "low": None, "high": None, "about": ""})
-        for name, figures in self.summary["arms"].items():
-            score = figures["accuracy"]
-            ends = {end: None if score[end] is None else 100 * score[end] for end in ("low", "high")}
-            found.append(
-                {"arm": name, "accuracy": 100 * score["mean"], **ends, "about": self.summary["about"].get(name, "")}
-            )
+        rows = {"teacher": {"mean": tested, "low": None, "high": None}} if tested is not None else {}
+        rows |= {name: figures["accuracy"] for name, figures in self.summary["arms"].items()}
+        for name, score in rows.items():
+            mean, low, high = (None if score[end] is None else 100 * score[end] for end in ("mean", "low", "high"))
+            about = self.summary["about"].get(name, "")
+            found.append({"arm": name, "accuracy": mean, "low": low, "high": high, "about": about})
         return found
 
     @property
@@ -183,42 +178,55 @@ def distill(
         result = stillhouse.distill("encoder:all-MiniLM-L6-v2", "scorecard", (texts, labels), test=(test_texts, test_labels))
         print(result.verdict)
     """
+    from stillhouse import recipes
     from stillhouse.cli.show import RunDisplay
     from stillhouse.core.config import dump_yaml
     from stillhouse.core.experiment import run
     from stillhouse.core.records import RUN
 
-    call = {key: settings.pop(key) for key in OF_CALL if key in settings}
+    force, quiet = bool(settings.pop("force", False)), bool(settings.pop("quiet", True))
     values = dotted(settings)
     owned = tempfile.TemporaryDirectory(prefix="stillhouse-") if out is None else None
     place = Path(owned.name) / "run" if owned is not None else Path(str(out)).expanduser()
     beside = place.with_name(f"{place.name}-data")
-    chosen = _student(student, values)
-    given = _given_data(data, test, chosen, beside, values)
-    source, living = teacher_of(teacher, given, beside)
-    task, config = _config(chosen, given, source, signals, seeds, values, name=place.name if out else "distill")
-    ready = None
-    if living is not None:
-        ready = task.data(config, lambda line: None)
-        living = _living(living, ready, config)
-    command = f"stillhouse distill {beside / 'run.yaml'} --out {place}"
     beside.mkdir(parents=True, exist_ok=True)
-    (beside / "run.yaml").write_text(dump_yaml(config), encoding="utf-8")
+    chosen, reads = _student(student)
+    columns = {key: str(values[f"data.{key}"]) for key in ("text_column", "label_column") if f"data.{key}" in values}
+    given = data_of(data, test, reads, beside, **columns)
+    source, living = teacher_of(teacher, given, beside)
+    mapping = {
+        "name": place.name if out else "distill",
+        "student": chosen,
+        "data": dict(given.settings),
+        "seeds": seeds,
+    }
+    mapping["teacher"] = source
+    if signals is not None:
+        several = [signals] if isinstance(signals, (str, Mapping)) else list(signals)
+        mapping["signals"] = [{"kind": one} if isinstance(one, str) else dict(one) for one in several]
+    if source is None and "arms" not in values:
+        mapping["arms"] = ["no-kd"]
+    if given.labels:  # what was given has the columns that were written
+        values = {key: value for key, value in values.items() if key not in ("data.label_column", "data.text_column")}
+    file = beside / "run.yaml"
+    file.write_text(dump_yaml(mapping), encoding="utf-8")
+    task, config = recipes.load(str(file), (), values)
+    file.write_text(dump_yaml(config), encoding="utf-8")
+    ready = None if living is None else task.data(config, lambda line: None)
     trainings = sum(arm.seeds for arm in task.arms(config) if arm.trains)
-    resume, force = (place / RUN).is_file(), bool(call.get("force", False))
-    with RunDisplay(trainings, quiet=bool(call.get("quiet", True))) as display:
+    with RunDisplay(trainings, quiet=quiet) as display:
         summary = run(
             task,
             config,
             place,
-            resume=resume,
+            resume=(place / RUN).is_file(),
             force=force,
             data=ready,
-            teacher=living,
-            command=command,
+            teacher=None if living is None else _living(living, ready),
+            command=f"stillhouse distill {file} --out {place}",
             callback=display,
         )
-    unit = {"table": "rows"}.get(config.data.name, "texts" if config.data.name in ("words", "texts") else "images")
+    unit = {"table": "rows", "words": "texts", "texts": "texts"}.get(config.data.name, "images")
     return Result(place, summary, given.labels, config.data.name, unit, owned)
 
 
@@ -239,65 +247,22 @@ def dotted(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def _student(student: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """The `student` part of a run."""
-    from stillhouse.core.checks import nearest
+def _student(student: Any) -> tuple[dict[str, Any], str]:
+    """The `student` part of a run, and what such a student reads."""
     from stillhouse.core.config import kinds, to_mapping
     from stillhouse.tasks.classification.students import StudentConfig
 
     known = kinds(StudentConfig)
     found = {"kind": student} if isinstance(student, str) else student
-    if not isinstance(found, Mapping):
-        found = to_mapping(found)
+    found = found if isinstance(found, Mapping) else to_mapping(found)
     if not isinstance(found, Mapping) or "kind" not in found:
         raise InputError(f"student: expected a kind or a mapping with one, got {type(student).__name__}")
     if found["kind"] not in known:
         raise InputError(f"student: no student is a {found['kind']!r}; {nearest(str(found['kind']), known)}")
-    return dict(found)
+    return dict(found), getattr(known[found["kind"]], "reads", "images")
 
 
-def _given_data(data: Any, test: Any, student: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> GivenData:
-    from stillhouse.core.config import kinds
-    from stillhouse.tasks.classification.students import StudentConfig
-
-    reads = getattr(kinds(StudentConfig)[student["kind"]], "reads", "images")
-    columns = {key: str(values[f"data.{key}"]) for key in ("text_column", "label_column") if f"data.{key}" in values}
-    return data_of(data, test, reads, folder, **columns)
-
-
-def _config(
-    student: Mapping[str, Any],
-    data: GivenData,
-    teacher: Mapping[str, Any] | None,
-    signals: Signals,
-    seeds: int,
-    values: Mapping[str, Any],
-    *,
-    name: str,
-) -> tuple[Any, Any]:
-    """Task and configuration, read as a file is."""
-    from stillhouse import recipes
-    from stillhouse.core.config import dump_yaml
-
-    mapping: dict[str, Any] = {"name": name, "student": dict(student), "data": dict(data.settings), "seeds": seeds}
-    mapping["teacher"] = teacher
-    if signals is not None:
-        several = [signals] if isinstance(signals, (str, Mapping)) else list(signals)
-        mapping["signals"] = [{"kind": one} if isinstance(one, str) else dict(one) for one in several]
-    if teacher is None and "arms" not in values:
-        mapping["arms"] = ["no-kd"]
-    own = {
-        key: value
-        for key, value in values.items()
-        if key not in ("data.label_column", "data.text_column") or not data.labels
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.yaml"
-        path.write_text(dump_yaml(mapping), encoding="utf-8")
-        return recipes.load(str(path), (), own)
-
-
-def _living(teacher: Any, data: Any, config: Any) -> Any:
+def _living(teacher: Any, data: Any) -> Any:
     """A ready teacher of a module, an estimator, or a teacher that is one."""
     from torch import nn
 

@@ -158,9 +158,9 @@ def test_another_teacher_preprocessing_labels_or_data_are_refused_by_name(tmp_pa
     for name, (here, told) in cases.items():
         words = "other rows or labels .*" if name == "labels" else f"another {name}"
         with pytest.raises(InputError, match=f"it is of {words}: expected"):
-            build_teachers(wanted, here, told, None)
+            build_teachers(wanted, here, told)
     lines = []
-    found = build_teachers(wanted, data, network(data.input_spec), None, lines.append)
+    found = build_teachers(wanted, data, network(data.input_spec), lines.append)
     assert isinstance(found[0], StoredTeacher)
     assert found[0].module is not None
     assert "of the live teacher" in lines[0]

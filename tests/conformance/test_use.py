@@ -169,25 +169,6 @@ def test_an_exported_program_is_checked_on_test_rows_of_the_run(made, tmp_path, 
     assert counts.get(made.case.kind, "104 of 104 answers equal") in said
 
 
-@pytest.mark.kinds("clauses", "images")
-def test_a_table_names_photos(made, tmp_path):
-    """Files beside the table, whatever the column is called; a table of anything else was called no image."""
-    place, _ = source_of(made, tmp_path)
-    student = stillhouse.load(made.out)
-    (place / "list.csv").write_text("number,photo\n7,1.png\n8,0.png\n")
-    given = student.read(str(place / "list.csv"))
-    assert given.names == ["1.png", "0.png"]
-    assert student.predict(given.values) == student.predict([place / "1.png", place / "0.png"])
-    (place / "none.csv").write_text("number,label\n7,cat\n")
-    with pytest.raises(
-        InputError, match=r"expected a head, and a column of image files .* got the columns number, label"
-    ):
-        student.read(str(place / "none.csv"))
-    (place / "hole.csv").write_text("photo,number\n1.png,7\n,8\n")
-    with pytest.raises(InputError, match="row 2: expected an image file in column 'photo'"):
-        student.read(str(place / "hole.csv"))
-
-
 @pytest.mark.kinds("sar")
 def test_radar_lines_come_on_standard_input(made, tmp_path, monkeypatch):
     """The bytes of a .npy file; anything else is named."""

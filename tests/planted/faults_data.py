@@ -229,7 +229,7 @@ FAULTS = (
     Fault("a mixed image is a row", f"{BY_ROW}RowTeacher.__call__", edited("batch.soft_labels is not None", "False"),
           f"{ROWS}test_rows_without_an_answer_or_a_number_and_mixed_images_are_refused"),
     Fault("no teacher is a risk", "stillhouse.tasks.classification.teachers:risks", constant([]), f"{CALL}test_digits_in_arrays"),
-    Fault("columns of an array are classes by the alphabet", "stillhouse.given:_written",
+    Fault("columns of an array are classes by the alphabet", "stillhouse.given:teacher_of",
           edited("array.ndim == 2 and data.labels is not None", "False"), f"{CALL}test_columns_of_an_array_are_classes_by_size"),
     Fault("minus one is a class", "stillhouse.given:_pair", edited("missing_labels(labels)", "missing_labels([0] * len(labels))"),
           f"{CALL}test_forms_of_data"),

@@ -10,6 +10,7 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageSpec, TextSpec
+from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.teachers import baseline_score, teacher_check
 from stillhouse.teachers import TeacherConfig, check_teacher
@@ -217,7 +218,7 @@ def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     (place[0] / "mine.yaml").write_text(yaml.safe_dump({"recipe": "digits", "teacher": settings}))
     assert main(["check", "mine.yaml"]) == 0
     text = capsys.readouterr().out
-    assert ": poor; a linear classifier of 12 x 12 pixels is better" in text
+    assert ": poor; a linear classifier of pixels is better" in text
     assert "ready" not in text
     settings = ["--set=seeds=1", "--set=training.epochs=1", "arms=[kd]", "--out", str(place[0] / "run")]
     assert main(["distill", "mine.yaml", *settings]) == 0
@@ -227,7 +228,7 @@ def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     text = capsys.readouterr().out
     assert "fit to teach" in text
     assert "poor" not in text
-    assert teacher_check(TeacherConfig().build(data.input_spec), data, 256).detail.startswith("ECE")
+    assert teacher_check(TeacherConfig().build(data.input_spec), load_run("digits"), data).detail.startswith("ECE")
 
 
 def test_a_state_dict_is_recognised_by_its_keys(place):

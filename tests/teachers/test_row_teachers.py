@@ -143,14 +143,14 @@ class Context:
 
 def _context(data, teacher):
     training = SimpleNamespace(evaluation_batch_size=50, mixing=SimpleNamespace(on=False), teacher_view="same")
-    config = SimpleNamespace(training=training, stages_of=lambda taught: ())
+    config = SimpleNamespace(training=training, stages_of=lambda taught: (), teacher=None)
     return Context(config, data, [teacher], [])
 
 
 def test_a_teacher_of_vectors_is_checked_on_rows_that_it_was_not_fitted_to(tmp_path):
     labels = np.sort(np.arange(COUNT) % CLASSES)
     data, source = made(tmp_path, labels, label_limit=40)
-    found = teacher_check(row_teacher(source, data, ready=True, whole=True), data, 50)
+    found = teacher_check(row_teacher(source, data, ready=True, whole=True), load("banking")[1], data)
     assert (found.score, found.facts["head"], found.facts["rows"]) == (1.0, "fitted", 40)
 
 

@@ -18,12 +18,13 @@ from stillhouse.core.folder import check_test_data, run_above, settings_of, stud
 from stillhouse.core.labels import MISSING
 from stillhouse.core.task import Arm, Scores
 from stillhouse.metrics import cost as costs
-from stillhouse.tasks.classification.card import read_card
+from stillhouse.tasks.classification.card import load_student, read_card
 from stillhouse.tasks.classification.data import ClassesDataConfig
 from stillhouse.tasks.classification.data.split import fingerprint
 from stillhouse.tasks.classification.light import LINEAR, MOST_ROWS
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.predict import evaluate, nll, predict, probabilities_of
+from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.teachers.by_row import RowTeacher
 
 
@@ -54,11 +55,10 @@ def score_teacher(context: RunContext[ClassificationRunConfig, Any]) -> Scores |
     return Scores(items, scalars, {records.TEACHER_PREDICTIONS: {"probabilities": found}}, facts)
 
 
-def evaluate_saved(task: Any, folder: Path, **choices: Any) -> dict[str, Any]:
+def evaluate_saved(folder: Path, **choices: Any) -> dict[str, Any]:
     """Score a saved student on the test split of its run's data, or of other data.
 
     Args:
-        task: classification.
         folder: of a student, or of a run: its shipped student.
         choices: `data`, the name of another data set, and `data_root`, where it lies.
     """
@@ -66,20 +66,20 @@ def evaluate_saved(task: Any, folder: Path, **choices: Any) -> dict[str, Any]:
     data = data_of(place, **choices)
     if not choices:
         check_test_data(place, "test_sha256", test_fingerprint(data), "--data or --data-root")
-    _, input_spec = read_card(place, task.Students)
+    _, input_spec = read_card(place, StudentConfig)
     if (input_spec.num_classes, input_spec.shape) != (data.input_spec.num_classes, data.input_spec.shape):
         raise InputError(
             f"the student expects {input_spec.num_classes} classes of inputs {input_spec.shape}, "
             f"{data.name} has {data.input_spec.num_classes} of {data.input_spec.shape}"
         )
-    found = evaluate(probabilities_of(task.load(place), data.test), data.test.labels.numpy(), None)
+    found = evaluate(probabilities_of(load_student(place, StudentConfig), data.test), data.test.labels.numpy(), None)
     return {"data": data.name, "images": len(data.test), **{k: v for k, v in found.items() if v is not None}}
 
 
-def cost(task: Any, folder: Path) -> dict[str, float]:
+def cost(folder: Path) -> dict[str, float]:
     """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
-    _, input_spec = read_card(folder, task.Students)
-    model = task.load(folder)
+    _, input_spec = read_card(folder, StudentConfig)
+    model = load_student(folder, StudentConfig)
     found = costs.count_cost(model, input_spec.example, folder / records.STUDENT)
     stored = summary.stored_time(folder)
     return {

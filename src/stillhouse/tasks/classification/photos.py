@@ -5,7 +5,6 @@ Legend: B inputs, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-import csv
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -63,9 +62,7 @@ class PhotoClasses(Classes):
         InputError: neither gray nor RGB.
     """
 
-    takes: ClassVar[str] = (
-        "an image file, a folder of images, a .npy of images, a .csv with a column of image files, or - for a list of them"
-    )
+    takes: ClassVar[str] = "an image file, a folder of images, a .npy of images, or - for a list of image files"
 
     def __init__(self, folder: Path, classes: Sequence[str], shape: tuple[int, ...]) -> None:
         self.folder, self.classes, self.shape = folder, tuple(classes), shape
@@ -128,8 +125,6 @@ class PhotoClasses(Classes):
             files = images_under(path)
             if not files:
                 raise InputError(f"{path}: expected a folder with images ({', '.join(sorted(SUFFIXES))}), found none")
-        elif path.suffix.lower() in (".csv", ".tsv"):
-            files = _listed(path)
         elif path.suffix.lower() == ".npy":
             images = array_of(source)
             if images.ndim < 3 or not len(images) or self._channels_first(images[0]) is None:
@@ -141,22 +136,6 @@ class PhotoClasses(Classes):
         else:
             files = [path]
         return Inputs([str(file) for file in files], files)
-
-
-def _listed(table: Path) -> list[Path]:
-    """The image files of the first column of a table that names any: beside the table, or from where the command runs.
-
-    Raises:
-        InputError: no such column.
-    """
-    rows = list(csv.DictReader(lines_of(str(table)), delimiter="," if table.suffix.lower() == ".csv" else "\t"))
-    first = rows[0] if rows else {}
-    column = next((name for name, cell in first.items() if Path(str(cell)).suffix.lower() in SUFFIXES), None)
-    if column is None:
-        raise InputError(f"{table}: expected a column of image files (photo.png, ...) under a head, got {list(first)}")
-    names = [(row[column] or "").strip() for row in rows]
-    beside = [table.parent / Path(name).expanduser() for name in names]
-    return [near if near.is_file() else Path(name) for near, name in zip(beside, names)]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -48,7 +48,6 @@ class StageConfig(plan.StageConfig):
     """One stage of a pipeline. What is left out stays as in the run; weights always go on to the next stage."""
 
     label_weight: float | None = Field(default=None, ge=0, description="weight of the cross-entropy with the labels")
-    teacher: TeacherConfig | None = Field(default=None, description="the stage's own teacher")
 
 
 @configclass
@@ -102,13 +101,14 @@ class ClassificationRunConfig(RunPlan):
         ):
             if wrong:
                 raise ValueError(words)
-        if "kd" in self.arms:
-            for stage in stages:
-                self._check_something_to_learn(stage)
+        for stage in stages if "kd" in self.arms else ():
+            weights = [getattr(stage.training, "label_weight", 1.0), *(x.weight for x in stage.signals)]
+            if not any(weights) and not self.auxiliary_losses:
+                raise ValueError(f"stage {stage.name!r}: no weight is above 0: nothing is left to learn from")
 
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:
         """The stages of an arm, in order; a stage without labels has them in an untaught arm."""
-        stages = tuple(replace(stage, teacher=stage.teacher or self.teacher) for stage in super().stages_of(True))
+        stages = tuple(replace(stage, teacher=self.teacher) for stage in super().stages_of(True))
         return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
 
     def untaught_stage(self, stage: Stage) -> Stage:
@@ -130,10 +130,6 @@ class ClassificationRunConfig(RunPlan):
         """Whether something does not fit the arms or the student, and what to say then."""
         arms, kind, taught = self.arms, self.student.kind, "kd" in self.arms
         yield self.reference not in arms, "arms: expected 'kd' or 'no-kd', which the others are held against"
-        yield (
-            self.training.label_weight == 0 and "no-kd" in arms,
-            "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out",
-        )
         yield (
             SELF in arms and "no-kd" not in arms,
             f"arms: {SELF!r} learns the answers of 'no-kd', which is not among them",
@@ -162,10 +158,6 @@ class ClassificationRunConfig(RunPlan):
         yield (
             by_teacher and (self.teacher is None or self.teacher.is_student),
             "difficulty_model: 'teacher' needs a teacher; take difficulty_model: student",
-        )
-        yield (
-            "rouge-l" in self.curriculum.measures,
-            "curriculum.measures: 'rouge-l' compares generated texts; for classes take loss and margin",
         )
 
     def _unfit_signals(self, signals: Sequence[Any]) -> Iterator[tuple[bool, str]]:
@@ -201,17 +193,6 @@ class ClassificationRunConfig(RunPlan):
             self.curriculum is None and any(s.schedule is not None and s.schedule.over == "stages" for s in signals),
             "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps",
         )
-
-    def _check_something_to_learn(self, stage: Stage) -> None:
-        training, curriculum = cast("Any", stage.training), self.curriculum
-        heard, own = (any(s.weight > 0 for s in signals) for signals in (stage.signals, self.auxiliary_losses))
-        for part in range(1 if curriculum is None else len(curriculum.shares)):
-            labels, signals = 1.0, 1.0
-            if curriculum is not None:
-                labels, signals = curriculum.label_weight(part), curriculum.signal_weight(part)
-            if not own and training.label_weight * labels == 0 and not (heard and signals > 0):
-                place = f"stage {part} of the curriculum" if curriculum else f"stage {stage.name!r}"
-                raise ValueError(f"{place}: no label or signal has a weight above 0: nothing is left to learn from")
 
 
 @configclass

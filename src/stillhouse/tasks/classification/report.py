@@ -20,7 +20,7 @@ from stillhouse.core.folder import RunFolder
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Figure, Table, Tiles
 from stillhouse.report.read import Array, attempt, mapping, number
-from stillhouse.report.words import GAP, percent, plain, size
+from stillhouse.report.words import percent, plain
 from stillhouse.tasks.classification import readable_text
 from stillhouse.tasks.classification.readable_text import Screen, read_screen, said
 from stillhouse.tasks.classification.taught import FILE, Predictions, read_predictions, taught_blocks
@@ -70,7 +70,7 @@ def _tiles(summary: Any) -> list[Block]:
     """The few numbers that a reader looks for first."""
     shipped = str(mapping(summary.get("shipped")).get("arm", ""))
     estimate = mapping(mapping(mapping(summary.get("arms")).get(shipped)).get("accuracy"))
-    student, teacher = mapping(summary.get("student")), mapping(summary.get("teacher"))
+    teacher = mapping(summary.get("teacher"))
     found = []
     count = len(summary.get("seeds") or ())
     tested = number(mapping(mapping(summary.get("data")).get("sizes")).get("test"))
@@ -80,15 +80,6 @@ def _tiles(summary: Any) -> list[Block]:
         found.append((percent(estimate["mean"]), f"of {rows} right: the student ({shipped})", mean))
     if number(teacher.get("test_score")) is not None:
         found.append((percent(teacher["test_score"]), f"the teacher ({teacher.get('name', 'unnamed')}) on them", ""))
-    own, other = number(student.get("params")), number(teacher.get("params"))
-    if own:
-        beside = f"{plain(other / own, 2)} times fewer than the teacher" if other and other > own else ""
-        large = f"{plain(own / 1e6)} million" if own >= 1e6 else plain(own, 6)
-        found.append((large, "parameters in the student", beside))
-    if number(student.get("bytes_on_disk")):
-        found.append((size(student["bytes_on_disk"]), "the student on disk", ""))
-    if number(student.get("ms_batch_1")):
-        found.append((f"{plain(student['ms_batch_1'])}{GAP}ms", "for one row, one thread", ""))
     return [Tiles(found)] if found else []
 
 

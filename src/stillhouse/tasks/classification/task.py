@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds, merge, to_mapping
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import student_folder
-from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
+from stillhouse.core.task import Arm, Contrast, Task, use_of
 from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, READABLE, Light
 from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
 from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
@@ -25,7 +26,6 @@ from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTCo
 if TYPE_CHECKING:
     from torch import nn
 
-    from stillhouse.cache.queries import TeacherQueries
     from stillhouse.core.context import RunContext
     from stillhouse.core.pipeline import StageContext
     from stillhouse.training.job import Job
@@ -60,6 +60,16 @@ CONTROLS = {
 }
 
 
+def later(path: str) -> Any:
+    """A method that is a function of another module, MODULE:NAME here, which loads torch: imported when it is called."""
+    module, _, name = path.partition(":")
+
+    def method(self: Any, *given: Any, **named: Any) -> Any:
+        return getattr(import_module(f"{__package__}.{module}"), name)(*given, **named)
+
+    return method
+
+
 class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
     """Labelled rows into classes, by students of any kind."""
 
@@ -68,6 +78,16 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
     TeacherRun = TeacherRunConfig
     validated = "validation accuracy"
     validated_in_percent = True
+
+    teachers = later("teachers:build_teachers")
+    fingerprint = later("teachers:fingerprint")
+    teacher_check = later("teachers:teacher_check")
+    teacher_queries = later("teachers:teacher_queries_of")
+    of_seed = later("teachers:context_of_seed")
+    score = later("evaluation:score")
+    score_teacher = later("evaluation:score_teacher")
+    cost = later("evaluation:cost")
+    evaluate = later("evaluation:evaluate_saved")
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of one of the students; a run that names no student is one where no other task owns it."""
@@ -144,47 +164,12 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
                     raise InputError(f"signals.{number} ({signal.kind}): {why}")
         check_missing(config, data.train.labels)
 
-    def teachers(
-        self, config: ClassificationRunConfig, data: Any, given: Any, log: Callable[[str], None]
-    ) -> Sequence[Any]:
-        """Every teacher of every stage; of several together each one, then the group."""
-        from stillhouse.tasks.classification.teachers import build_teachers
-
-        return build_teachers(config, data, given, self.load, log)
-
-    def fingerprint(self, teacher: Any) -> str:
-        """Of its weights as they were built."""
-        from stillhouse.tasks.classification.teachers import fingerprint
-
-        return fingerprint(teacher)
-
-    def teacher_check(self, teacher: Any, config: ClassificationRunConfig, data: Any) -> TeacherCheck:
-        """Validation accuracy against the share of the commonest class, and a linear classifier of small pictures."""
-        from stillhouse.tasks.classification.teachers import teacher_check
-
-        return teacher_check(teacher, data.for_teachers, config.training.evaluation_batch_size)
 
     def stage_teachers(self, context: RunContext[ClassificationRunConfig, Any]) -> Sequence[Any]:
         """One a stage."""
         from stillhouse.tasks.classification.teachers import stage_teachers_of
 
         return stage_teachers_of(context.config, context.data, context.teachers, context.given)
-
-    def teacher_queries(
-        self, config: ClassificationRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()
-    ) -> TeacherQueries:
-        """Training images or their views, validation, test."""
-        from stillhouse.tasks.classification.teachers import teacher_queries_of
-
-        return teacher_queries_of(config, data, teacher, features)
-
-    def of_seed(
-        self, context: RunContext[ClassificationRunConfig, Any], seed: int
-    ) -> RunContext[ClassificationRunConfig, Any]:
-        """With the labels of this seed, and what was fitted to labels fitted to those."""
-        from stillhouse.tasks.classification.teachers import context_of_seed
-
-        return context_of_seed(context, seed)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -301,18 +286,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
-    def score(self, model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> Scores:
-        """Accuracy and negative log-likelihood of each test row, calibration, and what the first seed costs."""
-        from stillhouse.tasks.classification import evaluation
-
-        return evaluation.score(model, arm, seed, context)
-
-    def score_teacher(self, context: RunContext[ClassificationRunConfig, Any]) -> Scores | None:
-        """The same of the teacher that students are compared with; None where it has no answers to test rows."""
-        from stillhouse.tasks.classification import evaluation
-
-        return evaluation.score_teacher(context)
-
     def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """What is to be feared of the teacher, and the shipped student's rules."""
         from stillhouse.tasks.classification.taught_run import write_taught
@@ -361,18 +334,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         from stillhouse.tasks.classification.card import load_student
 
         return load_student(folder, self.Students)
-
-    def cost(self, folder: Path) -> dict[str, float]:
-        """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
-        from stillhouse.tasks.classification import evaluation
-
-        return evaluation.cost(self, folder)
-
-    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
-        """Score a saved student on the test split of its run's data, or of other data."""
-        from stillhouse.tasks.classification import evaluation
-
-        return evaluation.evaluate_saved(self, folder, **choices)
 
     def predictor(self, folder: Path) -> Any:
         """Photos, arrays or texts into classes; a student of boolean features reads those of the photo."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,17 +19,19 @@ from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import student_folder
 from stillhouse.core.labels import MISSING
-from stillhouse.core.plan import Stage
 from stillhouse.core.task import TeacherCheck
 from stillhouse.core.types import Batch, ImageSpec, Outputs
 from stillhouse.metrics.cost import count_cost
-from stillhouse.signals import needs_teacher, teacher_features
+from stillhouse.signals import teacher_features
+from stillhouse.tasks.classification.card import load_student
 from stillhouse.tasks.classification.data.label_draw import drawn
 from stillhouse.tasks.classification.data.rows import BANKING
 from stillhouse.tasks.classification.data.split import labelled_rows
+from stillhouse.tasks.classification.plain import numbers_of
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
+from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.tasks.classification.taught_run import forecast
 from stillhouse.teachers import (
     BY_ROW,
@@ -45,7 +47,6 @@ from stillhouse.teachers.probe import HEAD_ROWS
 from stillhouse.teachers.stage_teacher import StageTeacher
 from stillhouse.teachers.teacher import NetworkTeacher
 
-Load = Callable[[Any], Any]  # folder -> student
 SEEN = {  # labels that a source of teachers may have been trained on
     "builtin": "was trained on the labels of this data set",
     "ckpt": "may have been trained on labels of these rows",
@@ -53,76 +54,54 @@ SEEN = {  # labels that a source of teachers may have been trained on
 }
 
 
-@dataclass(frozen=True)
-class TeacherSpec:
-    """Whom some stages of a run listen to: one source, or several together, and the features that are asked of them.
-
-    Attributes:
-        key: one a combination of sources.
-        sources: configurations; (None,) for a teacher that was given ready-made.
-        features: paths, `1:PATH` for one of the second source.
-    """
-
-    key: str
-    sources: tuple[TeacherConfig | None, ...]
-    features: tuple[str, ...] = ()
-
-
-def teacher_specs(config: ClassificationRunConfig, given: Any) -> list[TeacherSpec]:
-    """The teachers that the stages of a run have, those of the last stage last."""
-    stages = [(key, stage) for stage in config.stages_of(True) if (key := _key(config, stage, given)) is not None]
-    found = []
-    for key in reversed(dict.fromkeys(key for key, _ in reversed(stages))):
-        mine = [stage for other, stage in stages if other == key]
-        first = None if given is not None else mine[0].teacher
-        sources = (first,) if isinstance(given, EnsembleTeacher) else (first, *config.more_teachers)
-        features = tuple(dict.fromkeys(path for stage in mine for path in teacher_features(stage.signals)))
-        found.append(TeacherSpec(key, sources, features))
-    return found
+def sources_of(config: ClassificationRunConfig, given: Any) -> tuple[TeacherConfig | None, ...]:
+    """Whom the stages of a run listen to: one source, or several together; None for a teacher that was given ready-made."""
+    if given is None and (config.teacher is None or config.teacher.is_student):
+        return ()
+    first = config.teacher if given is None else None
+    return (first,) if isinstance(given, EnsembleTeacher) else (first, *config.more_teachers)
 
 
 def build_teachers(
     config: ClassificationRunConfig,
     data: Any,
     given: Any,
-    load: Load,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[Any]:
-    """All teachers of a run in the order of `teacher_specs`; of several together each one, then the group.
+    """All teachers of a run; of several together each one, then the group.
 
     Args:
         config: of the run.
         data: of the run; teachers look at what they are shown of it.
         given: a ready teacher in the place of the first, or an ensemble in the place of all; None for none.
-        load: reads a student's folder, for `run:FOLDER`.
         log: gets a line where a cache was compared with its teacher.
     """
-    found: list[Any] = []
-    specs = teacher_specs(config, given)
-    if config.teacher_cache is not None and [len(spec.sources) for spec in specs] != [1]:
+    sources, features = sources_of(config, given), wanted_features(config)
+    if config.teacher_cache is not None and len(sources) != 1:
         raise InputError(
             "teacher_cache: expected a run with one teacher, whose answers it holds; name cache:FOLDER as the source of each"
         )
+    found = []
+    for number, source in enumerate(sources):
+        own = tuple(
+            path.partition(":")[2] for path in features if path.startswith(f"{number}:")
+        )  # 1:layer3 is of the second
+        wanted = own if len(sources) > 1 else features
+        member = given if source is None else _member(source, config, data, wanted)
+        if config.teacher_cache is not None:
+            member = _beside(member, config, data, wanted, log)
+        found.append(member)
     weighs = any(signal.kind == "ensemble" for stage in config.stages_of(True) for signal in stage.signals)
-    for spec in specs:
-        several = len(spec.sources) > 1
-        members = []
-        for number, source in enumerate(spec.sources):
-            features = _of_member(spec.features, number) if several else spec.features
-            member = given if source is None else _member(source, config, data, features, load)
-            if config.teacher_cache is not None:
-                member = _beside(member, config, data, features, log)
-            members.append(member)
-        if weighs and not several and not isinstance(members[0], EnsembleTeacher):
-            raise InputError(
-                f"signal 'ensemble' weighs several teachers, and there is one ({members[0].name}); name others in more_teachers"
-            )
-        found += [*members, EnsembleTeacher(members)] if several else members
-    return found
+    if weighs and len(found) == 1 and not isinstance(found[0], EnsembleTeacher):
+        raise InputError(
+            f"signal 'ensemble' weighs several teachers, and there is one ({found[0].name}); name others in more_teachers"
+        )
+    return [*found, EnsembleTeacher(found)] if len(found) > 1 else found
 
 
-def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
+def teacher_check(teacher: Any, config: ClassificationRunConfig, data: Any) -> TeacherCheck:
     """Accuracy on the validation split against the share of the commonest class."""
+    data, batch_size = data.for_teachers, config.training.evaluation_batch_size
     batches = data.validation.batches(batch_size)
     if data.hidden is not None:  # few rows for it: those that students learn from are no secret to it either
         batches = chain(batches, labelled_rows(data.train).batches(batch_size))
@@ -134,7 +113,7 @@ def teacher_check(teacher: Any, data: Any, batch_size: int) -> TeacherCheck:
         facts["forecast"] = said
     metric = "balanced accuracy" if getattr(teacher, "balanced", False) else "accuracy"
     detail = f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else "")
-    plain, name = baseline_score(data), "a linear classifier of 12 x 12 pixels"
+    plain, name = baseline_score(data), "a linear classifier of pixels"
     scores = report.name, report.score, report.low, report.chance
     return TeacherCheck(*scores, metric, facts, as_percent=True, detail=detail, plain=plain, baseline_name=name)
 
@@ -154,25 +133,14 @@ def flops_of(teacher: Any) -> int | None:
     return int(count_cost(teacher.module, lambda count: teacher.prepare(teacher.input_spec.example(count)))["flops"])
 
 
-def baseline_score(data: Any, rows: int = 5_000) -> float | None:
-    """Validation accuracy of a linear classifier of small pictures, which no network taught: a good teacher is above it.
-
-    Ridge regression on pictures of at most 12 pixels a side; None for texts and tables.
-    """
+def baseline_score(data: Any) -> float | None:
+    """Validation accuracy of ridge regression on pixels, which no network taught: a good teacher is above it; None of rows."""
     from sklearn.linear_model import RidgeClassifier
 
     if not isinstance(data.input_spec, ImageSpec):
         return None
-
-    def flat(split: Any) -> tuple[Any, Any]:
-        batches = []
-        for batch in split.sample(rows).batches(500):
-            side = (min(12, batch.inputs.shape[-2]), min(12, batch.inputs.shape[-1]))
-            batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
-        return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
-
-    model = RidgeClassifier(alpha=1.0).fit(*flat(labelled_rows(data.train)))
-    return float(model.score(*flat(data.validation)))
+    model = RidgeClassifier(alpha=1.0).fit(*numbers_of(labelled_rows(data.train), data.input_spec))
+    return float(model.score(*numbers_of(data.validation, data.input_spec)))
 
 
 def risks(context: Any) -> list[str]:
@@ -181,9 +149,7 @@ def risks(context: Any) -> list[str]:
     if not hidden or context.teacher is None or context.config.reference != "kd":
         return []
     found = {}
-    for source in (
-        one for spec in teacher_specs(context.config, context.given) for one in spec.sources if one is not None
-    ):
+    for source in (one for one in sources_of(context.config, context.given) if one is not None):
         if (why := SEEN.get(source.source.partition(":")[0])) and source.source != BANKING:
             found[source.source] = why
     for one in getattr(context.teacher, "members", (context.teacher,)):
@@ -218,12 +184,8 @@ def stage_teachers_of(
     config: ClassificationRunConfig, data: Any, teachers: Sequence[Any], given: Any
 ) -> list[StageTeacher | None]:
     """One teacher a stage; None where a stage listens to nobody, or to the student's own average."""
-    made: dict[str | None, StageTeacher] = {}
-    place = 0
-    for spec in teacher_specs(config, given):
-        place += len(spec.sources) + (len(spec.sources) > 1)
-        made[spec.key] = stage_teacher_of(teachers[place - 1], data, config)
-    return [made.get(_key(config, stage, given)) for stage in config.stages_of(True)]
+    found = stage_teacher_of(teachers[-1], data, config) if sources_of(config, given) else None
+    return [found] * len(config.stages_of(True))
 
 
 def context_of_seed(context: Any, seed: int) -> Any:
@@ -375,22 +337,8 @@ def wanted_features(config: ClassificationRunConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for stage in config.stages_of(True) for path in teacher_features(stage.signals)))
 
 
-def _key(config: ClassificationRunConfig, stage: Stage, given: Any) -> str | None:
-    """Which teacher a stage needs; None where it needs none."""
-    listens = any(needs_teacher(signal) for signal in stage.signals)
-    if given is not None:
-        return "given"
-    if stage.teacher is None or stage.teacher.is_student or not (listens or config.teacher is not None):
-        return None
-    return repr(stage.teacher)
-
-
 def _member(
-    source: TeacherConfig,
-    config: ClassificationRunConfig,
-    data: Any,
-    features: tuple[str, ...],
-    load: Load,
+    source: TeacherConfig, config: ClassificationRunConfig, data: Any, features: tuple[str, ...]
 ) -> Teacher:
     """One teacher as it is built; a re-made head is fitted on frozen features of the training split."""
     kind, _, name = source.source.partition(":")
@@ -403,7 +351,8 @@ def _member(
         return row_teacher(source, data, whole=whole)
     data = data.for_teachers
     if kind == "run":
-        return Teacher.from_module(load(student_folder(Path(name))), data.input_spec, name=name, features=features)
+        student = load_student(student_folder(Path(name)), StudentConfig)
+        return Teacher.from_module(student, data.input_spec, name=name, features=features)
     if not isinstance(data.input_spec, ImageSpec) and kind not in ("py", "given"):
         raise InputError(
             f"teacher {source.source!r} reads images, and these are texts or a table; take vectors:FILE.npy, run:FOLDER of a run "
@@ -416,11 +365,6 @@ def _member(
     if teacher.head_is_new and source.head != "keep":
         fit_head(teacher, labelled_rows(data.train).sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
     return teacher
-
-
-def _of_member(wanted: Sequence[str], number: int) -> tuple[str, ...]:
-    """The paths that are asked of one member: `1:layer3` is `layer3` of the second."""
-    return tuple(path.partition(":")[2] for path in wanted if path.startswith(f"{number}:"))
 
 
 def _cached(teacher: Any, data: Any, batch_size: int) -> Any:
