@@ -87,14 +87,6 @@ def test_a_kind_that_is_no_word_is_named(kind, tmp_path, capsys):
     assert "no student is a" in refused(tmp_path, f"student: {{kind: {kind}}}\n")
 
 
-def test_a_setting_is_judged_with_the_flags_beside_it(capsys):
-    """`data.stream` is wrong of digits and right of a folder; their order does not matter."""
-    assert main(["distill", "digits", "data.stream=true", "data.name=folder", "--print-config"]) == 0
-    assert "stream: true" in capsys.readouterr().out
-    assert main(["distill", "digits", "data.stream=true", "--epochs", "2", "--print-config"]) == 2
-    assert "digits has none" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", ["rules.json", "student/card.json"])
 def test_report_names_every_damaged_file(name, tmp_path, capsys):
     """The terminal was silent about those that only a section of the page reads."""

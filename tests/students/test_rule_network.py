@@ -1,5 +1,6 @@
 """Students that are rules: what is printed decides, words are added where the loss asks for it, within the limits."""
 
+import json
 import os
 import signal
 

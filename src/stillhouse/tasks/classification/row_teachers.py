@@ -79,7 +79,8 @@ def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str =
         )
     splits = data.for_teachers.whole_splits
     rows = torch.cat([numbers_of(f"teacher {name}", splits[split]) for split in ("train", "validation")]).sort().values
-    lacking = [int(row) for row in rows if not teacher.covers(row[None])]
+    known = ~torch.isnan(teacher.answers).any(1)
+    lacking = [row for row in rows.tolist() if row >= len(known) or not known[row]]
     if lacking:
         raise InputError(
             f"teacher {name}: no answer for {len(lacking):,} of {len(rows):,} training and validation rows (first: row "
