@@ -1,7 +1,6 @@
 """Stages, chains of assistants and teachers that follow the student: whole runs, small."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest

@@ -132,7 +132,7 @@ def head(split, vit, tmp_path, monkeypatch):
     monkeypatch.setattr(teachers, "fit_head", lambda teacher, batches: [batch.labels for batch in batches])
     source = teachers.TeacherConfig(source="timm:resnet18")
     config = SimpleNamespace(training=SimpleNamespace(evaluation_batch_size=16))
-    teachers._member(source, config, data_of(split), (), fit=True)
+    teachers._member(source, config, data_of(split), ())
 
 
 PARTS = [overlays, usage, plain, head]

@@ -54,7 +54,7 @@ def right(teacher, split):
 def test_every_split_of_a_sorted_file_finds_its_vectors(tmp_path):
     labels = np.sort(np.arange(COUNT) % CLASSES)
     data, source = made(tmp_path, labels)
-    teacher = row_teacher(source, data, ready=True, whole=True)
+    teacher = row_teacher(source, data, whole=True)
     assert [right(teacher, split) for split in (data.train, data.validation, data.test)] == [1.0, 1.0, 1.0]
 
 
@@ -68,10 +68,10 @@ def test_vectors_of_a_test_file_come_after_those_of_the_file(tmp_path):
     first, second = (np.eye(6)[some] for some in (labels, tested))
     np.savez(tmp_path / "both.npz", train=first, test=second)
     np.save(tmp_path / "one.npy", first)
-    teacher = row_teacher(TeacherConfig(source=f"vectors:{tmp_path}/both.npz"), data, ready=True, whole=True)
+    teacher = row_teacher(TeacherConfig(source=f"vectors:{tmp_path}/both.npz"), data, whole=True)
     assert right(teacher, data.test) == 1.0
     assert teacher.covers(data.test.numbers)
-    without = row_teacher(TeacherConfig(source=f"vectors:{tmp_path}/one.npy"), data, ready=True, whole=True)
+    without = row_teacher(TeacherConfig(source=f"vectors:{tmp_path}/one.npy"), data, whole=True)
     assert right(without, data.validation) == 1.0
     assert not without.covers(data.test.numbers)
 
@@ -118,7 +118,7 @@ def test_the_head_is_as_strong_as_rows_that_it_has_not_seen_want():
 def test_each_seed_fits_to_its_own_labels_alone(tmp_path, several):
     """The answers are those of data that have no other label behind them; another seed has another teacher."""
     data, source = made(tmp_path, np.sort(np.arange(COUNT) % CLASSES), label_limit=20)
-    teacher = row_teacher(source, data, ready=True, whole=True)
+    teacher = row_teacher(source, data, whole=True)
     context, answers = _context(data, EnsembleTeacher([teacher, teacher]) if several else teacher), []
     for seed in (1, 2):
         found = context_of_seed(context, seed).teachers[0]
@@ -150,7 +150,7 @@ def _context(data, teacher):
 def test_a_teacher_of_vectors_is_checked_on_rows_that_it_was_not_fitted_to(tmp_path):
     labels = np.sort(np.arange(COUNT) % CLASSES)
     data, source = made(tmp_path, labels, label_limit=40)
-    found = teacher_check(row_teacher(source, data, ready=True, whole=True), load("banking")[1], data)
+    found = teacher_check(row_teacher(source, data, whole=True), load("banking")[1], data)
     assert (found.score, found.facts["head"], found.facts["rows"]) == (1.0, "fitted", 40)
 
 
@@ -194,7 +194,7 @@ def test_a_file_of_other_rows_is_refused(tmp_path, spoil, says):
     path = tmp_path / "vectors.npy"
     np.save(path, spoil(np.load(path)))
     with pytest.raises(InputError, match=says):
-        row_teacher(source, data, ready=True, whole=True)
+        row_teacher(source, data, whole=True)
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
@@ -203,7 +203,7 @@ def test_a_file_that_is_none_is_named(tmp_path):
     np.savez(tmp_path / "other.npz", test=np.zeros((2, 2)))
     for name, says in (("none.npy", "No such file"), ("text.npy", "cannot be read"), ("other.npz", "an array 'train'")):
         with pytest.raises(InputError, match=says):
-            row_teacher(TeacherConfig(source=f"vectors:{tmp_path / name}"), data, ready=True, whole=True)
+            row_teacher(TeacherConfig(source=f"vectors:{tmp_path / name}"), data, whole=True)
 
 
 def test_rows_without_an_answer_or_a_number_and_mixed_images_are_refused():
@@ -260,12 +260,9 @@ def test_images_have_rows_too(tmp_path):
 
 def test_a_teacher_is_known_by_what_it_is_fitted_to(tmp_path):
     data, source = made(tmp_path, np.arange(COUNT) % CLASSES)
-    teacher = row_teacher(source, data, ready=False, whole=True)
-    assert teacher.head_is_new
-    built = teacher.identity()
-    fitted = fitted_to(teacher, data)
+    fitted = row_teacher(source, data, whole=True)
     assert fitted.head_was_fitted
-    assert fitted.built_as == built != fitted.identity()
+    assert fitted.built_as == row_teacher(source, data, whole=True).built_as != fitted.identity()
     assert check_teacher(fitted, data.validation.batches(9)).score == 1.0
 
 
@@ -297,7 +294,7 @@ def test_predictions_are_read_by_class_and_by_row(tmp_path):
         *(TeacherConfig(source=f"predictions:{tmp_path}/{name}.npy") for name in ("shares", "numbers", "names")),
     ]
     for place, source in enumerate(sources):
-        teacher = row_teacher(source, data, ready=True, whole=True)
+        teacher = row_teacher(source, data, whole=True)
         assert [right(teacher, split) for split in (data.train, data.validation, data.test)] == [1.0, 1.0, 1.0]
         assert not teacher.head_was_fitted  # nothing of it is fitted anew for a seed
         if place in (0, 1, 3):
@@ -325,7 +322,7 @@ def test_predictions_that_lack_something_are_refused(tmp_path, spoil, says):
     data, _ = made(tmp_path, np.arange(COUNT) % CLASSES)
     rows = [{f"c{k}": 1 / 3 for k in range(3)} for _ in range(COUNT)]
     with pytest.raises(InputError, match=says):
-        row_teacher(given(tmp_path, spoil(rows)), data, ready=True, whole=True)
+        row_teacher(given(tmp_path, spoil(rows)), data, whole=True)
 
 
 # ---------------------------------------------------------------------------------------------- scikit-learn
@@ -353,10 +350,10 @@ def test_classifiers_of_scikit_learn_read_tables(tmp_path, name):
     data = TableDataConfig(root=table_file(tmp_path, np.sort(np.arange(COUNT) % CLASSES)), label_limit=60).build()
     few = {"min_samples_leaf": 5} if "Hist" in name else {}  # its usual 20 rows are half a class here
     source = TeacherConfig(source=f"sklearn:{name}", arguments=few)
-    teacher = row_teacher(source, data, ready=True, whole=True)
+    teacher = row_teacher(source, data, whole=True)
     assert right(teacher, data.test) > 0.8
-    assert teacher.identity() == row_teacher(source, data, ready=True, whole=True).identity()
-    assert teacher.built_as == row_teacher(source, data, ready=False, whole=True).identity()
+    assert teacher.identity() == row_teacher(source, data, whole=True).identity()
+    assert teacher.built_as == row_teacher(source, data, whole=True).built_as
 
 
 def test_only_classifiers_of_the_list_are_built(tmp_path):
@@ -367,7 +364,7 @@ def test_only_classifiers_of_the_list_are_built(tmp_path):
         ("GaussianNB", {"depth": 3}, "unexpected keyword argument 'depth'"),
     ):
         with pytest.raises(InputError, match=says):
-            row_teacher(TeacherConfig(source=f"sklearn:{name}", arguments=arguments), data, ready=True, whole=True)
+            row_teacher(TeacherConfig(source=f"sklearn:{name}", arguments=arguments), data, whole=True)
 
 
 def test_an_estimator_that_was_fitted_answers_as_it_is(tmp_path):
@@ -419,16 +416,16 @@ def test_texts_are_encoded_once(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder, "encode", encode)
     data = WordDataConfig(root=root, min_texts=1).build()
     for name, expected in (("one", 1), ("one", 1), ("two", 2)):
-        teacher = row_teacher(TeacherConfig(source=f"encoder:{name}"), data, ready=True, whole=True)
+        teacher = row_teacher(TeacherConfig(source=f"encoder:{name}"), data, whole=True)
         assert len(calls) == expected
         assert teacher.inputs.argmax(1).tolist() == [n % 7 for n in range(COUNT)]
     (next((tmp_path / "cache").rglob("*.npy"))).write_bytes(b"damaged")
-    row_teacher(TeacherConfig(source="encoder:one"), data, ready=False, whole=True)
-    row_teacher(TeacherConfig(source="encoder:two"), data, ready=False, whole=True)
+    row_teacher(TeacherConfig(source="encoder:one"), data, whole=True)
+    row_teacher(TeacherConfig(source="encoder:two"), data, whole=True)
     assert len(calls) == 3
     images = load("digits")[1].data.build()
     with pytest.raises(InputError, match="reads texts, and these are images"):
-        row_teacher(TeacherConfig(source="encoder:one"), images, ready=True, whole=True)
+        row_teacher(TeacherConfig(source="encoder:one"), images, whole=True)
 
 
 def test_a_head_on_a_network_is_as_strong_as_its_rows_want():

@@ -164,7 +164,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
                     raise InputError(f"signals.{number} ({signal.kind}): {why}")
         check_missing(config, data.train.labels)
 
-
     def stage_teachers(self, context: RunContext[ClassificationRunConfig, Any]) -> Sequence[Any]:
         """One a stage."""
         from stillhouse.tasks.classification.teachers import stage_teachers_of

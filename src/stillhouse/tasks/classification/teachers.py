@@ -308,12 +308,11 @@ def _check_stored(stored: StoredTeacher, config: ClassificationRunConfig, data: 
 
 
 def _beside(live: Any, config: ClassificationRunConfig, data: Any, features: Sequence[str], log: Any) -> Any:
-    """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew; None of `log`: not."""
+    """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew."""
     stored = StoredTeacher(Path(str(config.teacher_cache)), features=features, live=live)
-    if log is not None:
-        teacher_queries = teacher_queries_of(config, data, live)
-        stored.require(teacher_queries.key)
-        log(spot_check(stored, teacher_queries))
+    teacher_queries = teacher_queries_of(config, data, live)
+    stored.require(teacher_queries.key)
+    log(spot_check(stored, teacher_queries))
     return stored
 
 
@@ -337,9 +336,7 @@ def wanted_features(config: ClassificationRunConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for stage in config.stages_of(True) for path in teacher_features(stage.signals)))
 
 
-def _member(
-    source: TeacherConfig, config: ClassificationRunConfig, data: Any, features: tuple[str, ...]
-) -> Teacher:
+def _member(source: TeacherConfig, config: ClassificationRunConfig, data: Any, features: tuple[str, ...]) -> Teacher:
     """One teacher as it is built; a re-made head is fitted on frozen features of the training split."""
     kind, _, name = source.source.partition(":")
     if kind == "cache":
