@@ -1,6 +1,5 @@
 """Students that are rules: what is printed decides, words are added where the loss asks for it, within the limits."""
 
-import json
 import os
 import signal
 
