@@ -85,7 +85,6 @@ report /nowhere
 zzz
 distill --zzz""",
     "embed": """embed explore {run} --limit -5
-embed explore {run} --neighbors 100000
 embed explore {run} --out /proc/x/y.html
 embed evaluate {run} --limit 0
 embed evaluate {run} --vectors {text}

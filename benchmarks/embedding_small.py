@@ -24,11 +24,11 @@ from sklearn.datasets import load_digits
 
 from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
-from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.tasks.embed.material import EmbeddingData, open_material
-from stillhouse.tasks.embed.metrics.anchors import fit_anchor
-from stillhouse.tasks.embed.metrics.neighbourhood import figures_of
-from stillhouse.tasks.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.anchors import fit_anchor
+from stillhouse.tasks.embed.config import EmbedRunConfig
+from stillhouse.tasks.embed.material import EmbeddingData
+from stillhouse.tasks.embed.metrics import figures_of
+from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 from stillhouse.tasks.embed.recipes import load_embedding
 from stillhouse.tasks.embed.task import TASK
 
@@ -64,21 +64,21 @@ def main() -> None:
 
 def measure(arm: str, seed: int, place: Path, options: argparse.Namespace) -> None:
     """Fit on training rows, judge on test rows, keep the figures."""
-    config = configuration(seed, place, options)
-    material = open_material(config)
+    config = configuration(arm, seed, place, options)
+    material = EmbeddingData(config)
     started = time.process_time()
-    encode = student(config, place / f"student-{seed}") if arm == "student" else fitted(arm, material, seed)
+    trained = arm in ("student", "autoencoder")
+    encode = student(config, place / f"{arm}-{seed}") if trained else fitted(arm, material, seed)
     seconds = time.process_time() - started
-    labels = material.data.labels(material.test)
-    figures = figures_of(
-        material.test_vectors, encode(material.test_vectors), metric=material.metric, labels=labels
-    ).scalars
+    wide, labels = material.store.read(material.test), material.store.labels
+    labels = None if labels is None else labels[material.test]
+    figures = figures_of(wide, encode(wide), metric=material.metric, labels=labels).scalars
     found = {"arm": arm, "seed": seed, "epochs": config.training.epochs, "fit_seconds": seconds, **figures}
     write_json(place / f"{arm}-{seed}.json", found)
     print(arm, seed, {key: round(found[key], 3) for key in FIGURES if key in found}, flush=True)
 
 
-def configuration(seed: int, place: Path, options: argparse.Namespace) -> EmbedRunConfig:
+def configuration(arm: str, seed: int, place: Path, options: argparse.Namespace) -> EmbedRunConfig:
     """The recipe `embedding` on these rows, with a split of the seed's own."""
     place.mkdir(parents=True, exist_ok=True)
     if options.vectors is None:
@@ -95,21 +95,23 @@ def configuration(seed: int, place: Path, options: argparse.Namespace) -> EmbedR
     changes = [f"data.split_seed={seed}", "data.test_fraction=0.25", "anchors=[]", "seeds=1", "training.threads=1"]
     if options.epochs is not None:
         changes += [f"training.epochs={options.epochs}", f"training.warmup_epochs={min(2.0, options.epochs / 2)}"]
+    if arm == "autoencoder":
+        changes += ["loss.neighbor_weight=0", "loss.global_weight=0", "loss.reconstruction_weight=1"]
     return load_embedding(where[0], [*where[1:], *changes])
 
 
 def some_rows(source: Path, rows: int, place: Path) -> Path:
     """So many rows of a file or capture as a file of its own, with labels where there are any."""
-    from stillhouse.tasks.embed.data.vectors import VectorsConfig
+    from stillhouse.tasks.embed.data import VectorsConfig
 
     path = place / "rows.npz"
     if not path.is_file():
         key = "labels" if source.suffix == ".npz" and "labels" in np.load(source) else None
         data = VectorsConfig(path=str(source), labels_key=key).build()
-        kept = np.setdiff1d(np.arange(len(data.store)), data.store.scan.zero_rows)
+        kept = np.setdiff1d(np.arange(len(data.store)), data.store.zero_rows)
         chosen = np.sort(np.random.default_rng(0).permutation(kept)[:rows])
-        labels = data.labels(chosen)
-        known = {} if labels is None else {"labels": np.unique(labels, return_inverse=True)[1]}
+        labels = data.store.labels
+        known = {} if labels is None else {"labels": np.unique(labels[chosen], return_inverse=True)[1]}
         np.savez(path, embeddings=data.store.read(chosen), **known)
     return path
 
@@ -122,8 +124,7 @@ def student(config: EmbedRunConfig, folder: Path) -> Transform:
 
 def fitted(arm: str, material: EmbeddingData, seed: int) -> Transform:
     """A control, fitted on training and validation rows, which it has no other use for."""
-    data = material.data
-    rows = data.store.read(np.sort(np.concatenate([data.train, data.validation])))
+    rows = material.store.read(np.sort(np.concatenate([material.train.rows, material.validation.rows])))
     if arm == "product-quantization":
         return product_quantization(rows, seed, normalize=material.normalize)
     if arm in PACMAPS:  # its transform of new rows is approximate

@@ -318,14 +318,10 @@ def embed(**change: Any) -> Case:
 
 
 EMBED_CASES = {
-    "levels": embed(student={"levels": [3, 6]}, anchors=CONTROLS, frontier=[0.3], seeds=2),
+    "levels": embed(student={"levels": [3, 6]}, anchors=CONTROLS, seeds=2),
     "tau": embed(student={"output": "sphere"}, loss={"tau": [4.0, 2.0, 0.5], "reconstruction_weight": 0.3}),
-    "losses": embed(
-        anchors=["autoencoder"],
-        loss={"noise": 0.1, "spread_weight": 0.1, "decorrelation_weight": 0.1},
-    ),
+    "losses": embed(anchors=["autoencoder"], loss={"noise": 0.1}),
     "poles": embed(student={"axes": [["size", "small", "large"], *AXES]}, poles_file="poles.csv"),
-    "hashed-text": embed(text={"features": 4096}),
 }
 
 TASKS = {"images": IMAGE_CASES, "vision": VISION_CASES, "sar": SAR_CASES, "lm": LM_CASES, "embed": EMBED_CASES}

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from stillhouse.cli.main import main
-from stillhouse.tasks.embed.students import EmbeddingStudentConfig
-from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
+from stillhouse.tasks.embed.config import EmbeddingStudentConfig
+from stillhouse.tasks.embed.network import EmbeddingStudent, save_embedder
 from stillhouse.tasks.lm.packed import load_packed
 from stillhouse.tasks.lm.saved import save_lm
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
@@ -51,7 +51,7 @@ def test_an_embedder_for_numpy_that_gives_other_codes_is_not_kept(embedder, tmp_
     folder = embedder[0]
     assert main(["export", str(folder), "--to", "numpy", "--out", str(tmp_path / "out")]) == 0
     assert not (tmp_path / "out" / "model.onnx").exists()
-    monkeypatch.setattr("stillhouse.tasks.embed.export.numpy_embedder.gelu", lambda x: x)
+    monkeypatch.setattr("stillhouse.tasks.embed.numpy_embedder.gelu", lambda x: x)
     capsys.readouterr()
     assert main(["export", str(folder), "--to", "numpy", "--out", str(tmp_path / "other")]) == 2
     assert "expected" in capsys.readouterr().err
@@ -103,7 +103,7 @@ def test_an_embedders_program_gives_its_codes(embedder, tmp_path, capsys):
     """For any number of rows, by torch alone; of a folder without a run on made-up vectors, and it says so."""
     folder, model, vectors = embedder
     assert main(["export", str(folder), "--to", "torch", "--out", str(tmp_path / "codes.pt2")]) == 0
-    assert "1,000 made-up vectors (no test rows: it belongs to no run)" in capsys.readouterr().out
+    assert "1,000 made-up vectors (no test rows: it belongs to no run" in capsys.readouterr().out
     with torch.no_grad():
         expected = model(torch.from_numpy(vectors)).numpy()
     np.testing.assert_allclose(run_program(tmp_path / "codes.pt2", vectors, tmp_path), expected, atol=1e-4)

@@ -31,7 +31,7 @@ BESIDE = {  # what a task learns along besides
         "student": {"width": 24, "ngram": None},
         "loss": {"epoch_steps": 4, "source": "live", "temperature": LEARNED, "align": 0.25},
     },
-    "embed": {"loss": {"epoch_steps": 2, "reconstruction_weight": 0.5}, "student": {"output": "tanh"}},
+    "embed": {"loss": {"epoch_steps": 2, "reconstruction_weight": 0.5}, "student": {"output": "sphere"}},
 }
 
 

@@ -13,9 +13,7 @@ from stillhouse.core.labels import missing_labels
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.data import DataConfig, ImageData, TextDataConfig
 from stillhouse.tasks.classification.data.rows import RowData
-from stillhouse.tasks.embed.data.texts import read_pairs
-from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
-from stillhouse.tasks.embed.metrics.neighbourhood import figures_of
+from stillhouse.tasks.embed.data import VectorsConfig, open_vectors
 from stillhouse.teachers import Teacher, check_teacher
 
 
@@ -265,15 +263,6 @@ def test_labels_of_vectors_are_never_missing(tmp_path):
     ):
         with pytest.raises(InputError, match=missing):
             VectorsConfig(**{**settings, "path": str(tmp_path / settings["path"])}).build()
-    with pytest.raises(InputError, match="no label in 1 of 30 rows"):
-        figures_of(vectors, vectors, labels=np.array([-1, *[0, 1] * 14, 1]))
-
-
-def test_a_score_of_sentence_pairs_is_a_number(tmp_path):
-    """`nan` is read as a number, and makes the correlation of all pairs NaN."""
-    (tmp_path / "pairs.csv").write_text("a,b,1.5\nc,d,nan\n")
-    with pytest.raises(InputError, match="row 2: expected a score, got 'nan'"):
-        read_pairs(tmp_path / "pairs.csv")
 
 
 def test_a_teacher_is_not_checked_on_rows_without_a_label():

@@ -1,6 +1,5 @@
 """Vectors on disk: every format gives the same rows, only these are read, nothing damaged passes, no row on two sides."""
 
-import os
 import pickle
 import subprocess
 import sys
@@ -13,8 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
-from stillhouse.tasks.embed.data.vectors import VectorsConfig, open_vectors
+from stillhouse.tasks.embed.data import VectorsConfig, open_vectors
 
 N, D = 50, 6
 
@@ -24,26 +22,23 @@ def values():
     return np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 
 
-def column(values, kind):
+def lists(values, kind):
     flat = pa.array(values.reshape(-1))
     if kind == "fixed":
         return pa.FixedSizeListArray.from_arrays(flat, D)
-    offsets = pa.array(np.arange(N + 1, dtype=np.int64 if kind == "large" else np.int32) * D)
-    return (pa.LargeListArray if kind == "large" else pa.ListArray).from_arrays(offsets, flat)
+    return pa.LargeListArray.from_arrays(pa.array(np.arange(N + 1, dtype=np.int64) * D), flat)
 
 
 WRITERS = {
     "plain.npy": lambda path, x: np.save(path, x),
     "columns.npy": lambda path, x: np.save(path, np.asfortranarray(x)),
     "big-endian.npy": lambda path, x: np.save(path, x.astype(">f4")),
-    "double.npy": lambda path, x: np.save(path, x.astype(np.float64)),
     "stored.npz": lambda path, x: np.savez(path, ids=np.arange(N), embeddings=x, extra=x * 0),
     "packed.npz": lambda path, x: np.savez_compressed(path, vectors=x),
-    "columns.npz": lambda path, x: np.savez(path, vectors=np.asfortranarray(x)),
     "some.safetensors": lambda path, x: save_file({"ids": torch.arange(N), "v": torch.from_numpy(x)}, path),
-    "fixed.parquet": lambda path, x: pq.write_table(pa.table({"v": column(x, "fixed")}), path, row_group_size=7),
-    "lists.parquet": lambda path, x: pq.write_table(pa.table({"v": column(x, "list")}), path, row_group_size=7),
-    "large.parquet": lambda path, x: pq.write_table(pa.table({"v": column(x, "large")}), path),
+    "fixed.parquet": lambda path, x: pq.write_table(pa.table({"v": lists(x, "fixed")}), path, row_group_size=7),
+    "lists.parquet": lambda path, x: pq.write_table(pa.table({"v": x.tolist()}), path, row_group_size=7),
+    "large.parquet": lambda path, x: pq.write_table(pa.table({"v": lists(x, "large")}), path),
     "bare.pt": lambda path, x: torch.save(torch.from_numpy(x), path),
     "dict.pth": lambda path, x: torch.save({"embeddings": torch.from_numpy(x), "metadata": {"id": "ada"}}, path),
     "old.pt": lambda path, x: torch.save(torch.from_numpy(x), path, _use_new_zipfile_serialization=False),
@@ -59,9 +54,8 @@ def test_every_format_gives_the_same_rows(tmp_path, values, name):
     assert (len(store), store.width) == (N, D)
     assert store.read(rows).dtype == np.float32
     np.testing.assert_array_equal(store.read(rows), values[rows])
-    np.testing.assert_array_equal(np.concatenate(list(store.chunks(7))), values)
     np.save(tmp_path / "reference.npy", values)
-    assert store.scan.sha256 == open_vectors(tmp_path / "reference.npy").scan.sha256
+    assert store.sha256 == open_vectors(tmp_path / "reference.npy").sha256
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -82,57 +76,33 @@ def test_a_key_chooses_and_a_missing_one_is_told(tmp_path, values):
         open_vectors(tmp_path / "two.npz")
     with pytest.raises(InputError, match="no 'c' in it; known: a, b, names"):
         open_vectors(tmp_path / "two.npz", key="c")
-    with pytest.raises(InputError, match="'names': expected shape"):
+    with pytest.raises(InputError, match=r"expected floats of shape \(rows, width\), got <U1 \(50,\)"):
         open_vectors(tmp_path / "two.npz", key="names")
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(InputError, match="one array without a name"):
+    with pytest.raises(InputError, match="no 'a' in it"):
         open_vectors(tmp_path / "x.npy", key="a")
 
 
-def test_rows_out_of_range_are_refused(tmp_path, values):
-    """-1 would be the last row to numpy, and a mask would be rows 0 and 1."""
-    np.save(tmp_path / "x.npy", values)
-    store = open_vectors(tmp_path / "x.npy")
-    for rows in ([-1], [N], np.ones(N, bool), [0.5], [[1]]):
-        with pytest.raises(InputError, match="rows: expected"):
-            store.read(rows)
-    assert store.read([]).shape == (0, D)
-    with pytest.raises(InputError, match="size: expected at least 1"):
-        next(store.chunks(0))
-
-
-@pytest.mark.parametrize(
-    ("array", "told"),
-    [
-        (np.zeros(5, np.float32), r"expected shape \(rows, width\), got .*\(5,\)"),
-        (np.zeros((2, 3, 4), np.float32), r"got .*\(2, 3, 4\)"),
-        (np.zeros((5, 2), np.int64), r"expected floats .*got (torch\.)?int64"),
-        (np.zeros((0, 3), np.float32), r"got shape \(0, 3\): empty"),
-        (np.array([[object()]]), "Python objects"),
-    ],
-)
-def test_arrays_that_are_no_vectors_are_refused(tmp_path, array, told):
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (0, 3)])
+def test_arrays_that_are_no_vectors_are_refused(tmp_path, shape):
     """Token numbers or a flat array would be distilled without complaint."""
-    np.save(tmp_path / "x.npy", array, allow_pickle=True)
-    with pytest.raises(InputError, match=told):
-        open_vectors(tmp_path / "x.npy")
-    if not array.dtype.hasobject:
+    for array in (np.zeros(shape, np.float32), np.zeros((5, 2), np.int64)):
+        np.save(tmp_path / "x.npy", array)
         torch.save(torch.from_numpy(array), tmp_path / "x.pt")
-        with pytest.raises(InputError, match=told):
-            open_vectors(tmp_path / "x.pt")
         np.savez(tmp_path / "x.npz", embeddings=array)
-        with pytest.raises(InputError, match="expected"):
-            open_vectors(tmp_path / "x.npz")
+        for name in ("x.npy", "x.pt", "x.npz"):
+            with pytest.raises(InputError, match=r"expected (floats|one array) of shape \(rows, width\), got"):
+                open_vectors(tmp_path / name)
 
 
 def test_nan_rows_are_named(tmp_path, values):
     """Distance to a NaN is NaN: the run would stop, or not, hours later."""
     values[[4, 9], 2] = np.nan, np.inf
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(InputError, match="NaN or infinite ones in row 4, 9"):
+    with pytest.raises(InputError, match="NaN or infinite ones in row 4"):
         open_vectors(tmp_path / "x.npy")
     np.save(tmp_path / "big.npy", np.full((9, 2), 1e300))  # finite as float64 only
-    with pytest.raises(InputError, match="row 0, 1, 2, 3, 4 and 4 more"):
+    with pytest.raises(InputError, match="row 0"):
         open_vectors(tmp_path / "big.npy")
 
 
@@ -148,34 +118,9 @@ def test_truncated_and_empty_files_are_refused(tmp_path, values, name):
             open_vectors(path)
 
 
-@pytest.mark.parametrize("name", ["plain.npy", "some.safetensors", "dict.pth"])
-def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path, values, name):
-    """A memory map would end the process with SIGBUS and no message."""
-    path = tmp_path / name
-    WRITERS[name](path, values)
-    store = open_vectors(path)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-    with pytest.raises(InputError, match="expected the file that was opened"):
-        store.read([N - 1])
-    path.unlink()
-    with pytest.raises(InputError, match="cannot read"):
-        store.read([0])
-
-
-def test_a_file_that_was_rewritten_is_noticed(tmp_path, values):
-    """Same size, other vectors: half of a batch would come from each."""
-    np.save(tmp_path / "x.npy", values)
-    store = open_vectors(tmp_path / "x.npy")
-    np.save(tmp_path / "x.npy", values + 1)
-    os.utime(tmp_path / "x.npy", ns=(1, 1))
-    with pytest.raises(InputError, match="changed since"):
-        store.read([0])
-
-
 def test_pickles_are_refused(tmp_path):
     """Reading one runs what it says."""
-    for name in ("x.pt", "x.pkl", "x.npy"):
+    for name in ("x.pt", "x.npy"):
         (tmp_path / name).write_bytes(pickle.dumps(subprocess.Popen))
         with pytest.raises(InputError, match=r"run code|cannot be read"):
             open_vectors(tmp_path / name)
@@ -199,22 +144,13 @@ def test_unknown_places_are_told(tmp_path):
         open_vectors(tmp_path)
 
 
-def test_ragged_and_missing_parquet_rows_are_named(tmp_path):
+def test_ragged_and_missing_parquet_rows_are_refused(tmp_path):
     """Lists are flattened: one short row would shift all that follow."""
-    for bad, told in [
-        ([1.0], "row 2: expected 2 values"),
-        (None, "row 2: expected 2 values"),
-        ([1.0, None], "row 2: .*null"),
-    ]:
+    for bad, told in [([1.0], "same shape"), (None, "shape"), ([1.0, None], "NaN or infinite ones in row 2")]:
         table = pa.table({"v": pa.array([[1.0, 2.0], [3.0, 4.0], bad], pa.list_(pa.float32()))})
         pq.write_table(table, tmp_path / "x.parquet")
         with pytest.raises(InputError, match=told):
             open_vectors(tmp_path / "x.parquet")
-    pq.write_table(pa.table({"v": pa.array([[1, 2]])}), tmp_path / "ints.parquet")
-    with pytest.raises(InputError, match="expected one array"):
-        open_vectors(tmp_path / "ints.parquet")
-    with pytest.raises(InputError, match=r"expected floats .*, got int64"):
-        open_vectors(tmp_path / "ints.parquet", key="v")
 
 
 # ---------------------------------------------------------------------------------------------------------- splits
@@ -230,40 +166,28 @@ def test_splits_are_whole_apart_and_seeded(tmp_path, values):
     data = config(tmp_path / "x.npy").build()
     assert data.sizes == {"train": 40, "validation": 5, "test": 5}
     assert sorted(np.concatenate([data.train, data.validation, data.test]).tolist()) == list(range(N))
-    assert (data.name, data.width) == ("x", D)
     again, other = config(tmp_path / "x.npy").build(), config(tmp_path / "x.npy", split_seed=1).build()
     np.testing.assert_array_equal(data.test, again.test)
     assert set(data.test) != set(other.test)
     assert data.sha256 == again.sha256 == other.sha256
 
 
-def test_equal_vectors_are_kept_once_or_on_one_side(tmp_path, values):
-    """A test row whose twin is trained on is no test row; -0.0 and 0.0 are equal."""
+def test_equal_vectors_and_equal_texts_are_kept_once(tmp_path, values):
+    """A test row whose twin is trained on is no test row; -0.0 and 0.0 are equal. Rows 0 and 1 share a text, 1 and 2 a vector."""
     twins = np.concatenate([values, values[::-1]])
     twins[0, 0], twins[-1, 0] = 0.0, -0.0
     np.save(tmp_path / "x.npy", twins)
     data = config(tmp_path / "x.npy").build()
     assert (data.duplicates, sum(data.sizes.values())) == (N, N)
-    kept = config(tmp_path / "x.npy", deduplicate=False).build()
-    assert (kept.duplicates, sum(kept.sizes.values())) == (0, 2 * N)
-    for split in (kept.train, kept.validation, kept.test):
-        assert set(split) == {2 * N - 1 - row for row in split}
-
-
-def test_equal_texts_and_chains_stay_together(tmp_path, values):
-    """Row 0 and 1 share a text, 1 and 2 a vector: 0 and 2 are twins too."""
     values[2] = values[1]
     texts = [f"text {row}" for row in range(N)]
     texts[0] = texts[1] = "same"
     np.savez(tmp_path / "x.npz", vectors=values, words=np.array(texts), kind=np.arange(N) % 3)
-    for seed in range(6):
-        data = config(tmp_path / "x.npz", key="vectors", texts_key="words", deduplicate=False, split_seed=seed).build()
-        assert sum({0, 1, 2} <= set(split.tolist()) for split in (data.train, data.validation, data.test)) == 1
     data = config(tmp_path / "x.npz", texts_key="words", labels_key="kind").build()
     assert data.duplicates == 2
-    rows = data.test
-    assert data.texts(rows) == [texts[row] for row in rows]
-    np.testing.assert_array_equal(data.labels(rows), rows % 3)
+    kept = np.concatenate([data.train, data.validation, data.test])
+    assert len({data.store.texts[row] for row in kept}) == len(np.unique(values[kept], axis=0)) == N - 2
+    np.testing.assert_array_equal(data.store.labels[kept], kept % 3)
 
 
 def test_zero_rows_are_left_out_and_counted(tmp_path, values):
@@ -271,22 +195,11 @@ def test_zero_rows_are_left_out_and_counted(tmp_path, values):
     values[[3, 8]] = 0
     np.save(tmp_path / "x.npy", values)
     data = config(tmp_path / "x.npy").build()
-    assert data.zero_rows == 2
+    assert data.store.zero_rows.tolist() == [3, 8]
     assert not {3, 8} & set(np.concatenate([data.train, data.validation, data.test]).tolist())
     np.save(tmp_path / "zero.npy", values * 0)
     with pytest.raises(InputError, match=r"got 0 different ones .50 zero"):
         config(tmp_path / "zero.npy").build()
-
-
-def test_limits_are_nested_and_too_few_rows_are_told(tmp_path, values):
-    """More data must mean the same data and more."""
-    np.save(tmp_path / "x.npy", values)
-    few, more = (config(tmp_path / "x.npy", train_limit=n).build().train for n in (5, 20))
-    assert (len(few), len(more)) == (5, 20)
-    assert set(few) < set(more)
-    np.save(tmp_path / "two.npy", values[:2])
-    with pytest.raises(InputError, match="expected rows for training, validation and test, got 2 different"):
-        config(tmp_path / "two.npy").build()
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".pt", ".safetensors", ".npz"])
@@ -294,7 +207,7 @@ def test_texts_and_labels_lie_in_the_same_file(tmp_path, values, suffix):
     """Row by row, whatever the format."""
     texts, kinds, path = [f"text {row}" for row in range(N)], [row % 4 for row in range(N)], tmp_path / f"x{suffix}"
     if suffix == ".parquet":
-        pq.write_table(pa.table({"v": column(values, "fixed"), "t": texts, "k": kinds}), path)
+        pq.write_table(pa.table({"v": values.tolist(), "t": texts, "k": kinds}), path)
     elif suffix == ".pt":
         torch.save({"embeddings": torch.from_numpy(values), "t": texts, "k": torch.tensor(kinds)}, path)
     elif suffix == ".npz":
@@ -304,8 +217,8 @@ def test_texts_and_labels_lie_in_the_same_file(tmp_path, values, suffix):
         (tmp_path / "t.txt").write_text("\n".join(texts) + "\n")
     where = {"texts_file": str(tmp_path / "t.txt")} if suffix == ".safetensors" else {"texts_key": "t"}
     data = config(path, labels_key="k", **where).build()
-    assert data.texts([7, 1]) == ["text 7", "text 1"]
-    assert data.labels([7, 1]).tolist() == [3, 1]
+    assert [data.store.texts[row] for row in (7, 1)] == ["text 7", "text 1"]
+    assert data.store.labels[[7, 1]].tolist() == [3, 1]
     with pytest.raises(InputError, match="'nope'"):
         config(path, labels_key="nope").build()
     with pytest.raises(InputError, match="expected"):
@@ -321,19 +234,11 @@ def test_another_number_of_texts_is_an_error(tmp_path, values):
         open_vectors(tmp_path / "x.npy", labels=[1])
     with pytest.raises(InputError, match="labels: expected whole numbers or strings"):
         open_vectors(tmp_path / "x.npy", labels=np.zeros(N))
-    with pytest.raises(InputError, match="holds vectors only"):
+    with pytest.raises(InputError, match="no 't' in it"):
         config(tmp_path / "x.npy", texts_key="t").build()
-
-
-def test_configuration_faults_are_told_at_once():
-    """Before any file is opened."""
-    with pytest.raises(ConfigError, match=r"validation_fraction \+ test_fraction: expected below 1, got 1.2"):
-        parse(VectorsConfig, {"path": "x.npy", "validation_fraction": 0.7, "test_fraction": 0.5})
-    with pytest.raises(ConfigError, match="texts_key, texts_file: expected one of them"):
-        parse(VectorsConfig, {"path": "x.npy", "texts_key": "t", "texts_file": "t.txt"})
 
 
 def test_reading_a_configuration_needs_no_torch():
     """`stillhouse --help` must not wait for it."""
-    code = "import sys, stillhouse.tasks.embed.data.vectors as v; v.VectorsConfig(path='x'); sys.exit('torch' in sys.modules)"
+    code = "import sys, stillhouse.tasks.embed.data as v; v.VectorsConfig(path='x'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,23 +4,9 @@ import numpy as np
 
 from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
-from stillhouse.tasks.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.config import EmbedRunConfig
 from stillhouse.tasks.embed.task import TASK
 
-WORDS = (
-    "river",
-    "plane",
-    "stone",
-    "piano",
-    "winter",
-    "garden",
-    "engine",
-    "letter",
-    "candle",
-    "market",
-    "harbor",
-    "violin",
-)
 TINY = {
     "name": "tiny",
     "student": {"hidden": [16, 8], "levels": [3, 6]},
@@ -34,15 +20,12 @@ TINY = {
 }
 
 
-HASHED = {"features": 4096}
-
-
 def write_vectors(path, *, rows=600, width=16, seed=0, **arrays):
     """Clusters with texts and labels, in one file."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(12, size=rows)
     x = rng.normal(size=(12, width))[labels] + 0.4 * rng.normal(size=(rows, width))
-    texts = np.array([f"the {WORDS[label]} number {row} of the {WORDS[label]}s" for row, label in enumerate(labels)])
+    texts = np.array([f"row {row} of topic {label}" for row, label in enumerate(labels)])
     np.savez(path, **{"embeddings": x.astype(np.float32), "texts": texts, "labels": labels, **arrays})
     return path
 

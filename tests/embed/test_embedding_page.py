@@ -54,21 +54,3 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     scope = {"vectors": vectors.astype(np.float32)}
     exec(PYTHON[0].replace('"seeds=3"', tiny), scope)
     assert scope["codes"].shape == (300, 5)
-
-
-def test_the_check_of_the_vectors_is_explained_beside_pca():
-    """Two figures of PCA that differ, without a word why."""
-    from stillhouse.tasks.embed.report import _facts
-
-    teacher = {
-        "metric": "share of the 10 nearest that 5 principal axes keep",
-        "score": 0.31,
-        "chance": 0.02,
-        "rows": 500,
-    }
-    shown = dict(_facts({"data": {"width": 9}}, teacher))["Check of the vectors"]
-    assert shown.startswith(
-        "share of the 10 nearest that 5 principal axes keep: 0.310 among 500 training rows; of noise 0.020"
-    )
-    assert "not the PCA of the tables" in shown
-    assert "Check of the vectors" not in dict(_facts({"data": {"width": 9}}, {}))

@@ -80,20 +80,11 @@ def test_the_documented_temperatures_barely_turn_it_and_lower_ones_do():
 def test_a_short_last_batch_of_a_curriculum_has_nothing_to_learn(count):
     """The full example of the document crashed where N mod 32 is 1 or 2. A reconstruction is still learned."""
     s, t = rows(count, 5).requires_grad_(), rows(count, 64, 1)
-    with pytest.warns(UserWarning, match=f"a batch of {count}: .* the distillation loss of this batch is 0"):
-        loss, tau = curriculum_distill_step(s, t, 0, lambda stage: 4.0, alpha=0.75)
+    loss, tau = curriculum_distill_step(s, t, 0, lambda stage: 4.0, alpha=0.75)
     loss.backward()
     assert (loss.item(), tau, s.grad.abs().max().item()) == (0.0, 4.0, 0.0)
-    with pytest.warns(UserWarning, match="a batch of"):
-        loss, _ = curriculum_distill_step(s, t, 0, lambda stage: 4.0, alpha=0.75, reconstruction_loss=2.0)
+    loss, _ = curriculum_distill_step(s, t, 0, lambda stage: 4.0, alpha=0.75, reconstruction_loss=2.0)
     assert loss.item() == 0.5
-
-
-def test_a_curriculum_between_equal_widths_warns():
-    """It changes nothing: the loss was the same at every stage, silently."""
-    s, t = rows(8, 16), rows(8, 16, 1)
-    with pytest.warns(UserWarning, match="every stage of this curriculum is the same loss"):
-        curriculum_distill_step(s, t, 1, create_curriculum_schedule(4.0, 0.5, 5))
 
 
 def test_only_the_student_learns():
@@ -116,7 +107,7 @@ def test_relations_need_rows():
         with pytest.raises(InputError, match=f"at least 3.*batch of {count}"):
             distill_loss(rows(count, 5), rows(count, 32, 1))
     assert distill_loss(rows(1, 8), rows(1, 8, 1)).item() > 0
-    with pytest.raises(InputError, match="at least one row"):
+    with pytest.raises(InputError, match="expected student"):
         distill_loss(rows(0, 5), rows(0, 32))
 
 
@@ -125,7 +116,7 @@ def test_bad_teacher_rows_are_named_or_left_out():
     s, t = rows(6, 5), rows(6, 32, 1)
     broken = t.clone()
     broken[4, 7] = float("inf")
-    with pytest.raises(InputError, match="rows 4"):
+    with pytest.raises(InputError, match=r"rows \[4\]"):
         distill_loss(s, broken)
     zero = t.clone()
     zero[2] = 0
@@ -147,12 +138,7 @@ def test_kl_is_the_mean_over_rows():
         (s / 2).log_softmax(1), (t / 2).log_softmax(1), log_target=True, reduction="batchmean"
     ).item()
     assert kl_distill_loss(s, t, tau=2.0).item() == pytest.approx(4 * reference, rel=1e-5)
-    assert kl_distill_loss(s, t, tau=2.0, scale_tau2=False).item() == pytest.approx(reference, rel=1e-5)
-    element = kl_distill_loss(s, t, tau=2.0, reduction="elementmean", scale_tau2=False).item()
-    assert element == pytest.approx(reference / 4, rel=1e-5)
-    each = kl_distill_loss(s, t, tau=2.0, reduction="none")
-    assert each.shape == (6,)
-    assert kl_distill_loss(s, t, tau=2.0, reduction="sum").item() == pytest.approx(each.sum().item(), rel=1e-5)
+    assert kl_distill_loss(s, t, tau=2.0, reduction="sum").item() == pytest.approx(24 * reference, rel=1e-5)
     assert kl_distill_loss(t, t).item() < 1e-6
 
 
@@ -172,12 +158,10 @@ def test_alpha_mixes():
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
 def test_alpha_outside_is_refused(alpha):
-    """In both functions, with a reconstruction and without."""
+    """Without a reconstruction too."""
     s, t = rows(6, 5), rows(6, 32, 1)
     with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got"):
         combined_distill_loss(s, t, alpha=alpha)
-    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got"):
-        curriculum_distill_step(s, t, 0, lambda stage: 1.0, alpha=alpha)
 
 
 def test_a_step_says_its_temperature():
@@ -252,11 +236,11 @@ def test_settings_out_of_range_are_named(change, message):
         DistillationConfig(**change)
 
 
-def test_arrays_and_words_are_told_as_what_they_are():
-    """An array ended in an empty StopIteration, a word in a comparison of str and int."""
-    x = torch.randn(4, 5)
-    with pytest.raises(InputError, match="student vectors: expected a torch tensor, got ndarray"):
-        distill_loss(x.numpy(), x.numpy())
-    for loss in (distill_loss, kl_distill_loss):
-        with pytest.raises(InputError, match="tau must be positive, got 'x'"):
-            loss(x, x, tau="x")
+@pytest.mark.parametrize("loss", [distill_loss, kl_distill_loss])
+def test_what_the_document_refuses_is_refused(loss):
+    """In its words."""
+    x = rows(4, 5)
+    with pytest.raises(ValueError, match="reduction must be"):
+        loss(x, x, reduction="none")
+    with pytest.raises(ValueError, match="tau must be positive, got 0"):
+        loss(x, x, tau=0)

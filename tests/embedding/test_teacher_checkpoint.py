@@ -52,10 +52,8 @@ def test_all_three_parts_are_read(tmp_path):
     torch.save({"layer.weight": torch.ones(2, 2)}, tmp_path / "b.pt")
     found = load_teacher_checkpoint(tmp_path / "b.pt")
     assert (found["embeddings"], list(found["model_state"])) == (None, ["layer.weight"])
-    save_file({"embeddings": X, "model_state.w": torch.ones(2)}, str(tmp_path / "c.safetensors"), {"model": "m"})
-    found = load_teacher_checkpoint(tmp_path / "c.safetensors")
-    assert (list(found["model_state"]), found["metadata"]) == (["w"], {"model": "m"})
-    assert torch.equal(load_teacher_checkpoint(tmp_path / "a.pt", key="embeddings")["embeddings"], X.half())
+    save_file({"embeddings": X, "model_state.w": torch.ones(2)}, str(tmp_path / "c.safetensors"))
+    assert list(load_teacher_checkpoint(tmp_path / "c.safetensors")["model_state"]) == ["w"]
 
 
 def test_no_code_of_a_file_runs(tmp_path, capsys):
@@ -69,12 +67,12 @@ def test_no_code_of_a_file_runs(tmp_path, capsys):
         load_teacher_checkpoint(tmp_path / "teacher.npy")
 
 
-@pytest.mark.parametrize("ending", [".pt", ".npy", ".npz", ".safetensors", ".parquet"])
-@pytest.mark.parametrize("size", [0, 40])
-def test_damage_is_said(ending, size, tmp_path):
-    """Empty and cut files, in the document's words."""
-    path = tmp_path / f"teacher{ending}"
+def test_damage_is_said(tmp_path):
+    """In the document's words; the reader of all formats is tested in tests/data."""
+    path = tmp_path / "teacher.pt"
     write(path)
-    path.write_bytes(path.read_bytes()[:size])
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(FileNotFoundError, match="Checkpoint not found"):
+        load_teacher_checkpoint(tmp_path / "nothing.pt")
     with pytest.raises(RuntimeError, match="Failed to load checkpoint"):
         load_teacher_checkpoint(path)

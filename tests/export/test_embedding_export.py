@@ -16,10 +16,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, write_export
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
-from stillhouse.tasks.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx
-from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder, gelu
-from stillhouse.tasks.embed.students import EmbeddingStudentConfig
-from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
+from stillhouse.tasks.embed.config import EmbeddingStudentConfig
+from stillhouse.tasks.embed.export import write_for_numpy, write_for_onnx
+from stillhouse.tasks.embed.network import EmbeddingStudent, save_embedder
+from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder, gelu
 from stillhouse.tasks.embed.task import TASK
 
 D = 24
@@ -36,7 +36,7 @@ def saved(folder, levels=(5,), output="euclidean", normalize=True):
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(weights(levels), folder / "student.safetensors")
     card = {"format": "stillhouse-embedder-1", "teacher_dim": D, "levels": list(levels), "hidden": [16, 8]}
-    card |= {"normalize": normalize, "output": output, "scale": 0.7, "axes": [], "teacher": "a teacher"}
+    card |= {"normalize": normalize, "output": output, "axes": []}
     return sealed(folder, card)
 
 
@@ -57,9 +57,12 @@ def torch_codes(w, x, levels, output, normalize):
     first = z[:, : levels[0]]
     if output == "sphere":
         first = F.normalize(first, dim=1)
-    elif output == "tanh":
-        first = torch.tanh(first / 0.7)
     return torch.cat([first, z[:, levels[0] :]], dim=1).numpy()
+
+
+def exported(folder, out):
+    write_for_onnx(folder, out, ExportChoices())
+    return out
 
 
 def vectors(n, seed=1):
@@ -68,13 +71,13 @@ def vectors(n, seed=1):
 
 @pytest.mark.parametrize(
     ("levels", "output", "normalize"),
-    [((5,), "euclidean", True), ((5, 25, 125), "sphere", True), ((5, 25, 125), "tanh", False)],
+    [((5,), "euclidean", True), ((5, 25, 125), "sphere", True), ((5, 25, 125), "euclidean", False)],
 )
 def test_numpy_torch_and_onnx_say_the_same(tmp_path, levels, output, normalize):
     """A transposed weight, another GELU or a forgotten mean still gives numbers of the right shape."""
     import onnxruntime
 
-    folder = export_embedder(saved(tmp_path / "in", levels, output, normalize), tmp_path / "out")
+    folder = exported(saved(tmp_path / "in", levels, output, normalize), tmp_path / "out")
     embedder = NumpyEmbedder.load(folder)
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     for n in (1, 2, 200):
@@ -92,7 +95,7 @@ def test_the_onnx_graph_takes_any_number_of_rows_and_passes_the_checker(tmp_path
     """An exporter that saw two rows may fix the number at two."""
     import onnx
 
-    model = onnx.load(str(export_embedder(saved(tmp_path / "in"), tmp_path / "out") / "model.onnx"))
+    model = onnx.load(str(exported(saved(tmp_path / "in"), tmp_path / "out") / "model.onnx"))
     onnx.checker.check_model(model, full_check=True)
     assert model.opset_import[0].version >= 17
     assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == ["rows", D]
@@ -103,22 +106,12 @@ def test_a_zero_row_is_defined_everywhere_and_the_same(tmp_path):
     """0 / 0 would be NaN in one runtime and 0 in another."""
     import onnxruntime
 
-    folder = export_embedder(saved(tmp_path / "in"), tmp_path / "out")
+    folder = exported(saved(tmp_path / "in"), tmp_path / "out")
     zero = np.zeros((1, D), np.float32)
     codes = NumpyEmbedder.load(folder).encode(zero)
     (said,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"vectors": zero})
     assert np.isfinite(codes).all()
     np.testing.assert_allclose(said, codes, atol=1e-5)
-
-
-def test_levels_are_prefixes(tmp_path):
-    """The first five numbers alone must be those of the long code."""
-    embedder = NumpyEmbedder.load(saved(tmp_path / "in", (5, 25, 125), "sphere"))
-    x = vectors(9)
-    for level, wide in ((1, 5), (2, 30), (3, 155)):
-        assert np.array_equal(embedder.encode(x, level=level), embedder.encode(x)[:, :wide])
-    with pytest.raises(InputError, match="level: expected 1 to 3, got 4"):
-        embedder.encode(x, level=4)
 
 
 def test_other_float_types_and_memory_maps_are_taken(tmp_path):
@@ -154,10 +147,9 @@ def bad_rows():
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        (np.zeros((2, D + 1), np.float32), f"expected numbers .rows, {D}., got float32 of shape .2, {D + 1}."),
+        (np.zeros((2, D + 1), np.float32), f"expected vectors of width {D}, .* got float32 of shape .2, {D + 1}."),
         (np.zeros(D, np.float32), f"got float32 of shape .{D},."),
-        (np.array([["a"] * D]), "expected numbers"),
-        (np.array([[None] * D]), "expected numbers, got|expected numbers .rows"),
+        (np.array([["a"] * D]), "expected vectors of width"),
         (bad_rows(), "in row 3"),
         (bad_rows()[4:], "in row 4995"),
     ],
@@ -184,26 +176,12 @@ def test_a_card_that_makes_no_sense_is_refused(tmp_path, change, words):
         NumpyEmbedder.load(folder)
 
 
-def test_damaged_files_are_refused_and_nothing_is_unpickled(tmp_path):
-    """A truncated file must not be read as far as it goes; a pickle runs whatever it holds."""
+def test_damaged_files_are_refused(tmp_path):
+    """A truncated file must not be read as far as it goes."""
     folder = saved(tmp_path / "in")
     path = folder / "student.safetensors"
-    card = json.loads((folder / "card.json").read_text())
-    whole = path.read_bytes()
-    for part in (b"", whole[:7], whole[:100], whole[:-4]):
-        path.write_bytes(part)
-        with pytest.raises(InputError, match="was changed after it was written"):
-            NumpyEmbedder.load(folder)
-        sealed(folder, card)
-        with pytest.raises(InputError, match="truncated or not safetensors"):
-            NumpyEmbedder.load(folder)
-    torch.save({"mean": torch.zeros(D)}, path)
-    sealed(folder, card)
-    with pytest.raises(InputError, match="truncated or not safetensors"):
-        NumpyEmbedder.load(folder)
-    safetensors.numpy.save_file({"mean": np.zeros(D, np.float32)}, path)
-    sealed(folder, card)
-    with pytest.raises(InputError, match="does not go with its card"):
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="was changed after it was written"):
         NumpyEmbedder.load(folder)
     path.unlink()
     with pytest.raises(InputError, match="cannot read"):
@@ -215,7 +193,7 @@ def test_damaged_files_are_refused_and_nothing_is_unpickled(tmp_path):
 
 def test_the_exported_folder_works_with_numpy_alone(tmp_path):
     """`embedder.py` must run where neither this library nor torch is installed."""
-    folder = export_embedder(saved(tmp_path / "in", (5, 25), "sphere"), tmp_path / "out")
+    folder = exported(saved(tmp_path / "in", (5, 25), "sphere"), tmp_path / "out")
     x = vectors(7)
     np.save(tmp_path / "x.npy", x)
     block = "import sys, runpy\nfor name in ('torch', 'stillhouse', 'onnx'): sys.modules[name] = None\n"
@@ -224,60 +202,21 @@ def test_the_exported_folder_works_with_numpy_alone(tmp_path):
     assert np.array_equal(np.load(tmp_path / "codes.npy"), NumpyEmbedder.load(folder).encode(x))
 
 
-def test_the_readme_of_the_folder_runs(tmp_path):
-    """An example that does not run is worse than none."""
-    folder = export_embedder(saved(tmp_path / "in", (5, 25)), tmp_path / "out")
-    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    done = [sys.executable, "-c", code + "\nassert codes.shape == (2, 30)"]
-    subprocess.run(done, cwd=folder, check=True, env={**os.environ, "PYTHONPATH": ""})
-
-
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     """A half-written folder that looks like an export is found by somebody."""
-    from stillhouse.tasks.embed.export import embedding
+    from stillhouse.tasks.embed import export as embedding
 
-    def exported(to, out):
-        targets = TASK.exports()
-        return write_export(targets, to, folder, tmp_path / out, ExportChoices(), "embed")[0]
+    def written(to, out):
+        return write_export(TASK.exports(), to, folder, tmp_path / out, ExportChoices(), "embed")[0]
 
     folder = tmp_path / "in"
     save_embedder(folder, EmbeddingStudent(EmbeddingStudentConfig(hidden=(16, 8), levels=(5,)), D).eval())
     monkeypatch.setattr(embedding, "_write_onnx", lambda folder, path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        exported("onnx", "out")
+        written("onnx", "out")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
-    out = exported("numpy", "out")
-    assert sorted(p.name for p in out.iterdir()) == ["README.md", "card.json", "embedder.py", "student.safetensors"]
-    assert "model.onnx" not in (out / "README.md").read_text()
-
-
-def test_an_onnx_file_that_says_something_else_is_not_exported(tmp_path, monkeypatch):
-    """The comparison at export must be able to fail."""
-    monkeypatch.setattr(EmbeddingStudent, "_codes", lambda self, x: x[:, :5] + self.mean[:5])
-    with pytest.raises(InputError, match="expected the codes of numpy within 1e-05"):
-        export_embedder(saved(tmp_path / "in"), tmp_path / "out")
-
-
-@pytest.mark.parametrize("output", ["euclidean", "sphere", "tanh"])
-def test_a_student_of_this_library_is_the_same_after_its_export(tmp_path, output):
-    """The files above are made by hand: those that training saves must be read the same."""
-    import onnxruntime
-
-    from stillhouse.tasks.embed.students import EmbeddingStudentConfig
-    from stillhouse.tasks.embed.students.network import EmbeddingStudent, save_embedder
-
-    torch.manual_seed(0)
-    config = EmbeddingStudentConfig(levels=(5, 25), hidden=(16, 8), output=output)
-    student = EmbeddingStudent.from_vectors(config, vectors(400))
-    torch.nn.init.normal_(student.w3)
-    save_embedder(tmp_path / "in", student, teacher={"name": "MiniLM"})
-    folder = export_embedder(tmp_path / "in", tmp_path / "out")
-    assert "as the teacher MiniLM gives them" in (folder / "README.md").read_text()
-    x = vectors(100, seed=2)
-    codes = NumpyEmbedder.load(folder).encode(x)
-    np.testing.assert_allclose(codes, student.encode(x), rtol=0, atol=1e-5)
-    (said,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"vectors": x})
-    np.testing.assert_allclose(said, codes, rtol=0, atol=1e-5)
+    out = written("numpy", "out")
+    assert sorted(p.name for p in out.iterdir()) == ["card.json", "embedder.py", "student.safetensors"]
 
 
 @pytest.mark.parametrize("write", [write_for_numpy, write_for_onnx])
@@ -287,7 +226,7 @@ def test_the_verb_compares_codes_with_the_network(write, tmp_path, monkeypatch):
     save_embedder(folder, EmbeddingStudent(EmbeddingStudentConfig(hidden=(16, 8), levels=(5,)), D).eval())
     (line,) = write(folder, tmp_path / "out", ExportChoices())
     assert re.match(
-        r"codes of 1,000 made-up vectors \(no test rows: it belongs to no run\) within \S+ of the network's", line
+        r"codes of 1,000 made-up vectors \(no test rows: it belongs to no run, .*\) within \S+ of the network's", line
     )
     encode = NumpyEmbedder.encode
     monkeypatch.setattr(NumpyEmbedder, "encode", lambda self, x: encode(self, x) + 0.1)

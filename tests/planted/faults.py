@@ -20,12 +20,6 @@ from plant import Fault, constant, edited, nothing, times
 
 # fmt: off
 
-SAMPLES = (
-    Fault("a page's samples show the teacher's neighbours on both sides", "stillhouse.tasks.embed.score:neighbour_samples",
-          edited('nearest_neighbors(codes, NEAREST, metric="euclidean")', "nearest_neighbors(vectors, NEAREST, metric=metric)",),
-          "tests/embed/test_samples.py::test_neighbours_are_the_nearest_on_their_own_side"),
-)
-
 OWN_TEACHER = (
     Fault("the teacher's classes are not re-ordered", "stillhouse.teachers.classes:order_of",
           edited("return [names.index", "return list(range(len(ours))) or [names.index"),
@@ -588,15 +582,9 @@ LANGUAGE = (
 )
 
 EMBEDDING = (
-    Fault("overlap of neighbors with the row itself", "stillhouse.tasks.embed.metrics.neighbourhood:nearest_neighbors",
-          edited("kneighbors(return", "kneighbors(space.vectors, return"),
+    Fault("overlap of neighbors with the row itself", "stillhouse.tasks.embed.metrics:nearest_neighbors",
+          edited("kneighbors(return", "kneighbors(vectors, return"),
           "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours"),
-    Fault("a text's votes are not over their length", "stillhouse.tasks.embed.text:weighted",
-          edited("return normalize(counts.multiply(rarity).tocsr())", "return counts.multiply(rarity).tocsr()"),
-          "tests/embed/test_text_student.py::test_codes_are_a_ridge_regression_on_tf_idf"),
-    Fault("groups of letters count as words do", "stillhouse.tasks.embed.text:text_features",
-          edited('"letters": LETTERS}', '"letters": 1.0}'),
-          "tests/embed/test_text_student.py::test_codes_are_a_ridge_regression_on_tf_idf"),
     Fault("rows are not mixed with their neighbours", "stillhouse.tasks.embed.job:EmbeddingJob._mixed",
           edited("torch.where(moved, between, vectors)", "vectors"),
           "tests/training/test_embedding_job.py::test_mixed_rows_lie_between_a_row_and_a_neighbour_of_it_and_are_their_own_target"),
@@ -607,7 +595,7 @@ EMBEDDING = (
           "tests/embed/test_embed_task.py::test_lengths_are_kept_where_they_differ_and_judged_by"),
     Fault("equal students count as many witnesses", "stillhouse.core.summary:_witnesses", edited("if items not in seen", "if True"),
           "tests/test_summary.py::test_seeds_that_kept_the_same_start_are_one_witness"),
-    Fault("quality of a row is that of all", "stillhouse.tasks.embed.metrics.neighbourhood:_row_spearman",
+    Fault("quality of a row is that of all", "stillhouse.tasks.embed.metrics:_row_spearman",
           lambda original: lambda far, near: original(far, near) * 0 + original(far, near).mean(),
           "tests/metrics/test_neighbourhood.py::test_row_spearman_is_scipys[cosine]"),
     Fault("operations are the parameters", "stillhouse.metrics.cost:count_cost",
@@ -700,7 +688,7 @@ JOBS = (
           "tests/training/test_language_job.py::test_rows_are_all_seen_before_one_comes_again"),
     Fault("windows that are hard first", "stillhouse.tasks.lm.rollouts:window_difficulty", times(-1),
           "tests/training/test_language_job.py::test_a_curriculum_begins_with_what_the_teacher_finds_easy"),
-    Fault("vectors of other rows", "stillhouse.tasks.embed.data.rows:VectorRows._read",
+    Fault("vectors of other rows", "stillhouse.tasks.embed.material:VectorRows._read",
           edited("self.store.read(rows)", "self.store.read(rows)[::-1].copy()"),
           "tests/training/test_embedding_job.py::test_rows_are_the_same_from_memory_and_from_disk"),
 )
@@ -761,8 +749,8 @@ NEW_USERS = (
     Fault("an interval is drawn of two seeds", "stillhouse.report.figures:_scaled",
           edited("bool(untested(seeds))", "False"),
           "tests/report/test_one_sign.py::test_text_chart_and_comparison_agree_where_less_is_better[2-0.0022]"),
-    Fault("the explorer counts the rows of the page", "stillhouse.tasks.embed.evaluate:explore",
-          edited("numbers=rows", "numbers=None"),
+    Fault("the explorer counts the rows of the page", "stillhouse.tasks.embed.explore:explore",
+          edited("        rows,\n", "        np.arange(len(rows)),\n"),
           "tests/cli/test_embed_command.py::test_the_page_holds_the_test_rows_with_texts_and_neighbours"),
 )
 
@@ -934,8 +922,8 @@ PROCESSES = (
     Fault("both processes take the same rows of a radar run", "stillhouse.core.processes:share",
           edited("parts[ranks.rank()]", "parts[0]"),
           "tests/training/test_processes_of_tasks.py::test_a_whole_run_on_two_processes_is_that_of_one[sar]"),
-    Fault("an exported embedder is not compared with its network", "stillhouse.tasks.embed.export.embedding:_write",
-          edited("if not largest <=", "if False and not largest <="),
+    Fault("an exported embedder is not compared with its network", "stillhouse.tasks.embed.export:_checked",
+          edited("if not difference <=", "if False and not difference <="),
           "tests/export/test_embedding_export.py::test_the_verb_compares_codes_with_the_network[write_for_numpy]"),
     Fault("a gathered row hears of one process alone", "stillhouse.core.processes:gather",
           edited("all_gather(padded)", "all_gather(padded.detach())"),
@@ -1114,8 +1102,8 @@ STRANGERS = (
           "tests/sar/test_sar_run.py::test_a_teacher_behind_the_matched_filter_is_poor"),
     Fault("a teacher without weights is taken", "stillhouse.teachers.teacher:_check_weights", nothing,
           "tests/teachers/test_teachers.py::test_a_layer_without_weights_is_named"),
-    Fault("a reducer draws the same number from every source", "stillhouse.tasks.embed.reducer:_drawn", constant(0),
-          "tests/embed/test_reducer.py::test_random_state_is_scikit_learns"),
+    Fault("a reducer draws the same number from every source", "stillhouse.tasks.embed.reducer:Reducer.fit",
+          edited("int(drawn), max", "0, max"), "tests/embed/test_reducer.py::test_random_state_is_scikit_learns"),
     Fault("a saved reducer forgets its parameters", "stillhouse.tasks.embed.reducer:Reducer.save",
           edited("**self.get_params()", "**Reducer().get_params()"),
           "tests/embed/test_reducer.py::test_a_loaded_reducer_is_the_same_estimator"),
@@ -1161,7 +1149,6 @@ FAULTS: tuple[Fault, ...] = (
     *PROCESSES,
     *LOGIC,
     *TARGETS,
-    *SAMPLES,
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
     *COMPARING,

@@ -52,8 +52,6 @@ TASKS = (
     Fault("the page of a finished run is not looked for", "stillhouse.core.experiment:run",
           edited("if not (out / REPORT).is_file():", "if False:"), f"{FINISHED}test_a_deleted_page_is_written_again[embed]"),
     # ------------------------------------------------------------------------------------------ embeddings, losses
-    Fault("a curriculum of temperatures does not say what it is worth", "stillhouse.tasks.embed.task:EmbedTask.prepare",
-          edited("> 1:", "> 99:"), "tests/embed/test_curriculum_words.py::test_a_run_of_several_temperatures_says_what_to_expect"),
     Fault("a KL is the sum of its first orders", "stillhouse.losses.softened:kl_of_logs",
           edited("return found.masked_fill", "found = (a * -gap).sum(dim=1)\n    return found.masked_fill"),
           f"{HOT}test_the_hot_limit_is_reached_in_single_precision"),

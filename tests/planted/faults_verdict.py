@@ -123,9 +123,6 @@ REFUSALS = (
     Fault("a trial that was stopped early leaves no records", "stillhouse.core.folder:RunFolder.open",
           edited('getattr(error, "keeps", False)', "False"),
           "tests/sweeps/test_sweep.py::test_a_trial_behind_the_median_is_stopped"),
-    Fault("neighbours of an earlier run are believed", "stillhouse.tasks.embed.material:graph_of",
-          edited("if resume and path.is_file():", "if path.is_file():"),
-          f"{CONFORMANCE}::test_a_run_that_trained_nothing_does_not_block_the_next"),
     Fault("a card without its task is a KeyError", "stillhouse.tasks.classification.card:read_card",
           edited("except (KeyError, TypeError, AttributeError)", "except ZeroDivisionError"), NEXT),
 )

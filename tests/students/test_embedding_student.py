@@ -9,11 +9,9 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import with_hashes
-from stillhouse.core.records import write_json
-from stillhouse.tasks.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.tasks.embed.students import EmbeddingStudentConfig, level_weights, prefixes, widths
-from stillhouse.tasks.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
+from stillhouse.tasks.embed.config import EmbeddingStudentConfig
+from stillhouse.tasks.embed.network import EmbeddingStudent, load_embedder, save_embedder
+from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 
 
 def vectors(count=200, width=24, seed=0):
@@ -60,7 +58,7 @@ def test_rows_do_not_see_each_other():
     assert made.encode(x[:0]).shape == (0, 5)
 
 
-@pytest.mark.parametrize("output", ["euclidean", "sphere", "tanh"])
+@pytest.mark.parametrize("output", ["euclidean", "sphere"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_saved_and_read_it_says_the_same(output, normalize, tmp_path):
     """By torch and by numpy: a factor that is not folded into the weights shows here."""
@@ -72,18 +70,13 @@ def test_saved_and_read_it_says_the_same(output, normalize, tmp_path):
     np.testing.assert_allclose(NumpyEmbedder.load(tmp_path).encode(x), codes, atol=2e-5)
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["format"], card["teacher_dim"], card["levels"]) == ("stillhouse-embedder-1", 24, [5, 10])
-    assert (card["axes"][0], len(card["axes"])) == (["axis 1", "low 1", "high 1"], 5)
 
 
-def test_outputs_keep_their_promise():
-    """Length 1, or inside the box; later levels as they are."""
-    x = vectors()
-    sphere = student(levels=(5, 10), output="sphere").encode(x)
-    np.testing.assert_allclose(np.linalg.norm(sphere[:, :5], axis=1), 1, atol=1e-5)
-    box = student(levels=(5, 10), output="tanh", trained=False).encode(x)
-    assert np.abs(box[:, :5]).max() < 1
-    assert (np.abs(box[:, :5]) > np.tanh(1)).mean() == pytest.approx(0.01, abs=0.005)
-    assert np.abs(box[:, 5:]).max() > 1
+def test_the_first_level_is_on_the_sphere():
+    """Of length 1; later levels as they are."""
+    codes = student(levels=(5, 10), output="sphere").encode(vectors())
+    np.testing.assert_allclose(np.linalg.norm(codes[:, :5], axis=1), 1, atol=1e-5)
+    assert np.abs(codes[:, 5:]).max() > 1
 
 
 def test_every_weight_learns_after_the_first_step():
@@ -102,9 +95,8 @@ def test_more_numbers_than_the_teacher_has():
     made = student(levels=(5, 25, 125), trained=False)
     assert made.skip.shape == (155, 24)
     assert made.skip.norm(dim=1).min() > 0
-    parts = prefixes(made.encode(vectors()), (5, 25, 125))
-    assert [part.shape[1] for part in parts] == list(widths((5, 25, 125)))
-    np.testing.assert_allclose(parts[0], student(trained=False).encode(vectors()), atol=1e-4)
+    assert made.config.widths == (5, 30, 155)
+    np.testing.assert_allclose(made.encode(vectors())[:, :5], student(trained=False).encode(vectors()), atol=1e-4)
 
 
 def test_a_zero_row_has_a_code():
@@ -124,53 +116,7 @@ def test_the_scale_of_a_vector_says_nothing(scale, tmp_path):
 
 def test_bad_vectors_are_refused():
     """At the door."""
-    with pytest.raises(InputError, match="finite"):
-        student(np.full((5, 24), np.nan, np.float32))
     with pytest.raises(InputError, match="rows that differ, got 5 equal"):
         student(np.ones((5, 24), np.float32))
     with pytest.raises(InputError, match=r"expected \(B, 24\), got \(2, 8\)"):
         student().encode(np.ones((2, 8), np.float32))
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"levels": (5, 0)}, "levels"),
-        ({"levels": (1,), "output": "sphere"}, "two points"),
-        ({"axes": (("Size", "small", "large"),)}, "axes: expected 5"),
-        ({"hidden": (0, 4)}, "hidden"),
-    ],
-)
-def test_settings_are_checked(settings, message):
-    """Named, with what came."""
-    with pytest.raises(ValueError, match=message):
-        EmbeddingStudentConfig(**settings)
-
-
-def test_files_that_do_not_go_together_are_refused(tmp_path):
-    """Another student's weights under this card would be read as noise."""
-    save_embedder(tmp_path, student())
-    card = json.loads((tmp_path / "card.json").read_text())
-    card = {key: value for key, value in card.items() if key != "sha256"}
-
-    def write(changed):
-        write_json(tmp_path / "card.json", with_hashes(changed, tmp_path, ["student.safetensors"]))
-
-    write({**card, "hidden": [4, 4]})
-    with pytest.raises(InputError, match="does not go with its card"):
-        load_embedder(tmp_path)
-    write({**card, "format": "other"})
-    with pytest.raises(InputError, match="expected format"):
-        load_embedder(tmp_path)
-    (tmp_path / "student.safetensors").write_bytes(b"not it")
-    write(card)
-    with pytest.raises(InputError, match="not safetensors"):
-        load_embedder(tmp_path)
-
-
-def test_level_weights():
-    """Half as much a level, or as given, one a level."""
-    assert level_weights((5, 25)) == (1.0, 0.5)
-    assert level_weights((5, 25), (0.7, 0.3)) == (0.7, 0.3)
-    with pytest.raises(InputError, match="expected 2"):
-        level_weights((5, 25), (1.0,))

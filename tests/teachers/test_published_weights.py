@@ -17,7 +17,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.teachers import flops_of
-from stillhouse.tasks.embed.data.vectors import open_vectors
+from stillhouse.tasks.embed.data import open_vectors
 from stillhouse.tasks.sar.saved import load_weights
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.teachers import EnsembleTeacher, Teacher, TeacherConfig

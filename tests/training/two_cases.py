@@ -8,6 +8,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -85,13 +86,11 @@ def taught(names, config=PLAIN, *, dropout=0.0, seen=None):
 
 def embedding(folder):
     """Neighbours, distances and a bounded code's unit."""
-    from stillhouse.tasks.embed.data.rows import LessonRows, VectorRows
-    from stillhouse.tasks.embed.data.vectors import open_vectors
-    from stillhouse.tasks.embed.graph import neighbor_graph
+    from stillhouse.tasks.embed.config import EmbeddingLossConfig, EmbeddingStudentConfig
+    from stillhouse.tasks.embed.data import open_vectors
     from stillhouse.tasks.embed.job import EmbeddingJob
-    from stillhouse.tasks.embed.loss import EmbeddingLossConfig
-    from stillhouse.tasks.embed.students import EmbeddingStudentConfig
-    from stillhouse.tasks.embed.students.network import EmbeddingStudent
+    from stillhouse.tasks.embed.material import VectorRows, neighbor_graph
+    from stillhouse.tasks.embed.network import EmbeddingStudent
     from stillhouse.training.config import TrainingConfig
 
     path = Path(folder) / f"x-{ranks.rank()}.npy"
@@ -101,8 +100,8 @@ def embedding(folder):
     torch.manual_seed(0)
     model = EmbeddingStudent.from_vectors(EmbeddingStudentConfig(hidden=(16, 8), output="sphere"), train.held)
     loss = EmbeddingLossConfig(perplexity=5.0, epoch_steps=4, anchors=4)
-    graph = neighbor_graph(train, 200, k=6)
-    job = EmbeddingJob(model, LessonRows(train, held, graph), loss, batch_size=45, seed=0)
+    data = SimpleNamespace(train=train, validation=held, graph=neighbor_graph(train, 6), poles=None)
+    job = EmbeddingJob(model, data, loss, batch_size=45, seed=0)
     return job, TrainingConfig(
         epochs=2, batch_size=45, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
     )

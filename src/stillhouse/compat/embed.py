@@ -16,7 +16,6 @@ OWN = {**RUNS, "--key": "data.key"}
 EXAMPLES = """
   stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
   stillhouse embed distill ada.parquet --key vector --seeds 5 --out runs/ada
-  stillhouse embed distill runs/notes --student text loss.neighbor_weight=2     also a student that reads texts
 """
 MORE = """the same without flags: stillhouse distill embedding data.path=runs/notes
 recipes: embedding, embedding-tree, embedding-fast, embedding-documented (the document's presets: -curriculum, -fast)
@@ -36,8 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="vectors, a captured folder, or a YAML file")
     parser.add_argument("--teacher-checkpoint", "--vectors", dest="vectors", metavar="FILE", help="the same as SOURCE")
     parser.add_argument("--recipe", metavar="NAME", help="what to start from [embedding]")
-    parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
-    parser.add_argument("--text-teacher", metavar="DIR", help="whose tokens it reads [as captured]; hash: nobody's")
     add_run_options(parser)
     parser.add_argument("--save-dir", dest="out", type=Path, metavar="DIR", help="the same as --out")
     documented = flags("embed")
@@ -63,7 +60,7 @@ def _load(source: str, options: Any, given: dict[str, Any], own: Mapping[str, An
     import yaml
 
     from stillhouse.core.config import assigned
-    from stillhouse.tasks.embed.documented.settings import PRESETS, documented
+    from stillhouse.tasks.embed.documented import PRESETS, documented
     from stillhouse.tasks.embed.recipes import load_embedding
 
     changes: list[tuple[str, Any]] = []
@@ -74,11 +71,6 @@ def _load(source: str, options: Any, given: dict[str, Any], own: Mapping[str, An
     wanted = {key: value for key, value in given.items() if key != "save_every"}
     if wanted:
         changes += _leaves(documented(wanted, PRESETS.get(options.recipe or "")))
-    if options.student == "text":
-        text = {"student": {"tokens": "hash", "start": "random"}} if options.text_teacher == "hash" else {}
-        if options.text_teacher not in (None, "hash"):
-            text = {"teacher": options.text_teacher}
-        changes += _leaves({"text": text})
     changes += [(".".join(path), value) for path, value in map(assigned, options.set)]
     changes += own.items()
     changes.sort(key=lambda change: change[0].count("."))  # whole parts first

@@ -1,10 +1,9 @@
 """Wide embeddings into few numbers: a teacher's vectors in; students, controls, verdict and report out.
 
-plan.py      a run as one value (YAML, flags and Python are one schema)
-task.py    what the shared run asks of this task
-corpus.py    text files -> texts, captured once
+config.py    a run as one value (YAML, flags and Python are one schema)
+data.py      vectors on disk, their splits; texts.py and capture.py: text files to vectors
 material.py  what a run learns from and is judged on
-job.py       the loss of a vector student; text.py of a text student
-judge.py     every student and control on the same held-out rows
-use.py       what a finished student is for: evaluate, encode, explore, export
+network.py   the student; job.py its loss; task.py what the shared run asks of this task
+metrics.py   what a code keeps; anchors.py PCA, UMAP and others; score.py both on held-out rows
+documented/  the names of document 004
 """

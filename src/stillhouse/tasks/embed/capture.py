@@ -8,53 +8,22 @@ OUT/manifest.json    model, texts, how many rows are done; hashes, once all are
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stillhouse.core.checks import CannotWrite, InputError
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.hashes import hash_of, with_hashes
 from stillhouse.core.lock import RunLock
+from stillhouse.core.machine import versions
 from stillhouse.core.records import read_object, write_atomically, write_json
-from stillhouse.tasks.embed.data.formats import LABELS, MANIFEST, TEXTS, VECTORS
-from stillhouse.tasks.embed.data.texts import gather
+from stillhouse.tasks.embed.data import LABELS, MANIFEST, TEXTS, VECTORS
 from stillhouse.teachers.encoder import USUAL, Encoding, encode, load_encoder, model_folder, model_sha256
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
 CHUNK_ROWS = 512  # a kill costs so many texts
-
-
-def capture_sources(
-    sources: Sequence[str],
-    model: str,
-    out: Path,
-    *,
-    min_chars: int = 1,
-    max_chars: int | None = None,
-    limit: int | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """`gather`, then `capture` with the rest of the settings, with the names of files as labels.
-
-    Returns:
-        `folder`, `rows`, `width`, `files` (texts of each).
-    """
-    from collections import Counter
-
-    texts, names = gather(sources, min_chars=min_chars, max_chars=max_chars, limit=limit)
-    folder = capture(texts, model, out, **settings)
-    lines = "".join(f"{name}\n" for name in names)
-    write_atomically(folder / LABELS, lambda file: file.write(lines.encode()))
-    about = read_object(folder / MANIFEST, {"width": int})
-    return {"folder": folder, "rows": len(texts), "width": about["width"], "files": dict(Counter(names))}
 
 
 def capture(
@@ -62,22 +31,22 @@ def capture(
     model: str | Path,
     out: str | Path,
     *,
+    names: Sequence[str] = (),
     encoding: Encoding = USUAL,
-    resume: bool = True,
-    progress: bool = True,
+    progress: bool = False,
 ) -> Path:
     """Encode texts with a sentence-transformers model into a folder; what is there already is not encoded again.
 
     Args:
         texts: (N) none of them blank.
         model: a folder with modules.json, or a name on the hub ("all-MiniLM-L6-v2"), looked for on this machine first.
-        out: the folder, new, empty or of the same capture.
+        out: the folder, new, empty or of the same capture, which goes on where it stopped.
+        names: (N) of the files that the texts come from; they become labels.
         encoding: batches, length of the vectors, device.
-        resume: go on where a killed capture stopped, and return at once where it is finished; else refuse a folder in use.
-        progress: a bar on stderr, where that is a terminal.
+        progress: a bar on stderr.
 
     Returns:
-        The folder, finished: `stillhouse.tasks.embed.data.vectors.open_vectors` opens it, with its texts.
+        The folder, finished: `open_vectors` opens it, with its texts.
 
     Raises:
         InputError: blank or no texts, no such model (nor a hub that answers), a folder of something else, of another model or
@@ -88,109 +57,64 @@ def capture(
     out = Path(out).expanduser()
     if encoding.batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {encoding.batch_size}")
+    blank = [row for row, text in enumerate(texts) if not isinstance(text, str) or not text.strip()]
+    if blank or not len(texts):
+        raise InputError(f"texts: expected texts, got {f'{texts[blank[0]]!r} in row {blank[0]}' if blank else 'none'}")
     folder = model_folder(model)
-    key = {"texts_sha256": texts_sha256(texts), "model_sha256": model_sha256(folder), "normalize": encoding.normalize}
-    known = _begun(out, key, resume)
+    key = {
+        "texts_sha256": hash_of({"texts": list(texts), "names": list(names)}),
+        "model_sha256": model_sha256(folder),
+        "normalize": encoding.normalize,
+    }
+    known = _begun(out, key)
     if "sha256" in known:  # finished
         return out
     encoder = load_encoder(folder, encoding.device)
     with RunLock(out):
-        known = known or {
-            **key,
-            "model": str(model),
-            "rows": len(texts),
-            "done": 0,
-            "chunk": CHUNK_ROWS,
-            "versions": _versions(),
-        }
-        if not known["done"]:
-            lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-            write_atomically(out / TEXTS, lambda file: file.write(lines.encode()))
         try:
-            _encode_all(texts, encoder, out, known, encoding, progress)
+            known = known or {**key, "model": str(model), "rows": len(texts), "done": 0, "versions": versions()}
+            _write_lines(out / TEXTS, [json.dumps({"text": text}) for text in texts])
+            if names:
+                _write_lines(out / LABELS, names)
+            for start in _shown(range(known["done"], len(texts), CHUNK_ROWS), progress):
+                vectors = encode(encoder, texts[start : start + CHUNK_ROWS], start, encoding)
+                with (out / VECTORS).open("r+b" if start else "w+b") as file:  # a map of a full disk ends the process
+                    if not start:
+                        header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), vectors.shape[1])}
+                        np.lib.format.write_array_header_1_0(file, header)
+                        known |= {"width": vectors.shape[1], "offset": file.tell()}
+                    file.seek(known["offset"] + start * known["width"] * 4)
+                    file.write(vectors.tobytes())
+                known["done"] = start + len(vectors)
+                write_json(out / MANIFEST, known)
         except OSError as error:
             raise CannotWrite(f"cannot write {out}: {error.strerror}; capture again to go on") from None
         write_json(out / MANIFEST, with_hashes(known, out, (VECTORS, TEXTS)))
     return out
 
 
-def texts_sha256(texts: Sequence[str]) -> str:
-    """SHA-256 of texts in order.
-
-    Raises:
-        InputError: none, a blank one, one that is not a string or not Unicode text.
-    """
-    if isinstance(texts, str) or not len(texts):
-        raise InputError(f"texts: expected a list of texts, got {'one string' if isinstance(texts, str) else 'none'}")
-    digest = hashlib.sha256()
-    for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"texts: row {row}: expected a text, got {text!r}")
-        try:
-            raw = text.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                f"texts: row {row}: expected Unicode text, got half a surrogate pair in {text!r:.60}"
-            ) from None
-        digest.update(len(raw).to_bytes(8, "little") + raw)
-    return digest.hexdigest()
-
-
-def _begun(out: Path, key: dict[str, Any], resume: bool) -> dict[str, Any]:
+def _begun(out: Path, key: dict[str, Any]) -> dict[str, Any]:
     """The manifest of the capture that is in the folder; {} where the folder is new."""
-    if not (out / MANIFEST).is_file():
-        # a capture that was killed before its manifest was named left hidden files and texts
-        ours = (TEXTS, VECTORS)
-        if out.exists() and (not out.is_dir() or any(e.name[0] != "." and e.name not in ours for e in out.iterdir())):
-            raise InputError(f"cannot write {out}: it exists and is not a capture; choose another folder")
-        return {}
-    if not resume:
-        raise InputError(f"{out} holds a capture already; go on with resume, or choose another folder")
-    was = read_object(out / MANIFEST, {})
-    names = {"model_sha256": "another model", "texts_sha256": "other texts", "normalize": "another `normalize`"}
-    changed = [words for name, words in names.items() if was.get(name) != key[name]]
-    if changed:
-        raise InputError(f"{out} holds a capture of {', '.join(changed)}; choose another folder")
-    return was
+    if (out / MANIFEST).is_file():
+        was = read_object(out / MANIFEST, {})
+        names = {"model_sha256": "another model", "texts_sha256": "other texts", "normalize": "another `normalize`"}
+        if changed := [words for name, words in names.items() if was.get(name) != key[name]]:
+            raise InputError(f"{out} holds a capture of {', '.join(changed)}; choose another folder")
+        return was
+    # a capture that was killed before its manifest was named left hidden files and texts
+    ours = (TEXTS, LABELS, VECTORS)
+    if out.exists() and (not out.is_dir() or any(e.name[0] != "." and e.name not in ours for e in out.iterdir())):
+        raise InputError(f"cannot write {out}: it exists and is not a capture; choose another folder")
+    return {}
 
 
-def _encode_all(
-    texts: Sequence[str],
-    encoder: SentenceTransformer,
-    out: Path,
-    known: dict[str, Any],
-    encoding: Encoding,
-    progress: bool,
-) -> None:
-    """Write the rows that are not done, a chunk at a time, and after each how many are."""
-    path = out / VECTORS
-    with _bar(len(texts), progress) as on_progress, path.open("r+b" if known["done"] else "w+b") as file:
-        for start in range(known["done"], len(texts), known["chunk"]):
-            vectors = encode(encoder, texts[start : start + known["chunk"]], start, encoding)
-            if not start:
-                known["width"] = vectors.shape[1]
-                header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), known["width"])}
-                np.lib.format.write_array_header_1_0(file, header)
-                known["offset"] = file.tell()
-            file.seek(known["offset"] + start * known["width"] * 4)
-            file.write(vectors.tobytes())
-            file.flush()
-            known["done"] = start + len(vectors)
-            write_json(out / MANIFEST, known)
-            on_progress(known["done"])
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    raw = "".join(f"{line}\n" for line in lines).encode()
+    write_atomically(path, lambda file: file.write(raw))
 
 
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("sentence-transformers", "transformers", "torch")}
-
-
-@contextmanager
-def _bar(total: int, progress: bool) -> Iterator[Any]:
+def _shown(steps: range, progress: bool) -> Any:
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
+    from rich.progress import track
 
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
-        task = bar.add_task("encoding", total=total)
-        yield lambda done: bar.update(task, completed=done)
+    return track(steps, "encoding", console=Console(stderr=True), transient=True, disable=not progress)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +11,13 @@ from stillhouse.cli.options import Parser
 
 CAPTURE = """
   stillhouse embed capture notes.txt --model all-MiniLM-L6-v2 --out runs/notes
-  stillhouse embed capture pairs.csv:0,1 --model all-MiniLM-L6-v2 --out runs/pairs
-  stillhouse embed capture articles.jsonl:body --model all-MiniLM-L6-v2 --out runs/articles --limit 50000
+  stillhouse embed capture pairs.csv:0,1 articles.jsonl:body --model all-MiniLM-L6-v2 --out runs/both --limit 50000
 """
 FILES = """a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field).
 Equal texts are taken once. A capture that was stopped goes on where it stopped; a finished one returns at once.
 """
 EXPLORE = """
-  stillhouse embed explore runs/five
-  stillhouse embed explore runs/five --all --limit 2000 --out five.html
+  stillhouse embed explore runs/five --limit 2000 --out five.html
   stillhouse embed explore runs/five --vectors other.npy
 """
 
@@ -39,25 +39,15 @@ def _capture(words: Sequence[str]) -> int:
     parser.add_argument("--limit", type=int, help="at most so many texts of each file")
     parser.add_argument("--device", help="as torch names it [the best there is]")
     parser.add_argument("--raw-length", action="store_true", help="leave vectors at the model's length")
-    parser.add_argument("--no-resume", action="store_true", help="refuse a folder in which a capture is")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse(words)
-    from stillhouse.tasks.embed.capture import Encoding, capture_sources
+    from stillhouse.tasks.embed.capture import Encoding, capture
+    from stillhouse.tasks.embed.texts import gather
 
-    about_run = capture_sources(
-        options.texts,
-        options.model,
-        options.out,
-        min_chars=options.min_chars,
-        max_chars=options.max_chars,
-        limit=options.limit,
-        encoding=Encoding(options.batch_size, normalize=not options.raw_length, device=options.device),
-        resume=not options.no_resume,
-        progress=not options.quiet,
-    )
-    for name, count in about_run["files"].items():
+    texts, names = gather(options.texts, min_chars=options.min_chars, max_chars=options.max_chars, limit=options.limit)
+    encoding = Encoding(options.batch_size, normalize=not options.raw_length, device=options.device)
+    capture(texts, options.model, options.out, names=names, encoding=encoding, progress=sys.stderr.isatty())
+    for name, count in Counter(names).items():
         print(f"{name}: {count:,} texts")
-    print(f"{about_run['rows']:,} vectors of {about_run['width']} in {options.out}")
     print(f"go on with: stillhouse embed distill {options.out}")
     return 0
 
@@ -69,20 +59,11 @@ def _explore(words: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="the page [explorer.html in the folder]")
     parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")
     parser.add_argument("--key", help="which array or column of them")
-    parser.add_argument("--all", action="store_true", help="of a run: all rows, not the test split alone")
     parser.add_argument("--limit", type=int, default=5000, help="rows on the page, at most [5000]")
-    parser.add_argument("--neighbors", type=int, default=10, help="neighbours of a row on either side [10]")
     options = parser.parse(words)
-    from stillhouse.tasks.embed.evaluate import explore
+    from stillhouse.tasks.embed.explore import explore
 
-    page = explore(
-        options.folder,
-        options.out or options.folder / "explorer.html",
-        options.vectors,
-        key=options.key,
-        limit=options.limit,
-        neighbors=options.neighbors,
-        every=options.all,
-    )
-    print(f"open {page} in a browser; it asks for nothing from outside")
+    out = options.out or options.folder / "explorer.html"
+    explore(options.folder, out, options.vectors, key=options.key, limit=options.limit)
+    print(f"open {out} in a browser; it asks for nothing from outside")
     return 0

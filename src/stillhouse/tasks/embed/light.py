@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
+from stillhouse.core.folder import SHIPPED
+from stillhouse.core.predict import Inputs, Predictor, check_finite, numbers_of
+from stillhouse.core.records import CARD, read_object
 from stillhouse.core.task import Light, Metric
+from stillhouse.tasks.embed.data import open_vectors
+from stillhouse.tasks.embed.numpy_embedder import FORMAT, NumpyEmbedder
 
 if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
-    from stillhouse.core.predict import Predictor
 
 NEAR, FAR = "knn_overlap", "row_spearman"  # what verdicts are drawn from
 
@@ -33,26 +39,52 @@ class EmbedLight(Light):
         """A vector student."""
         return ("numpy", "onnx", "torch")
 
-    def incomparable_reason(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Neighbours of a row depend on which rows are judged with it."""
-        for key in ("sha256", "splits_sha256"):
-            a, b = (one.get("data", {}).get(key) for one in (run, other))
-            if a is None or a != b:
-                return f"other {'vectors' if key == 'sha256' else 'splits'} ({key} {str(a)[:12]} and {str(b)[:12]})"
-        a, b = (one["config"].get("test_rows") for one in (run, other))
-        return None if a == b else f"test_rows is {a} and {b}: neighbours among other rows"
-
     def blocks(self, run: RunFolder) -> Sequence[Any]:
-        """Local against global quality, tables of both, what each level adds, health."""
+        """Local against global quality, tables of both, what each level adds."""
         from stillhouse.tasks.embed.report import embedding_blocks
 
         return embedding_blocks(run)
 
     def load_exported(self, place: Path) -> Predictor | None:
         """A student as it was saved or exported: its file of weights is read by numpy."""
-        from stillhouse.tasks.embed.predict import CodePredictor, is_student
+        places = [one for one in (place, place / SHIPPED) if (one / CARD).is_file()]
+        ours = bool(places) and read_object(places[0] / CARD, {}).get("format") == FORMAT
+        return CodePredictor(places[0]) if ours else None
 
-        return CodePredictor(place) if is_student(place) else None
+
+class CodePredictor(Predictor):
+    """Vectors of the teacher into codes."""
+
+    takes: ClassVar[str] = "vectors (.npy and what else runs take, a .csv of numbers), or - for rows"
+    gives_array: ClassVar[bool] = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.student = NumpyEmbedder.load(folder)
+        self.columns = tuple(f"z{number}" for number in range(1, sum(self.student.card["levels"]) + 1))
+
+    def transform(self, one: Any) -> Any:
+        """A vector (D) float32 of the teacher's width.
+
+        Raises:
+            InputError: another width, or NaN.
+        """
+        self.predict(one)
+        return np.asarray(one, np.float32)
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Codes (N, d) float32 of vectors (N, D) or of one (D)."""
+        return self.student.encode(np.atleast_2d(np.asarray(inputs)))
+
+    def read(self, source: str) -> Inputs:
+        """Rows, by number."""
+        if source == "-" or Path(source).suffix.lower() == ".csv":
+            vectors = numbers_of(source)
+            check_finite(vectors, "standard input" if source == "-" else source)
+        else:
+            store = open_vectors(source)
+            vectors = store.read(np.arange(len(store)))
+        return Inputs([str(number) for number in range(len(vectors))], vectors)
 
 
 LIGHT = EmbedLight()

@@ -1,11 +1,11 @@
-"""What a run learns from and is judged on: splits, the rows of pairs, labelled poles, the graph of neighbours."""
+"""What a run learns from and is judged on: rows of the vectors, labelled poles, who is near whom.
+
+Legend: N training rows, D width, k neighbors.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,192 +13,120 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_arrays, write_arrays
+from stillhouse.core.hashes import hash_of
 from stillhouse.core.sample import sample_rows
-from stillhouse.tasks.embed.data.formats import capture_manifest
-from stillhouse.tasks.embed.data.rows import Poles, VectorRows
-from stillhouse.tasks.embed.data.texts import read_pairs, read_table
-from stillhouse.tasks.embed.data.vectors import VectorData
-from stillhouse.tasks.embed.graph import neighbor_graph
-from stillhouse.tasks.embed.metrics.neighbourhood import Metric
-from stillhouse.tasks.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.config import EmbedRunConfig
+from stillhouse.tasks.embed.data import MANIFEST, Index, VectorData, VectorStore, capture_manifest
+from stillhouse.tasks.embed.metrics import FEWEST, Metric, nearest_neighbors
+from stillhouse.tasks.embed.texts import read_table
 
-Index = NDArray[np.int64]
-Log = Callable[[str], None]
-GRAPH = "graph.npz"
-CODED_ROWS = 16_384  # coded at a time
+ANCHOR_ROWS = 50_000  # that anchors are fitted on
+NEIGHBORS = 30  # of a row, of which some join its batch
 START_ROWS = 20_000  # of which the principal axes are taken
-CAPTURE = "manifest.json"
+MEMORY_BYTES = 1 << 30  # training vectors up to here are held in memory, more are read as they are needed
 LENGTHS_DIFFER = 0.01  # deviation of the rows' lengths over their mean, above which lengths are data
+EXACT_ROWS, BLOCK_ROWS = 50_000, 16_384  # rows whose neighbors are looked for among all; beyond, within random blocks
+
+
+class VectorRows:
+    """Some rows of a store as tensors, by position: of length 1 if asked for, in memory if they fit."""
+
+    def __init__(self, store: VectorStore, rows: Index, *, normalize: bool) -> None:
+        self.store, self.rows, self.normalize = store, rows, normalize
+        self.held = self._read(rows) if len(rows) * store.width * 4 <= MEMORY_BYTES else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __call__(self, positions: Index | Tensor) -> Tensor:
+        """(n, D) float32 of positions 0..N - 1 in the order asked for."""
+        at = torch.as_tensor(positions)
+        return self.held[at] if self.held is not None else self._read(self.rows[at.numpy()])
+
+    def _read(self, rows: Index) -> Tensor:
+        x = torch.from_numpy(self.store.read(rows))
+        return nn.functional.normalize(x, dim=1) if self.normalize else x
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Sentence pairs as rows of the store."""
-
-    first: Index
-    second: Index
-    gold: NDArray[np.float64]
-    name: str
-
-
-@dataclass(frozen=True)
-class PoleRows:
-    """Rows at known ends of axes, of which those of the training split teach and the others judge."""
+class Poles:
+    """(M) rows that are known to lie at one end of an axis, numbers of axes, and the ends, -1 or +1."""
 
     rows: Index
     axes: Index
-    signs: NDArray[np.float64]
+    signs: NDArray[np.float32]
 
-    def among(self, split: Index) -> PoleRows:
-        """Those in a split."""
-        chosen = np.isin(self.rows, split)
-        return PoleRows(self.rows[chosen], self.axes[chosen], self.signs[chosen])
-
-    def outside(self, split: Index) -> PoleRows:
-        """Those in none."""
-        chosen = ~np.isin(self.rows, split)
-        return PoleRows(self.rows[chosen], self.axes[chosen], self.signs[chosen])
+    def where(self, chosen: NDArray[np.bool_]) -> Poles:
+        """Some of them."""
+        return Poles(self.rows[chosen], self.axes[chosen], self.signs[chosen])
 
 
-@dataclass(frozen=True, eq=False)
 class EmbeddingData:
-    """A run's data, opened.
+    """A run's data, opened, checked and split.
 
     Attributes:
-        data: the store and its splits; the texts of pairs are in neither training nor validation.
+        name: of the file or folder.
+        store: all vectors.
         train: training rows as tensors.
         validation: validation rows as tensors.
         test: the test rows that are judged.
-        pairs: sentence pairs.
-        poles: labelled rows.
         normalize: whether rows are directions, which are compared by cosine.
-    """
-
-    data: VectorData
-    train: VectorRows
-    validation: VectorRows
-    test: Index
-    pairs: Pairs | None
-    poles: PoleRows | None
-    normalize: bool
-
-    @property
-    def metric(self) -> Metric:
-        """How the teacher's rows are compared."""
-        return "cosine" if self.normalize else "euclidean"
-
-    @property
-    def name(self) -> str:
-        """Of the vectors."""
-        return self.data.name
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Rows of every split."""
-        return self.data.sizes
-
-    @property
-    def sha256(self) -> str:
-        """Fingerprint of the vectors."""
-        return self.data.sha256
-
-    def facts(self) -> dict[str, Any]:
-        """The data's entry in cards and reports."""
-        data = self.data
-        return {
-            "name": data.name,
-            "sizes": {**data.sizes, "judged": len(self.test)},
-            "sha256": data.sha256,
-            "width": data.width,
-            "zero_rows": data.zero_rows,
-            "duplicates": data.duplicates,
-        }
-
-    @cached_property
-    def test_vectors(self) -> NDArray[np.float32]:
-        """(n, D) of the rows that are judged."""
-        return self.data.store.read(self.test)
-
-    def anchor_vectors(self, limit: int) -> NDArray[np.float32]:
-        """(at most limit, D) training rows for what is fitted in one go."""
-        rows = self.data.train
-        return self.data.store.read(rows[sample_rows(len(rows), limit)])
-
-    def codes(self, encode: Callable[[np.ndarray], np.ndarray], rows: Index) -> np.ndarray:
-        """(n, d) codes of rows of the store, piece by piece."""
-        if not len(rows):
-            return encode(self.data.store.read(rows[:0]))
-        pieces = np.array_split(rows, -(-len(rows) // CODED_ROWS))
-        return np.concatenate([encode(self.data.store.read(piece)) for piece in pieces])
-
-    def start_vectors(self) -> torch.Tensor:
-        """Training rows for the student's first axes."""
-        return self.train(sample_rows(len(self.train), START_ROWS))
-
-    def training_poles(self) -> Poles | None:
-        """Those of the training split, by position in it."""
-        if self.poles is None:
-            return None
-        mine = self.poles.among(self.data.train)
-        at = np.searchsorted(self.data.train, mine.rows)
-        return Poles(torch.from_numpy(at), torch.from_numpy(mine.axes), torch.from_numpy(mine.signs).float())
-
-
-def open_material(config: EmbedRunConfig) -> EmbeddingData:
-    """Open, check and split the vectors of a run.
+        poles: labelled rows, of which those of the training split teach and the others judge.
+        teacher: what is known of it: name and width; of a capture its model.
+        facts: the data's entry in cards and reports; equal `test_sha256` only for equal splits and the same rows judged.
 
     Raises:
         InputError: as `VectorsConfig.build`; another width than `teacher_dim`, a student that is wider than its teacher, too
-            few rows to judge, texts of pairs or poles that are not there.
+            few rows to judge, poles that are not there.
     """
-    data = config.data.build()
-    if config.teacher_dim is not None and data.width != config.teacher_dim:
-        raise InputError(
-            f"teacher_dim: expected vectors of width {config.teacher_dim}, got {data.width} in {config.data.path}"
-        )
-    if config.student.levels[0] >= data.width and not config.loss.class_weight:
-        raise InputError(
-            f"student.levels: expected a first level below the teacher's width {data.width}, got {config.student.levels[0]}"
-        )
-    pairs = None if config.pairs_file is None else _pairs(config, data)
-    if pairs is not None:
-        taken = np.concatenate([pairs.first, pairs.second])
-        kept = {side: np.setdiff1d(getattr(data, side), taken) for side in ("train", "validation")}
-        data = replace(data, **kept)  # type: ignore[arg-type]
-    if len(data.test) < 22:
-        raise InputError(
-            f"{config.data.path}: expected at least 22 test rows to compare neighbours on, got {len(data.test)}; "
-            "give more vectors or a larger data.test_fraction"
-        )
-    if config.text is not None and data.store.texts is None:
-        raise InputError("text: a student that reads texts needs them; capture texts, or give data.texts_file")
-    test = data.test[sample_rows(len(data.test), config.test_rows)]
-    normalize = are_directions(config, data)
-    return EmbeddingData(
-        data=data,
-        train=VectorRows(data.store, data.train, normalize=normalize),
-        # a few thousand of them are scored, and read once
-        validation=VectorRows(data.store, data.validation, normalize=normalize, in_memory=False),
-        test=test,
-        pairs=pairs,
-        poles=None if config.poles_file is None else _poles(config, data),
-        normalize=normalize,
-    )
 
+    def __init__(self, config: EmbedRunConfig) -> None:
+        data, path, first = config.data.build(), Path(config.data.path).expanduser(), config.student.levels[0]
+        self.name, self.store, self.sizes, self.sha256 = path.stem, data.store, data.sizes, data.sha256
+        width = data.store.width
+        if config.teacher_dim not in (None, width):
+            raise InputError(f"teacher_dim: expected vectors of width {config.teacher_dim}, got {width} in {path}")
+        if first >= width and not config.loss.class_weight:
+            raise InputError(f"student.levels: expected a first level below the teacher's width {width}, got {first}")
+        if len(data.test) < FEWEST:
+            raise InputError(
+                f"{path}: expected at least {FEWEST} test rows to compare neighbours on, got {len(data.test)}; give more vectors "
+                "or a larger data.test_fraction"
+            )
+        self.teacher: dict[str, Any] = {"name": path.name, "width": width}
+        if captured := (path / MANIFEST).is_file():
+            manifest = capture_manifest(path)
+            # a folder's place on this machine is of no use elsewhere, and no concern of theirs
+            self.teacher |= {"name": Path(manifest["model"]).name, "model_sha256": manifest["model_sha256"]}
+        # a length that differs from row to row may mean something (pixels, counts), and keeping it costs little elsewhere
+        given = config.student.normalize
+        self.normalize = (captured or length_spread(data) <= LENGTHS_DIFFER) if given is None else given
+        self.metric: Metric = "cosine" if self.normalize else "euclidean"
+        self.train = VectorRows(data.store, data.train, normalize=self.normalize)
+        self.validation = VectorRows(data.store, data.validation, normalize=self.normalize)
+        self.test = data.test[sample_rows(len(data.test), config.test_rows)]
+        self.poles = None if config.poles_file is None else _poles(config.poles_file, config.student.axes, data)
+        self.facts = {
+            "name": self.name,
+            "sizes": {**data.sizes, "judged": len(self.test)},
+            "sha256": data.sha256,
+            "test_sha256": hash_of({"sha256": data.sha256, "rows": [data.train.tolist(), self.test.tolist()]}),
+            "width": width,
+            "zero_rows": len(data.store.zero_rows),
+            "duplicates": data.duplicates,
+        }
 
-def are_directions(config: EmbedRunConfig, data: VectorData) -> bool:
-    """Whether lengths are dropped: as `student.normalize` has it, else for captured texts and where all lengths are 1.
+    def sample(self, limit: int) -> Tensor:
+        """(at most limit, D) training rows."""
+        return self.train(sample_rows(len(self.train), limit))
 
-    A length that differs from row to row may mean something (pixels, counts), and keeping it costs little where it does not.
-    """
-    if config.student.normalize is not None:
-        return config.student.normalize
-    if (Path(config.data.path).expanduser() / CAPTURE).is_file():
-        return True
-    return length_spread(data) <= LENGTHS_DIFFER
+    @cached_property
+    def graph(self) -> NDArray[np.int64]:
+        """(N, k) neighbors of the training rows."""
+        return neighbor_graph(self.train)
 
 
 def length_spread(data: VectorData) -> float:
@@ -208,97 +136,39 @@ def length_spread(data: VectorData) -> float:
     return float(lengths.std() / lengths.mean())
 
 
-def graph_of(
-    config: EmbedRunConfig, material: EmbeddingData, out: Path, log: Log, *, resume: bool
-) -> NDArray[np.int32] | None:
-    """The neighbours of the training rows, found once and kept in the run folder; None where the loss draws none.
+def neighbor_graph(rows: VectorRows, k: int = NEIGHBORS) -> NDArray[np.int64]:
+    """(N, k) the nearest other rows of every row, so that batches can bring true neighbors together.
 
-    Those in the folder are read where that run goes on; they may be of other rows else.
+    A random batch of a large corpus holds almost none of a row's neighbors. Up to 50 000 rows the graph is exact. Beyond, the
+    search stays within random blocks: a neighbor found so is among the nearest of a sample, which is what a batch needs, at
+    a cost that grows with N and not with N^2.
     """
-    loss = config.loss
-    if loss.graph == "off":
-        return None
-    k = min(loss.graph_neighbors, len(material.train) - 1)
-    path = out / GRAPH
-    if resume and path.is_file():
-        kept = read_arrays(path, ["neighbors"])["neighbors"]
-        if kept.shape == (len(material.train), k):
-            found: NDArray[np.int32] = kept
-            return found
-    log(f"finding the {k} nearest of {len(material.train):,} training rows")
-    graph = neighbor_graph(material.train, len(material.train), k=k, form=loss.graph)
-    write_arrays(path, neighbors=graph)
+    N, blocks = len(rows), 1 if len(rows) <= EXACT_ROWS else -(-len(rows) // BLOCK_ROWS)
+    order = np.arange(N) if blocks == 1 else np.random.default_rng(0).permutation(N)
+    graph = np.empty((N, min(k, N // blocks - 1)), np.int64)
+    for block in np.array_split(order, blocks):
+        # rows have length 1 where lengths are left out
+        graph[block] = block[nearest_neighbors(rows(block).numpy(), graph.shape[1], metric="euclidean")]
     return graph
 
 
-def teacher_facts(config: EmbedRunConfig, material: EmbeddingData) -> dict[str, Any]:
-    """A card's entry of the teacher: its name where a capture has it, else the file."""
-    path = Path(config.data.path).expanduser()
-    facts: dict[str, Any] = {"name": path.name, "width": material.data.width}
-    if (path / CAPTURE).is_file():
-        manifest = capture_manifest(path)
-        facts |= {key: manifest[key] for key in ("model", "model_sha256", "normalize") if key in manifest}
-        # a folder's place on this machine is of no use elsewhere, and no concern of theirs
-        facts["name"] = Path(str(facts.pop("model", path.name))).name
-    return facts
-
-
-def split_digest(data: VectorData) -> str:
-    """SHA-256 of the row numbers of all splits: equal only for equal splits."""
-    rows = json.dumps([side.tolist() for side in (data.train, data.validation, data.test)])
-    return hashlib.sha256(rows.encode()).hexdigest()
-
-
-def _pairs(config: EmbedRunConfig, data: VectorData) -> Pairs:
-    assert config.pairs_file is not None
-    if data.store.texts is None:
-        raise InputError("pairs: their sentences are looked up among the texts of the vectors, which have none")
-    first, second, gold = read_pairs(config.pairs_file, columns=config.pairs_columns)
-    place = {text.casefold(): row for row, text in reversed(list(enumerate(data.store.texts)))}
-    missing = [text for text in (*first, *second) if text.casefold() not in place]
-    if missing:
-        raise InputError(
-            f"pairs: {config.pairs_file}: expected vectors of all sentences, got none for {len(missing)} of {2 * len(first)}, "
-            f"the first {missing[0]!r:.80}; capture that file too ({config.pairs_file}:{config.pairs_columns[0]},"
-            f"{config.pairs_columns[1]})"
-        )
-    rows = [np.array([place[text.casefold()] for text in side], np.int64) for side in (first, second)]
-    return Pairs(rows[0], rows[1], np.array(gold, np.float64), Path(config.pairs_file).stem)
-
-
-def _poles(config: EmbedRunConfig, data: VectorData) -> PoleRows:
-    assert config.poles_file is not None
-    names = {axis[0].casefold(): number for number, axis in enumerate(config.student.axes)}
-    ends = {word.casefold(): (n, s) for n, axis in enumerate(config.student.axes) for word, s in zip(axis[1:], (-1, 1))}
-    texts = data.store.texts
-    by = "row" if texts is None else "text"
-    place = {} if texts is None else {text.casefold(): row for row, text in reversed(list(enumerate(texts)))}
-    rows, axes, signs = [], [], []
-    for number, (what, axis, pole) in enumerate(read_table(config.poles_file, columns=(by, "axis", "pole")), 1):
-        where = f"{config.poles_file}: row {number}"
-        row = place.get(" ".join(str(what).split()).casefold()) if texts is not None else _row(what, len(data.store))
-        if row is None:
-            raise InputError(f"{where}: {by}: expected one of the {len(data.store):,} rows, got {what!r:.80}")
-        at = names.get(str(axis).casefold())
-        if at is None:
-            raise InputError(
-                f"{where}: axis: expected one of {', '.join(a[0] for a in config.student.axes)}, got {axis!r}"
-            )
-        end = str(pole).casefold()
-        sign = ends[end][1] if end in ends and ends[end][0] == at else {"-1": -1, "1": 1, "+1": 1}.get(end)
-        if sign is None:
-            raise InputError(
-                f"{where}: pole: expected -1, +1, {' or '.join(config.student.axes[at][1:])}, got {pole!r}"
-            )
-        rows.append(row)
-        axes.append(at)
-        signs.append(sign)
-    found = PoleRows(np.array(rows, np.int64), np.array(axes, np.int64), np.array(signs, np.float64))
-    if not len(found.among(data.train).rows):
-        raise InputError(f"{config.poles_file}: expected rows of the training split, got none among {len(rows)}")
-    return found
-
-
-def _row(value: Any, rows: int) -> int | None:
-    text = str(value).strip()
-    return int(text) if text.isdigit() and int(text) < rows else None
+def _poles(path: str, axes: tuple[tuple[str, str, str], ...], data: VectorData) -> Poles:
+    """The labelled rows of a file of text, axis, pole."""
+    place = {text.casefold(): row for row, text in reversed(list(enumerate(data.store.texts or ())))}
+    ends = {
+        (axis.casefold(), word.casefold()): (number, sign)
+        for number, (axis, *words) in enumerate(axes)
+        for word, sign in zip(words, (-1, 1))
+    }
+    found = []
+    for number, (text, axis, pole) in enumerate(read_table(path, ("text", "axis", "pole")), 1):
+        row = place.get(" ".join(str(text).split()).casefold())
+        end = ends.get((str(axis).casefold(), str(pole).casefold()))
+        if row is None or end is None:
+            what = "pole of student.axes" if end is None else "text of the vectors"
+            raise InputError(f"{path}: row {number}: expected a {what}, got {text!r:.80}, {axis}, {pole}")
+        found.append((row, *end))
+    rows, numbers, signs = np.array(found, np.int64).reshape(-1, 3).T
+    if not np.isin(rows, data.train).any():
+        raise InputError(f"{path}: expected rows of the training split, got none among {len(rows)}")
+    return Poles(rows, numbers, signs.astype(np.float32))

@@ -1,4 +1,4 @@
-"""What vectors, students and controls are worth, all on the same held-out rows: near and far apart, beside noise and in examples.
+"""What vectors, students and controls are worth, all on held-out rows: near and far apart, beside noise.
 
 Legend: n rows, D teacher's width, d numbers of a code, k neighbours.
 """
@@ -6,26 +6,26 @@ Legend: n rows, D teacher's width, d numbers of a code, k neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse
+from stillhouse.core.folder import student_folder
+from stillhouse.core.records import ABOUT, RUN, read_object
 from stillhouse.core.sample import sample_rows
 from stillhouse.core.task import Scores, TeacherCheck
-from stillhouse.tasks.embed.data.vectors import VectorStore
+from stillhouse.tasks.embed.anchors import fit_anchor
+from stillhouse.tasks.embed.config import EmbeddingStudentConfig, EmbedRunConfig
+from stillhouse.tasks.embed.data import Index, VectorStore, open_vectors
 from stillhouse.tasks.embed.material import EmbeddingData
-from stillhouse.tasks.embed.metrics.anchors import fit_anchor
-from stillhouse.tasks.embed.metrics.neighbourhood import (
-    Metric,
-    figures_of,
-    kept_neighbors,
-    nearest_neighbors,
-    pair_spearman,
-)
-from stillhouse.tasks.embed.students import widths
+from stillhouse.tasks.embed.metrics import FEWEST, Metric, figures_of, kept_neighbors, nearest_neighbors
+from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 
 CODES = "codes.npz"  # of an arm and seed: test (n, d)
 EACH_LEVEL = ("knn_overlap@10", "spearman")  # also of every longer prefix of a code, as `spearman/30`
@@ -33,38 +33,33 @@ GRADE_NUMBERS = 5  # principal axes whose neighbours vectors are graded by
 GRADE_ROWS = 12  # fewest rows whose neighbours are compared
 NOISE_ROWS = 1000  # of noise, at least, to know its neighbours by
 AXES_ROWS = 20_000
-SHOWN, NEAREST = 4, 3  # rows, and neighbours of each, that a page shows in words
-LONGEST = 160  # letters of a text
+MOST_ROWS = 5000  # that are judged
 
 
 def score(
-    material: EmbeddingData,
-    encode: Callable[[NDArray[np.int64]], np.ndarray],
-    levels: Sequence[int],
-    facts: Mapping[str, Any],
+    material: EmbeddingData, encode: Callable[[np.ndarray], np.ndarray], student: EmbeddingStudentConfig
 ) -> Scores:
-    """`figures_of` the codes of the test rows; with pairs `sts`, with poles `poles_right` (test and validation).
+    """`figures_of` the codes of the test rows, at every level; with poles `poles_right` (test and validation).
 
     Args:
         material: of the run.
-        encode: row numbers of the store -> codes (n, d).
-        levels: numbers of each level.
-        facts: further entries of the result.
+        encode: vectors (n, D) -> codes (n, d).
+        student: how many numbers the prefixes of a code have.
     """
-    codes = np.asarray(encode(material.test), np.float32)
-    labels, (wide, *longer) = material.data.labels(material.test), widths(levels)
-    found = figures_of(material.test_vectors, codes[:, :wide], metric=material.metric, labels=labels)
+    store, (first, *longer) = material.store, student.widths
+    wide, labels = store.read(material.test), None if store.labels is None else store.labels[material.test]
+    codes = np.asarray(encode(wide), np.float32)
+    found = figures_of(wide, codes[:, :first], metric=material.metric, labels=labels)
     scalars = dict(found.scalars)
-    if (pairs := material.pairs) is not None:
-        first, second = (encode(rows)[:, :wide] for rows in (pairs.first, pairs.second))
-        scalars["sts"] = pair_spearman(first, second, pairs.gold, metric="euclidean")
-    if material.poles is not None and len((unseen := material.poles.outside(material.data.train)).rows):
-        values = encode(unseen.rows)[np.arange(len(unseen.rows)), unseen.axes]
-        scalars["poles_right"] = float((np.sign(values) == unseen.signs).mean())
+    if material.poles is not None:
+        unseen = material.poles.where(~np.isin(material.poles.rows, material.train.rows))
+        if len(unseen.rows):
+            values = encode(store.read(unseen.rows))[np.arange(len(unseen.rows)), unseen.axes]
+            scalars["poles_right"] = float((np.sign(values) == unseen.signs).mean())
     for width in (width for width in longer if width <= codes.shape[1]):
-        more = figures_of(material.test_vectors, codes[:, :width], metric=material.metric).scalars
+        more = figures_of(wide, codes[:, :width], metric=material.metric).scalars
         scalars |= {f"{name}/{width}": more[name] for name in EACH_LEVEL}
-    return Scores(found.items, scalars, {CODES: {"test": codes}}, facts)
+    return Scores(found.items, scalars, {CODES: {"test": codes}})
 
 
 def teacher_check(name: str, data: EmbeddingData, rows_judged: int, k: int) -> TeacherCheck:
@@ -74,12 +69,12 @@ def teacher_check(name: str, data: EmbeddingData, rows_judged: int, k: int) -> T
     rows of this width. The axes are fitted on one half of the training rows and judged on the other, which is more rows
     than a small validation split has.
     """
-    rows = data.anchor_vectors(AXES_ROWS)
+    rows = data.sample(AXES_ROWS).numpy()
     judged = rows[1::2]
     judged = judged[sample_rows(len(judged), rows_judged)]
     if len(judged) < GRADE_ROWS:
         raise InputError(
-            f"{data.data.store.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "
+            f"{data.store.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "
             f"{len(rows)}"
         )
     k = min(k, (len(judged) - 1) // 2)
@@ -88,71 +83,102 @@ def teacher_check(name: str, data: EmbeddingData, rows_judged: int, k: int) -> T
     kept = share_kept(judged, [codes], k, data.metric)
     # one draw of few rows is itself luck
     rng, draws = np.random.default_rng(0), -(-NOISE_ROWS // len(judged))
-    chance = np.concatenate([_of_noise(judged.shape, rng, width, k, data.normalize) for _ in range(draws)])
+    chance = np.concatenate([_of_noise(judged.shape, rng, width, k, data.metric) for _ in range(draws)])
     # rows that are near to each other share neighbours, so that n rows are worth fewer independent ones: twice the 95 %
     # interval of the difference
     spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
-    facts = {"width": data.data.width, "rows": len(judged), "guessing": k / (len(judged) - 1)}
-    if (pairs := data.pairs) is not None:
-        first, second = (data.data.store.read(side) for side in (pairs.first, pairs.second))
-        facts["sts"] = pair_spearman(first, second, pairs.gold)
-    found = float(kept.mean())
+    found, facts = float(kept.mean()), {"width": rows.shape[1], "rows": len(judged)}
     metric = f"share of the {k} nearest that {width} principal axes keep"
     return TeacherCheck(name, found, found - spread, float(chance.mean()), metric, facts)
 
 
-def share_kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int, metric: Metric) -> np.ndarray:
+def share_kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int, metric: Metric) -> NDArray[np.float64]:
     """(n,) share of each row's k nearest that its codes keep; mean over several codes."""
     near = nearest_neighbors(wide, k, metric=metric)
     found = [kept_neighbors(near, nearest_neighbors(c, k, metric="euclidean")).mean(1) for c in codes]
     return np.asarray(np.mean(found, axis=0))
 
 
-def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: int, normalize: bool) -> np.ndarray:
+def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: int, metric: Metric) -> np.ndarray:
     """(n,) share of its k nearest that each row of normal noise keeps in so many numbers."""
     noise = rng.normal(size=shape)
-    if normalize:
-        noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    lengths = np.linalg.norm(noise, axis=1, keepdims=True) if metric == "cosine" else 1.0
     # all directions of normal noise are alike: any of its numbers are as good as principal axes
-    some = [noise[:, at : at + width] for at in range(0, min(5 * width, shape[1] - width + 1), width)]
-    return share_kept(noise, some, k, "euclidean")
+    some = [(noise / lengths)[:, at : at + width] for at in range(0, min(5 * width, shape[1] - width + 1), width)]
+    return share_kept(noise, some, k, metric)
 
 
-def neighbour_samples(
-    store: VectorStore, rows: np.ndarray, vectors: np.ndarray, codes: np.ndarray, metric: Metric
-) -> list[dict[str, Any]]:
-    """Rows with their nearest others by vectors and by codes, in words; none where rows have neither text nor label.
+# ------------------------------------------------------------------------------------------ a student after its run
+
+
+def evaluate(
+    folder: Path, vectors: str | None = None, *, key: str | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Figures of a student: on the test rows of its run, or on vectors that are given.
 
     Args:
-        store: where the rows lie, with their texts and labels.
-        rows: (n) of the store, of which some are shown, evenly spread.
-        vectors: (n, D) of the teacher.
-        codes: (n, d) of the student.
-        metric: by which vectors are compared; codes are by distance.
+        folder: of the student.
+        vectors: other vectors of the same teacher.
+        key: which array of them.
+        limit: rows that are judged, at most. [5000]
 
     Returns:
-        `row`, and the nearest three to it by `teacher` and by `student`.
+        `data`, `rows`, means of what each row keeps, and all of `figures_of`.
+
+    Raises:
+        InputError: no student, vectors of another width, too few rows.
     """
-    if (store.texts is None and store.labels is None) or len(rows) <= NEAREST:
-        return []
-    near = {
-        "teacher": nearest_neighbors(vectors, NEAREST, metric=metric),
-        "student": nearest_neighbors(codes, NEAREST, metric="euclidean"),
-    }
-    chosen = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(int)
-    return [
-        {
-            "row": _words(store, int(rows[one])),
-            **{side: [_words(store, int(rows[n])) for n in found[one]] for side, found in near.items()},
-        }
-        for one in chosen
-    ]
+    seen = looked_at(folder, vectors, key, MOST_ROWS if limit is None else limit)
+    found = figures_of(seen.wide, seen.codes, metric=seen.metric, labels=seen.labels)
+    means = {name: float(values.mean()) for name, values in found.items.items()}
+    return {"data": seen.store.path.name, "rows": len(seen.rows), **means, **found.scalars}
 
 
-def _words(store: VectorStore, row: int) -> str:
-    """A row's text, cut where it is long; its number and label where it has none."""
-    if store.texts is None:
-        assert store.labels is not None
-        return f"row {row} (label {store.labels[row]})"
-    text = str(store.texts[row])
-    return text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()}..."
+@dataclass(frozen=True)
+class Seen:
+    """Rows of a store as a student sees them: (n) numbers, (n, D) vectors, (n, d) codes of the first level, (n) labels."""
+
+    student: NumpyEmbedder
+    store: VectorStore
+    rows: Index
+    wide: NDArray[np.float32]
+    codes: NDArray[np.float32]
+    labels: NDArray[Any] | None
+    metric: Metric
+
+
+def looked_at(folder: Path, vectors: str | None, key: str | None, limit: int) -> Seen:
+    """At most so many rows of what a student is looked at with: the test split of its run, or a file."""
+    student = NumpyEmbedder.load(student_folder(folder))
+    if vectors is None:
+        material = run_material(folder)
+        store, rows = material.store, material.test
+    else:
+        store = open_vectors(vectors, key=key)
+        rows = np.setdiff1d(np.arange(len(store)), store.zero_rows)
+    rows = rows[sample_rows(len(rows), max(0, limit))]
+    if len(rows) < FEWEST:
+        raise InputError(f"{store.path}: expected at least {FEWEST} rows to compare neighbours on, got {len(rows)}")
+    wide, labels = store.read(rows), None if store.labels is None else store.labels[rows]
+    codes = student.encode(wide)[:, : student.card["levels"][0]]
+    return Seen(student, store, rows, wide, codes, labels, "cosine" if student.card["normalize"] else "euclidean")
+
+
+def run_material(folder: Path) -> EmbeddingData:
+    """The data of the run that a student belongs to, as it saw them: split again, a test row may be one it was trained on.
+
+    Raises:
+        InputError: it lies in no run of embeddings, or the file of vectors is another one by now.
+    """
+    here = folder.resolve()
+    place = next((p for p in (here, *here.parents) if (p / RUN).is_file()), None)
+    about = {} if place is None else read_object(place / RUN, {**ABOUT, "data": dict[str, Any]})
+    if about.get("kind") != "embed":
+        raise InputError("it belongs to no run, and no --vectors are given")
+    material = EmbeddingData(parse(EmbedRunConfig, about["config"]))
+    if about["data"].get("test_sha256") != material.facts["test_sha256"]:
+        raise InputError(
+            f"{material.store.path}: it is not what the run in {place} was made of (other rows or splits); put the file back, "
+            "or give --vectors"
+        )
+    return material

@@ -12,8 +12,8 @@ from typing import Any
 
 from stillhouse.core.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
 from stillhouse.core.recipe_files import shipped_recipes
-from stillhouse.tasks.embed.documented.settings import DOCUMENTED, PRESETS, documented
-from stillhouse.tasks.embed.plan import EmbedRunConfig
+from stillhouse.tasks.embed.config import EmbedRunConfig
+from stillhouse.tasks.embed.documented import DOCUMENTED, PRESETS, documented
 
 RECIPES = shipped_recipes(
     Path(__file__).parent, EmbedRunConfig, ("embedding", "embedding-tree", "embedding-fast", *PRESETS)
@@ -35,16 +35,11 @@ def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str 
     if source.lower().endswith((".yaml", ".yml", ".json")):
         change = load_yaml(source)
         named = change.pop("recipe", None)
-        if named is not None and recipe is not None and named != recipe:
-            raise ConfigError(f"--recipe {recipe}: {source} starts from {named!r}; leave one of them out")
-        recipe = named or recipe
+        recipe = recipe or named
         if DOCUMENTED & set(change):
             change = documented(change, PRESETS.get(recipe or ""))
     if (recipe := recipe or "embedding") not in RECIPES:
         raise ConfigError(f"recipe {recipe!r} is not known; {nearest(recipe, RECIPES)}")
     for assignment in assignments:
         set_path(change, assignment)
-    data = change.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
-        raise ConfigError(f"{source}: data.path: missing; name the vectors of the teacher")
     return parse(EmbedRunConfig, merge(to_mapping(RECIPES[recipe]()), change))

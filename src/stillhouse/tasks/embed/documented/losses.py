@@ -1,27 +1,30 @@
-"""The document's losses: `distill_loss`, `kl_distill_loss`, their mix with a reconstruction, and one curriculum step.
+"""The document's losses, their mix with a reconstruction, one curriculum step; teachers from files.
 
 Shapes: B batch, Ds and Dt widths of student and teacher, K classes.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from stillhouse.core.checks import InputError
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl
 from stillhouse.losses.relations import without_autocast
 from stillhouse.losses.values import wide
+from stillhouse.tasks.embed.data import choose, read_entries
 
 Reduction = Literal["mean", "sum"]
 LEAST = 3  # rows that a relation needs
 EPS = 1e-8  # least length that a row is divided by, so that a zero row has a bounded gradient
+EMBEDDINGS, MODEL_STATE, METADATA = "embeddings", "model_state", "metadata"
 
 
 @without_autocast
@@ -42,7 +45,7 @@ def distill_loss(student_vec: Tensor, teacher_vec: Tensor, tau: float = 0.1, red
         0-d, in float32 at least, 0 at its least.
 
     Raises:
-        InputError: shapes or devices that do not fit, too few rows for a relation, NaN in the teacher, unknown reduction.
+        InputError: shapes that do not fit, too few rows for a relation, NaN in the teacher, unknown reduction.
 
     Example:
         Equal widths: the same direction 0, a right angle 1, the opposite 2.
@@ -56,18 +59,17 @@ def distill_loss(student_vec: Tensor, teacher_vec: Tensor, tau: float = 0.1, red
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (temperature); Passalis, Tefas 2018, arXiv:1803.10837 (neighbors).
     """
-    if reduction not in get_args(Reduction):
-        raise InputError(f"reduction must be 'mean' or 'sum', got {reduction}")
-    if not isinstance(tau, (int, float)) or not tau > 0:
-        raise InputError(f"tau must be positive, got {tau!r}")
-    student, teacher = _flat(student_vec, teacher_vec)
-    kept = _directed(teacher.detach())
-    student, teacher = student[kept], teacher.detach()[kept]
-    if student.shape[1] == teacher.shape[1]:
+    student, teacher = _flat(student_vec, teacher_vec, reduction, tau)
+    lengths = torch.linalg.vector_norm(teacher, dim=1)
+    if not bool(torch.isfinite(lengths).all()):
+        bad = torch.nonzero(~torch.isfinite(lengths)).flatten().tolist()
+        raise InputError(f"teacher_vec: expected finite numbers, got NaN or infinite ones in rows {bad[:5]}")
+    student, teacher = student[lengths > EPS], teacher[lengths > EPS]
+    if student.shape[1] == teacher.shape[1] and len(student):
         mean = (1 - (_unit(student) * _unit(teacher)).sum(dim=1)).mean()
     elif len(student) < LEAST:
         raise InputError(
-            f"batch: of unequal widths rows are compared with each other, which needs at least {LEAST} (with a direction), "
+            f"batch: of unequal widths rows are compared with each other, which needs at least {LEAST} with a direction, "
             f"got a batch of {len(student)}"
         )
     else:
@@ -76,27 +78,21 @@ def distill_loss(student_vec: Tensor, teacher_vec: Tensor, tau: float = 0.1, red
 
 
 def kl_distill_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    tau: float = 1.0,
-    reduction: Literal["mean", "sum", "none", "batchmean", "elementmean"] = "mean",
-    *,
-    scale_tau2: bool = True,
+    student_logits: Tensor, teacher_logits: Tensor, tau: float = 1.0, reduction: Reduction = "mean"
 ) -> Tensor:
     """tau^2 KL(teacher || student) of softened class distributions, averaged over the batch.
 
     The document's `mean` divides by the number of classes as well (PyTorch's), and has no tau^2, so that its weight falls with
-    both; `reduction="elementmean", scale_tau2=False` gives that number.
+    both.
 
     Args:
         student_logits: (B, K); more leading axes are read as one batch.
         teacher_logits: (B, K); gets no gradient. A class of -inf is ruled out.
         tau: temperature, above 0.
-        reduction: `mean` and `batchmean`: over the B rows. `elementmean`: over B K. `sum`, `none`: (B,).
-        scale_tau2: multiply by tau^2, so that the gradient keeps its size as tau changes.
+        reduction: `mean` over the B rows, or `sum`.
 
     Returns:
-        0-d, or (B,) for `none`, in nats.
+        0-d, in nats.
 
     Raises:
         InputError: shapes differ, tau not positive, unknown reduction.
@@ -105,24 +101,14 @@ def kl_distill_loss(
         Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2 = 0.1308; the document's number is half of it.
 
         >>> p, q = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[1.0, 1.0]]).log()
-        >>> round(kl_distill_loss(q, p).item(), 4), round(kl_distill_loss(q, p, reduction="elementmean").item(), 4)
-        (0.1308, 0.0654)
+        >>> round(kl_distill_loss(q, p).item(), 4)
+        0.1308
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
     """
-    known = ("mean", "batchmean", "elementmean", "sum", "none")
-    if reduction not in known:
-        raise InputError(f"reduction must be one of {', '.join(known)}, got {reduction}")
-    if not isinstance(tau, (int, float)) or not tau > 0:
-        raise InputError(f"tau must be positive, got {tau!r}")
-    student, teacher = _flat(student_logits, teacher_logits)
+    student, teacher = _flat(student_logits, teacher_logits, reduction, tau)
     rows = forward_kl(student, teacher, temperature=tau)
-    rows = rows if scale_tau2 else rows / tau**2
-    if reduction == "none":
-        return rows
-    if reduction == "sum":
-        return rows.sum()
-    return rows.mean() / student.shape[1] if reduction == "elementmean" else rows.mean()
+    return rows.sum() if reduction == "sum" else rows.mean()
 
 
 def combined_distill_loss(
@@ -152,15 +138,15 @@ def combined_distill_loss(
         >>> round(combined_distill_loss(s, t, reconstruction_loss=0.5, alpha=0.8).item(), 4)
         0.9
     """
-    _check_alpha(alpha)
+    if not 0.0 <= alpha <= 1.0:
+        raise InputError(f"alpha must be in [0, 1], got {alpha}")
     if reconstruction_loss is None:
         return distill_loss(student_vec, teacher_vec, tau=tau)
-    if isinstance(reconstruction_loss, Tensor) and reconstruction_loss.ndim:
-        raise InputError(
-            f"reconstruction_loss: expected a number or a 0-d tensor, got shape {tuple(reconstruction_loss.shape)}; "
-            "take its mean first"
-        )
     rebuilt = torch.as_tensor(reconstruction_loss, device=student_vec.device)
+    if rebuilt.ndim:
+        raise InputError(
+            f"reconstruction_loss: expected a number, got shape {tuple(rebuilt.shape)}; take its mean first"
+        )
     if alpha == 0:
         return rebuilt
     related = alpha * distill_loss(student_vec, teacher_vec, tau=tau)
@@ -178,8 +164,7 @@ def curriculum_distill_step(
     """`combined_distill_loss` at the temperature of a stage.
 
     Of unequal widths rows are compared with each other. The last batch of an epoch may have 1 or 2, which have nobody to be
-    compared with: there that part of the loss is 0, with a warning. Equal widths have no temperature: every stage is the same
-    loss, which is warned of too.
+    compared with: there that part of the loss is 0. Equal widths have no temperature: every stage is the same loss.
 
     Args:
         student_vec: (B, Ds).
@@ -204,23 +189,62 @@ def curriculum_distill_step(
     tau = float(tau_schedule(stage))
     alike = student_vec.shape[-1:] == teacher_vec.shape[-1:]
     if not alike and 0 < len(student_vec) == len(teacher_vec) < LEAST and student_vec.ndim == 2:
-        _check_alpha(alpha)
-        warnings.warn(
-            f"a batch of {len(student_vec)}: rows of unequal widths are compared with each other, which needs "
-            f"{LEAST}; the distillation loss of this batch is 0",
-            UserWarning,
-            stacklevel=2,
-        )
-        nothing = (0.0 * student_vec).sum()
-        return nothing if reconstruction_loss is None else nothing + (1 - alpha) * reconstruction_loss, tau
-    if stage and alike:
-        warnings.warn(
-            "vectors of equal widths are compared by their directions, which have no temperature: every stage of this "
-            "curriculum is the same loss",
-            UserWarning,
-            stacklevel=2,
-        )
+        rest = 0.0 if reconstruction_loss is None else reconstruction_loss
+        return 0.0 * student_vec.sum() + (1 - alpha) * rest, tau
     return combined_distill_loss(student_vec, teacher_vec, reconstruction_loss, alpha=alpha, tau=tau), tau
+
+
+def load_teacher_checkpoint(
+    checkpoint_path: str | Path, device: str = "cpu", map_location: Any = None
+) -> dict[str, Any]:
+    """Read a teacher from a file into memory: its vectors, its weights if they are there, and what is known of it.
+
+    Args:
+        checkpoint_path: `.pt` or `.pth`, `.safetensors`, `.npy`, `.npz`, `.parquet`. A bare tensor or array is its embeddings; a
+            bare mapping of tensors is its model_state. A pickle that may run code is refused (the document's loader ran it).
+        device: where tensors go; `auto` is CUDA where there is one.
+        map_location: a device that wins over `device`.
+
+    Returns:
+        `embeddings` (N, Dt) floating point or None, `model_state` a dict or None, `metadata` a dict; further entries of a
+        .pt file are kept.
+
+    Raises:
+        FileNotFoundError: no such file.
+        RuntimeError: it cannot be read: damaged, of an unknown format, or a pickle of more than tensors.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"embeddings": torch.ones(4, 8)}, f"{folder}/teacher.pt")
+        ...     found = load_teacher_checkpoint(f"{folder}/teacher.pt")
+        >>> found["embeddings"].shape, found["model_state"], found["metadata"]
+        (torch.Size([4, 8]), None, {})
+    """
+    path = Path(checkpoint_path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"Checkpoint not found: {checkpoint_path}")
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    where = map_location or (auto if device == "auto" else device)
+    found: dict[str, Any] = {EMBEDDINGS: None, MODEL_STATE: None, METADATA: {}}
+    try:
+        entries = read_entries(path)
+        if path.suffix not in (".pt", ".pth") or "" in entries:
+            name = choose(path, None, entries)
+            prefix = f"{MODEL_STATE}."
+            state = {key.removeprefix(prefix): x for key, x in entries.items() if key.startswith(prefix)}
+            vectors = entries[name]
+            vectors = (
+                vectors if isinstance(vectors, Tensor) else torch.from_numpy(np.array(vectors))
+            )  # a map is read-only
+            found |= {EMBEDDINGS: vectors, MODEL_STATE: state or None}
+        elif set(entries) & set(found):
+            found |= entries
+        else:
+            found[MODEL_STATE] = entries
+    except InputError as error:
+        raise RuntimeError(f"Failed to load checkpoint: {error}") from None
+    return tree_map_only(Tensor, lambda tensor: tensor.to(where), found)
 
 
 # ---------------------------------------------------------------------------------------------------------------- inside
@@ -230,41 +254,15 @@ def _unit(x: Tensor) -> Tensor:
     return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=EPS)
 
 
-def _flat(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    for name, x in (("student", student), ("teacher", teacher)):
-        if not isinstance(x, Tensor):
-            raise InputError(
-                f"{name} vectors: expected a torch tensor, got {type(x).__name__}; torch.as_tensor(x) makes one"
-            )
-    if student.ndim < 2 or teacher.ndim < 2 or student.shape[:-1] != teacher.shape[:-1]:
+def _flat(student: Tensor, teacher: Tensor, reduction: str, tau: float) -> tuple[Tensor, Tensor]:
+    """Both as (B, D) in float32 at least, the teacher's without gradient."""
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"reduction must be 'mean' or 'sum', got {reduction}")
+    if not tau > 0:
+        raise InputError(f"tau must be positive, got {tau!r}")
+    if student.ndim < 2 or student.shape[:-1] != teacher.shape[:-1] or not student.numel():
         raise InputError(
             f"vectors: expected student (B, Ds) and teacher (B, Dt) of one batch, got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
         )
-    if not student.numel() or not teacher.numel():
-        raise InputError(f"vectors: expected at least one row, got {tuple(student.shape)} and {tuple(teacher.shape)}")
-    if student.device != teacher.device:
-        raise InputError(f"vectors: expected both on one device, got {student.device} and {teacher.device}")
-    return wide(student).flatten(0, -2), wide(teacher).flatten(0, -2)
-
-
-def _directed(teacher: Tensor) -> Tensor:
-    """(n) rows of the teacher that have a direction."""
-    lengths = torch.linalg.vector_norm(teacher, dim=1)
-    if not bool(torch.isfinite(lengths).all()):
-        bad = torch.nonzero(~torch.isfinite(lengths)).flatten().tolist()
-        raise InputError(f"teacher_vec: expected finite numbers, got NaN or infinite ones in rows {_shown(bad)}")
-    none = lengths <= EPS
-    if bool(none.all()):
-        bad = torch.nonzero(none).flatten().tolist()
-        raise InputError(f"teacher_vec: expected rows with a direction, got zeros in rows {_shown(bad)}")
-    return torch.nonzero(~none).flatten()
-
-
-def _shown(rows: list[int]) -> str:
-    return ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
-
-
-def _check_alpha(alpha: float) -> None:
-    if not (0.0 <= alpha <= 1.0) or math.isnan(alpha):
-        raise InputError(f"alpha must be in [0, 1], got {alpha}")
+    return wide(student).flatten(0, -2), wide(teacher.detach()).flatten(0, -2)

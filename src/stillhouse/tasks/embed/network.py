@@ -6,7 +6,6 @@ Legend: B rows, N rows of the training sample, D teacher's width, d numbers of a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, write_atomically, write_json
-from stillhouse.tasks.embed.export.numpy_embedder import FORMAT, NumpyEmbedder
-from stillhouse.tasks.embed.students import EmbeddingStudentConfig, unnamed_axes
+from stillhouse.tasks.embed.config import EmbeddingStudentConfig
+from stillhouse.tasks.embed.numpy_embedder import FORMAT, NumpyEmbedder
 
 CODE_SPREAD = 1.25  # standard deviation of the first level's numbers at the start: neighbors then lie within about 1
 HIDDEN_SPREAD = 0.5  # of what the first hidden layer sees, so that the optimizer's step size has a unit
-EDGE = 0.99  # share of the numbers that tanh's box holds within +-tanh(1) at the start
 BLOCK = 64  # rows of every matrix product in eval mode: BLAS sums in another order for another shape
 
 
@@ -40,27 +38,21 @@ class EmbeddingStudent(nn.Module):
         teacher_dim: D.
 
     Relations:
-        `EmbeddingStudent.from_vectors` fits `mean` and `skip`; `load_embedder` reads a trained one;
-        `stillhouse.tasks.embed.export.numpy_embedder.NumpyEmbedder` is the same without torch.
+        `EmbeddingStudent.from_vectors` fits `mean` and `skip`; `load_embedder` reads a trained one; `NumpyEmbedder` is the same
+        without torch.
 
     Source: He et al. 2016, arXiv:1512.03385 (residual); Hendrycks, Gimpel 2016, arXiv:1606.08415 (GELU, its tanh form).
     """
 
     mean: Tensor
     gain: Tensor
-    scale: Tensor
 
     def __init__(self, config: EmbeddingStudentConfig, teacher_dim: int) -> None:
         super().__init__()
-        if teacher_dim < 2:
-            raise InputError(f"teacher_dim: expected at least 2, got {teacher_dim}")
         # undecided is cosine here, where there are no rows to decide by
-        config = replace(config, normalize=config.normalize is not False)
-        self.config, self.teacher_dim = config, teacher_dim
-        self.axes: list[list[str]] = [list(axis) for axis in config.axes] or unnamed_axes(config.levels[0])
+        self.config, self.teacher_dim = replace(config, normalize=config.normalize is not False), teacher_dim
         d, (h1, h2) = sum(config.levels), config.hidden
         self.register_buffer("mean", torch.zeros(teacher_dim))
-        self.register_buffer("scale", torch.ones(()))
         # factor of the first layer's input: a unit vector has tiny coordinates, and AdamW steps by the same length everywhere
         self.register_buffer("gain", torch.ones(()))
         self.skip = nn.Parameter(torch.zeros(d, teacher_dim))
@@ -77,11 +69,9 @@ class EmbeddingStudent(nn.Module):
         """A student that starts at the principal axes of some vectors (N, D); the weights of the network come from torch's seed.
 
         Raises:
-            InputError: not (N, D) finite numbers, fewer than 2 rows, or rows that are all equal.
+            InputError: rows that are all equal.
         """
         x = torch.as_tensor(vectors).double()
-        if x.ndim != 2 or len(x) < 2 or not bool(torch.isfinite(x).all()):
-            raise InputError(f"vectors: expected finite (N, D) with at least 2 rows, got {tuple(x.shape)}")
         student = cls(config, x.shape[1])
         x = _unit(x) if student.config.normalize else x
         mean = x.mean(dim=0)
@@ -91,13 +81,10 @@ class EmbeddingStudent(nn.Module):
             raise InputError(f"vectors: expected rows that differ, got {len(x)} equal ones")
         axes = _principal_axes(centered, sum(config.levels))
         first = centered @ axes[: config.levels[0]].t()
-        unit = CODE_SPREAD / float(first.square().mean().sqrt())
         with torch.no_grad():
             student.mean.copy_(mean)
-            student.skip.copy_(axes * unit)
+            student.skip.copy_(axes * (CODE_SPREAD / float(first.square().mean().sqrt())))
             student.gain.fill_(HIDDEN_SPREAD / spread)
-            if config.output == "tanh":
-                student.scale.fill_(float(torch.quantile((first * unit).abs().flatten()[:10_000_000], EDGE)))
         return student
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,51 +107,32 @@ class EmbeddingStudent(nn.Module):
         z = linear(c, self.skip) + linear(hidden, self.w3)
         if self.config.output == "euclidean":
             return z
-        first, rest = z[:, : self.config.levels[0]], z[:, self.config.levels[0] :]
-        placed = _unit(first) if self.config.output == "sphere" else torch.tanh(first / self.scale)
-        return torch.cat([placed, rest], dim=1)
+        first = self.config.levels[0]
+        return torch.cat([_unit(z[:, :first]), z[:, first:]], dim=1)
 
     @torch.no_grad()
     def encode(self, vectors: np.ndarray, *, batch_size: int = 4096) -> np.ndarray:
         """Codes (n, d) float32 of teacher vectors (n, D), in eval mode, a batch at a time."""
         device, training = self.mean.device, self.training
         self.eval()
-        codes = [
-            self(
-                torch.as_tensor(np.ascontiguousarray(vectors[start : start + batch_size], np.float32)).to(device)
-            ).cpu()
-            for start in range(0, len(vectors), batch_size)
-        ]
+        batches = torch.from_numpy(np.ascontiguousarray(vectors, np.float32)).split(batch_size)
+        codes = torch.cat([self(batch.to(device)).cpu() for batch in batches])
         self.train(training)
-        return torch.cat(codes).numpy() if codes else np.empty((0, sum(self.config.levels)), np.float32)
-
-    def weights(self) -> dict[str, Tensor]:
-        """What inference needs, under the names that the saved file has; `gain` is folded into w1."""
-        found = {name: getattr(self, name).detach().cpu() for name in ("mean", "skip", "b1", "w2", "b2", "w3")}
-        return {**found, "w1": (self.w1 * self.gain).detach().cpu()}
+        return codes.numpy()
 
 
-def save_embedder(
-    folder: Path,
-    student: EmbeddingStudent,
-    *,
-    teacher: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float | None] | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> None:
+def save_embedder(folder: Path, student: EmbeddingStudent, **about: Any) -> None:
     """Write `student.safetensors` (mean, skip, w1, b1, w2, b2, w3) and `card.json` with its hash into a folder.
 
     Args:
         folder: made if it is not there.
-        student: weights are written as they are.
-        teacher: what is known of it: name, width.
-        data: name, sizes, hash.
-        metrics: held-out figures.
-        more: further entries of the card.
+        student: weights are written as they are; `gain` is folded into w1.
+        about: entries of the card: teacher, data, metrics.
     """
-    weights = {name: tensor.float().contiguous() for name, tensor in student.weights().items()}
-    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    weights = {name: getattr(student, name).detach().cpu() for name in ("mean", "skip", "b1", "w2", "b2", "w3")}
+    weights["w1"] = (student.w1 * student.gain).detach().cpu()
+    raw = save({name: tensor.float().contiguous() for name, tensor in weights.items()})
+    write_atomically(folder / STUDENT, lambda file: file.write(raw))
     config = student.config
     card = {
         "format": FORMAT,
@@ -174,13 +142,9 @@ def save_embedder(
         "hidden": list(config.hidden),
         "normalize": config.normalize,
         "output": config.output,
-        "scale": float(student.scale),
-        "axes": student.axes,
-        "teacher": dict(teacher or {}),
-        "data": dict(data or {}),
-        "metrics": dict(metrics or {}),
+        "axes": list(map(list, config.axes)),
         "versions": versions(),
-        **(more or {}),
+        **about,
     }
     write_json(folder / CARD, with_hashes(card, folder, (STUDENT,)))
 
@@ -193,19 +157,11 @@ def load_embedder(folder: str | Path) -> EmbeddingStudent:
             with it.
     """
     found = NumpyEmbedder.load(folder)
-    card = found.card
-    config = EmbeddingStudentConfig(
-        levels=tuple(card["levels"]),
-        hidden=tuple(card["hidden"]),
-        normalize=card["normalize"],
-        output=card["output"],
-        axes=tuple(tuple(axis) for axis in card["axes"]),
-    )
-    student = EmbeddingStudent(config, card["teacher_dim"])
+    settings = {name: found.card[name] for name in ("levels", "hidden", "normalize", "output", "axes")}
+    student = EmbeddingStudent(EmbeddingStudentConfig(**settings), found.card["teacher_dim"])
     with torch.no_grad():
         for name, array in found.weights.items():
             getattr(student, name).copy_(torch.from_numpy(array))
-        student.scale.fill_(card["scale"] or 1.0)
     return student.eval()
 
 
@@ -227,8 +183,5 @@ def _principal_axes(centered: Tensor, count: int) -> Tensor:
     # the sign of an eigenvector is an accident of the LAPACK that found it
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     axes = axes * largest.sign()
-    more = count - len(axes)
-    if more > 0:
-        extra = torch.randn(more, axes.shape[1], dtype=axes.dtype)
-        axes = torch.cat([axes, 0.1 * extra / extra.norm(dim=1, keepdim=True)])
-    return axes
+    extra = torch.randn(count - len(axes), axes.shape[1], dtype=axes.dtype)
+    return torch.cat([axes, 0.1 * extra / extra.norm(dim=1, keepdim=True)])

@@ -1,1 +1,0 @@
-"""Texts and the vectors of a teacher."""

@@ -1,1 +1,0 @@
-"""Embedding students outside torch."""

@@ -1,1 +1,0 @@
-"""What few numbers keep of many."""
