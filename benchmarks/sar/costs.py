@@ -48,7 +48,7 @@ def main() -> None:
         step = cost.get("processor_ms_line")
         cells = (
             *(f"{cost['parameters']:,}", less("parameters"), f"{public:,}", less("public")),
-            CLAIMS.get(name, {}).get("fewer_parameters", ""),
+            CLAIMS.get(name, ""),
             *(f"{cost['state_bytes'] / 1000:,.1f}", f"{cost['complex_macs']:,}"),
             *("" if step is None else f"{step:.3f}", less("processor_ms_line")),
             *(f"{cost['processor_ms_line_whole']:.4f}", less("processor_ms_line_whole")),

@@ -62,7 +62,7 @@ def main() -> None:
     for name in STUDENTS:
         summary = read_json(options.out / name / "summary.json")
         for row in summary["comparisons"]:
-            kept = summary["arms"]["kd"][row["metric"]]["kept"]
+            kept = summary["arms"]["kd"][row["metric"]]["mean"] / summary["teacher"]["test"][row["metric"]]
             print(
                 name, row["metric"], f"kept {kept:.2%}", *(f"{row[key]:+.5f}" for key in ("difference", "low", "high"))
             )

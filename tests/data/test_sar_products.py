@@ -55,7 +55,7 @@ def test_filters(maya):
     assert [p.year for p in find_products(maya, [2023, 2024], ["vv"])] == [2023, 2024]
     assert [p.polarization for p in found_in(maya, 2023)] == ["hh", "vv"]
     for years, polarizations in (([2023], ["vh"]), ([2022], [])):
-        with pytest.raises(InputError, match=r"got 2023 hh \(1\), 2023 vv \(1\), 2024 hh \(1\)"):
+        with pytest.raises(InputError, match="got 2023 hh, 2023 vv, 2024 hh"):
             find_products(maya, years, polarizations)
     with pytest.raises(InputError, match="got none"):
         find_products(maya / "nowhere", [2023])

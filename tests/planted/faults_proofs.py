@@ -206,7 +206,7 @@ DOCUMENTS_000_AND_001 = (
 )
 
 DOCUMENT_002 = (
-    fault("percentages stand beside no network", "tasks.sar.compare:_related", edited('row["size"] in CLAIMS', "False"),
+    fault("percentages stand beside no network", "tasks.sar.compare:_related", edited('row["name"] in CLAIMS', "False"),
           "sar/test_sar_words.py::test_compare_prints_the_networks_that_the_recipes_build"),
     fault("a documented patience is read into nothing", "tasks.sar.documented:_translated",
           edited("elif key not in DROPPED:", 'elif key not in (*DROPPED, "training.patience"):'),

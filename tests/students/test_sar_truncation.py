@@ -79,7 +79,6 @@ def test_a_layer_keeps_its_bound_and_its_class(settings):
             kernels = [s.kernel(600, later=later) for s in (layer, small)]
             error = error + torch.fft.fft(kernels[0] - kernels[1], n=4096).abs()
     assert (error.amax(1).numpy() <= report.bound * 1.001 + 1e-4).all()
-    assert 0 < report.energy < 1
     assert (np.diff(report.singular_values, axis=1) <= 1e-9).all()
 
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser, print_config
 from stillhouse.core.checks import ConfigError, InputError
-
-ABOUT = {
-    "simulate": "Write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout.",
-    "stream": "Focus line by line in constant memory and print the latency.",
-    "compare": "The table of a run: teacher, students, truncation, filters; without a run: the documented sizes.",
-    "compress": "Write a smaller network (8-bit weights, fewer weights, fewer states) and score both.",
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,17 +19,14 @@ def main(arguments: Sequence[str]) -> int:
     return chosen[arguments[0]](arguments[1:])
 
 
-def _parser(name: str, examples: str) -> Parser:
-    return Parser(prog=f"stillhouse sar {name}", description=ABOUT[name], examples=examples)
+def _parser(command: Callable[[Sequence[str]], int], example: str) -> Parser:
+    prog = f"stillhouse sar {command.__name__[1:]}"
+    return Parser(prog=prog, description=command.__doc__, examples=f"\n  {prog} {example}\n")
 
 
 def _simulate(words: Sequence[str]) -> int:
-    examples = """
-  stillhouse sar simulate --out lines.npz
-  stillhouse sar simulate --out lines.npz --preset toy-128 train=64
-  stillhouse sar simulate --out products --preset sentinel-1      a folder of Zarr products
-"""
-    parser = _parser("simulate", examples)
+    """Write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout."""
+    parser = _parser(_simulate, "--out lines.npz --preset toy-128 train=64")
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, or a folder for Zarr products")
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
     parser.add_settings()
@@ -61,11 +51,8 @@ def _simulate(words: Sequence[str]) -> int:
 
 
 def _compare(words: Sequence[str]) -> int:
-    examples = """
-  stillhouse sar compare results/student                          the table, and its tables on the run's page
-  stillhouse sar compare --length 4000                            sizes as documented, nothing trained
-"""
-    parser = _parser("compare", examples)
+    """The table of a run: teacher, students, truncation, filters; without a run: the documented sizes."""
+    parser = _parser(_compare, "results/student")
     parser.add_argument("run", nargs="?", type=Path, help="folder of `stillhouse sar distill`")
     parser.add_argument("--length", type=int, default=1000, help="without a run: lines of a whole scene [1000]")
     options = parser.parse(words)
@@ -82,11 +69,10 @@ def _compare(words: Sequence[str]) -> int:
     rows = compare_sizes(options.length, log)
     _print_rows(rows)
     for row in rows:
-        documented = row.get("documented") or {}
         print(
             f"{row['name']}: {row['parameters']:,} real parameters ({row['documented_parameters']:,} in the public code), "
             f"{row['fewer_parameters']:.1%} fewer than the teacher"
-            + (f"; documented {documented['fewer_parameters']}" if documented else "")
+            + (f"; documented {row['documented']}" if "documented" in row else "")
         )
     return 0
 
@@ -107,11 +93,8 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _stream(words: Sequence[str]) -> int:
-    examples = """
-  stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
-  stillhouse sar stream results/student/arms/kd/seed-0 --input lines.npy --out focused.npy
-"""
-    parser = _parser("stream", examples)
+    """Focus line by line in constant memory and print the latency."""
+    parser = _parser(_stream, "results/student --input lines.npy --out focused.npy")
     parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
     parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
     parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines as `predict` takes, (N, L)")
@@ -131,12 +114,8 @@ def _stream(words: Sequence[str]) -> int:
 
 
 def _compress(words: Sequence[str]) -> int:
-    examples = """
-  stillhouse sar compress results/student --to int8 --out results/student-int8
-  stillhouse sar compress results/student --to sparse --share 0.25 --out results/student-sparse
-  stillhouse sar compress results/student --to truncated --state-dim 128 --out results/student-short
-"""
-    parser = _parser("compress", examples)
+    """Write a smaller network (8-bit weights, fewer weights, fewer states) and score both."""
+    parser = _parser(_compress, "results/student --to sparse --share 0.25 --out results/student-sparse")
     parser.add_argument("folder", type=Path, help="a trained network (results/student)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the smaller one")
     parser.add_argument(

@@ -75,14 +75,10 @@ FIXED: dict[str, tuple[Any, str]] = {  # the one value that a key has here, and 
 MIN_MAX = (
     "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead"
 )
+UNREAD = "the public code never read it; every layer here has a residual, and doppler_band places the poles"
 REFUSED = {
-    "model.seq_len": "the network takes scenes of every length",
-    "model.num_heads": "it belongs to the transformers",
-    "model.ff_dim": "it belongs to the transformers",
-    "model.preprocess": "it was stored and never read",
-    "model.use_positional_as_token": "it was stored and never read",
-    "model.use_skip_connection": "the public factory ignored it, and every layer here has a residual",
-    "model.scaling": "the public factory ignored it; doppler_band places the poles",
+    **{f"model.{name}": UNREAD for name in ("preprocess", "use_positional_as_token", "use_skip_connection", "scaling")},
+    **{f"model.{name}": "it belongs to the transformers" for name in ("seq_len", "num_heads", "ff_dim")},
     "training.warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
     "training.wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
     "dataloader.cache_size": "what lies in one column of chunks is read at once, so nothing is kept",

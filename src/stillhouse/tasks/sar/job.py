@@ -24,7 +24,7 @@ from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.losses import complex as losses
 from stillhouse.tasks.sar.data.sequences import SarData
 from stillhouse.tasks.sar.plan import SarObjective, Wandb
-from stillhouse.tasks.sar.signals import LineFeatureSignal, OutputSignal, measure
+from stillhouse.tasks.sar.signals import LineSignal, measure
 from stillhouse.tasks.sar.teacher import LineTeacher, batch_of, extractor
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.distillation import DistillJob, SignalSet
@@ -77,7 +77,7 @@ class SarJob(DistillJob):
             modules["teacher"] = self.learning.module
         super().__init__(model, rows=len(data.train), seed=seed, signal_set=signal_set, extras=nn.ModuleList(extras))
         self.data, self.config, self.objective = data, config, objective
-        self.own = [s for s in signal_set.signals if isinstance(s, (OutputSignal, LineFeatureSignal))]
+        self.own = [s for s in signal_set.signals if isinstance(s, LineSignal)]
         self.alpha = objective.weights[0] if self.own else sum(objective.weights)
         self.monitor, self.delta, self._best = monitor, delta, float("-inf")
         self._watches = {name: GradientWatch(module) for name, module in modules.items()}
@@ -298,7 +298,4 @@ def find_wandb() -> Any:
     try:
         return importlib.import_module("wandb")
     except ImportError:
-        raise InputError(
-            "wandb: expected the wandb package, which is not installed: pip install wandb, or leave --wandb out (the same "
-            "scalars go to TensorBoard)"
-        ) from None
+        raise InputError("wandb: the package is not installed: pip install wandb, or leave --wandb out") from None

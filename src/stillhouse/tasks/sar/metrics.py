@@ -1,8 +1,8 @@
-"""How well something focuses, line by line and on isolated points; and a short filter that a network must be better than.
+"""How well something focuses, line by line and on isolated points.
 
 Prediction first, reference second. Give only the valid region: outside it no focuser has seen the whole aperture.
 
-Legend: N lines, L azimuth samples, K filter taps.
+Legend: N lines, L azimuth samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ Complex = NDArray[np.complexfloating]
 FINE = 16  # places between two samples
 EXTENT = 20.0  # widths within which sidelobes count
 SEARCH = 8.0  # samples around the expected place in which the peak is looked for
-RIDGE = 1e-9  # share of the mean power put on the diagonal: raw data is oversampled, its covariance nearly singular
 
 
 def line_figures(focused: Complex, wanted: Complex) -> dict[str, NDArray[np.float64]]:
@@ -137,32 +136,3 @@ def point_figures(focused: Complex, points: PointSet, valid: slice) -> dict[str,
     for name in ("position_error", "phase_error"):
         figures[name] = float(np.sqrt(np.mean([one[name] ** 2 for one in found]))) if found else None
     return figures
-
-
-def fit_fir(inputs: Complex, targets: Complex, taps: int, valid: slice = slice(None)) -> NDArray[np.complex128]:
-    """The filter of `taps` taps with the least squared error on training lines: the best short linear focuser.
-
-    Args:
-        inputs: (N, L) complex, raw.
-        targets: (N, L) complex, focused.
-        taps: odd; lags from -(taps - 1) / 2 to (taps - 1) / 2.
-        valid: samples of the targets that count.
-
-    Returns:
-        (taps), lag 0 in the middle, for `data.radar.filtered`.
-
-    Example:
-        A delay by one sample is found exactly.
-
-        >>> from stillhouse.tasks.sar.data.radar import filtered
-        >>> x = np.random.default_rng(0).standard_normal((4, 64)) + 0j
-        >>> fit_fir(x, filtered(x, np.array([0, 0, 1 + 0j])), 3).real.round(6).tolist()
-        [0.0, 0.0, 1.0]
-    """
-    matrix, wanted = np.zeros((taps, taps), np.complex128), np.zeros(taps, np.complex128)
-    for line, target in zip(inputs.astype(np.complex128), targets):
-        seen = np.lib.stride_tricks.sliding_window_view(np.pad(line, taps // 2), taps)[valid, ::-1]
-        matrix += seen.conj().T @ seen
-        wanted += seen.conj().T @ target[valid]
-    ridge = RIDGE * float(np.trace(matrix).real) / taps
-    return np.asarray(np.linalg.solve(matrix + ridge * np.eye(taps), wanted), np.complex128)

@@ -32,9 +32,7 @@ class SarObjective:
     beta: float = Field(default=0.5, ge=0, description="weight of its distance from the teacher's outputs")
     gamma: float | None = Field(default=None, ge=0, description="weight of the features [1 - alpha - beta]")
     temperature: float | None = Field(
-        default=None,
-        gt=0,
-        description="differences beyond so many RMS of the teacher count linearly, not squared; none: all are squared",
+        default=None, gt=0, description="teacher's RMS beyond which differences are linear"
     )
     student_loss: Distance = Field(
         default="nmse", description="against the ground truth: mean |s - t|^2, or over power"
@@ -45,9 +43,7 @@ class SarObjective:
 
     def __post_init__(self) -> None:
         if self.gamma is None and self.feature_matching and self.alpha + self.beta > 1 + 1e-9:
-            raise ValueError(
-                f"alpha, beta: expected a sum of at most 1 where gamma is the rest, got {self.alpha + self.beta:g}; give gamma too"
-            )
+            raise ValueError(f"alpha, beta: expected a sum of at most 1 without gamma, got {self.alpha + self.beta:g}")
         if sum(self.weights) == 0:
             raise ValueError("alpha, beta, gamma: expected a weight above 0, got 0 for all")
 
@@ -105,18 +101,13 @@ class SarDistillConfig(RunPlan):
     name: str = Field(default="sar-student", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     teacher: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the trained network that teaches")
-    teacher_checkpoint: str = Field(
-        min_length=1,
-        description="its run folder, a file of weights, or cache:FOLDER (its lines, kept by `stillhouse cache`)",
-    )
+    teacher_checkpoint: str = Field(min_length=1, description="its run folder, file of weights, or cache:FOLDER")
     student: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network that learns")
     objective: SarObjective = Field(default_factory=SarObjective, description="alpha, beta, gamma and their losses")
     training: SarTraining = Field(default_factory=SarTraining, description="the loop, the same for every arm")
-    teacher_assistants: tuple[StateSpaceConfig, ...] = Field(
-        default=(), description="assistants between teacher and student, largest first"
-    )
+    teacher_assistants: tuple[StateSpaceConfig, ...] = Field(default=(), description="between both, largest first")
     curriculum: LineCurriculum | None = Field(
-        default=None, description="which lines first, for the taught arm: by the judge's error on them"
+        default=None, description="which lines first, by the judge's error on them"
     )
     delta: float = Field(default=0.0, ge=0, description=DELTA)
     arms: tuple[SarArm, ...] = Field(default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: control")
@@ -136,9 +127,7 @@ class SarDistillConfig(RunPlan):
         if self.auxiliary_losses or self.auxiliary_decay is not None:
             raise ValueError("auxiliary_losses: they read classes, which lines have not; leave it out")
         if self.assistant_teachers == "all":
-            raise ValueError(
-                "assistant_teachers: expected 'last' (hidden lines of several networks have no mean), got 'all'"
-            )
+            raise ValueError("assistant_teachers: expected 'last': hidden lines of several networks have no mean")
 
 
 def check_channels(which: str, model: StateSpaceConfig, data: SarConfig) -> None:
@@ -146,10 +135,7 @@ def check_channels(which: str, model: StateSpaceConfig, data: SarConfig) -> None
     channels = 1 + data.position_channel
     if model.input_dim != channels:
         raise ValueError(
-            f"{which}.input_dim: expected {channels} (data.position_channel is {str(data.position_channel).lower()}), "
-            f"got {model.input_dim}"
+            f"{which}.input_dim: expected {channels}, as data.position_channel says, got {model.input_dim}"
         )
     if model.output_dim != 1:
-        raise ValueError(
-            f"{which}.output_dim: expected 1 (a focused line is one complex number), got {model.output_dim}"
-        )
+        raise ValueError(f"{which}.output_dim: expected 1 (a focused line), got {model.output_dim}")

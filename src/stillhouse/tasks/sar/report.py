@@ -17,8 +17,8 @@ import numpy as np
 from markupsafe import Markup
 
 from stillhouse.core import records
-from stillhouse.report.blocks import Block, Facts, Figure, Table
-from stillhouse.report.read import mapping, number
+from stillhouse.report.blocks import Block, Figure, Table
+from stillhouse.report.read import number
 from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, percent, size
 from stillhouse.tasks.sar.light import COMPARISON, FOCUS
 
@@ -26,48 +26,28 @@ Row = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
 PATCH = "display: block; width: 9rem; height: 22rem; image-rendering: pixelated"
-IMAGES = (
-    "Magnitude in decibels of one patch of test lines, azimuth upwards, range to the right; all focused images have the gray "
-    "scale of the target, the unfocused one its own. Lines of simulated data are independent of each other."
-)
+IMAGES = "A patch of test lines in decibels, azimuth upwards; focused images have the gray scale of the target."
 POINT_CAPTION = (
-    "Isolated points between samples, without clutter or noise. Width at half power and sidelobe ratios are medians, errors of "
-    "place and phase are root mean squares against the matched filter\u2019s focus."
+    "Isolated points without noise: medians; of place and phase root mean squares against the matched filter."
 )
 TABLE_CAPTION = "Means over the valid region of the test lines (of an arm: over its seeds too)."
-COST_CAPTION = (
-    "Operations and state (bytes that stay from line to line) are counted for one range bin; times are measured, one line at a "
-    "time as they come and, by FFT, as a share of a whole scene. A dash: there is no such form or figure."
-)
-CLAIM_CAPTION = "Held against the teacher. The documented figures are expectations: no measurement stands behind them."
+COST_CAPTION = "State (bytes that stay from line to line) and operations of one range bin are counted, times measured."
 
 
 def sar_blocks(out: Path) -> list[Block]:
     """What a focusing report shows beyond what all tasks share, from the files of a run folder."""
-    rows = _read(out / COMPARISON).get("rows", [])
+    path = out / COMPARISON
+    rows = records.read_json(path)["rows"] if path.is_file() else []
     tables = {
         "Point targets": (POINTS, [row for row in rows if row.get("points")], POINT_CAPTION),
         "Comparison": (SCORES, rows, TABLE_CAPTION),
         "What it costs": (COSTS, rows, COST_CAPTION),
-        "Beside the documents": (CLAIMS, [row for row in rows if row.get("documented")], CLAIM_CAPTION),
     }
     found: list[Block] = [
         Figure("Images", _images(out / FOCUS), IMAGES),
         *(Table(title, ("", *columns), cells(some, columns), text) for title, (columns, some, text) in tables.items()),
-        Facts("Lines", _facts(mapping(_read(out / records.RUN).get("data")))),
     ]
-    return [block for block in found if any(getattr(block, part, ()) for part in ("drawings", "rows", "entries"))]
-
-
-def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    if not data:
-        return []
-    where = " to ".join(map(str, data.get("valid", [])))
-    return [
-        ("Length", f"{data.get('length', '')} samples"),
-        ("Judged in", f"samples {where}: there a line holds the whole aperture"),
-        ("Fingerprint", str(data.get("sha256", ""))),
-    ]
+    return [block for block in found if any(getattr(block, part, ()) for part in ("drawings", "rows"))]
 
 
 def _images(path: Path) -> list[tuple[Markup, str]]:
@@ -93,10 +73,6 @@ def _png(values: Any) -> str:
     buffer = io.BytesIO()
     imsave(buffer, np.clip(values, 0, 1).T, cmap="gray", vmin=0, vmax=1, format="png", metadata={"Software": ""})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    return mapping(records.read_json(path)) if path.is_file() else {}
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -131,10 +107,6 @@ def _unit(unit: str, digits: int, change: Callable[[float], float] = float) -> C
     return form
 
 
-def _documented(key: str) -> Callable[[Row], str]:
-    return lambda row: str(mapping(row.get("documented")).get(key) or NOTHING)
-
-
 count = partial(fixed, digits=0)
 decibels = _unit(f"{GAP}dB", 2)
 SCORES: Columns = {
@@ -162,13 +134,4 @@ POINTS: Columns = {
     "ISLR": _of("islr_db", decibels),
     "place, samples": _of("position_error", fixed, 3),
     "phase": _of("phase_error", _unit("\u00b0", 1, math.degrees)),
-}
-CLAIMS: Columns = {
-    "size": lambda row: str(row.get("size", "")),
-    "parameters, fewer": _of("fewer_parameters", percent),
-    "documented: fewer": _documented("fewer_parameters"),
-    "quality kept": _of("quality_kept", percent),
-    "documented: kept": _documented("quality_kept"),
-    "time, less": _of("faster_whole", percent),
-    "documented: less": _documented("faster"),
 }

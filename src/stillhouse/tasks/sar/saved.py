@@ -47,8 +47,8 @@ def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STU
     _write(folder, model, {**card, "weights": weights}, {})
 
 
-def save_changed(folder: Path, source: Path, model: SarSSM, int8: Mapping[str, QuantizedTensor]) -> int:
-    """Write a network made from a saved one (fewer bits, weights or states) beside a card like its own; gives the file's bytes.
+def save_changed(folder: Path, source: Path, model: SarSSM, int8: Mapping[str, QuantizedTensor]) -> None:
+    """Write a network made from a saved one (fewer bits, weights or states) beside a card like its own.
 
     Args:
         folder: is made.
@@ -59,17 +59,16 @@ def save_changed(folder: Path, source: Path, model: SarSSM, int8: Mapping[str, Q
     small: dict[str, Tensor] = {}
     for name, found in int8.items():
         small |= {name: found.values, name + SCALE: torch.tensor(found.scale)}
-    return _write(folder, model, {**card_of(source), "weights": STUDENT}, small)
+    _write(folder, model, {**card_of(source), "weights": STUDENT}, small)
 
 
-def _write(folder: Path, model: SarSSM, card: Mapping[str, Any], other: Mapping[str, Tensor]) -> int:
-    """The weights (`other` in the place of some) and a card that names their file; gives the file's bytes."""
+def _write(folder: Path, model: SarSSM, card: Mapping[str, Any], other: Mapping[str, Tensor]) -> None:
+    """The weights (`other` in the place of some) and a card that names their file."""
     tensors = {**model.state_dict(), **other}
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     write_atomically(folder / card["weights"], lambda file: file.write(content))
     whole = {**card, "model": to_mapping(model.config), "versions": versions()}
     write_json(folder / CARD, with_hashes(whole, folder, [card["weights"]]))
-    return len(content)
 
 
 def save_documented(path: Path, model: SarSSM) -> None:

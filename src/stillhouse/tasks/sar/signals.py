@@ -8,9 +8,8 @@ Shapes: B lines, L azimuth samples, H width of a hidden layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -37,12 +36,6 @@ def unsupported_reason(signal_config: Any) -> str | None:
     return REFUSED.get(signal_config.kind)
 
 
-def refused(place: str, signals: Sequence[Any]) -> str | None:
-    """One line on the first signal that cannot work here."""
-    reasons = ((n, signal.kind, unsupported_reason(signal)) for n, signal in enumerate(signals))
-    return next((f"{place}.{n} ({kind}): {why}" for n, kind, why in reasons if why), None)
-
-
 def as_complex(signal_config: Any) -> Any:
     """A shared signal that reads hidden lines (B, L, H) as real pairs (B, L, 2 H), where it names no layout of its own."""
     sides = ("student_layout", "teacher_layout")
@@ -55,13 +48,13 @@ def objective_signals(
 ) -> tuple[Any, ...]:
     """The teacher's terms of an objective, for networks of these depths: outputs, and the layers in the middle of both."""
     _, beta, gamma = objective.weights
-    found: list[LineOutputs | LineFeatures] = []
-    if beta > 0:
-        found.append(LineOutputs(objective.distillation_loss, objective.temperature, beta, valid))
-    if gamma > 0:
-        paths = ((f"blocks.{student_layers // 2}",), (f"blocks.{teacher_layers // 2}",))
-        found.append(LineFeatures(*paths, gamma, valid))
-    return tuple(found)
+    terms = (
+        LineTerm("distillation", beta, valid, objective),
+        LineTerm(
+            "feature", gamma, valid, objective, *((f"blocks.{n // 2}",) for n in (student_layers, teacher_layers))
+        ),
+    )
+    return tuple(term for term in terms if term.weight > 0)
 
 
 def measure(student: Tensor, teacher: Tensor, distance: Distance, temperature: float | None = None) -> Tensor:
@@ -81,65 +74,37 @@ def measure(student: Tensor, teacher: Tensor, distance: Distance, temperature: f
 
 
 @dataclass(frozen=True)
-class LineOutputs:
-    """Focused lines of the student against the teacher's."""
-
-    student_paths: ClassVar[tuple[str, ...]] = ()
-    teacher_paths: ClassVar[tuple[str, ...]] = ()
-    compares_samples: ClassVar[bool] = False
-    reads_labels: ClassVar[bool] = False
-    distance: Distance
-    temperature: float | None
-    weight: float
-    valid: slice
-
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> OutputSignal:
-        """The signal."""
-        return OutputSignal(self)
-
-
-@dataclass(frozen=True)
-class LineFeatures:
-    """A hidden line of the student against one of the teacher's, by module path."""
+class LineTerm:
+    """Focused lines of the student against the teacher's, or a hidden line against one of the teacher's, by module path."""
 
     compares_samples: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
-    student_paths: tuple[str]
-    teacher_paths: tuple[str]
+    name: Literal["distillation", "feature"]
     weight: float
     valid: slice
+    objective: SarObjective
+    student_paths: tuple[str, ...] = ()
+    teacher_paths: tuple[str, ...] = ()
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> LineFeatureSignal:
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> LineSignal:
         """The signal."""
-        return LineFeatureSignal(self, student, teacher)
+        return LineSignal(self, student, teacher)
 
 
-class OutputSignal(Signal):
-    """`distillation`: (B,) distance of focused lines."""
+class LineSignal(Signal):
+    """(B,) distance in the valid region; of hidden lines the NMSE after a learned complex linear map."""
 
-    def __init__(self, config: LineOutputs) -> None:
-        super().__init__("distillation", config.weight)
+    def __init__(self, config: LineTerm, student: OutputSpec, teacher: OutputSpec) -> None:
+        super().__init__(config.name, config.weight)
         self.config = config
+        for ours, theirs in zip(config.student_paths, config.teacher_paths):
+            self.projection = ComplexLinear(student.features[ours][-1], teacher.features[theirs][-1])
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
-        """(B,) in the valid region."""
-        config = self.config
-        student, teacher = (out.logits[:, config.valid] for out in (student_out, teacher_out))
-        return measure(student, teacher, config.distance, config.temperature)
-
-
-class LineFeatureSignal(Signal):
-    """`feature`: (B,) NMSE of a hidden line after a learned complex linear map."""
-
-    def __init__(self, config: LineFeatures, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__("feature", config.weight)
-        self.config = config
-        (ours,), (theirs,) = config.student_paths, config.teacher_paths
-        self.projection = ComplexLinear(student.features[ours][-1], teacher.features[theirs][-1])
-
-    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
-        """(B,) in the valid region."""
-        (ours,), (theirs,) = self.config.student_paths, self.config.teacher_paths
-        student = self.projection(student_out.features[ours][:, self.config.valid])
-        teacher = teacher_out.features[theirs][:, self.config.valid].detach()
-        return losses.complex_nmse(student, teacher, floor=FEATURE_FLOOR)
+        """(B,)."""
+        config, valid = self.config, self.config.valid
+        for ours, theirs in zip(config.student_paths, config.teacher_paths):
+            mapped = self.projection(student_out.features[ours][:, valid])
+            return losses.complex_nmse(mapped, teacher_out.features[theirs][:, valid].detach(), floor=FEATURE_FLOOR)
+        how = config.objective.distillation_loss, config.objective.temperature
+        return measure(student_out.logits[:, valid], teacher_out.logits[:, valid], *how)

@@ -41,7 +41,7 @@ from stillhouse.tasks.sar.light import SarLight
 from stillhouse.tasks.sar.metrics import judge, line_figures, noise_quality, point_figures
 from stillhouse.tasks.sar.plan import SarDistillConfig, SarObjective, SarTrainConfig
 from stillhouse.tasks.sar.saved import load_data_config, load_model, save_documented, save_model
-from stillhouse.tasks.sar.signals import as_complex, objective_signals, refused, unsupported_reason
+from stillhouse.tasks.sar.signals import as_complex, objective_signals, unsupported_reason
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.compression import step_cost
 from stillhouse.tasks.sar.students.network import SarSSM
@@ -54,12 +54,11 @@ from stillhouse.tasks.sar.teacher import (
     in_units,
     line_spec,
 )
-from stillhouse.teachers.cached import MOST_BYTES, CachedTeacher
+from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.identity import weights_sha256
 from stillhouse.teachers.stage_teacher import StageTeacher
 from stillhouse.training.loop import Fit
 
-VERDICT_METRICS = ("quality", "coherence")
 POINTS = 16
 SarContext = RunContext[SarDistillConfig, SarData]
 
@@ -98,21 +97,24 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     # ------------------------------------------------------------------------------------------------ before training
 
-    def data(self, config: SarDistillConfig, log: Callable[[str], None]) -> SarData:
-        """Simulated lines, or those of products."""
-        return load_data(config.data, log)
+    def data(self, config: SarDistillConfig | SarTrainConfig, log: Callable[[str], None]) -> SarData:
+        """The lines of a run, with one line on them."""
+        data: SarData = config.data.build()
+        sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
+        log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
+        return data
 
     def facts(self, data: SarData) -> dict[str, Any]:
         """Name, sizes and fingerprint, and where lines are judged."""
-        return data_facts(data)
+        return {**super().facts(data), "length": data.length, "valid": [data.valid.start, data.valid.stop]}
 
     def check(self, config: SarDistillConfig, data: SarData) -> None:
         """Refuse signals that cannot read lines, and W&B where it is not installed."""
-        lists = {"signals": config.signals}
-        lists |= {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(config.stages)}
-        for place, signals in lists.items():
-            if why := refused(place, signals):
-                raise InputError(why)
+        stages = {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(config.stages)}
+        for place, signals in {"signals": config.signals, **stages}.items():
+            for number, signal in enumerate(signals):
+                if why := unsupported_reason(signal):
+                    raise InputError(f"{place}.{number} ({signal.kind}): {why}")
         if config.wandb:
             find_wandb()
 
@@ -197,7 +199,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def contrasts(self, config: SarDistillConfig) -> Sequence[Contrast]:
         """Whether the teacher helped, by quality and by coherence."""
-        return tuple(Contrast("teacher", "kd", "no-kd", metric, always=True) for metric in VERDICT_METRICS)
+        return tuple(Contrast("teacher", "kd", "no-kd", metric, always=True) for metric in ("quality", "coherence"))
 
     def student(self, arm: Arm, choice: StateSpaceConfig, seed: int, context: SarContext) -> SarSSM:
         """A network of a configuration."""
@@ -272,7 +274,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         }
 
     def on_run_end(self, context: SarContext, summary: dict[str, Any]) -> None:
-        """The documented files of the shipped student, pictures, shares kept of the teacher's scores."""
+        """The documented files of the shipped student, and pictures."""
         config, data, out = context.config, context.data, context.folder.path
         model, _ = load_model(out / SHIPPED)
         save_documented(out / saved.FINAL, model)
@@ -280,10 +282,6 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         networks: dict[str, Any] = {"teacher": context.teacher} if isinstance(context.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(context.place(arm, 0)), data) for arm in config.arms}
         write_pictures(out, data, networks)
-        test = summary["teacher"]["test"]
-        for figures in summary["arms"].values():
-            for name in VERDICT_METRICS:
-                figures[name]["kept"] = figures[name]["mean"] / test[name] if test[name] else None
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Counted, of a line in the step form: real multiply-adds (a complex one is four), state, weights."""
@@ -305,25 +303,12 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         if choices.get("data") is None:
             check_test_data(folder, "sha256", built.sha256, "--config")
         network = in_units(model, scale, built)
-        figures: dict[str, Any] = judge(focused(network, built.test.inputs), built.test, built.valid)
+        found: dict[str, Any] = {"data": built.name, "lines": len(built.test)}
+        found |= judge(focused(network, built.test.inputs), built.test, built.valid)
         if built.parameters is not None:
             points = built.points(POINTS)
-            figures["points"] = point_figures(focused(network, points.inputs), points, built.valid)
-        return {"data": built.name, "lines": len(built.test), **figures}
-
-
-def load_data(config: Any, log: Callable[[str], None]) -> SarData:
-    """The lines of a run, with one line on them."""
-    data: SarData = config.build()
-    sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
-    log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
-    return data
-
-
-def data_facts(data: SarData) -> dict[str, Any]:
-    """What `run.json` holds of the lines."""
-    named = {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
-    return {**named, "length": data.length, "valid": [data.valid.start, data.valid.stop]}
+            found["points"] = point_figures(focused(network, points.inputs), points, built.valid)
+        return found
 
 
 def scores_of(network: LineTeacher | StoredLines, data: SarData) -> Scores:
@@ -381,7 +366,7 @@ def _stage_teacher(teacher: LineTeacher | StoredLines, context: SarContext) -> S
         return StageTeacher(asked, asked.spec, asked, asked)
     kept: list[CachedTeacher | None] = [None, None]
     for place, split in enumerate((data.train, data.validation)):
-        if asked.frozen and len(split) * asked.row_bytes <= MOST_BYTES:
+        if asked.frozen and CachedTeacher.fits(asked.spec, len(split)):
             pieces = torch.arange(len(split)).split(PIECE)
             kept[place] = CachedTeacher(asked, (batch_of(split, rows, device) for rows in pieces), len(split))
     return StageTeacher(asked, asked.spec, *kept)
@@ -452,6 +437,6 @@ def train(
         write_arrays(out / SCORES, **scores.items)
         return LineTeacher(model, name=str(out)), {"metrics": dict(scores.scalars)}
 
-    data = partial(load_data, config.data)
-    how = shared.TeacherTraining(TASK.kind, data, data_facts, lambda data: config.model.build(), job, save, arm="train")
+    data, build = partial(TASK.data, config), lambda data: config.model.build()
+    how = shared.TeacherTraining(TASK.kind, data, TASK.facts, build, job, save, arm="train")
     return shared.train(TASK, config, out, how, resume=resume, callback=callback)

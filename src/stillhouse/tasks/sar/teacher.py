@@ -35,7 +35,6 @@ class LineTeacher(Teacher):
         frozen: False lets its weights learn.
         features: module paths of the hidden lines that are asked for.
         spec: their shapes; a line has no classes.
-        row_bytes: what its outputs for one line take in memory.
         name: as reports show it.
     """
 
@@ -45,7 +44,6 @@ class LineTeacher(Teacher):
     frozen: bool = True
     features: tuple[str, ...] = ()
     spec: OutputSpec = field(default_factory=lambda: OutputSpec(0))
-    row_bytes: int = 0
     name: str = "teacher"
 
     def __post_init__(self) -> None:
@@ -75,8 +73,6 @@ class LineTeacher(Teacher):
 
     def scaled(self, inputs: Tensor) -> Tensor:
         """Lines in its own units; the position code is not in units of power."""
-        if self.input_factor == 1.0:
-            return inputs
         signal = self.module.config.signal_channels
         return torch.cat([inputs[..., :signal] * self.input_factor, inputs[..., signal:]], -1)
 
@@ -89,8 +85,7 @@ class LineTeacher(Teacher):
         features = tuple(dict.fromkeys(features))
         outputs = replace(self, features=features)(Batch(example, example, torch.arange(len(example))))
         spec = OutputSpec(0, {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
-        size = sum(x[0].numel() * x.element_size() for x in (outputs.logits, *outputs.features.values()))
-        return replace(self, features=features, spec=spec, row_bytes=size)
+        return replace(self, features=features, spec=spec)
 
 
 class StoredLines(StoredTeacher):

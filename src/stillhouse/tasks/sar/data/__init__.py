@@ -31,9 +31,7 @@ class ProductsConfig:
     """Zarr products in the Maya4 layout, split by the year of their acquisition."""
 
     root: str = Field(
-        default="maya4",
-        min_length=1,
-        description="folder that holds the products (in PT1, PT2, ... or not), or one product",
+        default="maya4", min_length=1, description="folder of products, or of PT1, PT2, ..., or one product"
     )
     level_from: Level = Field(default="rcmc", description="what the model sees; rc still has range migration in it")
     level_to: Level = Field(default="az", description="the level that models are to reach")
@@ -68,13 +66,10 @@ class SarConfig:
 
     source: Literal["simulated", "npz", "zarr"] = Field(default="simulated", description="where the lines come from")
     file: str | None = Field(
-        default=None,
-        min_length=1,
-        description="npz: train_inputs and train_targets (N, L) complex, the same of validation and test, and what else is known",
+        default=None, min_length=1, description="npz: train_inputs, train_targets (N, L) complex, ..."
     )
     preset: str | None = Field(
-        default=None,
-        description="radar: toy-64, toy-128, toy-256 or sentinel-1 [simulated: toy-64; npz: that of the file; zarr: unknown]",
+        default=None, description="radar: toy-64, -128, -256, sentinel-1 [toy-64, or the file's]"
     )
     parameters: SarParameters | None = Field(default=None, description="radar, in place of a preset")
     length: int | None = Field(default=None, ge=8, description="azimuth samples of a line [8 apertures]")
@@ -84,16 +79,11 @@ class SarConfig:
     seed: int = Field(default=0, ge=0, lt=2**32, description="fixes scenes, noise and which patches are taken")
     acquisitions: int = Field(default=4, gt=0, description="simulated acquisitions a split")
     scene: SceneConfig = Field(default_factory=SceneConfig, description="simulated: what lies on the ground")
-    snr_db: float | None = Field(
-        default=20.0, description="simulated: raw signal over thermal noise; none without noise"
-    )
+    snr_db: float | None = Field(default=20.0, description="simulated: raw signal over thermal noise; none: no noise")
     rate_spread: float = Field(
-        default=0.0, ge=0, le=0.6, description="simulated: by what share the azimuth rate varies from near to far range"
+        default=0.0, ge=0, le=0.6, description="simulated: share by which azimuth rates vary in range"
     )
-    position_channel: bool = Field(
-        default=False,
-        description="a second input channel x / Xmax + j y / Ymax; the only place that shows the azimuth rate",
-    )
+    position_channel: bool = Field(default=False, description="a second input channel, x / Xmax + j y / Ymax")
     products: ProductsConfig | None = Field(default=None, description="zarr: which products")
 
     def __post_init__(self) -> None:

@@ -50,15 +50,10 @@ def array_data(config: SarConfig) -> SarData:
         raise InputError(f"{path}: expected an npz file of plain arrays (numpy.savez), got something else") from None
     _check(path, arrays)
     radar = config.radar or _radar(path, arrays)
-    amplitude = arrays.get("point_amplitude")
-    return scaled(
-        {name: _split(path, arrays, name, number) for number, name in enumerate(SPLITS)},
-        name=path.stem,
-        valid=_valid(path, arrays, radar, arrays["train_inputs"].shape[1]),
-        parameters=radar,
-        rate_spread=float(arrays.get("rate_spread", 0.0)),
-        point_amplitude=None if amplitude is None else float(amplitude),
-    )
+    valid = _valid(path, arrays, radar, arrays["train_inputs"].shape[1])
+    more = {name: float(arrays[name]) for name in ("rate_spread", "point_amplitude") if name in arrays}
+    splits = {name: _split(path, arrays, name, number) for number, name in enumerate(SPLITS)}
+    return scaled(splits, name=path.stem, valid=valid, parameters=radar, **more)
 
 
 def write_file(path: Path, data: SarData) -> None:
@@ -66,9 +61,8 @@ def write_file(path: Path, data: SarData) -> None:
     arrays: dict[str, Any] = {
         "valid": [data.valid.start, data.valid.stop],
         "radar": json.dumps(to_mapping(data.parameters)),
-        "rate_spread": data.rate_spread,
-        "point_amplitude": data.point_amplitude,
     }
+    arrays |= {"rate_spread": data.rate_spread, "point_amplitude": data.point_amplitude}
     for name, split in data.splits.items():
         arrays[f"{name}_inputs"], arrays[f"{name}_targets"] = in_units_of_the_echo(data, split)
         arrays |= {f"{name}_{key}": value for key, value in split.facts.items()}

@@ -9,7 +9,6 @@ Zarr formats 2 and 3 are read alike. Legend: M azimuth lines, R range columns, L
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -75,12 +74,6 @@ class Product:
             )
         return array
 
-    @property
-    def radar(self) -> SarParameters | None:
-        """The radar that a simulated product was written with."""
-        stored = self.group().attrs.get("radar")
-        return parse(SarParameters, stored) if isinstance(stored, Mapping) else None
-
 
 def find_products(root: Path, years: Sequence[int], polarizations: Sequence[str] = ()) -> list[Product]:
     """Products of these years and polarizations (all where none is given) under a folder, sorted by name.
@@ -93,8 +86,7 @@ def find_products(root: Path, years: Sequence[int], polarizations: Sequence[str]
     there = [Product.at(path) for path in inside]
     found = [x for x in there if x.year in years and (not polarizations or x.polarization in polarizations)]
     if not found:
-        kinds = Counter(f"{x.year} {x.polarization}" for x in there)
-        shown = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())) or "none"
+        shown = ", ".join(sorted({f"{x.year} {x.polarization}" for x in there})) or "none"
         wanted = " ".join(map(str, (*years, *polarizations)))
         raise InputError(f"products: expected some of {wanted} in {root} (*.zarr folders), got {shown}")
     return sorted(found, key=lambda x: x.path.name)
@@ -113,18 +105,13 @@ def product_data(config: SarConfig) -> SarData:
         split: find_products(root, getattr(wanted, f"{split}_years"), wanted.polarizations)[: wanted.max_products]
         for split in config.counts
     }
-    radar = config.radar or sides["train"][0].radar
+    written = sides["train"][0].group().attrs.get("radar")  # of simulated ones
+    radar = config.radar or (None if written is None else parse(SarParameters, written))
     half = 0 if radar is None else half_aperture(radar)
-    if radar is not None and length <= 2 * half:
-        if config.radar is not None:
-            raise InputError(f"length: expected more than one aperture ({2 * half + 1} samples), got {length}")
-        radar, half = None, 0  # lines of a simulated product that are too short to be focused are judged whole
-    return scaled(
-        {split: _split(config, number, sides[split]) for number, split in enumerate(sides)},
-        name=root.name,
-        valid=slice(half, length - half),
-        parameters=radar,
-    )
+    if length <= 2 * half:
+        raise InputError(f"length: expected more than one aperture ({2 * half + 1} samples), got {length}")
+    splits = {split: _split(config, number, sides[split]) for number, split in enumerate(sides)}
+    return scaled(splits, name=root.name, valid=slice(half, length - half), parameters=radar)
 
 
 def _split(config: SarConfig, number: int, products: Sequence[Product]) -> RawSplit:
@@ -166,8 +153,7 @@ def _lines(
                 slab = np.asarray(array[rows, across], np.complex64)
             except Exception as error:  # codecs raise nearly anything on a torn file
                 raise InputError(f"{path}: {name}: cannot be read in rows {row} to {row + length}: {error}") from None
-            if not np.isfinite(slab[:, np.array(columns) - across.start]).all():
-                bad = row + np.flatnonzero(~np.isfinite(slab).all(1))
+            if len(bad := row + np.flatnonzero(~np.isfinite(slab).all(1))):
                 raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity in rows {bad[:5]}")
             slabs.append(slab)
         for column in columns:

@@ -7,7 +7,6 @@ Gaussian (fully developed speckle), with sigma0 constant, a Gamma field (K distr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,41 +14,30 @@ from pydantic import Field
 
 from stillhouse.core.config import configclass
 
-SceneKind = Literal["homogeneous", "texture", "regions", "points"]
 TEXTURE_ORDER = (0.5, 4.0)  # of the Gamma texture: small is spiky, large is plain speckle
 TEXTURE_LENGTH = (5.0, 50.0)  # its correlation length, samples
-REGION_LENGTH, REGION_DEPTH_DB = (
-    100.0,
-    20.0,
-)  # mean length of a region, samples; their means lie down to minus the depth
-KINDS: tuple[str, ...] = get_args(SceneKind)
+REGION_LENGTH = 100.0  # mean length of a region, samples
+REGION_DEPTH_DB = 20.0  # their means lie between minus that and 0 dB
+KINDS = ("homogeneous", "texture", "regions")
 
 
 @configclass
 class SceneConfig:
-    """A mix of scenes: shares of the four kinds, and point targets on all of them."""
+    """A mix of scenes: shares of the three kinds, and point targets on all of them."""
 
     homogeneous: float = Field(default=1.0, ge=0, description="share of lines with speckle of one mean")
     texture: float = Field(default=1.0, ge=0, description="share of lines with K-distributed clutter")
     regions: float = Field(default=1.0, ge=0, description="share of lines with steps in the mean (land, sea, fields)")
-    points: float = Field(default=0.0, ge=0, description="share of lines with points only, no clutter")
     points_min: int = Field(default=5, ge=0, description="fewest point targets a line")
     points_max: int = Field(default=50, ge=0, description="most point targets a line")
     scr_db_min: float = Field(default=10.0, description="peak of a focused point over the focused mean clutter, dB")
     scr_db_max: float = Field(default=40.0, description="the same, of the brightest points")
 
     def __post_init__(self) -> None:
-        if sum(self.shares) <= 0:
-            raise ValueError("homogeneous, texture, regions, points: expected a share above 0, got 0 for all")
-        if self.points_min > self.points_max or (self.points > 0 and self.points_max < 1):
-            raise ValueError(
-                f"points_max: expected at least points_min, and 1 for lines of points, got {self.points_max}"
-            )
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """In the order of `KINDS`."""
-        return (self.homogeneous, self.texture, self.regions, self.points)
+        if self.homogeneous + self.texture + self.regions == 0:
+            raise ValueError("homogeneous, texture, regions: expected a share above 0, got 0 for all")
+        if self.points_min > self.points_max:
+            raise ValueError(f"points_max: expected points_min or more, got {self.points_max}")
 
 
 @dataclass(frozen=True)
@@ -57,15 +45,13 @@ class Scene:
     """N drawn lines. Positions are in samples from the start of the drawn stretch.
 
     Attributes:
-        clutter: (N, S) complex128, mean power near 1 (0 where a line has points only).
-        kinds: (N) index into `KINDS`.
+        clutter: (N, S) complex128, mean power near 1.
         point_line: (P) which line a point is on.
         point_position: (P) real.
         point_amplitude: (P) complex.
     """
 
     clutter: NDArray[np.complex128]
-    kinds: NDArray[np.int64]
     point_line: NDArray[np.int64]
     point_position: NDArray[np.float64]
     point_amplitude: NDArray[np.complex128]
@@ -89,26 +75,22 @@ def draw_scene(
         >>> scene.clutter.shape, len(scene.point_position)
         ((3, 64), 15)
     """
-    shares = np.asarray(config.shares) / sum(config.shares)
-    kinds = rng.choice(len(KINDS), size=lines, p=shares)
+    shares = np.array([config.homogeneous, config.texture, config.regions])
+    kinds = rng.choice(KINDS, size=lines, p=shares / shares.sum())
     texture = np.ones((lines, samples))
     for line, kind in enumerate(kinds):
-        if KINDS[kind] == "texture":
+        if kind == "texture":
             order, size = rng.uniform(*TEXTURE_ORDER), rng.uniform(*TEXTURE_LENGTH)
             texture[line] = gamma_texture(rng, samples, order=order, length=size)
-        elif KINDS[kind] == "regions":
+        elif kind == "regions":
             texture[line] = stepwise(rng, samples, REGION_LENGTH, REGION_DEPTH_DB)
     clutter = np.sqrt(texture) * speckle(rng, (lines, samples))
-    bare = kinds == KINDS.index("points")
-    clutter[bare] = 0.0
-    fewest = np.where(bare, max(1, config.points_min), config.points_min)  # a line of points only must not be empty
-    counts = np.round(rng.integers(fewest, config.points_max + 1) * stretch).astype(np.int64)
+    counts = np.round(rng.integers(np.full(lines, config.points_min), config.points_max + 1) * stretch).astype(np.int64)
     owner = np.repeat(np.arange(lines), counts)
     scr_db = rng.uniform(config.scr_db_min, config.scr_db_max, size=len(owner))
-    level = np.where(bare, 1.0, texture.mean(axis=1)) * gain
+    level = texture.mean(axis=1) * gain
     return Scene(
         clutter=clutter,
-        kinds=kinds.astype(np.int64),
         point_line=owner,
         point_position=rng.uniform(0, samples - 1, size=len(owner)),
         point_amplitude=np.sqrt(10 ** (scr_db / 10) * level[owner]) * np.exp(2j * np.pi * rng.uniform(size=len(owner))),

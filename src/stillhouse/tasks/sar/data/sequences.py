@@ -43,7 +43,7 @@ class SarSplit:
     Attributes:
         inputs: (N, L, C) complex64, scaled raw data, then the position code where asked for.
         targets: (N, L, 1) complex64, scaled focus.
-        facts: (N) numbers of each line: `acquisition`, `azimuth_rate`, `kind` of simulated ones, or `product`, `row`, `column`.
+        facts: (N) numbers of each line: `acquisition`, `azimuth_rate` of simulated ones, or `product`, `row`, `column`.
     """
 
     inputs: Tensor
@@ -261,7 +261,7 @@ def simulated_data(config: SarConfig) -> SarData:
         valid=slice(half, config.samples - half),
         parameters=radar,
         rate_spread=config.rate_spread,
-        point_amplitude=float(np.sqrt(10 ** (middle / 10) * radar.oversampling)),
+        point_amplitude=float(np.sqrt(10 ** (middle / 10) * radar.prf / radar.doppler_bandwidth)),
     )
 
 
@@ -284,7 +284,6 @@ def _simulated(config: SarConfig, radar: SarParameters, number: int, half: int) 
                 "focused": lines.focused.astype(np.complex64),
                 "code": code,
                 "azimuth_rate": rate,
-                "kind": lines.kinds,
                 "acquisition": np.full(len(rows), acquisition + number * config.acquisitions),
             }
         )

@@ -23,7 +23,7 @@ from stillhouse.tasks.sar.data.radar import (
     matched_filter,
     overlapped,
 )
-from stillhouse.tasks.sar.data.scene import KINDS, Scene, SceneConfig, draw_scene, speckle
+from stillhouse.tasks.sar.data.scene import Scene, SceneConfig, draw_scene, speckle
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,13 @@ class Lines:
 
     Attributes:
         raw: (N, L) range-compressed data, with thermal noise where asked for.
-        clean: (N, L) the same without noise.
         focused: (N, L) the exact discrete matched filter of the noise-free data, from all of the data: the ground truth.
         valid: the samples whose whole aperture lies inside the L samples of `raw`: only there can any model reach `focused`.
-        azimuth_rate: (N) Ka, Hz/s.
-        kinds: (N) index into `scene.KINDS`.
-        point_amplitude: (P) complex: what the focus of each point target peaks at.
     """
 
     raw: Complex
-    clean: Complex
     focused: Complex
     valid: slice
-    azimuth_rate: NDArray[np.float64]
-    kinds: NDArray[np.int64]
-    point_amplitude: Complex
 
 
 def simulate_lines(
@@ -80,9 +72,10 @@ def simulate_lines(
     """
     rates, half = _rates(parameters, lines, length, azimuth_rate, half)
     samples = length + 4 * half
-    drawn = draw_scene(scene, rng, lines, samples, stretch=samples / length, gain=parameters.oversampling)
+    gain = parameters.prf / parameters.doppler_bandwidth
+    drawn = draw_scene(scene, rng, lines, samples, stretch=samples / length, gain=gain)
     seen = _seen(parameters, drawn, rates, half)
-    return seen if snr_db is None else replace(seen, raw=add_noise(seen.clean, snr_db, rng))
+    return seen if snr_db is None else replace(seen, raw=add_noise(seen.raw, snr_db, rng))
 
 
 def point_lines(
@@ -109,7 +102,6 @@ def point_lines(
     rates, half = _rates(parameters, lines, length, azimuth_rate, half)
     drawn = Scene(
         clutter=np.zeros((lines, length + 4 * half), np.complex128),
-        kinds=np.full(lines, KINDS.index("points")),
         point_line=np.arange(lines),
         point_position=places + 2 * half,
         point_amplitude=np.array(np.broadcast_to(np.asarray(amplitudes, complex), (lines,))),
@@ -146,13 +138,6 @@ def _seen(parameters: SarParameters, scene: Scene, rates: NDArray[np.float64], h
     inside = (place >= 0) & (place < long.shape[1])
     owner = np.broadcast_to(scene.point_line[:, None], place.shape)
     np.add.at(long, (owner[inside], place[inside]), value[inside])
-    clean = long[:, half : long.shape[1] - half]
-    return Lines(
-        raw=clean,
-        clean=clean,
-        focused=overlapped(long, matched_filter(parameters, rates, half)),
-        valid=slice(half, clean.shape[1] - half),
-        azimuth_rate=rates,
-        kinds=scene.kinds,
-        point_amplitude=scene.point_amplitude,
-    )
+    raw = long[:, half : long.shape[1] - half]
+    focused = overlapped(long, matched_filter(parameters, rates, half))
+    return Lines(raw, focused, slice(half, raw.shape[1] - half))

@@ -168,12 +168,10 @@ class LayerTruncation:
     Attributes:
         singular_values: (H, M) Hankel singular values, falling.
         bound: (H), no frequency response of a channel's filter moved by more than this.
-        energy: share of the squared singular values that was kept, over all channels.
     """
 
     singular_values: NDArray[np.float64]
     bound: NDArray[np.float64]
-    energy: float
 
 
 def truncate(model: SarSSM, state_dim: int) -> tuple[SarSSM, tuple[LayerTruncation, ...]]:
@@ -224,8 +222,7 @@ def truncate_layer(s4d: S4D, modes: int) -> tuple[S4D, LayerTruncation]:
     small.feedthrough.data.copy_(s4d.feedthrough.data)
     values = np.stack([k[2] for k in kept])
     bound = (np.sqrt(2.0) if s4d.look_ahead is None else 1.0) * 2 * values[:, modes:].sum(1)
-    energy = float((values[:, :modes] ** 2).sum() / max((values**2).sum(), 1e-300))
-    return small, LayerTruncation(values, bound, energy)
+    return small, LayerTruncation(values, bound)
 
 
 def balance(poles: Complex, weights: Complex, order: int) -> tuple[Complex, Complex, NDArray[np.float64]]:
