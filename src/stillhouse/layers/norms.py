@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-
-from stillhouse.core.checks import InputError, nearest
 
 NormName = Literal["layernorm", "rmsnorm", "scalenorm", "ln", "rms", "scale"]
 
@@ -42,14 +40,7 @@ def make_norm(name: NormName, width: int) -> nn.Module:
     Example:
         >>> type(make_norm("rms", 8)).__name__
         'RMSNorm'
-
-    Raises:
-        InputError: an unknown name.
     """
     if name in {"layernorm", "ln"}:
         return nn.LayerNorm(width)
-    if name in {"rmsnorm", "rms"}:
-        return nn.RMSNorm(width, eps=1e-6)
-    if name in {"scalenorm", "scale"}:
-        return ScaleNorm(width)
-    raise InputError(f"norm: unknown {name!r}; {nearest(name, get_args(NormName))}")
+    return nn.RMSNorm(width, eps=1e-6) if name in {"rmsnorm", "rms"} else ScaleNorm(width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -42,34 +42,20 @@ def matrices_decay(module: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-@runtime_checkable
-class _Regularized(Protocol):
-    def regularizers(self) -> dict[str, tuple[float, Tensor]]: ...
-
-
-@runtime_checkable
-class _Scheduled(Protocol):
-    def set_progress(self, fraction: float) -> None: ...
-
-
-@runtime_checkable
-class _Grouped(Protocol):
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]: ...
-
-
 def regularizers(module: nn.Module) -> dict[str, tuple[float, Tensor]]:
     """The regularizers of any module that has some (a timm model has none)."""
-    return dict(module.regularizers()) if isinstance(module, _Regularized) else {}
+    found = getattr(module, "regularizers", None)
+    return dict(found()) if callable(found) else {}
 
 
 def set_progress(module: nn.Module, fraction: float) -> None:
     """Tell a module that changes over training how much of it is done, in [0, 1]."""
-    if isinstance(module, _Scheduled):
-        module.set_progress(fraction)
+    told = getattr(module, "set_progress", None)
+    if callable(told):
+        told(fraction)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The optimizer groups of any module: as it wants them, else matrices decay and vectors do not."""
-    if isinstance(module, _Grouped):
-        return module.parameter_groups(weight_decay)
-    return matrices_decay(module, weight_decay)
+    found = getattr(module, "parameter_groups", None)
+    return list(found(weight_decay)) if callable(found) else matrices_decay(module, weight_decay)

@@ -175,24 +175,6 @@ def gain_curve(points: Sequence[tuple[int, float, float, float]], x: str, y: str
         return _svg(axes.figure, "gain", f"{y}: {label}.")
 
 
-def ablation_curve(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
-    """Shares against a count at even steps, with a dashed line of what all of it reaches; values are written at the points."""
-    with _panel(3.0) as axes:
-        values = [100 * value for _, value in points]
-        axes.plot(range(len(points)), values, color=COLORS[0], linewidth=2, marker="o", markersize=6)
-        below = min(values) > 25  # away from the dashed line, which the points come near to
-        for place, value in enumerate(values):
-            at = (0, -16) if below else (0, 7)
-            axes.annotate(f"{value:.1f}", (place, value), at, textcoords="offset points", ha="center", fontsize=9)
-        axes.axhline(100 * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
-        axes.set_xticks(range(len(points)), [str(count) for count, _ in points])
-        axes.set_ylim(0, max([100 * level, *values]) * 1.12 + 1)
-        axes.margins(x=0.08)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        return _svg(axes.figure, "growth", label)
-
-
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
     """Epoch -> mean of the value over that epoch; what is no number is left out.
 

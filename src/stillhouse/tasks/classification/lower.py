@@ -83,7 +83,7 @@ def _clauses_of(bank: ClauseBank) -> tuple[list[np.ndarray], np.ndarray]:
 
 def _votes_of(layer: TMLayer, failures: int) -> tuple[np.ndarray, np.ndarray]:
     """(O, C) what one unit of a clause adds, and (O) what is added besides; float64."""
-    weight = layer.vote_weight().detach().cpu().double().numpy()
+    weight = layer.votes.weight.detach().cpu().double().numpy()
     bias = np.zeros(len(weight))
     if layer.votes.bias is not None:
         bias = bias + layer.votes.bias.detach().cpu().double().numpy()

@@ -15,10 +15,9 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.image import imsave
 
-from stillhouse.report import figures
-from stillhouse.report.blocks import Block, Facts, Figure
+from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.read import Array, attempt
-from stillhouse.report.words import percent, plain
+from stillhouse.report.words import percent
 from stillhouse.tasks.classification.rules_file import (
     RULES,
     Rules,
@@ -67,29 +66,19 @@ def blocks_of(found: Rules) -> list[Block]:
     return blocks
 
 
-def _growth(index: Mapping[str, Any]) -> Figure:
+def _growth(index: Mapping[str, Any]) -> Table:
     """How much accuracy so many rules a class keep, without any other clause."""
-    points = [(int(count), float(value)) for count, value in index["growth"]]
-    label = "; ".join(f"{count} rules a class: {percent(value)}" for count, value in points)
-    svg = figures.ablation_curve(
-        points,
-        float(index["full"]),
-        f"{label}; all clauses: {percent(index['full'])}.",
-        x="clauses a class",
-        y="accuracy (%)",
-    )
-    caption = (
-        f"Share of right answers on {judged(index)} when only the clauses that add most to a class speak "
-        f"and every other clause always puts out its mean. 0: no clause at all, what the rest of the network knows. Dashed: "
-        f"the whole network, {percent(index['full'])}."
-    )
     kept, before = sum(len(r["literals"]) for r in index["rules"]), sum(r["count"] for r in index["rules"])
-    below = (
-        f"The {plain(len(index['rules']))} rules alone (rules.txt), cut as they are: {percent(index['shown'])}. Of their "
-        f"{plain(before, 7)} literals {plain(kept, 7)} are kept: without the others, all at once, the whole network gives the same "
-        f"answers on {plain(index['cut_on'], 7)} validation images."
+    rows: list[list[str | Cell]] = [
+        [f"{count} clauses a class that add most to it", percent(value)] for count, value in index["growth"]
+    ]
+    rows += [
+        [f"{len(index['rules'])} rules (rules.txt), {kept:,} of their {before:,} literals", percent(index["shown"])],
+        ["all clauses", percent(index["full"])],
+    ]
+    return Table(
+        "What the rules alone keep", [f"every other clause puts out its mean; {judged(index)}", "accuracy"], rows
     )
-    return Figure("What the rules alone keep", [(svg, caption)], below)
 
 
 def _pictures(found: Rules, number: int, rule: Mapping[str, Any], k: int) -> Markup:

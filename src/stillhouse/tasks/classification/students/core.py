@@ -60,19 +60,11 @@ class TMLayer(nn.Module):
         if self.votes.bias is not None:
             nn.init.zeros_(self.votes.bias)
 
-    def vote_weight(self) -> Tensor:
-        """(O, C) the votes as they are cast."""
-        return self.votes.weight
-
-    def tally(self, strength: Tensor) -> Tensor:
-        """Votes (..., O) of given strengths (..., C); no dropout."""
-        biased = strength if self.clause_bias is None else strength + self.clause_bias
-        return nn.functional.linear(biased, self.vote_weight(), self.votes.bias)
-
     def forward(self, bits: Tensor) -> ClauseOutput:
         """Bits (..., F) of 0 and 1 to votes and strengths."""
         strength = self.bank(bits)
-        return ClauseOutput(self.tally(self.drop(strength)), strength)
+        dropped = self.drop(strength)
+        return ClauseOutput(self.votes(dropped if self.clause_bias is None else dropped + self.clause_bias), strength)
 
 
 class DeepTM(nn.Module):
@@ -120,7 +112,7 @@ class DeepTM(nn.Module):
 
     def vote_weight(self) -> Tensor:
         """(O, C) of the last layer."""
-        return self.last.vote_weight()
+        return self.last.votes.weight
 
     def forward(self, x: Tensor) -> ClauseOutput:
         """Numbers (..., F), of which the positive ones are bits 1, to votes (..., O) and the last layer's strengths."""

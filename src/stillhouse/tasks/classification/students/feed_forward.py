@@ -181,19 +181,9 @@ class ClauseFeedForward(nn.Module):
         """The clauses that vote (of the last layer)."""
         return self.core.last.bank
 
-    @property
-    def votes(self) -> nn.Linear:
-        """Their votes."""
-        return self.core.last.votes
-
-    def bits_from(self, x: Tensor) -> Tensor:
-        """(B, N, F) numbers whose signs are the bits of normalized tokens (B, N, D)."""
-        numbers: Tensor = self.bitwise(self.project(self.conv(self.before(x))))
-        return numbers
-
     def forward(self, x: Tensor) -> ClauseOutput:
         """(B, N, D) normalized tokens to (B, N, D) votes, and the strengths (B, N, C) of the clauses."""
-        votes, strength = self.core(self.bits_from(x))
+        votes, strength = self.core(self.bitwise(self.project(self.conv(self.before(x)))))
         if self.attention is not None:
             votes = votes + self.attention(strength)
         if self.routing is not None:

@@ -144,13 +144,6 @@ class RuleNetwork(Student):
         """Nothing decays: the penalty of words does that."""
         return [{"params": list(self.parameters()), "weight_decay": 0.0}]
 
-    def figures(self) -> dict[str, float]:
-        """Words of a rule."""
-        if not self.begun:
-            return {}
-        counts = (self.literals < 2 * self.features).sum(1)[self.votes > 0]
-        return {"words of a rule": float(counts.float().mean())} if len(counts) else {}
-
     @property
     def _watches(self) -> bool:
         due = int(self.grown)
