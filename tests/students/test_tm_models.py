@@ -125,9 +125,9 @@ def test_a_binarizer_standardizes_by_the_first_batch_and_then_slowly():
 
 def test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1():
     """Equal votes of all scales stay as they are, whatever the weights; one scale of all the weight speaks alone."""
-    fusion = Fusion(3, 4, attention=False)
-    votes = torch.randn(2, 3, 4)
-    torch.testing.assert_close(fusion(votes, None), votes.mean(1))
+    fusion, votes = Fusion(3, 4), torch.randn(2, 3, 4)
     with torch.no_grad():
+        fusion.gate.fill_(-50.0)  # nothing of what has looked at clauses
+        torch.testing.assert_close(fusion(votes, votes), votes.mean(1))
         fusion.weights.copy_(torch.tensor([0.0, 50.0, 0.0]))
-    torch.testing.assert_close(fusion(votes, None), votes[:, 1])
+        torch.testing.assert_close(fusion(votes, votes), votes[:, 1])

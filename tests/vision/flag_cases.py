@@ -176,7 +176,6 @@ CASES = {
     ),
     "model.pyramid_tm.pools": (other, PYRAMID, "[8,2,2,1]"),
     "model.pyramid_tm.clauses": (other, PYRAMID, "[20,16,16,16]"),
-    "model.pyramid_tm.fusion": (other, PYRAMID, "weights"),
 }
 ELSEWHERE = {  # what a whole run, or a file, shows
     "--models": "test_models_run_one_after_another",

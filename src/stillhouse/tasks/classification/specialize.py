@@ -66,9 +66,12 @@ def set_gains(model: nn.Module, heads: dict[str, Tensor], strength: float) -> No
     """
     blocks: dict[str, Any] = dict(model.named_blocks())  # type: ignore[operator]
     for name, activity in heads.items():
-        mean = activity.mean()
-        gain = torch.ones_like(activity) if mean <= 0 else 1 - strength + strength * activity / mean
-        blocks[name].heads.head_gains.copy_(gain)
+        blocks[name].heads.head_gains.copy_(_gains(activity, strength))
+
+
+def _gains(activity: Tensor, strength: float) -> Tensor:
+    mean = activity.mean()
+    return torch.ones_like(activity) if mean <= 0 else 1 - strength + strength * activity / mean
 
 
 def specialize(
@@ -89,7 +92,7 @@ def specialize(
     heads = {block: entry["heads"] for block, entry in usage.items()}
     for model in models:
         set_gains(model, heads, strength)
-    gains = torch.cat([1 - strength + strength * x / x.mean().clamp(min=1e-12) for x in heads.values()])
+    gains = torch.cat([_gains(x, strength) for x in heads.values()])
     found: dict[str, float | None] = {"head_gain/least": float(gains.min()), "head_gain/most": float(gains.max())}
     return found | {f"clause_usage/{block}": float(entry["clauses"].mean()) for block, entry in usage.items()}
 

@@ -141,7 +141,6 @@ class SwinTMConfig(NormalizedConfig):
     cap_windows: bool = Field(
         default=True, description="off, as documented: pad small maps to the window (175 M weights)"
     )
-    attention: bool = Field(default=True, description="window attention; off: clauses alone mix tokens")
     tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
     clauses: Even = Field(default=256, description="clauses of each block, even")
     head_clauses: Even = Field(default=128, description="clauses of each read-out, even")
@@ -188,9 +187,6 @@ class PyramidTMConfig(NormalizedConfig):
     widths: tuple[int, ...] = Field(default=(256, 192, 128, 96), description="bits of each scale")
     clauses: tuple[Even, ...] = Field(default=(256, 192, 160, 128), description="clauses of each scale, even")
     dropout: tuple[float, ...] = Field(default=(0.05, 0.05, 0.05, 0.0), description="on each scale's projected image")
-    fusion: Literal["attention", "weights"] = Field(
-        default="attention", description="weights: a learned mean of the scales; attention: over scales and clauses too"
-    )
 
     def __post_init__(self) -> None:
         sides = self.sides()

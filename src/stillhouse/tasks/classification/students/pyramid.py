@@ -45,33 +45,28 @@ class Scale(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A learned mean A of the scales' votes; with attention, `g O + (1 - g) A` where O has looked at scales and at clauses.
+    """`g O + (1 - g) A` of a learned mean A of the scales' votes and of O, which has looked at scales and at clauses.
 
     O: the scales attend to each other, then to the clauses, each a token of its votes (width K, no projection).
 
     Args:
         scales: S.
         classes: K.
-        attention: whether there is an O.
     """
 
-    def __init__(self, scales: int, classes: int, *, attention: bool) -> None:
+    def __init__(self, scales: int, classes: int) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(scales))
-        self.attention = attention
-        if attention:
-            heads = 2 if classes % 2 == 0 else 1
-            self.gate = nn.Parameter(torch.tensor(0.0))
-            self.between = nn.MultiheadAttention(classes, heads, batch_first=True)
-            self.to_clauses = nn.MultiheadAttention(classes, heads, batch_first=True)
-            self.norm = nn.LayerNorm(classes)
+        heads = 2 if classes % 2 == 0 else 1
+        self.gate = nn.Parameter(torch.tensor(0.0))
+        self.between = nn.MultiheadAttention(classes, heads, batch_first=True)
+        self.to_clauses = nn.MultiheadAttention(classes, heads, batch_first=True)
+        self.norm = nn.LayerNorm(classes)
 
     def forward(self, votes: Tensor, of_clauses: Tensor) -> Tensor:
         """Votes (B, S, K) and votes of the clauses (B, J, K) to logits (B, K)."""
         share = self.weights.softmax(0)
         plain = (share[:, None] * votes).sum(1)
-        if not self.attention:
-            return plain
         x = votes + self.between(votes, votes, votes, need_weights=False)[0]
         x = self.norm(x + self.to_clauses(x, of_clauses, of_clauses, need_weights=False)[0])
         g = torch.sigmoid(self.gate)
@@ -94,7 +89,7 @@ class PyramidTM(ClauseModel):
         config: PyramidTMConfig = self.config
         count = len(config.sides())
         self.scales = nn.ModuleList(Scale(number, config) for number in range(count))
-        self.fusion = Fusion(count, config.num_classes, attention=config.fusion == "attention")
+        self.fusion = Fusion(count, config.num_classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels (B, C, H, W)."""

@@ -226,12 +226,7 @@ class RuleNetwork(Student):
     def _owned(self) -> Tensor:
         """(K, C) whether a class has a rule that asks for a candidate."""
         found = torch.zeros(self.classes, 2 * self.features + 1, dtype=torch.bool)
-        found.scatter_(
-            1,
-            self.literals.unflatten(0, (self.classes, self.each)).flatten(1),
-            torch.ones((), dtype=torch.bool).expand(self.classes, self.each * self.literals.shape[1]),
-        )
-        return found[:, self.common]
+        return found.scatter_(1, self.literals.reshape(self.classes, -1), True)[:, self.common]
 
     def _strongest(self, z: Tensor) -> Iterator[tuple[int, int]]:
         """Pairs of a rule and a feature that have nothing to do with each other yet, the most evidence first."""

@@ -54,18 +54,14 @@ class WindowClauses(nn.Module):
 
 
 class WindowBlock(nn.Module):
-    """Window attention (if any), then window clauses, each normalized before, dropped and added."""
+    """Window attention, then window clauses, each normalized before, dropped and added."""
 
     def __init__(self, stage: Stage, shifted: bool, drop_path: float, config: SwinTMConfig) -> None:
         super().__init__()
-        self.attention: WindowAttention | None = None
-        if config.attention:
-            windows = Windows(*stage.grid, stage.window, shifted=shifted, cap=config.cap_windows)
-            attention = Attention(
-                stage.width, stage.heads, config.attn_drop_rate, place=Place("learned", windows.sides)
-            )
-            self.norm1 = nn.LayerNorm(stage.width)
-            self.attention = WindowAttention(windows, attention)
+        windows = Windows(*stage.grid, stage.window, shifted=shifted, cap=config.cap_windows)
+        attention = Attention(stage.width, stage.heads, config.attn_drop_rate, place=Place("learned", windows.sides))
+        self.norm1 = nn.LayerNorm(stage.width)
+        self.attention = WindowAttention(windows, attention)
         self.norm2 = nn.LayerNorm(stage.width)
         whole = Windows(*stage.grid, stage.window, cap=config.cap_windows)
         self.clauses = WindowClauses(whole, stage.width, config)
@@ -74,15 +70,12 @@ class WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, D) to tokens."""
-        if self.attention is not None:
-            x = x + self.drop_path(self.drop(self.attention(self.norm1(x)).out))
+        x = x + self.drop_path(self.drop(self.attention(self.norm1(x)).out))
         return x + self.drop_path(self.clauses(self.norm2(x)))
 
 
 class SwinTM(ClauseModel):
     """Swin tiny, small, base or large with window-level clauses; every stage votes, and the last one twice.
-
-    Without attention it is the "Swin-like pyramid": clauses alone mix the tokens of a window.
 
     Example:
         >>> model = SwinTM(image_size=16, in_channels=1, embed_dim=8, depths=(1, 1), num_heads=(2, 2), window_size=2,
