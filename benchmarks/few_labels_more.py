@@ -67,8 +67,7 @@ def digits() -> Iterator[Case]:
 def cifar(folder: Path, weights: Path) -> Iterator[Case]:
     """8,000 test images of CIFAR-10, 1,000 of them with a label, and 2,000 to test."""
     import torch
-
-    from stillhouse.teachers.cifar_resnet import CifarResNet
+    from benchmarks.cifar_resnet import CifarResNet
 
     found = pickle.loads((folder / "test_batch").read_bytes(), encoding="latin1")
     images = np.asarray(found["data"], np.uint8).reshape(-1, 3, 32, 32)

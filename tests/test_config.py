@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, parse, place, to_mapping
+from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, parse, to_mapping
 from stillhouse.core.yaml_text import read_yaml
 from stillhouse.recipes import known_teachers, load, load_run, load_teacher_run, teacher_task
 from stillhouse.tasks import task_of
@@ -190,7 +190,7 @@ def test_missing_files_and_recipes():
     ("assignment", "read"),
     [
         ("training.epochs=7", lambda c: c.training.epochs == 7),
-        ("signals.0.temperature=4", lambda c: c.signals[0].temperature == 4),
+        ("signals.0.temperature=4", lambda c: c.signals[0].temperature.value == 4),
         ("arms=[kd,no-kd]", lambda c: c.arms == ("kd", "no-kd")),
         ("student.class_token=no", lambda c: True),
         ("data.root=null", lambda c: c.data.root is None),
@@ -251,59 +251,10 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 
 def test_a_switch_is_no_number():
     """`temperature: true` would be temperature 1."""
-    with pytest.raises(ConfigError, match=r"signals.0.temperature: expected a number, got true"):
+    with pytest.raises(ConfigError, match=r"temperature: expected .*, got true"):
         parse(ClassificationRunConfig, {"signals": [{"kind": "logits", "temperature": True}]})
     with pytest.raises(ConfigError, match=r"seeds: expected a number, got true"):
         parse(ClassificationRunConfig, {"seeds": True})
-
-
-LOGITS = {"kind": "logits", "loss": "js", "beta": 0.3, "temperature": 3.0}
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        LOGITS,
-        {"kind": "logits", "loss": {"kind": "js", "beta": 0.3, "temperature": 3.0}},
-        {"kind": "logits", "loss": {"kind": "js", "beta": 0.9, "temperature": 3.0}, "beta": 0.3},  # as --set leaves it
-        {**LOGITS, "mix": None, "normalized": False, "skew": None},  # as run folders once had it
-    ],
-)
-def test_settings_of_a_part_stand_in_it_or_beside_it(written):
-    """Both forms are one value, and what is written to a run folder reads back to it."""
-    config = parse(ClassificationRunConfig, {"signals": [written]})
-    assert (config.signals[0].loss.kind, config.signals[0].loss.beta, config.signals[0].temperature) == ("js", 0.3, 3.0)
-    assert to_mapping(config)["signals"][0]["loss"] == {
-        "kind": "js",
-        "temperature": 3.0,
-        "beta": 0.3,
-        "normalized": False,
-    }
-    assert parse(ClassificationRunConfig, to_mapping(config)) == config
-
-
-@pytest.mark.parametrize(
-    ("assignments", "loss"),
-    [
-        (["signals.0.loss=mse"], {"kind": "mse"}),  # the old loss's temperature must not follow it
-        (
-            ["signals.0.loss=js", "signals.0.beta=0.3"],
-            {"kind": "js", "temperature": 2.0, "beta": 0.3, "normalized": False},
-        ),
-        (["signals.0.loss.temperature=7"], {"kind": "forward-kl", "temperature": 7.0}),
-    ],
-)
-def test_another_part_is_chosen_by_assignments(assignments, loss):
-    """`--set` on a recipe, whose mapping has the part inside."""
-    assert to_mapping(load_run("digits", assignments))["signals"][0]["loss"] == loss
-
-
-def test_nested_assignments_change_one_setting_of_a_part_in_a_part():
-    """The temperature of a loss is a configuration itself."""
-    base = {"signals": [{"kind": "logits", "loss": {"kind": "dkd", "temperature": {"kind": "learned", "high": 9.0}}}]}
-    place(base, ["signals", "0", "temperature", "initial"], 4.0)
-    found = parse(ClassificationRunConfig, base).signals[0].temperature
-    assert (found.kind, found.initial, found.high) == ("learned", 4.0, 9.0)
 
 
 @pytest.mark.parametrize(
@@ -311,9 +262,8 @@ def test_nested_assignments_change_one_setting_of_a_part_in_a_part():
     [
         ({"loss": "mse", "temperature": 2.0}, "temperature: does nothing under loss 'mse'; leave it out, or take 'for"),
         ({"skew": 0.2}, "skew: does nothing under loss 'forward-kl'; leave it out, or take 'skew-forward-kl' or 'skew"),
-        ({"loss": {"kind": "mse", "skew": 0.2}}, "skew: unknown key"),
         ({"tempratur": 3.0}, "tempratur: unknown key; did you mean 'temperature'"),
-        ({"loss": "dkdd"}, "loss: expected one of .* got 'dkdd'; did you mean 'dkd'"),
+        ({"loss": "dkdd"}, "loss: expected .* got 'dkdd'; did you mean 'dkd'"),
         ({"loss": 3}, "loss"),
     ],
 )

@@ -46,9 +46,9 @@ def test_arguments_that_open_files_are_none_of_an_architecture(key, tmp_path):
 
 def test_a_checkpoint_that_is_none_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
     """A text file as --teacher-checkpoint asked the hub for 68 seconds and never named the file."""
-    from stillhouse.teachers import from_timm
+    from stillhouse.teachers import checkpoint
 
-    monkeypatch.setattr(from_timm, "build_timm", lambda *given: pytest.fail("the network was asked for first"))
+    monkeypatch.setattr(checkpoint, "build_timm", lambda *given: pytest.fail("the network was asked for first"))
     data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
     (tmp_path / "notes.safetensors").write_text("a text")
     config = TeacherConfig(source="timm:resnet18", checkpoint=str(tmp_path / "notes.safetensors"))
@@ -114,7 +114,7 @@ def test_a_run_that_says_something_else_is_one_line(tmp_path, text):
 
 def test_a_teacher_of_ours_is_hashed(tmp_path):
     """A bit that was flipped in its weights made another teacher."""
-    from stillhouse.teachers.from_checkpoint import load_own, save_teacher
+    from stillhouse.teachers.checkpoint import load_own, save_teacher
 
     data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
     teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.input_spec)

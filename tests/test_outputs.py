@@ -53,9 +53,7 @@ def test_a_page_or_an_export_is_made_again(run, tmp_path):
         check_output(place)
 
 
-@pytest.mark.parametrize(
-    ("mark", "kind"), [("plan.json", "cache"), ("manifest.json", "cache"), ("sweep.json", "sweep")]
-)
+@pytest.mark.parametrize(("mark", "kind"), [("manifest.json", "cache"), ("sweep.json", "sweep")])
 def test_caches_and_sweeps_are_not_written_over(tmp_path, mark, kind):
     """Shards are .npy, as answers of predict are."""
     for name in (mark, "data.npy"):

@@ -17,14 +17,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.techniques.arms import KD, Paths, techniques
+import yaml
+from benchmarks.techniques.arms import KD, Paths, filled, techniques
 
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
@@ -36,7 +38,9 @@ from stillhouse.core.verdict import compare, mean_interval
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.teachers import Teacher, TeacherConfig
+from stillhouse.teachers import Teacher
+
+PLANS = Path(__file__).with_name("tasks.yaml")
 
 
 class Remembered(Teacher):
@@ -72,296 +76,46 @@ class Task:
     data: Any
     teacher: Callable[[tuple[str, ...]], Any]
     paths: Paths
-    more: Mapping[str, Mapping[str, Any]]
-    task: Any = TASK
-    config: Any = ClassificationRunConfig
-    order: Sequence[str] = ()  # of these rows alone, where the others do not fit the student
-    control: str = "kd"  # whom the others are held against, beside no KD
+    changes: Mapping[str, Mapping[str, Any]]
+    config: Any
+    control: str  # whom the rows are held against, beside no KD
 
 
-def fashion(options: argparse.Namespace) -> Task:
-    """Fashion-MNIST: a CNN taught by 54 000 augmented images; a student of 64 000 weights that sees 5 000."""
-    student = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [8, 16, 24, 32]}}
-    base = parse(
-        ClassificationRunConfig,
-        {
-            "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
-            "teacher": {"source": f"ckpt:{options.teacher}"},
-            "student": student,
-            "arms": ["kd"],
-            "training": {
-                "epochs": options.epochs or 10,
-                "batch_size": 64,
-                "learning_rate": 4e-3,
-                "threads": 1,
-                "keep": "last",
-            },
-        },
-    )
-    data = base.data.build()
-    source = TeacherConfig(source=f"ckpt:{options.teacher}")
-    paths = Paths(tuple(f"network.layer{i}" for i in (1, 2, 3, 4)), tuple(f"layer{i}" for i in (1, 2, 3, 4)))
-    crops = {"data": {"augment": "crop-flip"}, "signals": [{"kind": "logits", "temperature": 4.0}]}
-    views = {
-        "crops, no-kd": {**crops, "arms": ["no-kd"]},
-        **{
-            f"crops, kd, {view} view": {**crops, "training": {"teacher_view": view}}
-            for view in ("same", "independent", "clean")
-        },
-    }
-    middle = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [16, 32, 48, 64]}}
-    more = {
-        **views,
-        "teacher assistant": {"signals": [{"kind": "logits", "temperature": 4.0}], "teacher_assistants": [middle]},
-    }
-    return Task(base, data, lambda features: source.build(data.input_spec, features=features), paths, more)
+TASKS: tuple[str, ...] = tuple(yaml.safe_load(re.sub(r"\$\w+", "x", PLANS.read_text())))
 
 
-def published(options: argparse.Namespace) -> Task:
-    """ResNet-56 to ResNet-20 on CIFAR-100 in a smaller form: its losses, weights and optimizer on data and networks of `fashion`.
+def task_of(options: argparse.Namespace) -> Task:
+    """What tasks.yaml says of a task, with the data at hand."""
+    values = {"root": str(options.root), "teacher": f"ckpt:{options.teacher}", "kd": KD}
+    values |= {"encoder": str(options.encoder), "weights": str(options.teacher)}
+    plan = filled(PLANS.read_text(), values)[options.task]
+    texts = options.task in ("sentiment", "spikebert", "distilbert")
+    change = {"training": {"epochs": options.epochs}} if options.epochs else {}
+    if options.rows and not texts:
+        change = merge(change, {"data": {"train_limit": options.rows}})
+    kind: Any = ClassificationRunConfig
+    if texts:
+        from benchmarks.techniques.sentiment import HalfRunConfig, load_data, load_teacher
 
-    There (Zhao et al. 2022, arXiv:2203.08679) 240 epochs end at 69.06 % without a teacher, 70.66 % with KD, 71.97 % with DKD.
-    Here the rate falls by a cosine, not in three steps, and DKD has no warm-up.
-    """
-    task = fashion(options)
-    sgd = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.05, "weight_decay": 5e-4}
-    base = parse(
-        ClassificationRunConfig, merge(to_mapping(task.base), {"training": {**sgd, "epochs": options.epochs or 30}})
-    )
-    dkd = {"kind": "logits", "loss": "dkd", "temperature": 4.0}
-    rows: dict[str, Any] = {
-        "no-kd": {"arms": ["no-kd"]},
-        "kd": {"signals": [{**KD, "weight": 0.9}], "training": {"label_weight": 0.1}},
-        "DKD, 2 for the other classes": {"signals": [{**dkd, "nontarget_weight": 2.0}]},
-        "DKD, 8 for the other classes": {"signals": [{**dkd, "nontarget_weight": 8.0}]},
-    }
-    return replace(task, base=base, more=rows, order=tuple(rows))
-
-
-def spiking(options: argparse.Namespace) -> Task:
-    """The teacher of `fashion` and its 5 000 images; a student of another kind, spiking neurons over four time steps."""
-    student = {"kind": "spiking", "width": 16, "depth": 3, "steps": 4}
-    base = parse(
-        ClassificationRunConfig,
-        {
-            "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
-            "teacher": {"source": f"ckpt:{options.teacher}"},
-            "student": student,
-            "arms": ["kd"],
-            "training": {
-                "epochs": options.epochs or 10,
-                "batch_size": 64,
-                "learning_rate": 4e-3,
-                "threads": 1,
-                "keep": "last",
-            },
-        },
-    )
-    source = TeacherConfig(source=f"ckpt:{options.teacher}")
-    blocks = tuple(f"network.blocks.{i}" for i in (0, 1, 2))
-    paths = Paths(blocks, ("layer1", "layer2", "layer3"), student_layout="btchw", student_scores="network.head")
-    data = base.data.build()
-    return Task(base, data, lambda features: source.build(data.input_spec, features=features), paths, {})
-
-
-UNLIKE = (  # the rows of the techniques for students of another kind, and their controls
-    "no-kd",
-    "kd",
-    "kd, T 1",
-    "feature MSE (FitNets)",
-    "RKD",
-    "DIST",
-    "OFA-KD",
-    "OFA-KD, exits beside kd",
-    "TAID",
-    "TAID, the line alone",
-    "MLLD",
-    "activation maps (AT)",
-    "scores a time step",
-    "scores a time step, own mean",
-)
-DIGITS: dict[str, Any] = {
-    "data": {"name": "digits", "train_limit": 300},
-    "teacher": {"source": "builtin:digits"},
-    "arms": ["kd"],
-    "training": {"epochs": 30, "batch_size": 32, "learning_rate": 4e-3, "threads": 1, "keep": "last"},
-}
-
-
-def digits_spiking(options: argparse.Namespace) -> Task:
-    """300 digits of 8 x 8 and the teacher in the package, a residual CNN; four time steps of spiking neurons."""
-    student = {"kind": "spiking", "width": 12, "depth": 2, "steps": 4}
-    blocks = ("network.blocks.0", "network.blocks.1")
-    paths = Paths(blocks, ("layer1", "layer2"), student_layout="btchw", student_scores="network.head")
-    return _digits(options, parse(ClassificationRunConfig, {**DIGITS, "student": student}), paths, {}, order=UNLIKE)
-
-
-def digits_clauses(options: argparse.Namespace) -> Task:
-    """The same digits and teacher; a flat machine of 4 clauses a class."""
-    student: dict[str, Any] = {"kind": "flat-tm", "clauses": 40, "levels": 3}
-    training = {**DIGITS["training"], "learning_rate": 2e-3}
-    base = parse(ClassificationRunConfig, {**DIGITS, "student": student, "training": training})
-    more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}}
-    order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", *more)
-    return _digits(options, base, Paths(("core",), ("layer2",)), more, TASK, ClassificationRunConfig, order)
-
-
-def digits_targets(options: argparse.Namespace) -> Task:
-    """1 000 digits and the same teacher; a transformer with clauses in its blocks, whose last bank has targets of its own."""
-    student: dict[str, Any] = {"kind": "unified-tm", "patch_size": 2, "embed_dim": 32, "depths": 2, "num_heads": 2}
-    training = {**DIGITS["training"], "learning_rate": 2e-3, "clause_learning_rate_factor": 1.0, "warmup_epochs": 2}
-    base = parse(ClassificationRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}, "training": training})
-    bank = "blocks.1.feed_forward.core.layers.0.bank"
-    targets = {"kind": "clause-targets", "student": bank, "teacher": "layer2"}
-    cool = {"kind": "logits", "temperature": 1.0}
-    more: dict[str, Any] = {
-        **{f"clause targets alone, weight {w}": {"signals": [{**targets, "weight": w}]} for w in (0.5, 5.0)},
-        **{f"kd and clause targets, weight {w}": {"signals": [KD, {**targets, "weight": w}]} for w in (0.5, 5.0)},
-        "kd, T 1, and clause targets, weight 0.5": {"signals": [cool, {**targets, "weight": 0.5}]},
-    }
-    order = ("no-kd", "kd", "kd, T 1", *more)
-    options.rows = options.rows or 1000
-    return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, TASK, ClassificationRunConfig, order)
-
-
-def _digits(
-    options: argparse.Namespace,
-    base: Any,
-    paths: Paths,
-    more: Mapping[str, Any],
-    task: Any = TASK,
-    config: Any = ClassificationRunConfig,
-    order: Sequence[str] = (),
-) -> Task:
-    changes = {"data": {"train_limit": options.rows or 300}, "training": {"epochs": options.epochs or 30}}
-    base = parse(config, merge(to_mapping(base), changes))
-    data, source = base.data.build(), TeacherConfig(source="builtin:digits")
-    return Task(base, data, lambda f: source.build(data.input_spec, features=f), paths, more, task, config, order)
-
-
-def sentiment(options: argparse.Namespace) -> Task:
-    """SST-2: MiniLM fine-tuned on it teaches a two-layer transformer that starts from random weights."""
-    from benchmarks.techniques.sentiment import load_data, load_teacher
-
-    data = load_data(options.root, options.encoder)
-    base = parse(
-        ClassificationRunConfig,
-        {
-            "student": {"kind": "text-transformer", "width": 64, "depth": 2, "heads": 2, "dropout": 0.2},
-            "arms": ["kd"],
-            "training": {
-                "epochs": options.epochs or 10,
-                "batch_size": 64,
-                "learning_rate": 2e-3,
-                "threads": 1,
-                "keep": "last",
-            },
-        },
-    )
-    layer = "encoder.encoder.layer"
-    paths = Paths(
-        ("blocks.0", "blocks.1"),
-        (f"{layer}.2", f"{layer}.5"),
-        student_qkv=("blocks.1.attention.qkv",),
-        teacher_qkv=tuple(f"{layer}.5.attention.self.{part}" for part in ("query", "key", "value")),
-        student_heads=2,
-        teacher_heads=12,
-    )
-    return Task(base, data, lambda f: load_teacher(data, options.encoder, options.teacher, f), paths, {})
-
-
-def _sentences(
-    options: argparse.Namespace, student: Mapping[str, Any], config: Any, **training: Any
-) -> tuple[Any, Any]:
-    """A base run on SST-2 and its data."""
-    from benchmarks.techniques.sentiment import load_data
-
-    settings = {"batch_size": 32, "threads": 1, "keep": "last", **training}
-    base = parse(config, {"student": student, "arms": ["kd"], "training": settings})
-    return base, load_data(options.root, options.encoder, options.rows, options.length)
-
-
-def spikebert(options: argparse.Namespace) -> Task:
-    """SpikeBERT's two stages, on a spiking transformer of two blocks; a third of the epochs is the first stage."""
-    from benchmarks.techniques.sentiment import load_teacher
-
-    epochs = options.epochs or 9
-    student = {"kind": "spiking-text", "width": 32, "depth": 2, "heads": 2, "steps": 4}
-    base, data = _sentences(options, student, ClassificationRunConfig, epochs=epochs, learning_rate=2e-3)
-    layers = tuple(f"encoder.encoder.layer.{n}" for n in (2, 5))
-    inside: dict[str, Any] = {
-        "kind": "hidden",
-        "student": ["layers.0", "layers.1"],
-        "teacher": list(layers),
-        "distance": "mse",
-    }
-    inside |= {"pool": "none", "normalize": False}
-    scores = {"kind": "logits", "temperature": 1.0}
-    second = [scores, {**inside, "weight": 0.5}]
-    first = epochs // 3
-    rows = {
-        "no-kd": {"arms": ["no-kd"]},
-        "scores alone": {"signals": [scores]},
-        "stage two alone": {"signals": second},
-        "stage two alone, without the steps of stage one": {
-            "signals": second,
-            "training": {"epochs": epochs - first},
-        },
-        "two stages (SpikeBERT)": {
-            "stages": [
-                {"name": "layers", "epochs": first, "label_weight": 0.0, "signals": [inside]},
-                {"name": "task", "epochs": epochs - first, "signals": second},
-            ]
-        },
-    }
-    paths = Paths(("layers.0", "layers.1"), layers)
-    teacher = lambda f: load_teacher(data, options.encoder, options.teacher, f)  # noqa: E731
-    return Task(base, data, teacher, paths, rows, order=tuple(rows), control="stage two alone")
-
-
-def distilbert(options: argparse.Namespace) -> Task:
-    """DistilBERT's form: half of the teacher's blocks with their weights; scores at T = 2, labels, cosine of the last block."""
-    from benchmarks.techniques.sentiment import HalfRunConfig, load_teacher
-
-    student = {"kind": "half-encoder", "encoder": str(options.encoder), "weights": str(options.teacher)}
-    base, data = _sentences(
-        options, student, HalfRunConfig, epochs=options.epochs or 2, learning_rate=8e-5, weight_decay=0.01
-    )
-    last = "encoder.encoder.layer.5"
-    cosine: dict[str, Any] = {
-        "kind": "hidden",
-        "student": ["encoder.encoder.layer.2"],
-        "teacher": [last],
-        "distance": "cosine",
-    }
-    cosine |= {"map": "last-only", "pool": "none", "projector": "none", "normalize": False}
-    scores = {"kind": "logits", "temperature": 2.0, "weight": 2.5}
-    rows = {
-        "no-kd": {"arms": ["no-kd"]},
-        "kd": {"signals": [KD]},
-        "triple loss (DistilBERT)": {"signals": [scores, cosine]},
-    }
-    paths = Paths(("encoder.encoder.layer.2",), (last,))
-    teacher = lambda f: load_teacher(data, options.encoder, options.teacher, f)  # noqa: E731
-    return Task(base, data, teacher, paths, rows, config=HalfRunConfig, order=tuple(rows))
-
-
-TASKS: dict[str, Callable[[argparse.Namespace], Task]] = {
-    "fashion": fashion,
-    "published": published,
-    "spiking": spiking,
-    "sentiment": sentiment,
-    "digits-spiking": digits_spiking,
-    "digits-clauses": digits_clauses,
-    "digits-targets": digits_targets,
-    "spikebert": spikebert,
-    "distilbert": distilbert,
-}
+        kind = HalfRunConfig if options.task == "distilbert" else kind
+        base = parse(kind, merge(plan["base"], change))
+        short = {} if options.task == "sentiment" else {"rows": options.rows, "length": options.length}
+        data: Any = load_data(options.root, options.encoder, **short)
+        teacher = lambda f: load_teacher(data, options.encoder, options.teacher, f)  # noqa: E731
+    else:
+        base = parse(kind, merge(plan["base"], change))
+        data, source = base.data.build(), base.teacher
+        teacher = lambda f: source.build(data.input_spec, features=f)  # noqa: E731
+    lists = {name: tuple(x) if isinstance(x, list) else x for name, x in plan["paths"].items()}
+    paths = Paths(**lists)
+    changes = {**techniques(paths, to_mapping(base.student), base.training.epochs), **plan.get("rows", {})}
+    changes = {name: changes[name] for name in plan.get("order", changes)}
+    return Task(base, data, teacher, paths, changes, kind, plan.get("control", "kd"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=list(TASKS))
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--root", type=Path, help="data folder (fashion, spiking) or folder of SST-2's tsv files")
     parser.add_argument("--teacher", type=Path, help="teacher.safetensors of the task; the digits' is in the package")
     parser.add_argument("--encoder", type=Path, help="sentiment: folder of all-MiniLM-L6-v2")
@@ -373,10 +127,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="names of techniques; all if left out")
     parser.add_argument("--table", action="store_true", help="train nothing, make the table from what is there")
     options = parser.parse_args()
-    task = TASKS[options.task](options)
-    changes = {**techniques(task.paths, to_mapping(task.base.student), task.base.training.epochs), **task.more}
-    if task.order:
-        changes = {name: changes[name] for name in task.order}
+    task = task_of(options)
+    changes = task.changes
     unknown = set(options.only) - set(changes)
     if unknown:
         parser.error(f"unknown techniques: {', '.join(sorted(unknown))}; there are {', '.join(changes)}")
@@ -408,7 +160,7 @@ def train(config: Any, task: Task, out: Path, whole: Any, kept: dict[Any, Output
     else:
         teacher = task.teacher(wanted)  # augmented inputs never come again
     resume = (out / records.RUN).is_file()
-    run(task.task, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
+    run(TASK, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
 
 
 def slug(name: str) -> str:

@@ -21,7 +21,6 @@ from stillhouse.core.machine import command_line, machine
 from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
 from stillhouse.signals import LogitsConfig
-from stillhouse.signals.logits import ForwardKL
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
 from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
@@ -42,7 +41,7 @@ def config_of(
         data=DataConfig(name=name, train_limit=options.train_limit),
         teacher=TeacherConfig(source=source),
         student=FlatTMConfig(clauses=CLASSES * clauses, levels=LEVELS[name]),
-        signals=(LogitsConfig(loss=ForwardKL(temperature=temperature), weight=1.0),),
+        signals=(LogitsConfig(temperature=temperature, weight=1.0),),
         training=RunTrainingConfig(
             epochs=options.epochs, batch_size=128, learning_rate=3e-3, warmup_epochs=0.1, threads=1, keep="last"
         ),
@@ -54,7 +53,7 @@ def config_of(
 def answers(options: argparse.Namespace, name: str) -> str:
     """The folder of the teacher's answers to the rows of a data set, as a source; asked for where it is not there."""
     folder = options.runs / f"answers-{name}"
-    if not (folder / "plan.json").is_file():
+    if not (folder / "manifest.json").is_file():
         options.runs.mkdir(parents=True, exist_ok=True)
         source = f"ckpt:{options.teachers / name}-teacher/teacher.safetensors"
         file = options.runs / f"answers-{name}.yaml"

@@ -11,9 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from stillhouse.cache import array_file, files
-from stillhouse.cache.files import MANIFEST, Store, missing, read_manifest, write_shards
-from stillhouse.cache.plan import Plan
+from stillhouse.cache import files
+from stillhouse.cache.files import MANIFEST, Plan, Store, missing, read_manifest, write_shards
 from stillhouse.core.checks import CannotWrite, InputError
 
 ROWS, SHARD = 23, 4
@@ -148,10 +147,9 @@ def test_a_changed_manifest_is_a_named_error(tmp_path):
         (tmp_path / "c" / MANIFEST).write_text(json.dumps({**found, **change}))
         with pytest.raises(InputError, match=r"manifest\.json was changed"):
             read_manifest(tmp_path / "c")
-    for change, words in (({"format": "x"}, "expected a cache of format"), ({"parts": 3}, "parts: expected")):
-        (tmp_path / "c" / MANIFEST).write_text(json.dumps({**found, **change}))
-        with pytest.raises(InputError, match=words):
-            read_manifest(tmp_path / "c")
+    (tmp_path / "c" / MANIFEST).write_text(json.dumps({**found, "format": "x"}))
+    with pytest.raises(InputError, match="expected a cache of format"):
+        read_manifest(tmp_path / "c")
 
 
 def test_a_full_disk_is_an_error_before_a_row_is_asked_for(tmp_path, monkeypatch):
@@ -162,18 +160,10 @@ def test_a_full_disk_is_an_error_before_a_row_is_asked_for(tmp_path, monkeypatch
         asked.append(start)
         yield from fill(part, start, stop)
 
-    def full(handle, start, size):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "posix_fallocate", full)
-        with pytest.raises(InputError, match=r"\([0-9,]+ bytes\): No space left on device"):
-            write_shards(tmp_path / "c", plan(), asking)
-    assert asked == []
-    assert sorted(p.name for p in (tmp_path / "c").iterdir() if not p.name.endswith(".claim")) == ["plan.json"]
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: files.shutil._ntuple_diskusage(100, 100, 10))
     with pytest.raises(InputError, match=r"expected 1,012 free bytes, got 10"):
         write_shards(tmp_path / "c", plan(), asking)
+    assert asked == []
 
 
 @pytest.mark.parametrize("call", ["fsync", "open"])
@@ -208,9 +198,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     def few(part, start, stop):
         yield values(start, stop - 1)
 
-    with pytest.raises(InputError, match=r"expected rows of \(3,\) float32, got \(3,\) float16"):
+    with pytest.raises(InputError, match=r"of <f4, got .* float16"):
         write_shards(tmp_path / "c", plan(), wrong)
-    with pytest.raises(InputError, match=r"expected 4 rows, got 3"):
+    with pytest.raises(InputError, match=r"expected \(4, 3\) of <f4, got \(3, 3\)"):
         write_shards(tmp_path / "c", plan(), few)
     assert not list((tmp_path / "c").glob("*.npy"))
     assert not list((tmp_path / "c").glob(".*part"))
@@ -220,8 +210,8 @@ def test_a_file_is_hashed_once_a_process(tmp_path, monkeypatch):
     """Every arm of a run opens the cache; ten gigabytes are not read each time."""
     write_shards(tmp_path / "c", plan(), fill)
     read = []
-    original = array_file.sha256_of
-    monkeypatch.setattr(array_file, "sha256_of", lambda path: read.append(path) or original(path))
+    original = files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda path: read.append(path) or original(path))
     Store(tmp_path / "c")
     first = len(read)
     Store(tmp_path / "c")

@@ -39,12 +39,12 @@ def changes_of(case, parts, folder):
     """One run with all of these signals, and with one of weight 0."""
     kind, several = case.kind, "ensemble" in parts
     place = signal_of(kind, "features")
-    gates = {"map": "learned", "gate_learning_rate": 0.05, "student": [place["student"]]}
+    gates = {"map": "learned", "student": [place["student"]]}
     more = {
         "hidden": {} if kind == "embed" else gates,  # its teacher has one layer
-        "relations": {"relation": {"kind": "contrastive"}},
+        "relations": {"relation": "contrastive"},
         "logits": {"temperature": LEARNED},
-        "ensemble": {"pool": {"kind": "learned", "student": place["student"]}},
+        "ensemble": {"pool": "learned", "student": place["student"]},
     }
     more |= {"features": {"teacher": f"0:{place['teacher']}"}} if several else {}
     signals = [{**signal_of(kind, row), **more.get(row, {}), "name": row.split()[0]} for row in parts]

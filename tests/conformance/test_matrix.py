@@ -57,7 +57,6 @@ MIXING = {
         "teacher": QKV["lm"][1][:2],
         "teacher_heads": 2,
         "causal": True,
-        "rows": "unit-length",
     },
 }
 SCORES = {"images": ("network.head", "head"), "clauses": ("head", "head")}

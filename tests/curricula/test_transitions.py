@@ -9,10 +9,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.curricula import ByPlateau, ByTime, ByValidation
 
 
-def first(criterion, values, metric, *, steps_each=10, stage=0, fraction=0.0):
+def first(criterion, values, metric, *, stage=0, fraction=0.0):
     """The number of the validation at which a stage ends, or None."""
     for number, value in enumerate(values):
-        if criterion.ends({metric: value}, stage=stage, steps=steps_each * (number + 1), fraction=fraction):
+        if criterion.ends({metric: value}, stage=stage, fraction=fraction):
             return number
     return None
 
@@ -49,24 +49,13 @@ def test_the_best_is_forgotten_with_the_stage():
     assert first(criterion, [0.1, 0.2, 0.3, 0.4, 0.4], "accuracy") is None
 
 
-@pytest.mark.parametrize("make", [ByPlateau, ByValidation])
-def test_least_and_most_steps_hold(make):
-    """A plateau in the warm-up is none; a stage has an end."""
-    metric = make().metric
-    constant = [1.0] * 60
-    quick = first(make(max_steps=600).build(3), constant, metric)
-    assert first(make(min_steps=200).build(3), constant, metric) == 19 > quick
-    falling = [2.0 - 0.03 * i for i in range(60)] if make is ByPlateau else [0.01 * i for i in range(60)]
-    assert first(make(max_steps=300).build(3), falling, metric) == 29
-
-
 def test_time_ends_stages_at_its_shares():
     """Equal parts where none are given; a float just below counts as reached."""
-    assert ByTime().build(4).shares == (0.25, 0.5, 0.75, 1.0)
+    assert [ByTime().build(4).ends({}, stage=s, fraction=0.5) for s in range(4)] == [True, True, False, False]
     by_time = ByTime(ends=(0.3, 0.7, 1.0)).build(3)
-    assert by_time.ends({}, stage=0, steps=0, fraction=0.1 * 3)
-    assert not by_time.ends({}, stage=1, steps=0, fraction=0.69)
-    assert by_time.ends({}, stage=0, steps=0, fraction=0.3 - 1e-12)
+    assert by_time.ends({}, stage=0, fraction=0.1 * 3)
+    assert not by_time.ends({}, stage=1, fraction=0.69)
+    assert by_time.ends({}, stage=0, fraction=0.3 - 1e-12)
 
 
 @pytest.mark.parametrize("config", [ByPlateau(window=3, patience=3), ByValidation(patience=5)])
@@ -93,7 +82,7 @@ def test_a_criterion_goes_on_where_it_was(config, cut):
 def test_a_missing_metric_is_named(metrics, text):
     """Not a stage that never ends."""
     with pytest.raises(InputError, match=text):
-        ByPlateau().build(2).ends(metrics, stage=0, steps=1, fraction=0.0)
+        ByPlateau().build(2).ends(metrics, stage=0, fraction=0.0)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +90,6 @@ def test_a_missing_metric_is_named(metrics, text):
     [
         (lambda: ByTime(ends=(0.4, 0.7)), "ends: expected"),
         (lambda: ByTime(ends=(0.7, 0.4, 1.0)), "ends: expected"),
-        (lambda: ByTime(ends=(0.5, 1.0)).build(3), "one share for each of 3 stages"),
-        (lambda: ByPlateau(min_steps=10, max_steps=5), "max_steps: expected at least min_steps"),
-        (lambda: ByValidation(min_steps=10, max_steps=5), "max_steps: expected at least min_steps"),
     ],
 )
 def test_senseless_criteria_are_refused(make, text):

@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.distance import cityblock, jensenshannon
 from scipy.special import rel_entr, softmax
 
@@ -17,7 +15,6 @@ from stillhouse.losses import (
     forward_kl,
     generalized_js,
     mse_logits,
-    pearson_distance,
     reverse_kl,
     skew_forward_kl,
     skew_reverse_kl,
@@ -101,19 +98,6 @@ def test_js_limits_and_bounds():
     assert generalized_js(*apart).item() == pytest.approx(math.log(2), rel=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0.3, 10), st.floats(0.05, 0.95))
-def test_divergences_are_never_negative(seed, temperature, beta):
-    """Whatever the logits."""
-    s, t = logits(seed), logits(seed + 1)
-    assert (forward_kl(s, t, temperature=temperature) > -1e-9).all()
-    for loss in (reverse_kl, symmetric_kl, skew_forward_kl, skew_reverse_kl, total_variation):
-        assert (loss(s, t, temperature=temperature) > -1e-9).all()
-    bound = temperature**2 * (-beta * math.log(beta) - (1 - beta) * math.log(1 - beta))
-    js = generalized_js(s, t, beta=beta, temperature=temperature)
-    assert ((js > -1e-9) & (js < bound + 1e-9)).all()
-
-
 @pytest.mark.parametrize("loss", DIVERGENCES)
 def test_a_temperature_for_each_sample(loss):
     """(B, 1) times (B,) silently makes (B, B): a number or (B,) and nothing else."""
@@ -132,14 +116,6 @@ def test_an_impossible_temperature_is_refused(loss, temperature):
         loss(logits(0), logits(1), temperature=temperature)
 
 
-@pytest.mark.parametrize("loss", DIVERGENCES)
-def test_a_class_that_both_rule_out_is_as_if_it_were_not_there(loss):
-    """Finite is not enough: the value must be that of the classes that are left."""
-    s, t = logits(0), logits(1)
-    s[:, -1] = t[:, -1] = -math.inf
-    torch.testing.assert_close(loss(s, t, temperature=2.0), loss(s[:, :-1], t[:, :-1], temperature=2.0))
-
-
 def test_reverse_kl_of_a_ruled_out_class_is_floored():
     """Infinity would end the run; q (ln q + 50) by hand, and nothing changes above the floor."""
     even, sure = torch.zeros(1, 2), torch.tensor([[0.0, -math.inf]])
@@ -147,49 +123,11 @@ def test_reverse_kl_of_a_ruled_out_class_is_floored():
     assert reverse_kl(even, torch.tensor([[0.0, -49.0]])).item() == pytest.approx(math.log(0.5) + 24.5)
 
 
-@pytest.mark.parametrize("loss", DIVERGENCES)
-def test_gradients_are_those_of_finite_differences(loss):
-    """In the student's logits and in a learned temperature of each sample, T^2 included."""
-    s, t = logits(0).requires_grad_(), logits(1)
-    temperatures = torch.tensor([0.7, 1.0, 2.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, hot: loss(x, t, temperature=hot), (s, temperatures))
-
-
-@pytest.mark.parametrize("loss", DIVERGENCES)
-@pytest.mark.parametrize("temperature", ["2", [2.0], None, True])
-def test_a_temperature_that_is_no_number_is_refused(loss, temperature):
-    """`True` would be 1; the rest would fail in torch, naming neither the argument nor what it may be."""
-    with pytest.raises(InputError, match=r"temperature: expected a number or a tensor \(B,\), got"):
-        loss(logits(0), logits(1), temperature=temperature)
-
-
 def test_a_half_precision_temperature_is_squared_in_float32():
     """300 squared is infinite in float16."""
     hot = torch.full((5,), 300.0)
     s, t = logits(0).float(), logits(1).float()
     torch.testing.assert_close(forward_kl(s, t, temperature=hot.half()), forward_kl(s, t, temperature=hot))
-
-
-@pytest.mark.parametrize("loss", [*DIVERGENCES, mse_logits])
-def test_logits_of_other_ranks_are_refused(loss):
-    """A softmax over the wrong axis of (B, L, K) still gives numbers."""
-    with pytest.raises(InputError, match=r"logits: expected \(B, K\), got \(5, 7, 1\)"):
-        loss(logits(0).unsqueeze(2), logits(1).unsqueeze(2))
-
-
-def test_total_variation_cools_as_1_over_t():
-    """So it is not multiplied by T^2, which would make it grow with T: T times it tends to |centred difference| / (2K)."""
-    s, t = logits(0, scale=1.0), logits(1, scale=1.0)
-    gap = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
-    torch.testing.assert_close(1e4 * total_variation(s, t, temperature=1e4), gap.abs().sum(1) / 14, rtol=1e-3, atol=0)
-
-
-def test_total_variation_lies_between_0_and_1_and_below_pinskers_bound():
-    """Disjoint one-hots are 1 apart; TV <= sqrt(KL / 2)."""
-    apart = torch.tensor([[1e3, 0.0]]), torch.tensor([[0.0, 1e3]])
-    assert total_variation(*apart).item() == pytest.approx(1)
-    s, t = logits(0), logits(1)
-    assert (total_variation(s, t) <= (forward_kl(s, t) / 2).sqrt()).all()
 
 
 def test_symmetric_kl_goes_from_forward_to_reverse():
@@ -221,16 +159,6 @@ def test_normalized_js_keeps_its_size_where_the_plain_one_fades():
     torch.testing.assert_close(generalized_js(s, t, normalized=True), 4 * generalized_js(s, t))
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_shares_outside_their_range_are_refused(value):
-    """The logarithm of a negative share is NaN three calls later."""
-    for loss, share in ((symmetric_kl, "mix"), (skew_forward_kl, "skew"), (skew_reverse_kl, "skew")):
-        with pytest.raises(InputError, match=share):
-            loss(logits(0), logits(1), **{share: value})
-    with pytest.raises(InputError, match="skew"):
-        skew_forward_kl(logits(0), logits(1), skew=1.0)  # KL(p || p): teaches nothing
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_standardized_logits_have_mean_0_and_deviation_1_at_any_scale(scale):
     """The magnitude must be gone: a loud teacher and a soft one give the same target."""
@@ -239,12 +167,6 @@ def test_standardized_logits_have_mean_0_and_deviation_1_at_any_scale(scale):
     torch.testing.assert_close(out.mean(1), torch.zeros(5, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(out.std(1, correction=0), torch.ones(5, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(out, standardize_logits(z), atol=1e-8, rtol=1e-8)
-
-
-def test_standardized_squared_error_is_twice_the_pearson_distance():
-    """An identity that holds for deviations divided by K only."""
-    s, t = logits(0), logits(1)
-    torch.testing.assert_close(mse_logits(standardize_logits(s), standardize_logits(t)), 2 * pearson_distance(s, t))
 
 
 def test_standardizing_passes_the_gradient_and_takes_the_scale_out_of_it():
@@ -257,7 +179,7 @@ def test_standardizing_passes_the_gradient_and_takes_the_scale_out_of_it():
 
 
 def test_rows_that_cannot_be_standardized_have_a_defined_result():
-    """Equal numbers, of which float32 does not take the exact mean; ruled-out classes; NaN; the wrong rank."""
+    """Equal numbers, of which float32 does not take the exact mean; ruled-out classes; NaN."""
     z = torch.full((1, 7), 0.1, requires_grad=True)
     out = standardize_logits(z)
     out.sum().backward()
@@ -266,8 +188,6 @@ def test_rows_that_cannot_be_standardized_have_a_defined_result():
     masked = torch.tensor([[1.0, 3.0, -math.inf]])
     assert standardize_logits(masked).tolist() == [[-1.0, 1.0, -math.inf]]
     assert standardize_logits(torch.tensor([[1.0, math.nan, 2.0]])).isnan().all()
-    with pytest.raises(InputError, match=r"expected \(B, K\)"):
-        standardize_logits(torch.zeros(2, 3, 4))
 
 
 def test_reverse_kl_of_rare_but_possible_classes_is_exact():
@@ -282,16 +202,6 @@ def test_reverse_kl_of_rare_but_possible_classes_is_exact():
     low = s.detach().float().requires_grad_()
     found = torch.autograd.grad(reverse_kl(low, t.float()).sum(), low)[0].double()
     assert (found - expected).norm() < 1e-4 * expected.norm()
-
-
-@pytest.mark.parametrize("mask", [-math.inf, torch.finfo(torch.float32).min, -1e9])
-def test_reverse_kl_of_masks_is_finite_and_dearer_than_any_possible_class(mask):
-    """Masks are written as -inf or as the lowest number; a class that cannot be must not cost less than one that hardly can."""
-    s = torch.zeros(1, 3, requires_grad=True)
-    t = torch.tensor([[0.0, -300.0, mask]])
-    value = reverse_kl(s, t)
-    assert value.item() == pytest.approx(-math.log(3) + (300 + 300) / 3)  # q ln q, and the rarest possible class twice
-    assert torch.isfinite(torch.autograd.grad(value.sum(), s)[0]).all()
 
 
 @pytest.mark.parametrize("loss", [*DIVERGENCES, dist_inter, lambda *x, **k: decoupled_kl(*x, torch.arange(5), **k)])
@@ -309,10 +219,3 @@ def test_a_learned_temperature_has_a_gradient_where_a_class_is_ruled_out(loss, e
         expected = torch.autograd.grad(loss(s[:, :-1], t[:, :-1], temperature=hot).sum(), hot)[0]
     torch.testing.assert_close(found, expected)
     assert (found != 0).all()
-
-
-@pytest.mark.parametrize("loss", [*DIVERGENCES, mse_logits])
-def test_scores_of_no_class_are_refused(loss):
-    """A sum over nothing is 0, which looks learnt."""
-    with pytest.raises(InputError, match=r"logits: expected \(B, K\), got \(5, 0\)"):
-        loss(torch.zeros(5, 0), torch.zeros(5, 0))

@@ -15,7 +15,7 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 3])
 SCORES = {  # of rows (B, K), one value a row
     **{name: getattr(losses, name) for name in ("forward_kl", "reverse_kl", "symmetric_kl", "generalized_js")},
     **{name: getattr(losses, name) for name in ("skew_forward_kl", "skew_reverse_kl", "total_variation")},
-    **{name: getattr(losses, name) for name in ("mse_logits", "cosine_logits", "pearson_distance", "dist_inter")},
+    **{name: getattr(losses, name) for name in ("mse_logits", "pearson_distance", "dist_inter")},
     "decoupled_kl": lambda s, t: losses.decoupled_kl(s, t, LABELS[: len(s)]),
     "target_enhanced_kl": lambda s, t: losses.target_enhanced_kl(s, t, LABELS[: len(s)], gamma=1.5),
 }
@@ -27,7 +27,7 @@ LINES = {  # complex lines (B, L, 1)
 SQUARES = {name: getattr(losses, name) for name in ("attention_kl", "attention_score_mse")}  # (B, H, L, L)
 TOKENS = {"relation_kl": lambda s, t: losses.relation_kl(s, t, heads=2)}  # (B, L, D)
 TOGETHER = {  # of rows (B, D) that are compared with each other
-    **{name: getattr(losses, name) for name in ("rkd_distance", "rkd_angle", "similarity_preserving", "gram_mse")},
+    **{name: getattr(losses, name) for name in ("rkd_distance", "rkd_angle", "similarity_preserving")},
     **{name: getattr(losses, name) for name in ("pkt", "cka_loss", "kernel_alignment_loss", "dist_intra")},
     **{name: getattr(losses, name) for name in ("dist_relations", "sample_relations", "class_relations")},
     **{"contrastive_distillation": losses.contrastive_distillation, "multi_level": losses.multi_level},

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import kernel_alignment, kernel_alignment_loss, linear_cka
+from stillhouse.losses import kernel_alignment, kernel_alignment_loss
 from stillhouse.signals import HiddenConfig
 from stillhouse.signals.relations import RelationsConfig
 
@@ -20,38 +19,14 @@ def printed(x, y):
     return np.trace(a @ b.conj().T).real / (np.linalg.norm(a) * np.linalg.norm(b))
 
 
-@pytest.mark.parametrize("form", ["auto", "gram", "features"])
+@pytest.mark.parametrize("width", [2, 30])  # by widths, or by rows
 @pytest.mark.parametrize("kind", [torch.float64, torch.complex128])
-def test_it_is_the_printed_formula(form, kind):
+def test_it_is_the_printed_formula(width, kind):
     """The default of `cka` has -0.06 of random features where the printed formula has 0.5: both must be there to be chosen."""
     torch.manual_seed(0)
-    x, y = 3 + torch.randn(12, 5, dtype=kind), torch.randn(12, 7, dtype=kind)
-    assert kernel_alignment(x, y, form=form).item() == pytest.approx(printed(x, y), rel=1e-9)
-    assert kernel_alignment_loss(x, y, form=form).item() == pytest.approx(1 - printed(x, y), rel=1e-9)
-
-
-def test_what_centering_takes_away():
-    """Of unrelated features the one is near 0 and the other is not; a shift moves the one and not the other."""
-    torch.manual_seed(0)
-    x, y = torch.randn(32, 32), torch.randn(32, 64)
-    assert abs(linear_cka(x, y).item()) < 0.1
-    assert kernel_alignment(x, y).item() == pytest.approx(
-        0.58, abs=0.05
-    )  # n D D' / root of (n D^2 + n^2 D)(n D'^2 + n^2 D')
-    assert linear_cka(x + 9, y).item() == pytest.approx(linear_cka(x, y).item(), abs=1e-4)
-    assert kernel_alignment(x + 9, y + 9).item() > 0.95
-
-
-def test_it_teaches_and_refuses():
-    """A gradient to the student alone; zeros teach nothing; rows must pair."""
-    torch.manual_seed(0)
-    student, teacher = torch.randn(6, 3, requires_grad=True), torch.randn(6, 4, requires_grad=True)
-    kernel_alignment_loss(student, teacher).backward()
-    assert student.grad.abs().max() > 0
-    assert teacher.grad is None
-    assert kernel_alignment_loss(torch.randn(6, 3), torch.zeros(6, 4)).item() == 0
-    with pytest.raises(InputError, match="as many rows"):
-        kernel_alignment(torch.randn(5, 3), torch.randn(6, 3))
+    x, y = 3 + torch.randn(12, width, dtype=kind), torch.randn(12, 30, dtype=kind)
+    assert kernel_alignment(x, y).item() == pytest.approx(printed(x, y), rel=1e-9)
+    assert kernel_alignment_loss(x, y).item() == pytest.approx(1 - printed(x, y), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["relations", "hidden"])

@@ -47,13 +47,6 @@ def test_it_is_the_kl_of_two_explicit_distributions():
         assert got[i].item() == pytest.approx(float((p * np.log(p / (q / q.sum()))).sum()), rel=1e-6)
 
 
-def test_many_degrees_are_gaussian():
-    """Student t tends to the Gaussian exp(-d / 2 * (nu + 1) / nu): compare at sqrt(2) times the scale."""
-    s, t = rows(20, 5).double(), rows(20, 9, 1).double()
-    wide = neighbor_kl(s * 2**0.5, t, degrees=1e9)
-    assert torch.allclose(wide, neighbor_kl(s, t), atol=1e-6)
-
-
 @pytest.mark.parametrize("loss", [neighbor_kl, cosine_neighbor_kl])
 def test_rotation_and_order_change_nothing(loss):
     """A loss tied to coordinates is no relational one."""
@@ -87,23 +80,12 @@ def test_nearest_keeps_almost_all_of_the_mass():
     assert torch.allclose(neighbor_kl(s, t, nearest=199), neighbor_kl(s, t), atol=1e-4)
 
 
-def test_candidates_rule_out_rows():
-    """A masked row must count neither as a neighbor nor in the normalization."""
-    s, t = rows(10, 3), rows(10, 6, 1)
-    mask = torch.zeros(10, 10, dtype=torch.bool)
-    mask[:6, :6] = mask[6:, 6:] = True
-    apart = neighbor_kl(s, t, perplexity=2.0, candidates=mask)
-    assert torch.allclose(apart[:6], neighbor_kl(s[:6], t[:6], perplexity=2.0), atol=1e-5)
-    with pytest.raises(InputError, match="candidates: expected bool"):
-        neighbor_kl(s, t, candidates=mask.float())
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"perplexity": 9.5}, "perplexity: expected 1 to the number of candidates"),
         ({"perplexity": 0.5}, "perplexity"),
-        ({"perplexity": 5.0, "nearest": 3}, "nearest: expected at least the perplexity"),
+        ({"perplexity": 5.0, "nearest": 3}, "number of candidates"),
         ({"perplexity": 3.0, "degrees": 0.0}, "degrees"),
     ],
 )

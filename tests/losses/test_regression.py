@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses import cosine_distance, cosine_logits, mse, mse_logits, normalized_mse, smooth_l1
+from stillhouse.losses import cosine_distance, mse, mse_logits, normalized_mse, smooth_l1
 
 
 @pytest.mark.parametrize("distance", [mse, smooth_l1, cosine_distance])
@@ -41,7 +41,6 @@ def test_only_the_centred_form_ignores_a_constant_added_to_a_row():
 RAW = {
     "mse": mse_logits,
     "centered": lambda s, t: mse_logits(s, t, centered=True),
-    "cosine": cosine_logits,
 }
 
 

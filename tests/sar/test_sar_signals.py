@@ -18,7 +18,6 @@ MANY = {"student": "blocks.{}", "student_layers": 2, "teacher": "blocks.{}", "te
 WORKING = [
     {"kind": "features", **BLOCKS, "pool": "none"},
     {"kind": "features", **BLOCKS, "distance": "cosine", "projector": "mlp"},
-    {"kind": "features", **BLOCKS, "initialize": "least-squares"},
     {"kind": "hidden", "student": ["blocks.0", "blocks.1"], "teacher": ["blocks.0", "blocks.1", "blocks.2"]},
     {"kind": "hidden", "student": ["blocks.0"], "teacher": ["blocks.2"], "distance": "cka", "projector": "none"},
     {"kind": "relations", **BLOCKS},

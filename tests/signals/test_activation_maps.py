@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.signals.activation_maps import ActivationMapsConfig
+from stillhouse.signals.features import ActivationMapsConfig
 
 NOW, BATCH = Progress(0, 1), Batch(torch.zeros(3, 1), torch.zeros(3, dtype=torch.long), torch.arange(3))
 

@@ -64,7 +64,6 @@ def test_what_compares_samples_and_what_reads_one_label_say_so():
         ({"kind": "logits", "loss": "dist", "intra_weight": 0.0}, False, False),
         ({"kind": "logits", "loss": "ofa"}, False, True),
         ({"kind": "logits", "loss": "mlld"}, True, False),
-        ({"kind": "logits", "loss": "mlld", "sample_weight": 0.0, "class_weight": 0.0}, False, False),
         ({"kind": "ofa", "places": ["a"]}, False, True),
         ({"kind": "ensemble", "pool": "gradient"}, True, True),
         ({"kind": "ensemble"}, False, True),

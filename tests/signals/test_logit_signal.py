@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, kinds, parse, settings
+from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.schedules import Linear
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import (
-    cosine_distance,
     decoupled_kl,
     dist_relations,
     forward_kl,
@@ -27,16 +26,11 @@ from stillhouse.losses import (
     total_variation,
 )
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.signals.logits import AnyLogitLoss
+from stillhouse.signals.logits import READ_BY
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.temperature import EntropyTemperature, FixedTemperature, LearnedTemperature, ScheduledTemperature
 from stillhouse.training.optimizer import extra_groups
 
-LOSSES = kinds(AnyLogitLoss)
-USED_BY = {
-    setting: [name for name, loss in LOSSES.items() if setting in settings(loss)]
-    for setting in {key for loss in LOSSES.values() for key in settings(loss)} - {"kind"}
-}
 B, K = 6, 5
 SPEC = OutputSpec(K)
 NOW = Progress(3, 10)
@@ -53,7 +47,6 @@ PLAIN = {
     "total-variation": lambda s, t: total_variation(s, t, temperature=1.0),
     "mse": lambda s, t: mse_logits(s, t),
     "centered-mse": lambda s, t: mse_logits(s, t, centered=True),
-    "cosine": lambda s, t: cosine_distance(s, t),
     "dkd": lambda s, t: decoupled_kl(s, t, LABELS, temperature=2.0, target_weight=1.0, nontarget_weight=8.0),
     "ofa": lambda s, t: target_enhanced_kl(s, t, LABELS, gamma=1.4, temperature=1.0),
     "mlld": lambda s, t: multi_level(s, t),
@@ -70,9 +63,6 @@ SETTINGS = {
     "intra_weight": 0.0,
     "gamma": 3.0,
     "temperatures": (1.0, 2.0),
-    "instance_weight": 3.0,
-    "sample_weight": 3.0,
-    "class_weight": 3.0,
 }
 
 
@@ -100,7 +90,7 @@ def test_settings_change_the_losses_that_read_them_and_are_refused_by_the_others
     s, t = logits(0), logits(1)
     before = value(LogitsConfig(loss=loss), s, t)
     for setting, changed in {**SETTINGS, "temperature": 5.0}.items():
-        if loss in USED_BY[setting]:
+        if setting in READ_BY[loss]:
             assert not torch.allclose(value(LogitsConfig(loss=loss, **{setting: changed}), s, t), before), setting
         else:
             with pytest.raises(ConfigError, match=f"{setting}: does nothing under loss '{loss}'"):
@@ -108,7 +98,7 @@ def test_settings_change_the_losses_that_read_them_and_are_refused_by_the_others
     assert not torch.allclose(value(LogitsConfig(loss=loss, standardize=True), s, t), before)
 
 
-@pytest.mark.parametrize("loss", [name for name in PLAIN if name in USED_BY["temperature"]])
+@pytest.mark.parametrize("loss", [name for name in PLAIN if "temperature" in READ_BY[name]])
 @pytest.mark.parametrize(
     ("config", "numbers"),
     [
@@ -126,7 +116,7 @@ def test_any_temperature_may_stand_in_for_a_number(loss, config, numbers):
     for step, number in numbers.items():
         now = signal(Outputs(s), Outputs(t), BATCH, Progress(step, 10))
         torch.testing.assert_close(now, value(LogitsConfig(loss=loss, temperature=number), s, t), rtol=1e-5, atol=1e-6)
-        if not isinstance(config, float):
+        if not isinstance(config, (float, FixedTemperature)):
             assert signal.figures()["temperature"] == pytest.approx(number)
 
 
@@ -164,23 +154,14 @@ def test_a_learned_temperature_is_learned_saved_and_shown():
     copy.deepcopy(signals)
 
 
-def test_the_temperature_is_moved_against_the_student():
-    """The gradient of the value in T, with its sign turned round, by finite differences."""
-    signal = LogitsConfig(temperature=LearnedTemperature(initial=4.0)).build(SPEC, SPEC)
-    s, t = logits(0), logits(1)
-    signal(Outputs(s), Outputs(t), BATCH, Progress(10, 10)).mean().backward()
-    slope = (forward_kl(s, t, temperature=4.001) - forward_kl(s, t, temperature=3.999)).mean().item() / 0.002
-    assert signal.temperature.weight.grad.item() * slope < 0
-
-
 @pytest.mark.parametrize(
     ("signal", "words"),
     [
         ({"temperature": 0.0}, "greater than 0"),
-        ({"temperature": "hot"}, "expected a number, got .hot."),
+        ({"temperature": "hot"}, "temperature: expected .*, got 'hot'"),
         ({"temperature": {"kind": "learned", "intial": 3.0}}, "did you mean 'initial'"),
         ({"temperature": {"kind": "lerned"}}, "did you mean 'learned'"),
-        ({"temperature": {"initial": 3.0}}, "expected one of 'number', 'fixed'"),
+        ({"temperature": {"initial": 3.0}}, "expected one of 'fixed'"),
         ({"loss": "forward_kl"}, "did you mean 'forward-kl'"),
         ({"loss": "dkd", "target_weight": 0.0, "nontarget_weight": 0.0}, "at least one above 0"),
         ({"loss": "dist", "inter_weight": 0.0, "intra_weight": 0.0}, "at least one above 0"),
@@ -205,9 +186,7 @@ BLIND = [
 def test_too_few_classes_for_a_loss_are_refused(settings, classes):
     """Two standardized scores are always -1 and 1, two probabilities correlate by -1 or 1: the run learned nothing, silently."""
     spec, enough = OutputSpec(classes), OutputSpec(classes + 1)
-    with pytest.raises(
-        InputError, match=rf"signal 'logits': expected at least {classes + 1} classes, got {classes}.*; take "
-    ):
+    with pytest.raises(InputError, match=rf"signal 'logits': expected at least {classes + 1} classes, got {classes}"):
         LogitsConfig(**settings).build(spec, spec)
     s = logits(0)[:, : classes + 1].requires_grad_()
     batch = Batch(BATCH.inputs, LABELS % (classes + 1), BATCH.index)

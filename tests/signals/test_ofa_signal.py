@@ -7,7 +7,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import target_enhanced_kl
-from stillhouse.signals.ofa import OfaConfig
+from stillhouse.signals.exits import OfaConfig
 
 NOW = Progress(0, 1)
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -21,12 +21,11 @@ def outputs():
     return Outputs(torch.randn(4, 3), features), Outputs(torch.randn(4, 3, requires_grad=True))
 
 
-@pytest.mark.parametrize("hidden", [None, 8])
-def test_every_exit_learns_the_teachers_scores(hidden):
+def test_every_exit_learns_the_teachers_scores():
     """The sum over exits; a gradient in each stage and in each exit, none in the teacher."""
     student, teacher = outputs()
     torch.manual_seed(1)
-    signal = OfaConfig(places=("map", "tokens"), gamma=1.3, temperature=2.0, hidden=hidden).build(SPEC, SPEC)
+    signal = OfaConfig(places=("map", "tokens"), gamma=1.3, temperature=2.0).build(SPEC, SPEC)
     exits = signal.exit_logits(student)
     expected = sum(target_enhanced_kl(x, teacher.logits, LABELS, gamma=1.3, temperature=2.0) for x in exits.values())
     found = signal(student, teacher, BATCH, NOW)

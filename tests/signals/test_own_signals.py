@@ -9,7 +9,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.signals.contrastive import ContrastiveConfig
-from stillhouse.signals.probes import ProbesConfig
+from stillhouse.signals.exits import ProbesConfig
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig

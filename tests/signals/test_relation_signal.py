@@ -4,15 +4,13 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, kinds, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.cka import cka_loss
-from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, similarity_preserving
-from stillhouse.signals.relations import AnyRelation, RelationsConfig
+from stillhouse.losses.relations import rkd_angle, rkd_distance, similarity_preserving
+from stillhouse.signals.relations import RELATIONS, RelationsConfig
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
-RELATIONS = kinds(AnyRelation)
 NOW = Progress(0, 10)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 every = pytest.mark.parametrize("relation", RELATIONS)
@@ -63,25 +61,13 @@ def test_relations_are_those_of_the_losses():
     said, told = outputs(0, "a", 8, 6), outputs(1, "c", 8, 9)
     ours, theirs = said.features["a"], told.features["c"]
 
-    def of(relation, **settings):
-        return value(RelationsConfig(student="a", teacher="c", relation=relation, **settings), said, told)
+    def of(relation):
+        return value(RelationsConfig(student="a", teacher="c", relation=relation), said, told)
 
     both = rkd_distance(ours, theirs) + 2 * rkd_angle(ours, theirs)
     torch.testing.assert_close(of("rkd"), both)
     torch.testing.assert_close(of("similarity-preserving"), similarity_preserving(ours, theirs))
-    torch.testing.assert_close(of("gram", sphere=True), gram_mse(ours, theirs, sphere=True))
     torch.testing.assert_close(of("cka"), cka_loss(ours, theirs))
-    for relation, flag in (
-        ("gram", {"sphere": True}),
-        ("rkd", {"triples": 20}),
-        ("rkd-angle", {"triples": 20}),
-    ):
-        assert not torch.isclose(of(relation, **flag), of(relation))
-    torch.manual_seed(0)
-    plain = of("contrastive")
-    for flag in ({"temperature": 1.0}, {"symmetric": True}, {"projector": "mlp"}):
-        torch.manual_seed(0)
-        assert not torch.isclose(of("contrastive", **flag), plain)
 
 
 def test_rows_are_means_class_tokens_or_all_positions():
@@ -101,20 +87,20 @@ def test_rows_are_means_class_tokens_or_all_positions():
     assert len(names) == 3  # side by side in one run they need names of their own
 
 
-def test_many_positions_are_drawn_by_the_step():
+def test_many_positions_are_drawn_by_the_step(monkeypatch):
     """B N x B N Gram matrices do not fit; a draw that no seed decides would break the bit-exact resume."""
+    monkeypatch.setattr("stillhouse.signals.relations.ROWS", 16)
+    monkeypatch.setattr("stillhouse.signals.relations.TRIPLES", 50)
     said, told = outputs(0, "a", 6, 10, 6), outputs(1, "c", 6, 10, 9)
-    config = RelationsConfig(student="a", teacher="c", relation="rkd-distance", pool="none", rows=16)
-    first, again, other = (value(config, said, told, Progress(step, 10)) for step in (0, 0, 1))
-    assert first == again != other
+    for relation in ("rkd-distance", "rkd-angle"):
+        config = RelationsConfig(student="a", teacher="c", relation=relation, pool="none")
+        first, again, other = (value(config, said, told, Progress(step, 10)) for step in (0, 0, 1))
+        assert first == again != other
     said.features["a"].requires_grad_()
-    value(config, said, told).backward()
+    value(RelationsConfig(student="a", teacher="c", relation="rkd-distance", pool="none"), said, told).backward()
     assert (said.features["a"].grad.abs().sum(2) > 0).sum() == 16
-    same = RelationsConfig(student="a", teacher="a", relation="rkd-distance", pool="none", rows=16)
+    same = RelationsConfig(student="a", teacher="a", relation="rkd-distance", pool="none")
     assert value(same, said, said) < 1e-6  # the same positions of both sides
-    angles = RelationsConfig(student="a", teacher="c", relation="rkd-angle", triples=50)
-    first, again, other = (value(angles, said, told, Progress(step, 10)) for step in (0, 0, 1))
-    assert first == again != other
 
 
 @every
@@ -146,23 +132,3 @@ def test_what_does_not_fit_says_so():
         config.build(OutputSpec(3, {"blocks.0": (6,)}), spec(c=(9,)))
     with pytest.raises(InputError, match=r"positions cannot be joined one by one"):
         RelationsConfig(student="a", teacher="c", pool="none").build(spec(a=(5, 6)), spec(c=(7, 9)))
-    with pytest.raises(InputError, match="widths 6 and 9 differ"):
-        RelationsConfig(student="a", teacher="c", relation="contrastive", projector="none").build(
-            spec(a=(6,)), spec(c=(9,))
-        )
-
-
-def test_a_setting_without_effect_is_refused():
-    """It would be believed."""
-    base = {"student": "a", "teacher": "c"}
-    for settings, message in (
-        ({"relation": "gram", "triples": 5}, "triples: does nothing under relation 'gram'"),
-        ({"relation": "cka", "sphere": True}, "sphere: does nothing under relation 'cka'"),
-        ({"relation": "rkd", "temperature": 0.5}, "take 'contrastive'"),
-        ({"rows": 64}, "rows: does nothing under pool 'mean'"),
-        ({"relation": "rdk"}, "relation: expected"),
-        ({"relaton": "rkd"}, "did you mean 'relation'"),
-        ({"pool": "none", "rows": 3}, "greater than or equal to 4"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            parse(RelationsConfig, base | settings)

@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -136,22 +134,3 @@ def test_two_signals_of_one_name_are_refused():
     """The second would overwrite the first in the record of terms."""
     with pytest.raises(InputError, match="'logits' stands more than once"):
         build_signals((LogitsConfig(), LogitsConfig(loss="js")), spec(), spec())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"loss": "reverse-kl"}, {"loss": "js"}, {"loss": "mse"}, {"temperature": 5.0}, {"loss": "js", "beta": 0.1}],
-)
-def test_every_setting_of_the_logits_signal_changes_it(change):
-    """Against the default, or for beta against js at its default."""
-    said, told = outputs(spec(), 0), outputs(spec(), 1)
-    plain = LogitsConfig(loss="js") if "beta" in change else LogitsConfig()
-    values = [c.build(spec(), spec())(said, told, NO_BATCH, NOW) for c in (plain, LogitsConfig(**change))]
-    assert not torch.allclose(*values)
-
-
-@pytest.mark.parametrize("change", [{"loss": "mse", "temperature": 3.0}, {"loss": "forward-kl", "beta": 0.3}])
-def test_a_setting_without_effect_is_refused(change):
-    """Rather than believed."""
-    with pytest.raises(ConfigError, match="does nothing"):
-        parse(ClassificationRunConfig, {"signals": [{"kind": "logits", **change}]})

@@ -43,23 +43,6 @@ def test_logits_are_those_of_the_mean_probability():
     torch.testing.assert_close(told.logits.exp(), expected)  # probabilities as they are, no constant left over
 
 
-def test_the_geometric_pool_is_the_softmax_of_the_mean_logits():
-    """At temperature 1; it differs from the linear one."""
-    members = [teacher(0), teacher(1)]
-    told = EnsembleTeacher(members, pool="mean-logits")(batch())
-    mean = (members[0](batch()).logits + members[1](batch()).logits) / 2
-    torch.testing.assert_close(torch.softmax(told.logits, 1), torch.softmax(mean, 1))
-    assert not torch.allclose(torch.softmax(told.logits, 1), EnsembleTeacher(members)(batch()).logits.exp())
-
-
-def test_one_teacher_alone_is_itself():
-    """The pool of one changes no probability, no name, no size."""
-    one = teacher(0, name="one")
-    alone = EnsembleTeacher([one])
-    torch.testing.assert_close(torch.softmax(alone(batch()).logits, 1), torch.softmax(one(batch()).logits, 1))
-    assert (alone.name, alone.params) == ("one", one.params)
-
-
 def test_features_carry_the_members_number():
     """Two teachers of one architecture have the same paths: the second must not overwrite the first."""
     members = [teacher(0, features=("1",)), teacher(1, features=("1", "3"))]
@@ -91,19 +74,10 @@ def test_frozen_and_counted():
     assert both.head_is_new
 
 
-def test_class_counts_must_agree():
-    """Broadcasting would not even fail for one class."""
-    four = ImageSpec(("a", "b", "c", "d"), (1, 8, 8), (0.5,), (0.5,))
-    with pytest.raises(InputError, match="'x' and 'z': expected equal class counts, got 3 and 4"):
-        EnsembleTeacher([teacher(0), teacher(1), teacher(2, classes=4, input_spec=four)], ["x", "y", "z"])
-
-
 def test_faults_are_named():
     """No teacher, wrong names, an unknown pool; equal names of their own are numbered."""
     with pytest.raises(InputError, match="at least one, got none"):
         EnsembleTeacher([])
     with pytest.raises(InputError, match="names: expected 2 different ones, got 'a', 'a'"):
         EnsembleTeacher([teacher(0), teacher(1)], ["a", "a"])
-    with pytest.raises(InputError, match="pool: expected"):
-        EnsembleTeacher([teacher(0)], pool="median")
     assert EnsembleTeacher([teacher(0, name="r"), teacher(1, name="r")]).names == ("r", "r #2")

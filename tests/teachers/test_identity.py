@@ -37,10 +37,7 @@ def test_a_cache_is_its_teacher_and_an_ensemble_all_of_its_members():
     assert (cached.identity(), cached.params) == (one.identity(), one.params)
     both = EnsembleTeacher([one, two]).identity()
     assert EnsembleTeacher([cached, two]).identity() == both
-    assert (
-        len({both, EnsembleTeacher([two, one]).identity(), EnsembleTeacher([one, two], pool="mean-logits").identity()})
-        == 3
-    )
+    assert EnsembleTeacher([two, one]).identity() != both
 
 
 def test_a_teacher_that_stays_as_it_is_may_be_told_to_follow():
@@ -54,5 +51,4 @@ def test_a_teacher_that_stays_as_it_is_may_be_told_to_follow():
     assert (average.identity(), fixed.identity()) == before
     assert fixed.state_dict() == {}
     fixed.load_state_dict({})
-    assert average.state_dict()["steps"] == 1
     assert replace(fixed.spec).num_classes == 2

@@ -14,7 +14,7 @@ from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
-from stillhouse.losses.tail import tail_bounds
+from stillhouse.losses.top_k import tail_bounds
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.teachers.cache import teacher_queries_of
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, load_language_teacher, small_transformer

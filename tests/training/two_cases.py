@@ -21,7 +21,6 @@ from stillhouse.core.checks import Interrupted
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
-from stillhouse.signals.projectors import LinearProjector
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
@@ -41,9 +40,7 @@ SIGNALS = {
     "pkt": RelationsConfig(student="body", teacher="body", relation="pkt", weight=2.0),
     "contrastive": RelationsConfig(student="body", teacher="body", relation="contrastive", weight=0.5),
     "dist": LogitsConfig(loss="dist", weight=1.0),
-    "features": FeaturesConfig(
-        student="body", teacher="body", weight=0.5, projector=LinearProjector(initialize="least-squares")
-    ),
+    "features": FeaturesConfig(student="body", teacher="body", weight=0.5),
 }
 
 

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
 from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progress
-from stillhouse.signals.probes import ProbesConfig
+from stillhouse.signals.exits import ProbesConfig
 from stillhouse.tasks.classification.students.config import UnifiedTMConfig
 from stillhouse.tasks.classification.vision.run import places_of
 from stillhouse.teachers import TeacherConfig

@@ -2,7 +2,7 @@
 
     logits         (B, K), or whatever a task has in their place: windows (B, L, V), complex lines (B, L, 1)
     ids, scores    (B, ..., k) of the k largest: which, and how far below the largest, in half precision
-    rest           (B, ..., G) ln sum exp(z / T) of the classes that are not kept, less the largest: see `losses.tail`
+    rest           (B, ..., G) ln sum exp(z / T) of the classes that are not kept, less the largest: see `losses.top_k`
     feature0, ...  (B, ...) of chosen sub-modules
     seen           (B, 4) four numbers of the inputs that were asked about, by which a row is known again
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
-from stillhouse.losses.tail import Scores
+from stillhouse.losses.top_k import Scores
 
 TAIL_TEMPERATURES = (1.0, 2.0, 4.0)
 SEEN = "seen"
@@ -55,10 +55,6 @@ class Content:
     temperatures: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if self.topk is not None and (self.topk < 1 or not self.temperatures or min(self.temperatures) <= 0):
-            raise InputError(
-                f"cache: expected topk from 1 and temperatures above 0, got {self.topk} and {self.temperatures}"
-            )
         if not (self.scores or self.topk or self.features):
             raise InputError("cache: expected scores, topk:K or features:PATH, got nothing to keep")
 
@@ -74,7 +70,7 @@ class Content:
             name, _, value = word.partition(":")
             if word == "scores":
                 scores = True
-            elif name == "topk" and value.isdecimal():
+            elif name == "topk" and value.isdecimal() and int(value):
                 topk = int(value)
             elif name == "features" and value:
                 features += [path for path in value.split(",") if path]
@@ -212,13 +208,8 @@ def same(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=4)
 def _directions(size: int) -> Tensor:
-    """(size, 4) between -1 and 1, by splitmix64: the same on every machine and with every version of NumPy."""
-    with np.errstate(over="ignore"):
-        z = np.arange(1, size * NUMBERS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return torch.from_numpy((z >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1).view(size, NUMBERS)
+    """(size, 4) between -1 and 1, by NumPy's frozen generator: the same on every machine."""
+    return torch.from_numpy(np.random.RandomState(0).uniform(-1, 1, (size, NUMBERS)))
 
 
 def _plain(x: Tensor) -> Tensor:

@@ -1,24 +1,25 @@
 """Rows of a cache on disk: shards that several processes write at once, each whole or absent, and a manifest of their hashes.
 
-    DIR/plan.json                 what is kept of which rows, written first: what a killed or a second writer goes on with
+    DIR/manifest.json             what is kept of which rows, written first: what a killed or a second writer goes on with; at the
+                                  end all shards with their hashes
     DIR/train-00000.logits.npy    rows of one shard and array; an ordinary .npy
-    DIR/train-00000.json          sha256 of each file of the shard, written after them: the shard is finished
+    DIR/train-00000.json          size and sha256 of each file of the shard, written after them: the shard is finished
     DIR/.train-00000.claim        locked by the process that writes the shard; the kernel unlocks it when that process ends
-    DIR/manifest.json             plan and all shards with their hashes, written when every shard is there
 
-Space is taken before a row is asked for, so a full disk is an error with a name. Every file is compared with its hash before it is
-read. No torch.
+Every file is compared with its hash before it is read. No torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,122 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
-from stillhouse.cache.plan import Plan, Shard
+from stillhouse.core import ranks
 from stillhouse.core.checks import CannotWrite, InputError
+from stillhouse.core.hashes import sha256_of
 from stillhouse.core.lock import WITHOUT_LOCKS
-from stillhouse.core.records import PART, as_json, check_folder, check_object, read_json, read_object, write_json
+from stillhouse.core.records import PART, as_json, check_folder, read_json, read_object, write_atomically, write_json
 
-PLAN, MANIFEST, CLAIM = "plan.json", "manifest.json", ".claim"
+FORMAT = "stillhouse-cache-3"
+MANIFEST, CLAIM, SHA = "manifest.json", ".claim", "sha256"
+SMALLEST, LARGEST, SHARDS = 2**23, 2**28, 256  # bytes of a shard, and about how many there are in between
 WAIT_SECONDS = 0.2
 OTHERS = {"labels": "other rows or labels (another data set, split or seed)"}  # the rest by its name
+_VERIFIED: dict[tuple[str, int, int, int], str] = {}  # a file that was compared once is not read again by this process
 
 Arrays = Mapping[str, NDArray[Any]]
 Fill = Callable[[str, int, int], Iterator[Arrays]]  # part, first row, end -> its rows, a batch at a time
+
+
+# ---------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a part, written by one process."""
+
+    part: str
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Beginning of its files' names."""
+        return f"{self.part}-{self.number:05d}"
+
+    def file(self, array: str) -> str:
+        """Of one of its arrays."""
+        return f"{self.name}.{array}.npy"
+
+    @property
+    def record(self) -> str:
+        """The file that says it is finished."""
+        return f"{self.name}.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cache holds.
+
+    Attributes:
+        key: what decides every byte: teacher, preprocessing, data, labels, augmentation, content; compared by name.
+        parts: rows of each part ("train", "view-0", "validation").
+        arrays: of each part, by name: shape of a row, and NumPy's word for its type.
+        shard_rows: of each part.
+        about: of the teacher, its licence, the data: shown, not compared.
+    """
+
+    key: Mapping[str, Any]
+    parts: Mapping[str, int]
+    arrays: Mapping[str, Mapping[str, tuple[Sequence[int], str]]]
+    shard_rows: Mapping[str, int]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shards(self) -> list[Shard]:
+        """All shards, in the order in which they are written."""
+        return [
+            Shard(part, number, start, min(start + self.shard_rows[part], rows))
+            for part, rows in self.parts.items()
+            for number, start in enumerate(range(0, rows, self.shard_rows[part]))
+        ]
+
+    def row_bytes(self, part: str) -> int:
+        """Of one row of a part, without the headers of files."""
+        return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self.arrays[part].values())
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows."""
+        return sum(rows * self.row_bytes(part) for part, rows in self.parts.items())
+
+    def identity(self) -> dict[str, Any]:
+        """What two writers of one folder must agree on, by name."""
+        return {**self.key, "parts": self.parts, "arrays": self.arrays, "shard_rows": self.shard_rows}
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """From `manifest.json`, finished or not.
+
+        Raises:
+            InputError: it is none.
+        """
+        found = read_json(path)
+        known = found.get("format") if isinstance(found, dict) else None
+        if known != FORMAT:
+            raise InputError(f"{path}: expected a cache of format {FORMAT!r}, got {known!r}; write it again")
+        return cls(*(found[name] for name in ("key", "parts", "arrays", "shard_rows", "about")))
+
+
+def shard_bytes_of(total: int) -> int:
+    """Of a cache of so many bytes: a kill costs a shard, and a folder of a million files is no good either.
+
+    Example:
+        >>> shard_bytes_of(10**6), shard_bytes_of(10**10), shard_bytes_of(10**12)
+        (8388608, 39062500, 268435456)
+    """
+    return min(LARGEST, max(SMALLEST, total // SHARDS))
+
+
+def rows_a_shard(row_bytes: int, batch: int, most: int) -> int:
+    """Whole batches, so that every row is asked for beside the same others whoever writes the shard.
+
+    Example:
+        >>> rows_a_shard(row_bytes=1000, batch=64, most=1_000_000)
+        960
+    """
+    return max(1, most // max(1, row_bytes) // batch) * batch
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
@@ -66,14 +171,19 @@ def write_shards(
     Raises:
         InputError: the folder holds something else, or is full; rows that do not fit the plan.
     """
-    begin(folder, plan)
-    if (folder / MANIFEST).is_file():
-        _same_plan(folder, Plan.read(folder / MANIFEST), plan)
+    while not ranks.first():  # of the processes of a run the first asks, and the others wait for it
+        if (folder / MANIFEST).is_file() and begin(folder, plan):
+            return True
+        time.sleep(WAIT_SECONDS)
+    if begin(folder, plan):
         return True
-    total = sum(plan.parts.values())
     todo = [shard for shard in plan.shards if not _finished(folder, shard)]
+    total = sum(plan.parts.values())
     done = total - sum(shard.stop - shard.start for shard in todo)
-    _check_space(folder, sum((shard.stop - shard.start) * plan.row_bytes(shard.part) for shard in todo))
+    size = sum((shard.stop - shard.start) * plan.row_bytes(shard.part) for shard in todo)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise CannotWrite(f"cannot write {folder}: expected {size:,} free bytes, got {free:,}; keep less (--content)")
     on_progress(done, total)
     while todo:
         busy = []
@@ -91,33 +201,30 @@ def write_shards(
             break
         if todo:
             time.sleep(WAIT_SECONDS)
-    return finish(folder, plan)
+    return _finish(folder, plan)
 
 
-def begin(folder: Path, plan: Plan) -> None:
-    """Make the folder of a plan, or see that it is one of the same plan.
+def begin(folder: Path, plan: Plan) -> bool:
+    """Make the folder of a plan, or see that it is one of the same plan; returns whether it is finished.
 
     Raises:
         InputError: something else is there, or it cannot be written.
     """
     check_folder(folder)
-    if not (folder / PLAN).is_file() and (folder / MANIFEST).is_file():  # deleted; the manifest has all of it
-        write_json(folder / PLAN, read_manifest(folder)[0].to_mapping())
-    if not (folder / PLAN).is_file():
+    if not (folder / MANIFEST).is_file():
         if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise InputError(f"cannot write {folder}: it exists and is not a cache; take another folder")
-        write_json(folder / PLAN, plan.to_mapping())
-    _same_plan(folder, Plan.read(folder / PLAN), plan)
+        write_json(folder / MANIFEST, {"format": FORMAT, **asdict(plan)})
+    compare(folder, as_json(Plan.read(folder / MANIFEST).identity()), plan.identity())
+    return SHA in read_json(folder / MANIFEST)
 
 
-def finish(folder: Path, plan: Plan) -> bool:
-    """Write the manifest, if every shard is there; returns whether it is."""
-    if (folder / MANIFEST).is_file():
-        return True
-    if not all(_finished(folder, shard) for shard in plan.shards):
+def _finish(folder: Path, plan: Plan) -> bool:
+    """Write the hashes into the manifest, if every shard is there; returns whether it is."""
+    if missing(folder, plan):
         return False
-    shards = {shard.name: _record(folder, shard)["files"] for shard in plan.shards}
-    content = {**Plan.read(folder / PLAN).to_mapping(), "shards": shards}
+    shards = {shard.name: _record(folder, shard) for shard in plan.shards}
+    content = {"format": FORMAT, **asdict(Plan.read(folder / MANIFEST)), "shards": shards}
     write_json(folder / MANIFEST, {**content, SHA: _digest(content)})
     for shard in plan.shards:
         (folder / f".{shard.name}{CLAIM}").unlink(missing_ok=True)
@@ -130,28 +237,21 @@ def missing(folder: Path, plan: Plan) -> list[str]:
 
 
 def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
-    rows = shard.stop - shard.start
-    outs = {
-        name: ArrayFile(folder / shard.file(name), (rows, *shape), kind)
-        for name, (shape, kind) in plan.arrays[shard.part].items()
-    }
-    try:
-        for out in outs.values():
-            out.open()
-        for arrays in fill(shard.part, shard.start, shard.stop):
-            for name, out in outs.items():
-                out.append(arrays[name])
-        files = {name: out.close() for name, out in outs.items()}
-        write_json(folder / shard.record, {"files": files})
-    finally:
-        for out in outs.values():
-            out.abandon()
-
-
-def _check_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise CannotWrite(f"cannot write {folder}: expected {size:,} free bytes, got {free:,}; keep less (--content)")
+    pieces = list(fill(shard.part, shard.start, shard.stop))
+    files = {}
+    for name, (shape, kind) in plan.arrays[shard.part].items():
+        rows = np.concatenate([piece[name] for piece in pieces])
+        expected = (shard.stop - shard.start, *shape)
+        if rows.shape != expected or rows.dtype != np.dtype(kind):
+            raise InputError(
+                f"cache {folder / shard.file(name)}: expected {expected} of {kind}, got {rows.shape} {rows.dtype}"
+            )
+        buffer = io.BytesIO()
+        np.save(buffer, rows)
+        raw = buffer.getbuffer()
+        write_atomically(folder / shard.file(name), lambda file, raw=raw: file.write(raw))  # type: ignore[misc]
+        files[name] = {"bytes": len(raw), SHA: hashlib.sha256(raw).hexdigest()}
+    write_json(folder / shard.record, files)
 
 
 @contextmanager
@@ -167,7 +267,7 @@ def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
         if error.errno not in WITHOUT_LOCKS:
             raise CannotWrite(f"cannot write {lock.lock_file}: {error.strerror}") from None
     try:
-        for left in folder.glob(f".{shard.name}.*{PART}") if lock.is_locked else ():  # of a writer that was killed
+        for left in folder.glob(f".{shard.name}.*{PART}"):  # of a writer that was killed
             left.unlink(missing_ok=True)
         yield True
     finally:
@@ -178,27 +278,15 @@ def _finished(folder: Path, shard: Shard) -> bool:
     """Whether its record is there, and its files are as long as that says; what a disk has torn is written again."""
     if not (folder / shard.record).is_file():
         return False
-    files = _record(folder, shard)["files"]
     try:
-        return all((folder / shard.file(name)).stat().st_size == about["bytes"] for name, about in files.items())
+        files = _record(folder, shard).items()
+        return all((folder / shard.file(name)).stat().st_size == about["bytes"] for name, about in files)
     except FileNotFoundError:
         return False
 
 
 def _record(folder: Path, shard: Shard) -> dict[str, Any]:
-    return read_object(folder / shard.record, {"files": dict[str, dict[str, Any]]})
-
-
-def _same_plan(folder: Path, got: Plan, expected: Plan) -> None:
-    """Raise InputError where two plans differ, with the name of what does."""
-    compare(folder, got.key, expected.key)
-    here, there = got.identity(), expected.identity()
-    for name in ("parts", "arrays", "shard_rows"):
-        if here[name] != there[name]:
-            raise InputError(
-                f"cache {folder}: it has other {name}: expected {_short(there[name])}, got {_short(here[name])}; take another "
-                "folder"
-            )
+    return read_object(folder / shard.record, {})
 
 
 def compare(folder: Path, got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -233,7 +321,7 @@ class Store:
         self.folder = Path(folder).expanduser()
         self.plan, shards = read_manifest(self.folder)
         files = [
-            (self.folder / s.file(name), about) for s in self.plan.shards for name, about in shards[s.name].items()
+            (self.folder / s.file(name), about[SHA]) for s in self.plan.shards for name, about in shards[s.name].items()
         ]
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda one: verify_file(*one), files))
@@ -249,15 +337,10 @@ class Store:
                 f"cache {self.folder}: expected rows 0 to {self.plan.parts[part] - 1} of {part}, got {at.min()} to "
                 f"{at.max()}"
             )
-        shard = at // size
-        if len(at) and shard[0] == shard[-1] and (shard == shard[0]).all():
-            return np.asarray(self._map(part, int(shard[0]), array)[at - shard[0] * size])
         found = np.empty((len(at), *shape), kind)
-        order = np.argsort(shard, kind="stable")
-        ends = np.flatnonzero(np.diff(shard[order])) + 1
-        for some in np.split(order, ends) if len(at) else ():
-            number = int(shard[some[0]])
-            found[some] = self._map(part, number, array)[at[some] - number * size]
+        for number in np.unique(at // size):
+            here = at // size == number
+            found[here] = self._map(part, int(number), array)[at[here] - number * size]
         return found
 
     def _map(self, part: str, number: int, array: str) -> NDArray[Any]:
@@ -275,22 +358,39 @@ def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any
     """
     path = folder / MANIFEST
     if not path.is_file():
-        if (folder / PLAN).is_file():
-            plan = Plan.read(folder / PLAN)
-            left = missing(folder, plan)
-            done = len(plan.shards) - len(left)
-            raise InputError(
-                f"cache {folder}: {done} of {len(plan.shards)} shards are done; go on with `stillhouse cache`"
-            )
         raise InputError(f"cache {folder}: there is none; write it with `stillhouse cache RECIPE --out {folder}`")
-    plan = Plan.read(path)
-    found = check_object(read_json(path), {"shards": dict[str, dict[str, dict[str, Any]]], SHA: str}, str(path))
-    content = {name: value for name, value in found.items() if name != SHA}
-    if found[SHA] != _digest(content):
-        raise InputError(
-            f"{path} was changed after it was written: expected sha256 {found[SHA]}, got {_digest(content)}"
-        )
+    plan, found = Plan.read(path), read_json(path)
+    if SHA not in found:
+        done = len(plan.shards) - len(missing(folder, plan))
+        raise InputError(f"cache {folder}: {done} of {len(plan.shards)} shards are done; go on with `stillhouse cache`")
+    if found[SHA] != _digest({name: value for name, value in found.items() if name != SHA}):
+        raise InputError(f"{path} was changed after it was written; delete the cache and write it again")
     return plan, found["shards"]
+
+
+def verify_file(path: Path, expected: str | None) -> None:
+    """Raise InputError unless a file has a SHA-256; read once a process."""
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    stamp = (str(path.resolve()), now.st_ino, now.st_size, now.st_mtime_ns)
+    if stamp not in _VERIFIED:
+        _VERIFIED[stamp] = sha256_of(path)
+    if _VERIFIED[stamp] != expected:
+        raise InputError(
+            f"{path} was changed after it was written: expected sha256 {expected}, got {_VERIFIED[stamp]}; delete the cache "
+            "and write it again"
+        )
+
+
+def sha256_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
+    """Of values, shapes and types: labels, say."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _digest(content: Any) -> str:

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.files import write_shards
-from stillhouse.cache.plan import Plan, rows_a_shard, shard_bytes_of
+from stillhouse.cache.files import Plan, rows_a_shard, shard_bytes_of, write_shards
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
 
@@ -75,10 +73,6 @@ class TeacherQueries:
     content: Content = field(default_factory=Content)
     further: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_facts(self, **facts: Any) -> TeacherQueries:
-        """The same with further facts beside the answers."""
-        return replace(self, about={**self.about, **facts})
-
     @property
     def key(self) -> dict[str, Any]:
         """What decides the answers, by name; the preprocessing first, since it is a part of a teacher's hash."""
@@ -109,22 +103,18 @@ class TeacherQueries:
             raise InputError(f"teacher {self.name}: expected rows to ask about, got none")
         arrays: dict[str, Any] = {}
         of_views: dict[str, Any] = {}
-        for name in self.parts:
-            stem = name.rpartition("-")[0]  # thousands of views have the shapes of the first
-            if stem in of_views:
-                arrays[name] = of_views[stem]
-                continue
-            found = next(self.answers(name, 0, min(2, self.parts[name].rows), content))
-            arrays[name] = {what: (values.shape[1:], values.dtype.str) for what, values in found.items()}
-            if stem:
-                of_views[stem] = arrays[name]
+        for name, part in self.parts.items():
+            stem = name.rpartition("-")[0] or name  # thousands of views have the shapes of the first
+            if stem not in of_views:
+                found = next(self.answers(name, 0, min(2, part.rows), content))
+                of_views[stem] = {what: (values.shape[1:], values.dtype.str) for what, values in found.items()}
+            arrays[name] = of_views[stem]
         rows = {name: part.rows for name, part in self.parts.items()}
         key = {**self.key, **content.to_key(), "classes": self.classes, "batch": self.batch}
         about = {"teacher": self.name, "params": self.params, "licence": licence or self.licence, **self.about}
-        plan = Plan(key, rows, arrays, dict.fromkeys(rows, 1), about)
+        plan = Plan(key, rows, arrays, {}, about)
         most = shard_bytes or shard_bytes_of(plan.bytes)
-        sizes = {name: rows_a_shard(plan.row_bytes(name), self.batch, most) for name in rows}
-        return Plan(key, rows, arrays, sizes, about)
+        return replace(plan, shard_rows={n: rows_a_shard(plan.row_bytes(n), self.batch, most) for n in rows})
 
 
 def write_cache(
@@ -162,14 +152,3 @@ def write_cache(
         wait=wait,
         on_progress=on_progress,
     )
-
-
-def drawn_rows(parts: Mapping[str, int], count: int, seed: int) -> dict[str, NDArray[np.int64]]:
-    """Some rows of every part, by a seed.
-
-    Example:
-        >>> {name: len(rows) for name, rows in drawn_rows({"train": 100, "test": 3}, 8, seed=0).items()}
-        {'train': 8, 'test': 3}
-    """
-    random = np.random.default_rng(seed)
-    return {name: np.sort(random.permutation(rows)[:count]) for name, rows in parts.items()}

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stillhouse.cache.content import SEEN, Content, same, seen
 from stillhouse.cache.files import Store, compare
-from stillhouse.cache.queries import TeacherQueries, drawn_rows
+from stillhouse.cache.queries import TeacherQueries
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import Batch, Outputs, OutputSpec
-from stillhouse.losses.tail import Scores
+from stillhouse.losses.top_k import Scores
 from stillhouse.teachers.teacher import Teacher
 
 SOURCE = "cache:"
@@ -59,7 +58,7 @@ class StoredTeacher(Teacher):
         shapes = next(iter(self.plan.arrays.values()))
         self.spec = OutputSpec(
             self.classes if self.content.scores or self.content.topk else 0,
-            {path: shapes[f"feature{n}"][0] for n, path in enumerate(held) if path in self.wanted},
+            {path: tuple(shapes[f"feature{n}"][0]) for n, path in enumerate(held) if path in self.wanted},
             kept=self.content.topk,
         )
         self._last = next(iter(self.plan.parts))
@@ -121,26 +120,19 @@ class StoredTeacher(Teacher):
 
     def _part_of(self, numbers: NDArray[np.float64], index: NDArray[Any]) -> str:
         """The part whose rows have these inputs; the last one first, since epochs and splits come in runs."""
-        best, most = "", -1
+        most = 0
         for part in dict.fromkeys((self._last, *self.plan.parts)):
-            if index.max(initial=0) >= self.plan.parts[part]:
-                continue
-            matched = same(self.store.read(part, SEEN, index), numbers)
-            if matched.all():
-                self._last = part
-                return part
-            if int(matched.sum()) > most:
-                best, most = part, int(matched.sum())
-        how = self.plan.key.get("augmentation")
-        views = (
-            f"its views are {how['views']} of {how['how']}, seed {how['seed']}"
-            if how
-            else "it holds no augmented views"
-        )
+            if index.max(initial=0) < self.plan.parts[part]:
+                matched = same(self.store.read(part, SEEN, index), numbers)
+                if matched.all():
+                    self._last = part
+                    return part
+                most = max(most, int(matched.sum()))
+        how = self.plan.key.get("augmentation") or {"views": "no augmented images"}
         raise InputError(
-            f"cache {self.folder}: expected inputs that its teacher was asked about, got others in {len(index) - max(most, 0)} of "
-            f"{len(index)} rows of {best or 'no part'} ({views}): another augmentation, another order of the rows, or inputs that "
-            "were mixed or changed"
+            f"cache {self.folder}: expected inputs that its teacher was asked about, got others in {len(index) - most} of "
+            f"{len(index)} rows (it has {', '.join(f'{name} {value}' for name, value in how.items())}): another augmentation, "
+            "another order of the rows, or inputs that were mixed or changed"
         )
 
 
@@ -164,8 +156,10 @@ def spot_check(
     entropy = np.random.SeedSequence().entropy if seed is None else seed
     assert isinstance(entropy, int)
     drawn_by = entropy % 2**32
+    random = np.random.default_rng(drawn_by)
     worst, asked = 0.0, 0
-    for part, drawn in drawn_rows(stored.plan.parts, rows, drawn_by).items():
+    for part, count in stored.plan.parts.items():
+        drawn = np.sort(random.permutation(count)[:rows])
         if part not in teacher_queries.parts:
             continue
         batch = teacher_queries.parts[part].batch(torch.from_numpy(drawn))
@@ -202,13 +196,9 @@ def _apart(kept: Outputs, live: Outputs) -> tuple[float, float]:
         return worst, TOLERANCE
     pairs = [(kept.logits, live.logits)] if kept.logits.shape[-1] else []
     pairs += [(x, live.features[path]) for path, x in kept.features.items()]
-    worst = max(_relative(a, b.cpu().to(a.dtype)) for a, b in pairs)
-    return worst, RELATIVE
-
-
-def _relative(a: Tensor, b: Tensor) -> float:
-    apart = torch.linalg.vector_norm((a - b).flatten(1), dim=1)
-    return float((apart / torch.linalg.vector_norm(b.flatten(1), dim=1).clamp(min=1e-6)).max())
+    apart = [((a - b.cpu().to(a.dtype)).flatten(1), b.cpu().flatten(1)) for a, b in pairs]
+    norm = torch.linalg.vector_norm
+    return max(float((norm(a, dim=1) / norm(b, dim=1).clamp(min=1e-6)).max()) for a, b in apart), RELATIVE
 
 
 def _to(outputs: Outputs, device: torch.device) -> Outputs:

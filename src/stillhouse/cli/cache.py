@@ -36,8 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 def write(config: Any, options: Namespace) -> int:
     """Ask the teacher of a run of any task."""
     from stillhouse.cache.content import Content
-    from stillhouse.cache.files import MANIFEST, missing
-    from stillhouse.cache.plan import Plan
+    from stillhouse.cache.files import MANIFEST, Plan, missing
     from stillhouse.cache.queries import write_cache
     from stillhouse.cli.runs import loaded
     from stillhouse.cli.show import bar
@@ -50,11 +49,12 @@ def write(config: Any, options: Namespace) -> int:
     if options.estimate:
         return _estimate(queries, kept)
     found = check_teacher(task, teachers[-1], config, data, force=options.force, callback=callback)
-    queries, out = queries.with_facts(teacher_check=found.to_fields()), options.out or Path("caches") / config.name
-    whole = (out / MANIFEST).is_file()
+    queries = replace(queries, about={**queries.about, "teacher_check": found.to_fields()})
+    out = options.out or Path("caches") / config.name
+    whole = (out / MANIFEST).is_file() and not missing(out, Plan.read(out / MANIFEST))
     with bar("asking the teacher", quiet=options.quiet) as on_progress:
         done = write_cache(queries, out, kept, licence=options.licence, on_progress=on_progress)
-    plan = Plan.read(out / "plan.json")
+    plan = Plan.read(out / MANIFEST)
     left = missing(out, plan)
     here = sum((one.stop - one.start) * plan.row_bytes(one.part) for one in plan.shards if one.name not in left)
     print(f"{out}: {here:,} of {plan.bytes:,} bytes, {len(plan.shards) - len(left)} of {len(plan.shards)} shards")

@@ -20,12 +20,10 @@ from typing import Any, TypeVar, dataclass_transform
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs
 
 from stillhouse.core.checks import ConfigError as ConfigError
 from stillhouse.core.checks import nearest as nearest
-from stillhouse.core.schema import Beside as Beside
-from stillhouse.core.schema import explained, parts_beside, tag_of
+from stillhouse.core.schema import explained
 from stillhouse.core.schema import kinds as kinds
 from stillhouse.core.schema import members as members
 from stillhouse.core.schema import settings as settings
@@ -221,39 +219,6 @@ def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
                 here = here[key]
         else:
             raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
-
-
-# ---------------------------------------------------------------------------------------------- parts written beside
-
-
-def gather_parts(kind: type, given: Any) -> Any:
-    """What a configuration was given, with the settings that stand beside a part put into that part.
-
-    Raises:
-        ValueError: a setting that the chosen part does not have, where it would be believed and do nothing.
-    """
-    if not isinstance(given, (ArgsKwargs, Mapping)):
-        return given
-    whole = dict((given.kwargs or {}) if isinstance(given, ArgsKwargs) else given)
-    for name, info, choices in parts_beside(kind):
-        part = whole.get(name, info.default)
-        if is_dataclass(part):
-            part = {f.name: getattr(part, f.name) for f in fields(part)}
-        part = {"kind": part} if isinstance(part, str) else part
-        if not isinstance(part, Mapping):
-            continue
-        chosen = choices.get(str(part.get("kind")))
-        for key in [
-            key for key in whole if key not in settings(kind) and any(key in settings(m) for m in choices.values())
-        ]:
-            value = whole.pop(key)
-            if chosen is None or key in settings(chosen):
-                part = part if value is None else merge(part, {key: value})
-            elif value is not False and value not in (None, (), [], {}):  # these ask for nothing
-                able = " or ".join(repr(word) for word, member in choices.items() if key in settings(member))
-                raise ValueError(f"{key}: does nothing under {name} {tag_of(chosen)!r}; leave it out, or take {able}")
-        whole[name] = part
-    return whole
 
 
 # ---------------------------------------------------------------------------------------------- inside

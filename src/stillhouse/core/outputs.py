@@ -13,7 +13,6 @@ KINDS = {  # a file that marks a folder -> what the folder is
     records.CARD: "student",
     "sweep.json": "sweep",
     "study.db": "sweep",
-    "plan.json": "cache",
     MANIFEST: "cache",  # of stored teacher outputs, where no run.json lies beside it
 }
 

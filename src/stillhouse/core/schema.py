@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass as plain_dataclass
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -28,22 +27,6 @@ PLAIN_TYPES = {
 }
 UNKNOWN = {"unexpected_keyword_argument", "extra_forbidden"}
 MANY = 3  # unknown keys of one part are those of another kind; fewer are misspelt
-
-
-@plain_dataclass(frozen=True)
-class Beside:
-    """Marks a field whose value is one of a union of small configurations, and whose settings may stand beside it.
-
-    `loss: Annotated[ForwardKL | JS, Beside()]` takes `loss: {kind: js, beta: 0.3}` and, shorter, `loss: js, beta: 0.3`;
-    what is written to a run folder is the first form. The class needs `gather_parts` as a validator of mode before.
-    """
-
-
-def parts_beside(kind: Any) -> Iterator[tuple[str, Any, dict[str, type]]]:
-    """(name, field, members by kind) of every field marked `Beside`."""
-    for name, info in settings(kind).items():
-        if any(isinstance(mark, Beside) for mark in info.metadata):
-            yield name, info, kinds(info.annotation)
 
 
 def kinds(union: Any) -> dict[str, type]:
@@ -99,8 +82,7 @@ def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
 
 def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
     found = _members_at(kind, place)
-    beside = [member for one in found for _, _, members in parts_beside(one) for member in members.values()]
-    return [name for one in (*found, *beside) for name in settings(one)]
+    return [name for one in found for name in settings(one)]
 
 
 def explained(kind: type, errors: Sequence[dict[str, Any]]) -> list[str]:
@@ -152,9 +134,7 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         given = error.get("ctx", {}).get("tag")
         known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(tag_of(m)) for m in _members_at(kind, loc))
         hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"
-        beside = any(loc and loc[-1] == name for one in _members_at(kind, loc[:-1]) for name, _, _ in parts_beside(one))
-        place = shown if beside else f"{shown}.kind"
-        return f"{place}: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
+        return f"{shown}.kind: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
     got = error.get("input")
     if isinstance(got, bool) and error["type"] in {
         "greater_than",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stillhouse.losses.tail import Scores
+    from stillhouse.losses.top_k import Scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,120 @@
-"""A curriculum at work: the stage, the rows of an epoch, the weights, and all that a resume needs."""
+"""A curriculum: which samples, which weights, in which stage; at work, the rows of an epoch and all that a resume needs."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field
 
 from stillhouse.core.checks import InputError
-from stillhouse.curricula.baby_steps import balanced_over_classes, draw, nested_subsets, rows_in_order
-from stillhouse.curricula.config import CurriculumConfig
+from stillhouse.core.config import configclass
+from stillhouse.curricula.baby_steps import (
+    Order,
+    balanced_over_classes,
+    check_shares,
+    draw,
+    nested_subsets,
+    rows_in_order,
+)
+from stillhouse.curricula.difficulty import Measure
+from stillhouse.curricula.transitions import ByTime, TransitionConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Seen(NamedTuple):
-    """Samples handed out so far, counted with repetition, and how many different ones."""
+@configclass
+class CurriculumConfig:
+    """Stages that add harder samples to easier ones, and change what is learned from them.
 
-    samples: int
-    distinct: int
+    Every epoch has exactly as many rows as the data set, whatever the stage: a small subset is repeated, and a budget in
+    steps is the same for every order. `budget: rows` is the other budget, that of the papers: a stage passes over its own rows as
+    often as the last one does, so a run, every arm of it, takes the mean of `shares` of the epochs. `order` has three controls:
+    "hard-first" (the reverse), "random" (subsets of the same sizes), and "none" (all rows in every stage, weights and temperatures
+    of the stages).
+
+    The stages as POCL released them: four, with weights (1 - r) for labels and r for the signals, r rising .7 to 1,
+    `label_weights: [0.3, 0.2, 0.1, 0]`, `signal_weights: [0.7, 0.8, 0.9, 1]`, and a temperature 1 to 2 by a linear schedule over
+    stages. (Its table of "alpha 0.9 to 0.5" is the opposite; this follows the code.) A new optimizer for each stage, as there,
+    is not done here.
+
+    Source: Liu et al. 2025, arXiv:2506.05695 (POCL); Bengio et al. 2009 (ICML).
+    """
+
+    order: Order = Field(default="easy-first", description="which samples come first")
+    measures: tuple[Measure, ...] = Field(
+        default=("loss", "margin"), min_length=1, description="what makes a sample hard; their ranks are fused"
+    )
+    fusion_k: float = Field(default=60.0, gt=0, description="constant of the reciprocal rank fusion")
+    shares: tuple[float, ...] = Field(
+        default=(0.25, 0.5, 0.75, 1.0), description="share of the samples in each stage, rising to 1"
+    )
+    by_class: bool = Field(default=True, description="take the shares inside each class, so that none is left out")
+    replay: float = Field(
+        default=0.05, ge=0, lt=1, description="share of each epoch kept for samples that the stage leaves out; 0: none"
+    )
+    transition: TransitionConfig = Field(default=ByTime(), description="when the next stage begins")
+    budget: Literal["steps", "rows"] = Field(
+        default="steps",
+        description="steps: as many as without a curriculum; rows: fewer, as each stage passes over its rows equally often",
+    )
+    label_weights: tuple[float, ...] = Field(default=(), description="factor of the label weight in each stage [all 1]")
+    signal_weights: tuple[float, ...] = Field(default=(), description="factor of all signals in each stage [all 1]")
+
+    def __post_init__(self) -> None:
+        check_shares(self.shares)
+        if len(set(self.measures)) != len(self.measures):
+            raise ValueError(f"measures: expected each once, got {self.measures}")
+        stages = len(self.shares)
+        if isinstance(self.transition, ByTime) and self.transition.ends and len(self.transition.ends) != stages:
+            raise ValueError(f"transition.ends: expected one for each of {stages} shares, got {self.transition.ends}")
+        if self.budget == "rows" and (self.transition.kind != "time" or self.transition.ends):
+            raise ValueError("budget: rows decides when stages end; expected transition: {kind: time} without ends")
+        for name in ("label_weights", "signal_weights"):
+            weights = getattr(self, name)
+            if weights and (len(weights) != stages or min(weights) < 0):
+                raise ValueError(f"{name}: expected {stages} factors from 0, one for each of shares, got {weights}")
+        for stage in range(stages):
+            if math.isclose(self.label_weight(stage) + self.signal_weight(stage), 0.0):
+                raise ValueError(
+                    f"label_weights, signal_weights: expected something to learn in stage {stage}, got 0 and 0"
+                )
+
+    @property
+    def length(self) -> float:
+        """Epochs that a run takes, as a share of those without a curriculum.
+
+        Example:
+            >>> CurriculumConfig(budget="rows").length
+            0.625
+        """
+        return sum(self.shares) / len(self.shares) if self.budget == "rows" else 1.0
+
+    @property
+    def when(self) -> TransitionConfig:
+        """The transition, with the ends that the budget decides.
+
+        Example:
+            >>> CurriculumConfig(budget="rows").when.ends
+            (0.1, 0.3, 0.6, 1.0)
+        """
+        if self.budget == "steps":
+            return self.transition
+        ends = [sum(self.shares[: n + 1]) / sum(self.shares) for n in range(len(self.shares) - 1)]
+        return ByTime(ends=(*ends, 1.0))
+
+    def label_weight(self, stage: int) -> float:
+        """Factor of the label weight."""
+        return self.label_weights[stage] if self.label_weights else 1.0
+
+    def signal_weight(self, stage: int) -> float:
+        """Factor of every signal's weight."""
+        return self.signal_weights[stage] if self.signal_weights else 1.0
 
 
 class Curriculum:
@@ -44,7 +137,7 @@ class Curriculum:
         >>> curriculum = Curriculum(config, difficulty=range(8), labels=None, seed=0)
         >>> sorted(curriculum.order(epoch=0).tolist())
         [0, 0, 0, 0, 1, 1, 1, 1]
-        >>> curriculum.on_validation_end({}, step=50, fraction=0.5)
+        >>> curriculum.on_validation_end({}, fraction=0.5)
         >>> curriculum.stage, curriculum.stages
         (2, 4)
 
@@ -60,7 +153,12 @@ class Curriculum:
             )
         rows = rows_in_order(scores, config.order, seed=seed)
         if config.by_class:
-            rows = balanced_over_classes(rows, _checked_labels(labels, scores.size))
+            known = np.asarray(labels)
+            if known.shape != scores.shape:
+                raise InputError(
+                    f"labels: expected {scores.shape} for by_class, got {known.shape}; or turn by_class off"
+                )
+            rows = balanced_over_classes(rows, known)
         self.rows = len(rows)
         self.subsets = nested_subsets(rows, config.shares)
         if config.order == "none":
@@ -72,19 +170,14 @@ class Curriculum:
         self._others = [np.setdiff1d(rows, subset, assume_unique=True) for subset in self.subsets]
         self._order_hash = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
         self._transition = config.when.build(self.stages)
-        self.stage, self._began = 0, 0
+        self.stage = 0
         self._given: tuple[int, int] | None = None  # the epoch handed out last, and its stage
-        self._samples, self._met = 0, np.zeros(self.rows, dtype=bool)
+        self.samples = 0  # handed out so far, with repetition; an epoch counts whole, when it is first asked for
 
     @property
     def stages(self) -> int:
         """Number of stages."""
         return len(self.config.shares)
-
-    @property
-    def seen(self) -> Seen:
-        """What was handed out by `order`; an epoch counts whole, once, when it is first asked for."""
-        return Seen(self._samples, int(self._met.sum()))
 
     def order(self, epoch: int) -> Tensor:
         """Row numbers of one epoch, (N,) int64: always N of them.
@@ -96,27 +189,21 @@ class Curriculum:
 
         if self._given is None or self._given[0] != epoch:
             self._given = (epoch, self.stage)
-            rows = self._draw(epoch, self.stage)
-            self._samples += len(rows)
-            self._met[rows] = True
+            self.samples += self.rows
         return torch.from_numpy(self._draw(*self._given))
 
-    def on_validation_end(self, metrics: Mapping[str, float | None], step: int, fraction: float) -> None:
+    def on_validation_end(self, metrics: Mapping[str, float | None], fraction: float) -> None:
         """Take in one validation; may go on to the next stage (by time to several, where validations are rare).
 
         Args:
             metrics: of the validation split.
-            step: optimizer steps done.
             fraction: share of the run done, in [0, 1].
 
         Raises:
             InputError: the transition's metric is missing, None or not finite.
         """
-        while self.stage < self.stages - 1 and self._transition.ends(
-            metrics, stage=self.stage, steps=step - self._began, fraction=fraction
-        ):
+        while self.stage < self.stages - 1 and self._transition.ends(metrics, stage=self.stage, fraction=fraction):
             self.stage += 1
-            self._began = step
             self._transition.begin()
             if self.config.transition.kind != "time":
                 return  # one validation shows nothing of the stage that begins
@@ -129,29 +216,24 @@ class Curriculum:
         }
 
     def figures(self) -> dict[str, float]:
-        """To be logged: stage from 0, rows of its subset, samples and distinct samples seen, the factors."""
+        """To be logged: stage from 0, rows of its subset, samples seen, the factors."""
         weights = self.weights()
         return {
             "stage": float(self.stage),
             "subset-rows": float(len(self.subsets[self.stage])),
-            "samples-seen": float(self.seen.samples),
-            "distinct-seen": float(self.seen.distinct),
+            "samples-seen": float(self.samples),
             "label-factor": weights["labels"],
             "signal-factor": weights["signals"],
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs, also in the middle of a stage or an epoch: plain values and one tensor."""
-        import torch
-
+        """All that a resume needs, also in the middle of a stage or an epoch: plain values."""
         return {
             "order": self._order_hash,
             "seed": self.seed,
             "stage": self.stage,
-            "began": self._began,
             "given": None if self._given is None else list(self._given),
-            "samples": self._samples,
-            "met": torch.from_numpy(np.packbits(self._met)),
+            "samples": self.samples,
             "transition": self._transition.state_dict(),
         }
 
@@ -166,10 +248,9 @@ class Curriculum:
                 f"curriculum: expected the state of the same order of rows ({self._order_hash}, seed {self.seed}), "
                 f"got ({state['order']}, seed {state['seed']}); were the difficulties measured anew?"
             )
-        self.stage, self._began = int(state["stage"]), int(state["began"])
+        self.stage = int(state["stage"])
         self._given = None if state["given"] is None else (int(state["given"][0]), int(state["given"][1]))
-        self._samples = int(state["samples"])
-        self._met = np.unpackbits(state["met"].cpu().numpy(), count=self.rows).astype(bool)
+        self.samples = int(state["samples"])
         self._transition.load_state_dict(state["transition"])
 
     def _draw(self, epoch: int, stage: int) -> np.ndarray:
@@ -180,12 +261,3 @@ class Curriculum:
             epoch=epoch,
             seed=(self.seed, stage),
         )
-
-
-def _checked_labels(labels: ArrayLike | None, rows: int) -> np.ndarray:
-    if labels is None:
-        raise InputError("labels: expected (N,) class numbers for by_class, got none; turn by_class off")
-    checked = np.asarray(labels)
-    if checked.shape != (rows,):
-        raise InputError(f"labels: expected shape ({rows},) as difficulty, got {checked.shape}")
-    return checked

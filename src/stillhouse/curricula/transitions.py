@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,30 +18,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
 
 Metrics = Mapping[str, float | None]
-
-MIN_STEPS = "optimizer steps that a stage lasts at least"
-MAX_STEPS = "optimizer steps that a stage lasts at most; none: only `latest` ends it"
 LATEST = "share of the run at which the last stage has begun whatever is measured; earlier stages by equal parts of it"
-
-
-class Transition(Protocol):
-    """What `ByTime().build(stages)` and the others give."""
-
-    def ends(self, metrics: Metrics, *, stage: int, steps: int, fraction: float) -> bool:
-        """Whether stage `stage` is over, `steps` optimizer steps after it began, with `fraction` of the run done."""
-        ...
-
-    def begin(self) -> None:
-        """Forget what was measured in the stage before."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was measured in this stage, as plain numbers."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        ...
 
 
 @configclass
@@ -78,12 +55,7 @@ class ByPlateau:
     window: int = Field(default=3, gt=0, description="validations that the improvement is measured over")
     patience: int = Field(default=2, gt=0, description="validations in a row without progress that end a stage")
     decay: float = Field(default=0.5, ge=0, lt=1, description="share of the old value in the exponential mean")
-    min_steps: int = Field(default=0, ge=0, description=MIN_STEPS)
-    max_steps: int | None = Field(default=None, gt=0, description=MAX_STEPS)
     latest: float = Field(default=0.8, gt=0, le=1, description=LATEST)
-
-    def __post_init__(self) -> None:
-        _check_steps(self.min_steps, self.max_steps)
 
     def build(self, stages: int) -> PlateauReached:
         """The criterion for so many stages."""
@@ -98,12 +70,7 @@ class ByValidation:
     metric: str = Field(default="accuracy", min_length=1, description="metric of the whole validation split")
     better: Literal["higher", "lower"] = Field(default="higher", description="which end of the metric is the good one")
     patience: int = Field(default=3, gt=0, description="validations without a new best that end a stage")
-    min_steps: int = Field(default=0, ge=0, description=MIN_STEPS)
-    max_steps: int | None = Field(default=None, gt=0, description=MAX_STEPS)
     latest: float = Field(default=0.8, gt=0, le=1, description=LATEST)
-
-    def __post_init__(self) -> None:
-        _check_steps(self.min_steps, self.max_steps)
 
     def build(self, stages: int) -> ValidationStopped:
         """The criterion for so many stages."""
@@ -113,134 +80,97 @@ class ByValidation:
 TransitionConfig = Annotated[ByTime | ByPlateau | ByValidation, Field(discriminator="kind")]
 
 
-class TimeReached:
+class Transition:
+    """What `ByTime().build(stages)` and the others give: whether a stage is over, and what it remembers of it."""
+
+    def __init__(self, config: Any, stages: int) -> None:
+        self.config, self.stages = config, stages
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was measured in the stage before."""
+        self.seen: list[float] = []
+        self.waited = 0
+
+    def ends(self, metrics: Metrics, *, stage: int, fraction: float) -> bool:
+        """Take in one validation; whether stage `stage` is over, with `fraction` of the run done.
+
+        Raises:
+            InputError: the metric is missing, None or not finite.
+        """
+        value = metrics.get(self.config.metric)
+        if value is None:
+            known = [key for key, entry in metrics.items() if entry is not None]
+            raise InputError(
+                f"transition.metric {self.config.metric!r}: the validation has none; {nearest(self.config.metric, known)}"
+            )
+        if not math.isfinite(value):
+            raise InputError(f"transition.metric {self.config.metric!r}: expected a finite number, got {value}")
+        self.waited = 0 if self.improves(float(value)) else self.waited + 1
+        late = self.stages > 1 and fraction >= self.config.latest * (stage + 1) / (self.stages - 1) - 1e-9
+        return late or self.waited >= self.config.patience
+
+    def improves(self, now: float) -> bool:
+        """Take in a value; whether it is progress."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured in this stage, as plain numbers."""
+        return {"seen": list(self.seen), "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.seen, self.waited = [float(x) for x in state["seen"]], int(state["waited"])
+
+
+class TimeReached(Transition):
     """Ends stage s at the s-th share; without a memory.
 
     Example:
         >>> by_time = ByTime(ends=(0.4, 0.7, 1.0)).build(3)
-        >>> [by_time.ends({}, stage=0, steps=0, fraction=f) for f in (0.0, 0.39, 0.4)]
+        >>> [by_time.ends({}, stage=0, fraction=f) for f in (0.0, 0.39, 0.4)]
         [False, False, True]
     """
 
-    def __init__(self, config: ByTime, stages: int) -> None:
-        if config.ends and len(config.ends) != stages:
-            raise InputError(f"transition.ends: expected one share for each of {stages} stages, got {config.ends}")
-        self.shares = config.ends or tuple((stage + 1) / stages for stage in range(stages))
-
-    def ends(self, metrics: Metrics, *, stage: int, steps: int, fraction: float) -> bool:
+    def ends(self, metrics: Metrics, *, stage: int, fraction: float) -> bool:
         """Whether the share is reached."""
-        return fraction >= self.shares[stage] - 1e-9  # 3 * 0.1 of a run is 0.30000000000000004 of it
-
-    def begin(self) -> None:
-        """Nothing to forget."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to load."""
+        share = self.config.ends[stage] if self.config.ends else (stage + 1) / self.stages
+        return bool(fraction >= share - 1e-9)  # 3 * 0.1 of a run is 0.30000000000000004 of it
 
 
-class PlateauReached:
-    """See `ByPlateau`.
+class PlateauReached(Transition):
+    """See `ByPlateau`; it remembers the last window + 1 means.
 
     Example:
         A loss that stands still: the window of 1 fills at the second validation, the second without progress is the third.
 
         >>> plateau = ByPlateau(window=1, patience=2).build(2)
-        >>> [plateau.ends({"nll": 1.0}, stage=0, steps=s, fraction=0.1) for s in (1, 2, 3)]
+        >>> [plateau.ends({"nll": 1.0}, stage=0, fraction=0.1) for _ in range(3)]
         [False, False, True]
     """
 
-    def __init__(self, config: ByPlateau, stages: int) -> None:
-        self.config, self.stages = config, stages
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget the means and the count."""
-        self.means: list[float] = []  # the last window + 1
-        self.waited = 0
-
-    def ends(self, metrics: Metrics, *, stage: int, steps: int, fraction: float) -> bool:
-        """Take in one validation."""
+    def improves(self, now: float) -> bool:
+        """By the smoothed value over the window; before it is full all is progress."""
         config = self.config
-        now = _metric(metrics, config.metric)
-        mean = config.decay * self.means[-1] + (1 - config.decay) * now if self.means else now
-        self.means = [*self.means, mean][-(config.window + 1) :]
-        if len(self.means) > config.window:
-            before = self.means[0]
-            gain = (before - mean) / max(abs(before), 1e-12)
-            self.waited = self.waited + 1 if gain < config.least else 0
-        if _forced(config, self.stages, stage, steps, fraction):
-            return True
-        return self.waited >= config.patience and steps >= config.min_steps
-
-    def state_dict(self) -> dict[str, Any]:
-        """The means of the window and the count."""
-        return {"means": list(self.means), "waited": self.waited}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.means, self.waited = [float(x) for x in state["means"]], int(state["waited"])
+        mean = config.decay * self.seen[-1] + (1 - config.decay) * now if self.seen else now
+        self.seen = [*self.seen, mean][-(config.window + 1) :]
+        before = self.seen[0]
+        return len(self.seen) <= config.window or (before - mean) / max(abs(before), 1e-12) >= config.least
 
 
-class ValidationStopped:
-    """See `ByValidation`.
+class ValidationStopped(Transition):
+    """See `ByValidation`; it remembers the best, which of an easier stage might never be beaten.
 
     Example:
         >>> validation = ByValidation(patience=2).build(2)
-        >>> [validation.ends({"accuracy": a}, stage=0, steps=1, fraction=0.1) for a in (0.5, 0.6, 0.6, 0.55)]
+        >>> [validation.ends({"accuracy": a}, stage=0, fraction=0.1) for a in (0.5, 0.6, 0.6, 0.55)]
         [False, False, False, True]
     """
 
-    def __init__(self, config: ByValidation, stages: int) -> None:
-        self.config, self.stages = config, stages
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget the best: that of an easier stage might never be beaten."""
-        self.best: float | None = None
-        self.waited = 0
-
-    def ends(self, metrics: Metrics, *, stage: int, steps: int, fraction: float) -> bool:
-        """Take in one validation."""
-        config = self.config
-        now = _metric(metrics, config.metric) * (1 if config.better == "higher" else -1)
-        if self.best is None or now > self.best:
-            self.best, self.waited = now, 0
-        else:
-            self.waited += 1
-        if _forced(config, self.stages, stage, steps, fraction):
-            return True
-        return self.waited >= config.patience and steps >= config.min_steps
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best of this stage (larger is better) and the count."""
-        return {"best": self.best, "waited": self.waited}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.best, self.waited = state["best"], int(state["waited"])
-
-
-def _forced(config: ByPlateau | ByValidation, stages: int, stage: int, steps: int, fraction: float) -> bool:
-    """Whether a stage has lasted as long as it may."""
-    if config.max_steps is not None and steps >= config.max_steps:
+    def improves(self, now: float) -> bool:
+        """By a new best of this stage."""
+        now = now if self.config.better == "higher" else -now
+        if self.seen and now <= self.seen[0]:
+            return False
+        self.seen = [now]
         return True
-    return stages > 1 and fraction >= config.latest * (stage + 1) / (stages - 1) - 1e-9
-
-
-def _metric(metrics: Metrics, name: str) -> float:
-    value = metrics.get(name)
-    if value is None:
-        known = [key for key, entry in metrics.items() if entry is not None]
-        raise InputError(f"transition.metric {name!r}: the validation has none; {nearest(name, known)}")
-    if not math.isfinite(value):
-        raise InputError(f"transition.metric {name!r}: expected a finite number, got {value}")
-    return float(value)
-
-
-def _check_steps(least: int, most: int | None) -> None:
-    if most is not None and most < least:
-        raise ValueError(f"max_steps: expected at least min_steps ({least}), got {most}")

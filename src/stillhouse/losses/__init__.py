@@ -1,10 +1,25 @@
 """Losses: plain functions of tensors to (B,), student first, teacher second, one paper each."""
 
-from stillhouse.losses.attention import attention_kl, attention_score_mse, relation_kl
+from stillhouse.losses.attention import (
+    activation_energy,
+    attention_kl,
+    attention_score_mse,
+    attention_transfer,
+    mixing_distance,
+    relation_kl,
+)
 from stillhouse.losses.chunked import Projection, fused_linear_divergence
 from stillhouse.losses.cka import cka_loss, kernel_alignment, kernel_alignment_loss, linear_cka
 from stillhouse.losses.contrastive import contrastive_distillation, supervised_contrastive
-from stillhouse.losses.correlation import dist_inter, dist_intra, dist_relations, pearson_distance
+from stillhouse.losses.correlation import (
+    class_relations,
+    dist_inter,
+    dist_intra,
+    dist_relations,
+    multi_level,
+    pearson_distance,
+    sample_relations,
+)
 from stillhouse.losses.divergence import (
     decoupled_kl,
     forward_kl,
@@ -16,11 +31,8 @@ from stillhouse.losses.divergence import (
     target_enhanced_kl,
     total_variation,
 )
-from stillhouse.losses.maps import activation_energy, attention_transfer, mixing_distance
-from stillhouse.losses.multi_level import class_relations, multi_level, sample_relations
 from stillhouse.losses.regression import (
     cosine_distance,
-    cosine_logits,
     label_cross_entropy,
     mse,
     mse_logits,
@@ -28,6 +40,6 @@ from stillhouse.losses.regression import (
     smooth_l1,
     universal_logit_distance,
 )
-from stillhouse.losses.relations import gram_mse, pkt, rkd_angle, rkd_distance, similarity_preserving
+from stillhouse.losses.relations import pkt, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.losses.softened import standardize_logits
-from stillhouse.losses.top_k import topk_kl
+from stillhouse.losses.top_k import scores_kl

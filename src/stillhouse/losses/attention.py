@@ -1,4 +1,4 @@
-"""Where a network looks: attention and the relations of its queries, keys and values, per sample.
+"""Where a network looks, is active and mixes: attention, relations of queries, keys and values, and maps of positions, per sample.
 
 Shapes: B batch, H heads, L positions, D width. Scores are (B, H, L, L), queries before keys. A mask (B, L) is true where there is
 a token: others are neither looked at nor asked. `causal` lets position i see 0 to i only, as the network itself did.
@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.relations import without_autocast
-from stillhouse.losses.softened import kl_of_logs
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import kl_of_logs, wide, without_autocast
 
 
 @without_autocast
@@ -162,6 +160,92 @@ def relation_kl(
     return _kl(ours, theirs, *_checked(ours, theirs, mask, causal))
 
 
+def activation_energy(tokens: Tensor) -> Tensor:
+    """Mean over channels of |x|^2: how active a layer is at each position.
+
+    Args:
+        tokens: (B, N, D).
+
+    Returns:
+        (B, N), at least 0, in float32 at least.
+
+    Example:
+        >>> activation_energy(torch.tensor([[[3.0, 4.0], [0.0, 2.0]]])).tolist()
+        [[12.5, 2.0]]
+
+    Source: Zagoruyko, Komodakis 2017, arXiv:1612.03928 (attention transfer), section 3.1 (F_sum^p, over the number of channels).
+    """
+    return wide(tokens).abs().square().mean(dim=2)
+
+
+@without_autocast
+def attention_transfer(student_energy: Tensor, teacher_energy: Tensor) -> Tensor:
+    """|s / |s| - t / |t||^2 of maps of activity: the student is active where its teacher is.
+
+    Args:
+        student_energy: (B, N), see `activation_energy`.
+        teacher_energy: (B, N); gets no gradient.
+
+    Returns:
+        (B,): 2 - 2 cos of the two maps, in [0, 2] since no map is negative. A map of zeros has no direction and no gradient.
+
+    Raises:
+        InputError: shapes differ or are not (B, N).
+
+    Example:
+        Directions (3, 4)/5 and (1, 0): 2 - 2 * 3/5.
+
+        >>> round(attention_transfer(torch.tensor([[3.0, 4.0]]), torch.tensor([[7.0, 0.0]])).item(), 4)
+        0.8
+
+    Relations:
+        `similarity_preserving` compares samples where this compares positions.
+
+    Source: Zagoruyko, Komodakis 2017, arXiv:1612.03928, eq. 2; the square of its norm, as in the released code.
+    """
+    same_shape("teacher", tuple(teacher_energy.shape), tuple(student_energy.shape))
+    if student_energy.ndim != 2:
+        raise InputError(f"maps: expected (B, N), got {tuple(student_energy.shape)}")
+    return (_unit(student_energy) - _unit(teacher_energy.detach())).square().sum(dim=1)
+
+
+@without_autocast
+def mixing_distance(student: Tensor, teacher: Tensor, *, asked: Tensor | None = None) -> Tensor:
+    """Squared difference of two mixing matrices, summed over a row and averaged over rows and heads.
+
+    Args:
+        student: (B, H, L, L), real or complex: what position s (last axis) adds to position t.
+        teacher: the same shape; gets no gradient.
+        asked: (B, L) bool, the rows that count; all if None.
+
+    Returns:
+        (B,).
+
+    Raises:
+        InputError: shapes differ or are not (B, H, L, L).
+
+    Example:
+        One row off by (1/2, -1/2), the other right: (1/4 + 1/4 + 0) / 2.
+
+        >>> a, b = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]]), torch.tensor([[[[0.5, 0.5], [0.5, 0.5]]]])
+        >>> mixing_distance(a, b).item()
+        0.25
+
+    Relations:
+        `attention_kl` compares rows as distributions, which those of a recurrence are not.
+
+    Source: Bick et al. 2024, arXiv:2408.10189 (MOHAWK), stage 1: matrix orientation.
+    """
+    same_shape("teacher", tuple(teacher.shape), tuple(student.shape))
+    if student.ndim != 4 or student.shape[2] != student.shape[3]:
+        raise InputError(f"mixing matrices: expected (B, H, L, L), got {tuple(student.shape)}")
+    gap = student - teacher.detach()
+    row = (gap.real.square() + gap.imag.square() if gap.is_complex() else wide(gap).square()).sum(dim=3).mean(dim=1)
+    if asked is None:
+        return row.mean(dim=1)
+    return (row * asked).sum(dim=1) / asked.sum(dim=1).clamp(min=1)
+
+
 # ---------------------------------------------------------------------------------------------------------------- inside
 
 
@@ -203,3 +287,12 @@ def _kl(student: Tensor, teacher: Tensor, allowed: Tensor, asked: Tensor) -> Ten
     )
     divergence = kl_of_logs(log_p, log_q).reshape(B, H, L).mean(dim=1)
     return divergence.masked_fill(~asked, 0.0).sum(dim=1) / asked.sum(dim=1).clamp(min=1)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Vectors of the last axis at length 1; those of zeros as they are."""
+    x = wide(x)
+    scale = x.detach().abs().amax(dim=-1, keepdim=True)
+    x = x / torch.where(scale > 0, scale, 1.0)
+    square = x.square().sum(dim=-1, keepdim=True)
+    return x / torch.where(square > 0, square, 1.0).sqrt()

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.softened import checked_temperature, floored
-from stillhouse.losses.values import everywhere, wide
+from stillhouse.losses.softened import floored, wide
 
 Divergence = Literal["forward-kl", "reverse-kl", "js"]
 TeacherLogits = Callable[[Tensor], Tensor]
@@ -31,11 +30,10 @@ CHUNK_ELEMENTS = 2**23
 
 
 class Projection(NamedTuple):
-    """Logits that are not yet computed: `hidden @ weight.T + bias`. (N, D), (V, D), (V,) or None."""
+    """Logits that are not yet computed: `hidden @ weight.T`. (N, D) and (V, D)."""
 
     hidden: Tensor
     weight: Tensor
-    bias: Tensor | None = None
 
 
 def fused_linear_divergence(
@@ -43,7 +41,7 @@ def fused_linear_divergence(
     teacher: Projection | TeacherLogits,
     *,
     divergence: Divergence = "forward-kl",
-    beta: float | None = None,
+    beta: float = 0.5,
     temperature: float = 1.0,
     valid: Tensor | None = None,
     count: float | None = None,
@@ -61,7 +59,7 @@ def fused_linear_divergence(
         teacher: gets no gradient; its width may be another. Or a function (a cache, several teachers) that takes token numbers
             (c,) int64 of 0 to N - 1 and gives logits (c, V); called without gradients.
         divergence: which one.
-        beta: weight of the teacher in the mixture of js [0.5].
+        beta: weight of the teacher in the mixture of js, strictly between 0 and 1.
         temperature: a positive number.
         valid: (N,) bool, the tokens that count; None: all. The others reach neither the value nor a gradient.
         count: what the sum is divided by; None: the number of valid tokens. With micro-batches or several processes give the
@@ -83,33 +81,35 @@ def fused_linear_divergence(
         0.1308
 
     Relations:
-        `topk_kl` where only some of the teacher's logits are known.
+        `scores_kl` where only some of the teacher's logits are known.
 
     Source: the closed-form gradient in the forward pass: Hsu et al. 2024, arXiv:2410.10989 (Liger Kernel).
     """
-    student_hidden, student_weight, student_bias = student
-    teacher_logits = _checked_teacher(teacher, student) if isinstance(teacher, Projection) else teacher
-    n_tokens, n_classes = _check_sizes(student_hidden, student_weight)
-    _check_bias("student_bias", student_bias, n_classes)
-    rows = _valid_rows(valid, n_tokens, student_hidden.device)
-    if chunk is not None and chunk < 1:
-        raise InputError(f"chunk: expected at least 1 token, got {chunk}")
-    if count is not None and not (math.isfinite(count) and count > 0):
-        raise InputError(f"count: expected a positive number, got {count}")
-    hot = checked_temperature(temperature, n_tokens)
-    if isinstance(hot, Tensor):
-        raise InputError(f"temperature: expected a number in the chunked form, got a tensor {tuple(hot.shape)}")
-    compare = _comparison(divergence, beta)
-    common = torch.promote_types(student_hidden.dtype, student_weight.dtype)
-    leaves = [None if x is None else x.to(common) for x in (student_hidden, student_weight, student_bias)]
+    for side in (student, teacher):
+        if isinstance(side, Projection) and (side[0].ndim, side[1].ndim, side[0].shape[1:]) != (
+            2,
+            2,
+            side[1].shape[1:],
+        ):
+            raise InputError(
+                f"expected hidden (N, D) and weight (V, D), got {tuple(side[0].shape)} and {tuple(side[1].shape)}"
+            )
+    n_tokens, n_classes = len(student.hidden), len(student.weight)
+    if isinstance(teacher, Projection):
+        same_shape("teacher's tokens and classes", (len(teacher.hidden), len(teacher.weight)), (n_tokens, n_classes))
+    rows = _valid_rows(valid, n_tokens, student.hidden.device)
+    common = torch.promote_types(student.hidden.dtype, student.weight.dtype)
+    leaves = [x.to(common) for x in student]
     task = _Task(
-        teacher_logits=teacher_logits,
-        compare=compare,
-        temperature=hot,
+        teacher_logits=partial(_linear, *teacher) if isinstance(teacher, Projection) else teacher,
+        compare=partial(_js, beta=beta)
+        if divergence == "js"
+        else {"forward-kl": _forward, "reverse-kl": _reverse}[divergence],
+        temperature=temperature,
         rows=rows,
         count=max(1, len(rows)) if count is None else count,
         chunk=chunk or max(1, CHUNK_ELEMENTS // max(1, n_classes)),
-        wanted=tuple(torch.is_grad_enabled() and x is not None and x.requires_grad for x in leaves),
+        wanted=tuple(torch.is_grad_enabled() and x.requires_grad for x in leaves),
     )
     value: Tensor = _Fused.apply(*leaves, task)[0]
     return value
@@ -127,12 +127,11 @@ class _Task:
     chunk: int
     wanted: tuple[bool, ...]
 
-    def run(self, *leaves: Tensor | None) -> tuple[Tensor, Grads]:
-        """The value and its gradients in hidden, weight and bias, None where not wanted."""
+    def run(self, *leaves: Tensor) -> tuple[Tensor, Grads]:
+        """The value and its gradients in hidden and weight, None where not wanted."""
         hidden = leaves[0]
-        assert hidden is not None
         dtype = wide(hidden[:0]).dtype
-        grads = [torch.zeros_like(x, dtype=dtype) if w and x is not None else None for x, w in zip(leaves, self.wanted)]
+        grads = [torch.zeros_like(x, dtype=dtype) if w else None for x, w in zip(leaves, self.wanted)]
         total = torch.zeros((), dtype=dtype, device=hidden.device)
         # autocast would make the logits bf16 behind the back of the dtypes that were given
         with torch.autocast(device_type=hidden.device.type, enabled=False):
@@ -142,11 +141,11 @@ class _Task:
 
     def _add_chunk(self, rows: Tensor, leaves: Any, grads: Grads) -> Tensor:
         """The summed loss of some tokens; their gradients are added. A function of its own, so that its logits end with it."""
-        hidden, weight, bias = leaves
-        d_hidden, d_weight, d_bias = grads
+        hidden, weight = leaves
+        d_hidden, d_weight = grads
         scale = self.temperature / self.count  # d(T^2 L / count) / dz, where L sees z / T
         h = hidden[rows]
-        s_CV = wide(nn.functional.linear(h, weight, bias))
+        s_CV = wide(nn.functional.linear(h, weight))
         given = self.teacher_logits(rows)
         same_shape("teacher logits of a chunk", tuple(given.shape), tuple(s_CV.shape))
         t_CV = given.to(s_CV.dtype) / self.temperature  # a copy, which may be overwritten
@@ -156,8 +155,6 @@ class _Task:
             d_hidden[rows] = (g_CV.to(weight.dtype) @ weight).to(d_hidden.dtype) * scale
         if d_weight is not None:
             d_weight.addmm_(g_CV.t(), h.to(d_weight.dtype) * scale)
-        if d_bias is not None:
-            d_bias.add_(g_CV.sum(0), alpha=scale)
         return loss.sum()
 
 
@@ -165,8 +162,8 @@ class _Fused(torch.autograd.Function):
     """The value, and beside it its gradients, which the forward pass makes and the backward pass multiplies."""
 
     @staticmethod
-    def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> tuple[Tensor | None, ...]:
-        value, grads = task.run(hidden, weight, bias)
+    def forward(hidden: Tensor, weight: Tensor, task: _Task) -> tuple[Tensor | None, ...]:
+        value, grads = task.run(hidden, weight)
         return value, *grads
 
     @staticmethod
@@ -224,54 +221,9 @@ def _finite_(log_p: Tensor) -> Tensor:
     return log_p.clamp_(min=torch.finfo(log_p.dtype).min)
 
 
-def _comparison(divergence: Divergence, beta: float | None) -> Comparison:
-    known: dict[str, Comparison] = {
-        "forward-kl": _forward,
-        "reverse-kl": _reverse,
-        "js": partial(_js, beta=0.5 if beta is None else beta),
-    }
-    if divergence not in known:
-        raise InputError(f"divergence: expected one of {', '.join(known)}, got {divergence!r}")
-    if beta is not None and divergence != "js":
-        raise InputError(f"beta: does nothing under {divergence!r}; it belongs to 'js'")
-    if beta is not None and not 0.0 < beta < 1.0:
-        raise InputError(f"beta: expected a number strictly between 0 and 1, got {beta}")
-    return known[divergence]
-
-
-def _checked_teacher(teacher: Projection, student: Projection) -> TeacherLogits:
-    hidden, weight, bias = teacher
-    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
-        raise InputError(
-            f"teacher: expected hidden (N, D) and weight (V, D), got {tuple(hidden.shape)} and {tuple(weight.shape)}"
-        )
-    same_shape("teacher_hidden, tokens", tuple(hidden.shape[:1]), tuple(student.hidden.shape[:1]))
-    same_shape("teacher_weight, classes", tuple(weight.shape[:1]), tuple(student.weight.shape[:1]))
-    _check_bias("teacher_bias", bias, len(weight))
-    return partial(_linear, hidden, weight, bias)
-
-
-def _linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
+def _linear(hidden: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
     common = torch.promote_types(hidden.dtype, weight.dtype)
-    return nn.functional.linear(hidden[rows].to(common), weight.to(common), None if bias is None else bias.to(common))
-
-
-def _check_sizes(hidden: Tensor, weight: Tensor) -> tuple[int, int]:
-    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
-        raise InputError(
-            f"student: expected hidden (N, D) and weight (V, D), got {tuple(hidden.shape)} and {tuple(weight.shape)}"
-        )
-    return hidden.shape[0], weight.shape[0]
-
-
-def _check_bias(name: str, bias: Tensor | None, classes: int) -> None:
-    if bias is None:
-        return
-    same_shape(name, tuple(bias.shape), (classes,))
-    if not everywhere(~bias.isinf()):
-        raise InputError(
-            f"{name}: expected finite numbers, got an infinite one; leave a class out by leaving out its row"
-        )
+    return nn.functional.linear(hidden[rows].to(common), weight.to(common))
 
 
 def _valid_rows(valid: Tensor | None, tokens: int, device: torch.device) -> Tensor:

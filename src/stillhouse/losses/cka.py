@@ -6,21 +6,17 @@ is a rotation like any other.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses.relations import without_autocast
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide, without_autocast
 
-Form = Literal["auto", "gram", "features"]
 ROUNDING = 64  # an own product below this many roundings of its largest part is 0
 
 
 @without_autocast
-def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True, form: Form = "auto") -> Tensor:
+def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
     """Similarity of two centered sets of features: 1 up to rotation, isotropic scale and shift, near 0 where unrelated.
 
     Centering is part of it: without it any two sets of features with a mean are alike. Without `debiased` unrelated features
@@ -31,14 +27,13 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True, form: Form = "aut
         y: (n, D'), real or complex.
         debiased: the unbiased estimate of each product (HSIC_1); n at least 4. Else the plain one; n at least 3, since two
             rows are alike to any two others.
-        form: "features" costs n D^2, "gram" n^2 D; "auto" takes the cheaper. They agree up to rounding.
 
     Returns:
         0-d; in [0, 1] if not debiased, else at most 1 and possibly below 0. 0, without gradient, where one side is constant (or
         its debiased product with itself is 0: all rows equal but one).
 
     Raises:
-        InputError: not two matrices of as many rows, too few rows, or another form.
+        InputError: not two matrices of as many rows, or too few rows.
 
     Example:
         Plain: (-1, 0, 1) and (1, -2, 1) are orthogonal once centered. Their squares (1, 0, 1) and (1, 4, 1) run opposite.
@@ -53,18 +48,17 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True, form: Form = "aut
     Source: Kornblith et al. 2019, arXiv:1905.00414; unbiased: Song et al. 2012 (JMLR 13), eq. 5; Nguyen et al. 2021,
         arXiv:2010.15327. High CKA does not prove equal geometry: Davari et al. 2022, arXiv:2210.16156.
     """
-    return _cka(x, y, debiased, form)[0]
+    return _cka(x, y, debiased)[0]
 
 
 @without_autocast
-def cka_loss(student: Tensor, teacher: Tensor, *, debiased: bool = True, form: Form = "auto") -> Tensor:
+def cka_loss(student: Tensor, teacher: Tensor, *, debiased: bool = True) -> Tensor:
     """1 - CKA: pulls the student's whole arrangement of a batch towards the teacher's, whatever the widths.
 
     Args:
         student: (B, Ds), real or complex.
         teacher: (B, Dt); gets no gradient.
         debiased: as `linear_cka`; B at least 4. Leave it on: the plain form is small for unrelated features in small batches.
-        form: as `linear_cka`.
 
     Returns:
         0-d, at least 0 up to rounding; above 1 where the debiased estimate is below 0. A constant teacher teaches nothing:
@@ -79,16 +73,16 @@ def cka_loss(student: Tensor, teacher: Tensor, *, debiased: bool = True, form: F
         0.0
 
     Relations:
-        `similarity_preserving` compares row by row; `gram_mse` sees the scale too.
+        `similarity_preserving` compares row by row.
 
     Source: as `linear_cka`.
     """
-    value, constant = _cka(student, teacher.detach(), debiased, form)
+    value, constant = _cka(student, teacher.detach(), debiased)
     return (1 - value) * ~constant
 
 
 @without_autocast
-def kernel_alignment(x: Tensor, y: Tensor, *, form: Form = "auto") -> Tensor:
+def kernel_alignment(x: Tensor, y: Tensor) -> Tensor:
     """tr(K_x K_y) / (|K_x| |K_y|) of the Gram matrices K_x = x x^H and K_y: CKA without centering, as it is often printed.
 
     Whatever both sides have in common in all samples, as a mean, counts as likeness, and unrelated features are alike in small
@@ -97,13 +91,12 @@ def kernel_alignment(x: Tensor, y: Tensor, *, form: Form = "auto") -> Tensor:
     Args:
         x: (n, D), real or complex.
         y: (n, D'), real or complex.
-        form: as `linear_cka`.
 
     Returns:
         0-d in [0, 1]; 0, without gradient, where one side is 0.
 
     Raises:
-        InputError: not two matrices of as many rows, fewer than 2, or another form.
+        InputError: not two matrices of as many rows, or fewer than 2.
 
     Example:
         Rows (1, 0), (0, 1) against rows all 1: tr(I J) = 2 over |I| |J| = 2 sqrt(2).
@@ -116,17 +109,16 @@ def kernel_alignment(x: Tensor, y: Tensor, *, form: Form = "auto") -> Tensor:
 
     Source: Cristianini et al. 2001 (On kernel-target alignment), definition 1.
     """
-    return _cka(x, y, False, form, center=False)[0]
+    return _cka(x, y, False, center=False)[0]
 
 
 @without_autocast
-def kernel_alignment_loss(student: Tensor, teacher: Tensor, *, form: Form = "auto") -> Tensor:
+def kernel_alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """1 - `kernel_alignment`: CKA as it is often printed, beside `cka_loss`.
 
     Args:
         student: (B, Ds), real or complex.
         teacher: (B, Dt); gets no gradient.
-        form: as `linear_cka`.
 
     Returns:
         0-d in [0, 1]. A teacher of zeros teaches nothing: 0, without gradient.
@@ -140,7 +132,7 @@ def kernel_alignment_loss(student: Tensor, teacher: Tensor, *, form: Form = "aut
 
     Source: as `kernel_alignment`.
     """
-    value, constant = _cka(student, teacher.detach(), False, form, center=False)
+    value, constant = _cka(student, teacher.detach(), False, center=False)
     return (1 - value) * ~constant
 
 
@@ -157,16 +149,14 @@ def _check(x: Tensor, y: Tensor, at_least: int) -> None:
         )
 
 
-def _cka(x: Tensor, y: Tensor, debiased: bool, form: Form, *, center: bool = True) -> tuple[Tensor, Tensor]:
+def _cka(x: Tensor, y: Tensor, debiased: bool, *, center: bool = True) -> tuple[Tensor, Tensor]:
     """CKA, or kernel alignment without `center`, and whether the second side is constant (0 without `center`)."""
-    if form not in ("auto", "gram", "features"):
-        raise InputError(f"form: expected 'auto', 'gram' or 'features', got {form!r}")
     _check(x, y, (4 if debiased else 3) if center else 2)
     (x, flat_x), (y, flat_y) = _prepared(x, center), _prepared(y, center)
-    cross, _ = _product(x, y, debiased, form)
+    cross, _ = _product(x, y, debiased)
     own = []
     for side, flat in ((x, flat_x), (y, flat_y)):
-        value, largest = _product(side, side, debiased, form)
+        value, largest = _product(side, side, debiased)
         # not `>`: a NaN must stay one
         own.append((value, flat | (value <= ROUNDING * torch.finfo(value.dtype).eps * largest)))
     none = own[0][1] | own[1][1]
@@ -189,15 +179,13 @@ def _centered(x: Tensor) -> Tensor:
     return x - x.mean(dim=0)
 
 
-def _product(x: Tensor, y: Tensor, debiased: bool, form: Form) -> tuple[Tensor, Tensor]:
+def _product(x: Tensor, y: Tensor, debiased: bool) -> tuple[Tensor, Tensor]:
     """HSIC of two sides, once centered, up to the factor (n - 1)^2 or n (n - 3) that CKA cancels, and its largest part."""
     n = len(x)
     joint = torch.promote_types(x.dtype, y.dtype)
     x, y = x.to(joint), y.to(joint)
-    if form == "auto":
-        form = "features" if x.shape[1] * y.shape[1] < n * (x.shape[1] + y.shape[1]) else "gram"
     twisted = None  # sum of products with one side not conjugated: differs from the trace for complex features only
-    if form == "gram":
+    if n * (x.shape[1] + y.shape[1]) <= x.shape[1] * y.shape[1]:  # n^2 D is cheaper than n D^2
         gram_x, gram_y = x @ x.mH, y @ y.mH
         trace = _real(gram_x * gram_y.conj()).sum()
         if x.is_complex():

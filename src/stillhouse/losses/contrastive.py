@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.relations import unit_rows, without_autocast
-from stillhouse.losses.values import everywhere, wide
+from stillhouse.losses.relations import unit_rows
+from stillhouse.losses.softened import everywhere, wide, without_autocast
 
 
 @without_autocast
-def contrastive_distillation(
-    student: Tensor, teacher: Tensor, *, temperature: float = 0.1, symmetric: bool = False
-) -> Tensor:
+def contrastive_distillation(student: Tensor, teacher: Tensor, *, temperature: float = 0.1) -> Tensor:
     """InfoNCE: each student embedding must find its own sample's teacher embedding among all of the batch.
 
     It cannot be won by a collapsed student, and wants no equal values, only that the own teacher is the nearest.
@@ -22,7 +20,6 @@ def contrastive_distillation(
         student: (B, D), projected to the teacher's width.
         teacher: (B, D); gets no gradient.
         temperature: divides the cosines.
-        symmetric: average with the other direction, in which each teacher embedding must find its student.
 
     Returns:
         (B,) in nats, a cross-entropy: ln B where nothing is distinguished, and above 0 for equal embeddings too.
@@ -45,8 +42,7 @@ def contrastive_distillation(
     same_shape("teacher embeddings", tuple(teacher.shape), tuple(student.shape))
     _check_rows(student, "contrastive distillation", temperature)
     cosines = unit_rows(wide(student)) @ unit_rows(wide(teacher.detach())).t() / temperature
-    forward = -cosines.log_softmax(dim=1).diagonal()
-    return 0.5 * (forward - cosines.log_softmax(dim=0).diagonal()) if symmetric else forward
+    return -cosines.log_softmax(dim=1).diagonal()
 
 
 @without_autocast

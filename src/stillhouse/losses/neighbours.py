@@ -7,14 +7,13 @@ only who is near: two widths need nothing in common. A row is never its own neig
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses.relations import unit_rows, without_autocast
-from stillhouse.losses.values import wide
+from stillhouse.losses.relations import unit_rows
+from stillhouse.losses.softened import wide, without_autocast
 
 BISECTIONS = 40  # halvings of the bandwidth: 2^-40 of the first bracket
 NOBODY = -1e30  # score of a row that is no candidate: exp of it is 0, and 0 times it is no NaN
@@ -27,9 +26,7 @@ def neighbor_kl(
     *,
     perplexity: float = 10.0,
     degrees: float = math.inf,
-    student_bandwidth: Literal["unit", "teacher"] = "unit",
     nearest: int | None = None,
-    candidates: Tensor | None = None,
 ) -> Tensor:
     """KL(P_i || Q_i) of each row's neighbors: P Gaussian with as many effective neighbors in every row, Q of the student.
 
@@ -42,17 +39,13 @@ def neighbor_kl(
         teacher: (B, Dt); gets no gradient. Rows of length 1 make the distance a cosine.
         perplexity: effective number of neighbors, at least 1 and below the number of candidates.
         degrees: inf is Gaussian, 1 Cauchy (as t-SNE), d of a d-dimensional student lies between: Q falls as |.|^-(degrees + 1).
-        student_bandwidth: `unit` for both sides of any scale (the student sets its own), `teacher` for Q with the teacher's
-            b_i: 0 where the student is the teacher under an isometry, which asks for equal lengths as well.
         nearest: P is kept on so many nearest candidates only (3 times the perplexity is usual); Q is over all. None: all.
-        candidates: (B, B) bool, who may be whose neighbor; None: all others. The diagonal is never one.
 
     Returns:
         (B,) in nats.
 
     Raises:
-        InputError: not two matrices of as many rows, fewer than 3, a row with too few candidates for the perplexity, degrees or
-            perplexity out of range, or a mask of another shape.
+        InputError: not two matrices of as many rows, fewer than 3, or degrees or perplexity out of range.
 
     Example:
         At perplexity 2 of two candidates P is (1/2, 1/2); a student with squared distances 0 and ln 3 has Q = (3/4, 1/4):
@@ -71,24 +64,19 @@ def neighbor_kl(
     ours, theirs = checked_rows(student, teacher)
     if not degrees > 0:
         raise InputError(f"degrees: expected a number above 0 (inf: Gaussian), got {degrees}")
-    allowed = _allowed(candidates, ours)
+    own = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
     with torch.no_grad():
-        distances = squared_distances(theirs).masked_fill(~allowed, math.inf)
-        log_p, columns, bandwidth = _teacher_side(distances, allowed, perplexity, nearest)
+        log_p, columns = _teacher_side(squared_distances(theirs).masked_fill(own, math.inf), perplexity, nearest)
     scores = squared_distances(ours)
-    if student_bandwidth == "teacher":
-        scores = scores * bandwidth
     scores = -scores if math.isinf(degrees) else -(degrees + 1) / 2 * torch.log1p(scores / degrees)
-    scores = scores.masked_fill(~allowed, NOBODY)
+    scores = scores.masked_fill(own, NOBODY)
     p = log_p.exp()
     log_q = scores.gather(1, columns) - scores.logsumexp(dim=1, keepdim=True)
     return (p * (log_p.clamp(min=NOBODY) - log_q)).sum(dim=1)
 
 
 @without_autocast
-def cosine_neighbor_kl(
-    student: Tensor, teacher: Tensor, *, tau: float = 0.1, student_tau: float | None = None, scale_tau2: bool = True
-) -> Tensor:
+def cosine_neighbor_kl(student: Tensor, teacher: Tensor, *, tau: float = 0.1) -> Tensor:
     """tau^2 KL(P_i || Q_i) of each row's softmax over its cosines with the others, at a temperature.
 
     The lower tau, the fewer neighbors count: 4 compares all pairs, nearly by squares; 0.05 only the nearest.
@@ -96,12 +84,10 @@ def cosine_neighbor_kl(
     Args:
         student: (B, Ds).
         teacher: (B, Dt); gets no gradient.
-        tau: divides the teacher's cosines.
-        student_tau: divides the student's; None: tau.
-        scale_tau2: multiply by tau^2, as a distillation loss does.
+        tau: divides the cosines.
 
     Returns:
-        (B,) in nats (times tau^2). 0 where all cosines are equal, so under any rotation and any scale of a row.
+        (B,) in nats times tau^2. 0 where all cosines are equal, so under any rotation and any scale of a row.
 
     Raises:
         InputError: not two matrices of as many rows, fewer than 3 (one other row has probability 1 on both sides), or a
@@ -121,17 +107,15 @@ def cosine_neighbor_kl(
     Source: Passalis, Tefas 2018, arXiv:1803.10837 (PKT); with the softmax of Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
     """
     ours, theirs = checked_rows(student, teacher)
-    student_tau = tau if student_tau is None else student_tau
-    for name, given in (("tau", tau), ("student_tau", student_tau)):
-        if not 0 < given < math.inf:
-            raise InputError(f"{name}: expected a positive number, got {given}")
+    if not 0 < tau < math.inf:
+        raise InputError(f"tau: expected a positive number, got {tau}")
     own = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
     log_q, log_p = (
-        (unit @ unit.t() / t).masked_fill(own, NOBODY).log_softmax(dim=1)
-        for unit, t in ((unit_rows(ours), student_tau), (unit_rows(theirs), tau))
+        (unit @ unit.t() / tau).masked_fill(own, NOBODY).log_softmax(dim=1)
+        for unit in (unit_rows(ours), unit_rows(theirs))
     )
     value: Tensor = (log_p.exp() * (log_p - log_q)).masked_fill(own, 0.0).sum(dim=1)
-    return value * tau**2 if scale_tau2 else value
+    return value * tau**2
 
 
 def row_log_probabilities(distances: Tensor, perplexity: float) -> tuple[Tensor, Tensor]:
@@ -203,30 +187,13 @@ def checked_rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return wide(student), wide(teacher.detach())
 
 
-def _allowed(candidates: Tensor | None, x: Tensor) -> Tensor:
-    B = len(x)
-    apart = ~torch.eye(B, dtype=torch.bool, device=x.device)
-    if candidates is None:
-        return apart
-    if candidates.shape != (B, B) or candidates.dtype != torch.bool:
-        raise InputError(f"candidates: expected bool ({B}, {B}), got {candidates.dtype} {tuple(candidates.shape)}")
-    return candidates.to(x.device) & apart
-
-
-def _teacher_side(
-    distances: Tensor, allowed: Tensor, perplexity: float, nearest: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """log P (B, k), the columns (B, k) it belongs to, and the bandwidths (B, 1)."""
-    fewest = int(allowed.sum(dim=1).min())
-    if not 1 <= perplexity <= fewest:
-        raise InputError(f"perplexity: expected 1 to the number of candidates ({fewest}), got {perplexity:g}")
+def _teacher_side(distances: Tensor, perplexity: float, nearest: int | None) -> tuple[Tensor, Tensor]:
+    """log P (B, k), and the columns (B, k) it belongs to."""
     B = distances.shape[1]
     k = B if nearest is None else min(nearest, B)
-    if k < B and not perplexity <= min(k, fewest):
-        raise InputError(f"nearest: expected at least the perplexity ({perplexity:g}), got {nearest}")
-    if k == B:
-        columns = torch.arange(B, device=distances.device).expand(len(distances), B)
-    else:
+    if not 1 <= perplexity <= min(k, B - 1):
+        raise InputError(f"perplexity: expected 1 to the number of candidates ({min(k, B - 1)}), got {perplexity:g}")
+    columns = torch.arange(B, device=distances.device).expand(len(distances), B)
+    if k < B:
         distances, columns = distances.topk(k, dim=1, largest=False)
-    log_p, bandwidth = row_log_probabilities(distances, perplexity)
-    return log_p, columns, bandwidth
+    return row_log_probabilities(distances, perplexity)[0], columns

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide
 
 
 def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool = False) -> Tensor:
@@ -39,39 +39,17 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool
 
     Source: Ba, Caruana 2014, arXiv:1312.6184; Kim et al. 2021, arXiv:2105.08919.
     """
-    s, t, ruled_out = _scores(student_logits, teacher_logits)
+    same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
+        raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
+    s, t = wide(student_logits), wide(teacher_logits.detach())
+    ruled_out = (t == -math.inf) & ~s.isnan()  # a student's NaN must stay one
     count = (~ruled_out).sum(dim=1)
-    gap = s - t
+    gap = (s - t).masked_fill(ruled_out, 0.0)
     if centered:
         mean = gap.sum(dim=1) / count
         gap = (gap - mean.unsqueeze(1)).masked_fill(ruled_out, 0.0)
     return gap.square().sum(dim=1) / count
-
-
-def cosine_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """`cosine_distance` of class scores, over the classes that the teacher leaves possible.
-
-    Args:
-        student_logits: (B, K).
-        teacher_logits: (B, K); gets no gradient. A class at -inf counts on neither side.
-
-    Returns:
-        (B,) in [0, 2]. A row of zeros has no direction: it is at 1, without gradient.
-
-    Raises:
-        InputError: shapes differ or are not (B, K).
-
-    Example:
-        The teacher rules out the last class; the others are at a right angle.
-
-        >>> cosine_logits(torch.tensor([[1.0, 0.0, 5.0]]), torch.tensor([[0.0, 1.0, -math.inf]])).item()
-        1.0
-
-    Relations:
-        `mse_logits` sees the length too.
-    """
-    s, t, _ = _scores(student_logits, teacher_logits)
-    return 1 - (_direction(s) * _direction(t)).sum(dim=1)
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -98,7 +76,7 @@ def mse(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
     """
-    return _per_sample((_gap(student, teacher)).square())
+    return _per_sample(nn.functional.mse_loss(*_pair(student, teacher), reduction="none"))
 
 
 def smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
@@ -125,8 +103,7 @@ def smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Huber 1964; Girshick 2015, arXiv:1504.08083.
     """
-    gap = _gap(student, teacher).abs()
-    return _per_sample(torch.where(gap < 1, 0.5 * gap.square(), gap - 0.5))
+    return _per_sample(nn.functional.smooth_l1_loss(*_pair(student, teacher), reduction="none"))
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -201,21 +178,6 @@ def _pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return wide(student), wide(teacher.detach())
 
 
-def _scores(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Both sides (B, K) with 0 for the classes that the teacher rules out, and which those are."""
-    same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
-        raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
-    s, t = wide(student_logits), wide(teacher_logits.detach())
-    ruled_out = (t == -math.inf) & ~s.isnan()  # a student's NaN must stay one
-    return s.masked_fill(ruled_out, 0.0), t.masked_fill(ruled_out, 0.0), ruled_out
-
-
-def _gap(student: Tensor, teacher: Tensor) -> Tensor:
-    s, t = _pair(student, teacher)
-    return s - t
-
-
 def _per_sample(values: Tensor) -> Tensor:
     return values.reshape(len(values), -1).mean(dim=1)
 
@@ -232,7 +194,6 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.
         (B,) in nats.
 
     Raises:
-        InputError: smoothing outside [0, 1).
         ValueError, RuntimeError: of torch: shapes do not fit, labels (B,) are not whole numbers.
 
     Example:
@@ -247,8 +208,6 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.
 
     Source: Szegedy et al. 2016, arXiv:1512.00567 (label smoothing).
     """
-    if not 0.0 <= smoothing < 1.0:
-        raise InputError(f"smoothing: expected a share in [0, 1), got {smoothing}")
     # floats (B,) stay floats, of which torch says that they are no classes
     target = labels.to(wide(logits).dtype) if labels.is_floating_point() else labels.long()
     return nn.functional.cross_entropy(wide(logits), target, reduction="none", label_smoothing=smoothing)

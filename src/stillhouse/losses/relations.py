@@ -7,31 +7,14 @@ real numbers. A pair of equal rows has distance 0 and gives no gradient, instead
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec
-
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.losses.correlation import pearson_distance
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide, without_autocast
 
-P = ParamSpec("P")
 OPPOSITE = 1e-5  # what `pkt` adds to a similarity, so that exact opposites (0) keep a logarithm with a bounded gradient
-
-
-def without_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Run a loss outside mixed precision: a Gram matrix in bf16 has two digits, and distances are differences of its entries."""
-
-    @wraps(loss)
-    def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        device = next((x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), "cpu")
-        with torch.autocast(device_type=device, enabled=False):
-            return loss(*args, **kwargs)
-
-    return exact
 
 
 @without_autocast
@@ -83,7 +66,7 @@ def rkd_angle(
         0-d, mean over triples of different samples. An angle at two equal samples counts with cosine 0.
 
     Raises:
-        InputError: not two matrices of as many rows, fewer than 3, or triples below 1.
+        InputError: not two matrices of as many rows, or fewer than 3.
 
     Example:
         A right triangle with equal legs (cosines 0, 0.7071, 0.7071) against one of equal sides (1/2 each):
@@ -100,8 +83,6 @@ def rkd_angle(
     """
     ours, theirs = _rows(student, teacher, "rkd angle", 3)
     B = len(ours)
-    if triples is not None and triples < 1:
-        raise InputError(f"triples: expected at least 1, got {triples}")
     if triples is not None and triples < B * (B - 1) * (B - 2):
         drawn = _draw_triples(B, triples, generator, ours.device)
         ours, theirs = (_angles(_scaled(x), drawn) for x in (ours, theirs))
@@ -114,71 +95,35 @@ def rkd_angle(
 
 
 @without_autocast
-def similarity_preserving(student: Tensor, teacher: Tensor, *, center: bool = True) -> Tensor:
-    """Mean squared difference of Gram matrices whose rows have length 1: who resembles whom.
+def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of centered Gram matrices whose rows have length 1: who resembles whom.
 
     Args:
         student: (B, Ds).
         teacher: (B, Dt); gets no gradient.
-        center: take the batch mean off first. Without it (as published) a mean that all samples share makes every row alike
-            on both sides, and the loss small whatever else the student learnt.
 
     Returns:
         0-d, mean over the B^2 entries (so about 1/B at worst: the image code of the paper weighs it by 3000). Unchanged by the
         scale of either side. A row without any similarity stays 0.
 
     Raises:
-        InputError: not two matrices of as many rows, or fewer than 2; with `center` fewer than 3 (two rows are then opposite
-            on both sides, whatever they were).
+        InputError: not two matrices of as many rows, or fewer than 3 (two centered rows are opposite on both sides).
 
     Example:
-        Rows (1, 0), (0, 1) against rows all 1/sqrt(2): (0.0858 + 0.5) / 2.
+        The batch mean is off: points on a line, -1, 0, 1, resemble each other by -1, 0 or 1, whatever is added to all.
 
-        >>> round(similarity_preserving(torch.eye(2), torch.ones(2, 1), center=False).item(), 4)
-        0.2929
+        >>> line = torch.tensor([[-1.0], [0.0], [1.0]])
+        >>> round(similarity_preserving(torch.eye(3), line).item(), 4) > 0, similarity_preserving(line + 5, line).item()
+        (True, 0.0)
 
     Relations:
-        `gram_mse` without the row lengths; `cka_loss` compares the whole matrices by one cosine.
+        `cka_loss` compares the whole matrices by one cosine.
 
     Source: Tung, Mori 2019, arXiv:1907.09682 (SP), eq. 2 to 4.
     """
-    ours, theirs = (_centered(x, center) for x in _rows(student, teacher, "similarity preserving", 2 + center))
+    ours, theirs = (_centered(x) for x in _rows(student, teacher, "similarity preserving", 3))
     ours, theirs = (unit_rows(x @ x.t()) for x in (_scaled(ours), _scaled(theirs)))
     return (ours - theirs).square().mean()
-
-
-@without_autocast
-def gram_mse(student: Tensor, teacher: Tensor, *, sphere: bool = False) -> Tensor:
-    """Mean squared difference of centered Gram matrices (classical scaling), or of cosines: scale counts in the former.
-
-    Over free student points of D dimensions the least sum of squares is ||K||_F^2 - the D largest squared eigenvalues of the
-    teacher's centered Gram K: the principal components. So on the training rows it cannot beat them, only equal them.
-
-    Args:
-        student: (B, Ds).
-        teacher: (B, Dt); gets no gradient.
-        sphere: compare cosines, with rows of length 1 and the origin where it is, instead of centered products.
-
-    Returns:
-        0-d, mean over the B^2 entries. With `sphere` a row of zeros has cosine 0 with all.
-
-    Raises:
-        InputError: not two matrices of as many rows, or fewer than 2.
-
-    Example:
-        Products +-1 against +-4.
-
-        >>> gram_mse(torch.tensor([[0.0], [2.0]]), torch.tensor([[5.0], [9.0]])).item()
-        9.0
-
-    Relations:
-        `similarity_preserving` does not see the scale.
-
-    Source: Torgerson 1952 (classical scaling); Eckart, Young 1936.
-    """
-    ours, theirs = _rows(student, teacher, "gram", 2)
-    ours, theirs = (unit_rows(x) if sphere else _centered(x) for x in (ours, theirs))
-    return (ours @ ours.t() - theirs @ theirs.t()).square().mean()
 
 
 @without_autocast
@@ -206,7 +151,7 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
         0.0378
 
     Relations:
-        `gram_mse(sphere=True)` compares the same cosines by their squares.
+        `similarity_preserving` compares rows of inner products.
 
     Source: Passalis, Tefas 2018, arXiv:1803.10837 (PKT), eq. 5 to 8.
     """
@@ -331,8 +276,8 @@ def _scaled(x: Tensor) -> Tensor:
     return x / _positive(x.detach().abs().amax())
 
 
-def _centered(x: Tensor, center: bool = True) -> Tensor:
-    return x - x.mean(dim=0) if center else x
+def _centered(x: Tensor) -> Tensor:
+    return x - x.mean(dim=0)
 
 
 def _others(square: Tensor) -> Tensor:

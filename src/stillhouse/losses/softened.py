@@ -1,16 +1,18 @@
-"""What every divergence starts from: both sides' softened log-probabilities. Shapes: B batch, K classes."""
+"""What losses start from: softened log-probabilities of both sides, precision, checks of numbers. Shapes: B batch, K classes."""
 
 from __future__ import annotations
 
 import math
-from numbers import Real
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.values import everywhere, wide
 
+P = ParamSpec("P")
 RULED_OUT = -1e4  # nats: no score is so low by itself, but masks do, as -inf or as the lowest number of a format
 FLOOR = -50.0  # nats, p = 2e-22
 NEAR = 0.5  # nats between two log-probabilities: beyond it their difference loses nothing
@@ -92,11 +94,8 @@ def checked_temperature(temperature: float | Tensor, batch: int) -> float | Tens
             same_shape("temperature (a number or one a sample)", tuple(temperature.shape), (batch,))
         temperature = wide(temperature)  # the square of a half above 255 is infinite
         fine = everywhere(torch.isfinite(temperature) & (temperature > 0))
-    elif isinstance(temperature, Real) and not isinstance(temperature, bool):
-        temperature = float(temperature)
-        fine = math.isfinite(temperature) and temperature > 0
     else:
-        raise InputError(f"temperature: expected a number or a tensor (B,), got {temperature!r}")
+        fine = math.isfinite(temperature) and temperature > 0
     if not fine:
         raise InputError(f"temperature: expected positive and finite, got {temperature}")
     return temperature
@@ -129,19 +128,6 @@ def kl_of_logs(log_a: Tensor, log_b: Tensor) -> Tensor:
     return found.masked_fill(~possible.any(dim=1) & ~found.isnan(), 0.0)
 
 
-def kl_of_part(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """Sum of a (ln a - ln b) over classes, (B,), where those of b are only a part of its classes and sum to less than 1.
-
-    Example:
-        >>> a, b = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.25]]).log()
-        >>> round(kl_of_part(a, b).item(), 4)  # ln 2
-        0.6931
-    """
-    possible = log_a > -math.inf
-    gap = torch.where(possible, log_a, 0.0) - torch.where(possible, log_b, 0.0)
-    return (log_a.exp() * gap).sum(dim=1)
-
-
 def log_mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
     """ln(weight a + (1 - weight) b), for a weight strictly between 0 and 1.
 
@@ -171,9 +157,6 @@ def standardize_logits(logits: Tensor) -> Tensor:
         (B, K) in float32 at least, rows of mean 0 and standard deviation 1 (divided by K, not K - 1). A row of equal logits
         has no pattern: it gives zeros.
 
-    Raises:
-        InputError: not (B, K).
-
     Example:
         Mean 2, standard deviation 2.
 
@@ -185,8 +168,6 @@ def standardize_logits(logits: Tensor) -> Tensor:
 
     Source: Sun et al. 2024, arXiv:2403.01427 (base temperature 2 there, with 9 as weight of the loss).
     """
-    if logits.ndim != 2:
-        raise InputError(f"logits: expected (B, K), got {tuple(logits.shape)}")
     z = wide(logits)
     ruled_out = z == -math.inf
     count = (~ruled_out).sum(dim=1, keepdim=True).clamp(min=1)
@@ -197,3 +178,50 @@ def standardize_logits(logits: Tensor) -> Tensor:
     flat = variance <= (4 * torch.finfo(z.dtype).eps * largest).square()
     standard = centered / torch.where(flat, 1.0, variance).sqrt()
     return torch.where(flat, centered - centered.detach(), standard).masked_fill(ruled_out, -math.inf)
+
+
+def without_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Run a loss outside mixed precision: a Gram matrix in bf16 has two digits, and distances are differences of its entries."""
+
+    @wraps(loss)
+    def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        device = next((x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), "cpu")
+        with torch.autocast(device_type=device, enabled=False):
+            return loss(*args, **kwargs)
+
+    return exact
+
+
+def everywhere(condition: Tensor) -> bool:
+    """Whether a condition holds everywhere; under `torch.compile` it is taken for granted, not computed.
+
+    Python's `if` on a tensor waits for the device and cuts a compiled graph in two. So inputs are checked in eager mode; a
+    compiled step trusts them.
+
+    Example:
+        >>> everywhere(torch.tensor([1.0, 2.0]) > 0), everywhere(torch.tensor([1.0, -2.0]) > 0)
+        (True, False)
+    """
+    return torch.compiler.is_compiling() or bool(condition.all())
+
+
+def check_labels(labels: Tensor, batch: int, classes: int) -> None:
+    """Refuse labels (B,) that are not class numbers from 0 to K - 1, and scores of a single class.
+
+    Raises:
+        InputError: what was expected, and what came.
+    """
+    if classes < 2:
+        raise InputError(f"logits: expected at least 2 classes to take apart, got {classes}")
+    same_shape("labels", tuple(labels.shape), (batch,))
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"labels: expected int64 class numbers, got {labels.dtype}")
+    if not everywhere((labels >= 0) & (labels < classes)):
+        raise InputError(
+            f"labels: expected class numbers from 0 to {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
+        )
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32, or float64 as it is: bf16 and fp16 carry three digits, a softmax or a Gram matrix needs more."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -13,21 +13,16 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import OutputSpec
-from stillhouse.signals.activation_maps import ActivationMapsConfig
-from stillhouse.signals.attention import AttentionConfig
+from stillhouse.signals.attention import AttentionConfig, MixingConfig
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.clause_targets import ClauseTargetsConfig
 from stillhouse.signals.contrastive import ContrastiveConfig
-from stillhouse.signals.dual_head import DualHeadConfig
 from stillhouse.signals.dynamics import DynamicsConfig
 from stillhouse.signals.ensemble import EnsembleConfig
-from stillhouse.signals.exits import ExitsConfig
-from stillhouse.signals.features import FeaturesConfig
+from stillhouse.signals.exits import DualHeadConfig, ExitsConfig, OfaConfig, ProbesConfig
+from stillhouse.signals.features import ActivationMapsConfig, FeaturesConfig
 from stillhouse.signals.hidden import HiddenConfig
 from stillhouse.signals.logits import LogitsConfig
-from stillhouse.signals.mixing import MixingConfig
-from stillhouse.signals.ofa import OfaConfig
-from stillhouse.signals.probes import ProbesConfig
 from stillhouse.signals.relations import RelationsConfig
 from stillhouse.signals.taid import TaidConfig
 from stillhouse.signals.time_steps import TimeStepsConfig

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.config import configclass, gather_parts
+from stillhouse.core.config import configclass
 from stillhouse.core.schedules import ScheduleConfig
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.part import TrainedPart
@@ -37,11 +37,6 @@ class SignalBase:
         @property
         def kind(self) -> str:
             """The word that names the signal in YAML."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, given: Any) -> Any:
-        return gather_parts(cls, given)
 
     @property
     def student_paths(self) -> tuple[str, ...]:
@@ -118,6 +113,39 @@ class Signal(TrainedPart, ABC):
         return {}
 
 
+class BatchSignal(Signal):
+    """A signal that compares samples. A batch of too few rows, as the last of an epoch may be, is left out (0) and counted as
+    `skipped` in the figures; if the first is one, all are, and that is refused.
+    """
+
+    seen: Tensor
+
+    def __init__(self, name: str, weight: float) -> None:
+        super().__init__(name, weight)
+        self.skipped = 0
+        # travels with a checkpoint: a run resumed at the small last batch of an epoch must not take it for the first
+        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
+
+    def too_few(self, rows: int, least: int) -> bool:
+        """Whether a batch is left out.
+
+        Raises:
+            InputError: it is the first.
+        """
+        if rows >= least:
+            return False
+        if not self.seen:
+            raise InputError(
+                f"signal {self.name!r}: expected a batch of at least {least} samples, got {rows}; take a larger batch_size"
+            )
+        self.skipped += 1
+        return True
+
+    def figures(self) -> dict[str, float]:
+        """Batches that were too small, where there were any."""
+        return {"skipped": float(self.skipped)} if self.skipped else {}
+
+
 def feature_shape(who: str, path: str, spec: OutputSpec) -> tuple[int, ...]:
     """Shape of a feature, without the batch.
 
@@ -146,9 +174,22 @@ def check_classes(name: str, student: OutputSpec, teacher: OutputSpec, *, all_sc
         )
 
 
-def options(config: Any, *without: str) -> dict[str, Any]:
-    """The fields of a configuration by name, but for `kind` and some others: keywords of the function that it stands for."""
-    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in ("kind", *without)}
+def refuse_idle(config: Any, field: str, read_by: Mapping[Any, Collection[str]]) -> None:
+    """Refuse settings that the chosen word of a field does not read: they would be believed and do nothing.
+
+    Args:
+        config: whose unset settings are None or False.
+        field: that names the word.
+        read_by: settings by word.
+
+    Raises:
+        ValueError: with the words that read it.
+    """
+    chosen = getattr(config, field)
+    for name in sorted({name for names in read_by.values() for name in names}.difference(read_by[chosen])):
+        if getattr(config, name) is not None and getattr(config, name) is not False:
+            able = " or ".join(repr(word) for word, names in read_by.items() if name in names)
+            raise ValueError(f"{name}: does nothing under {field} {chosen!r}; leave it out, or take {able}")
 
 
 def _paths(given: str | tuple[str, ...]) -> tuple[str, ...]:

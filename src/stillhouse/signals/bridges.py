@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -17,22 +17,17 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import OutputSpec
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide
 from stillhouse.signals.base import SignalBase, feature_shape
 
-SideLayout = Literal[
+Layout = Literal[
     "auto",
     "vector",
     "tokens",
     "nchw",
     "nhwc",
-    "sequence",  # (L, D), an ordered line
-    "ncl",  # (D, L), as one-dimensional convolutions put it out
-    "complex-vector",
+    "sequence",  # (L, D), an ordered line: no grid, even where its length is a square
     "complex-tokens",
-    "complex-nchw",
-    "complex-sequence",
-    "complex-ncl",
     "tbd",  # spikes, time first, before the batch
     "tbnd",
     "tbchw",
@@ -40,28 +35,19 @@ SideLayout = Literal[
     "btnd",
     "btchw",
 ]
-Layout = Literal["auto", "vector", "tokens", "nchw", "nhwc"]  # of what is averaged over its positions
-Pool = Literal["mean", "none", "auto", "first"]
+Pool = Literal["mean", "none", "first"]
 LAYOUT_HELP = (
-    "axes of the {}'s output; auto: by their number (D; N D; D H W). Also nhwc (H W D), sequence (L D) and ncl (D L) for "
-    "lines of any length, complex-..., and spikes averaged over their time axis t: tbnd, btnd (b batch)"
+    "axes of the {}'s output; auto: by their number (D; N D; D H W). Also nhwc (H W D), sequence (L D), complex-tokens, and "
+    "spikes averaged over their time axis t: tbnd, btnd (b batch)"
 )
 
-# layout: (plain layout, place of the time axis with the batch counted, complex numbers)
-LAYOUTS: dict[str, tuple[str, int | None, bool]] = {
-    **{plain: (plain, None, False) for plain in ("vector", "tokens", "nchw", "nhwc", "sequence", "ncl")},
-    **{f"complex-{plain}": (plain, None, True) for plain in ("vector", "tokens", "nchw", "sequence", "ncl")},
-    **{"tbd": ("vector", 0, False), "btd": ("vector", 1, False)},
-    **{"tbnd": ("tokens", 0, False), "btnd": ("tokens", 1, False)},
-    **{"tbchw": ("nchw", 0, False), "btchw": ("nchw", 1, False)},
+# layout: (plain layout, place of the time axis with the batch counted)
+LAYOUTS: dict[str, tuple[str, int | None]] = {
+    **{plain: (plain, None) for plain in ("vector", "tokens", "nchw", "nhwc", "sequence")},
+    **{"complex-tokens": ("tokens", None), "tbd": ("vector", 0), "btd": ("vector", 1)},
+    **{"tbnd": ("tokens", 0), "btnd": ("tokens", 1), "tbchw": ("nchw", 0), "btchw": ("nchw", 1)},
 }
-AXES = {"vector": 1, "tokens": 2, "sequence": 2, "ncl": 2, "nchw": 3, "nhwc": 3}
-POSITIONS = {
-    "vector": (),
-    "tokens": (1,),
-    "nchw": (2, 3),
-    "nhwc": (1, 2),
-}  # axes of a `Layout` that are averaged, batch first
+AXES = {"vector": 1, "tokens": 2, "sequence": 2, "nchw": 3, "nhwc": 3}
 INSTEAD = "take pool: mean, or a relational loss, which compares samples in place of positions"
 
 
@@ -72,7 +58,7 @@ class Side:
     Attributes:
         path: sub-module that puts it out.
         shape: without the first axis, as the specification has it.
-        layout: vector, tokens, sequence, nchw, nhwc or ncl, once time is averaged away.
+        layout: vector, tokens, sequence, nchw or nhwc, once time is averaged away.
         width: D; twice as many as channels where the tensor is complex (real and imaginary parts).
         positions: N.
         grid: (H, W) of the positions; None where they are no grid.
@@ -97,7 +83,7 @@ class Side:
     is_complex: bool = False
 
     @classmethod
-    def of(cls, who: str, path: str, spec: OutputSpec, layout: SideLayout = "auto") -> Side:
+    def of(cls, who: str, path: str, spec: OutputSpec, layout: Layout = "auto") -> Side:
         """The reader of a feature.
 
         Raises:
@@ -105,7 +91,8 @@ class Side:
         """
         shape = feature_shape(who, path, spec)
         chosen = {1: "vector", 2: "tokens", 3: "nchw"}.get(len(shape), "") if layout == "auto" else layout
-        plain, time, is_complex = LAYOUTS.get(chosen, ("", None, False))
+        plain, time = LAYOUTS.get(chosen, ("", None))
+        is_complex = chosen.startswith("complex")
         # with time first, the batch axis of the example stands where a feature's first axis would
         rest = shape if time is None else shape[1:]
         if AXES.get(plain) != len(rest) or (time is not None and len(shape) != len(rest) + 1):
@@ -117,7 +104,6 @@ class Side:
             "vector": (rest[0], (1, 1)),
             "tokens": (rest[-1], _square(rest[0])),
             "sequence": (rest[-1], None),
-            "ncl": (rest[0], None),
             "nchw": (rest[0], rest[1:]),
             "nhwc": (rest[-1], rest[:2]),
         }[plain]
@@ -125,7 +111,7 @@ class Side:
         return cls(path, shape, plain, width * (1 + is_complex), positions, grid, time=time, is_complex=is_complex)  # type: ignore[arg-type]
 
     def tokens(self, x: Tensor) -> Tensor:
-        """(B, N, D) in float32, without a class token that has to be skipped.
+        """(B, N, D) in float32 at least, without a class token that has to be skipped.
 
         Raises:
             InputError: complex numbers that the layout does not name, or the other way round; float() would drop a half.
@@ -133,13 +119,11 @@ class Side:
         if x.is_complex() != self.is_complex:
             asked = "complex numbers" if self.is_complex else "real numbers (complex ones want layout: complex-tokens)"
             raise InputError(f"feature {self.path!r}: expected {asked}, got {x.dtype}")
-        x = x.to(torch.complex64) if self.is_complex else x.float()
+        x = x.to(torch.complex64) if self.is_complex else wide(x)
         if self.time is not None:
             x = x.mean(self.time)
         if self.layout == "vector":
             x = x.unsqueeze(1)
-        elif self.layout == "ncl":
-            x = x.transpose(1, 2)
         elif self.layout == "nchw":
             x = x.flatten(2).transpose(1, 2)
         elif self.layout == "nhwc":
@@ -149,10 +133,8 @@ class Side:
         return x[:, int(self.skip_first) :]
 
     def pooled(self, features: Mapping[str, Tensor]) -> Tensor:
-        """(B, D) in float32 at least, the mean over the positions of a `Layout`, with its gradient."""
-        x = wide(features[self.path])
-        axes = POSITIONS[self.layout]
-        return x.mean(axes) if axes else x
+        """(B, D), the mean over positions, with its gradient."""
+        return self.tokens(features[self.path]).mean(1)
 
 
 @dataclass(frozen=True)
@@ -163,13 +145,13 @@ class Bridge:
         student_side: reader of the student's tensor.
         teacher_side: reader of the teacher's.
         pool: mean, first, or none (position by position).
-        size: grid or length that both are averaged to, the coarser one; None where the positions agree already.
+        size: grid that both are averaged to, the coarser one; None where the positions agree already.
     """
 
     student_side: Side
     teacher_side: Side
     pool: str
-    size: tuple[int, ...] | None = None
+    size: tuple[int, int] | None = None
 
     @classmethod
     def between(cls, student: Side, teacher: Side, *, pool: Pool = "mean") -> Bridge:
@@ -179,16 +161,11 @@ class Bridge:
             student: one side.
             teacher: the other.
             pool: mean (every position counts, a class token too); first (the class token); none (position by position: as
-                many on both sides, or grids, or sequences, averaged to the coarser of both); auto (none if that can be, else mean).
+                many on both sides, or grids averaged to the coarser of both).
 
         Raises:
             InputError: positions that cannot be joined one by one; both names and shapes are printed.
         """
-        if pool == "auto":
-            try:
-                return cls.between(student, teacher, pool="none")
-            except InputError:
-                pool = "mean"
         if pool == "first":
             for who, side in (("student", student), ("teacher", teacher)):
                 if side.layout not in ("tokens", "vector"):
@@ -228,12 +205,10 @@ class Bridge:
 
     def fitted(self, tokens: Tensor, side: Side) -> Tensor:
         """(B, N, D) of one side, as `Side.tokens` gives them, at the positions that both sides have."""
-        have = side.grid if side.grid is not None else (side.positions,)
-        if self.size is None or self.size == have:
+        if self.size is None or side.grid is None or self.size == side.grid:
             return tokens
-        maps = tokens.transpose(1, 2).unflatten(2, have)
-        averaged: Any = nn.AdaptiveAvgPool1d if len(self.size) == 1 else nn.AdaptiveAvgPool2d
-        return averaged(self.size)(maps).flatten(2).transpose(1, 2)
+        maps = tokens.transpose(1, 2).unflatten(2, side.grid)
+        return nn.functional.adaptive_avg_pool2d(maps, self.size).flatten(2).transpose(1, 2)
 
 
 def standardized(x: Tensor) -> Tensor:
@@ -267,21 +242,18 @@ def _both(student: Side, teacher: Side) -> str:
     return f"student {student.path!r} {student.shape} and teacher {teacher.path!r} {teacher.shape}"
 
 
-def _join(student: Side, teacher: Side) -> tuple[Side, Side, tuple[int, ...] | None]:
+def _join(student: Side, teacher: Side) -> tuple[Side, Side, tuple[int, int] | None]:
     """Both sides as they are read, and the size that both are resized to; None where the positions agree already."""
     patches = (without_class_token(student), without_class_token(teacher))
-    lines = ("tokens", "sequence", "ncl")  # the square grid of tokens is a guess, and a line has none
+    lines = ("tokens", "sequence")  # the square grid of tokens is a guess, and a line has none
     for a, b in ((student, teacher), patches):
         # so as many positions in another grid (2 x 8 for 16) are taken to be that one
         if a.positions == b.positions and (a.grid == b.grid or a.layout in lines or b.layout in lines):
             return a, b, None
-    if {student.layout, teacher.layout} <= {"sequence", "ncl"}:
-        return student, teacher, (min(student.positions, teacher.positions),)
     a, b = patches
     if a.grid is None or b.grid is None:
         raise InputError(
-            f"{_both(student, teacher)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}; "
-            "ordered lines of unlike length want layout: sequence (or ncl) on both sides"
+            f"{_both(student, teacher)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}"
         )
     return a, b, (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))
 
@@ -290,8 +262,8 @@ def _join(student: Side, teacher: Side) -> tuple[Side, Side, tuple[int, ...] | N
 class LayoutsConfig(SignalBase):
     """How the features of two sides are read; the base of signals that join them."""
 
-    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
-    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
+    student_layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("student"))
+    teacher_layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
     def bridge(
         self,

@@ -14,10 +14,9 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.attention import attention_scores
-from stillhouse.losses.maps import activation_energy
+from stillhouse.losses.attention import activation_energy, attention_scores
 from stillhouse.signals.base import Signal, SignalBase, feature_shape
-from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Side, SideLayout, without_class_token
+from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Layout, Side, without_class_token
 
 
 @configclass
@@ -44,7 +43,7 @@ class ClauseTargetsConfig(SignalBase):
         default=None, description="path of the teacher's q, k and v side by side, as blocks.5.attn.qkv [its activity]"
     )
     attention_heads: int | None = Field(default=None, gt=0, description="heads of that attention")
-    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
+    teacher_layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
     def __post_init__(self) -> None:
         if (self.attention is None) != (self.attention_heads is None):

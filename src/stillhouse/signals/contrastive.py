@@ -10,11 +10,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.contrastive import supervised_contrastive
-from stillhouse.losses.values import wide
+from stillhouse.losses import supervised_contrastive
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.bridges import Layout, Side
 
@@ -31,13 +29,8 @@ class ContrastiveConfig(SignalBase):
     kind: Literal["contrastive"] = "contrastive"
     place: str = Field(min_length=1, description="path of the student's sub-module whose output is compared")
     layout: Layout = Field(default="auto", description="axes of that output; auto: by their number")
-    pool: Literal["mean", "first"] = Field(default="mean", description="over positions, or the first token alone")
     temperature: float = Field(default=0.1, gt=0, description="divides the cosines")
     weight: float = Field(default=0.1, ge=0, description="factor in the total loss")
-
-    def __post_init__(self) -> None:
-        if self.pool == "first" and self.layout not in {"auto", "tokens"}:
-            raise ValueError(f"pool: 'first' takes the first token, but layout is {self.layout!r}")
 
     @property
     def student_paths(self) -> tuple[str, ...]:
@@ -63,17 +56,10 @@ class ContrastiveSignal(Signal, of=ContrastiveConfig):
         super().__init__(config.name or "contrastive_loss", config.weight)
         self.config = config
         self.read = Side.of("student", config.place, student, config.layout)
-        if config.pool == "first" and self.read.layout != "tokens":
-            raise InputError(
-                f"pool: 'first' takes the first token, but {config.place!r} puts out {student.features[config.place]}"
-            )
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample."""
-        first = self.config.pool == "first"
-        feature = (
-            wide(student_out.features[self.config.place])[:, 0] if first else self.read.pooled(student_out.features)
-        )
+        feature = self.read.pooled(student_out.features)
         if len(feature) < 2:
             return feature.sum(1) * 0.0
         return supervised_contrastive(feature, batch.targets, temperature=self.config.temperature)

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import Beside, configclass
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import forward_kl, pearson_distance
-from stillhouse.losses.regression import mse
-from stillhouse.losses.values import wide
+from stillhouse.losses import forward_kl, mse, pearson_distance
+from stillhouse.losses.softened import wide
 from stillhouse.signals.base import Signal
 from stillhouse.signals.bridges import standardized
-from stillhouse.signals.features import DISTANCES, Distance, check_widths, projector_for
+from stillhouse.signals.features import check_widths, projector_for
 from stillhouse.signals.hidden import LayersConfig
 from stillhouse.signals.layer_maps import Pairs, uniform_map
-from stillhouse.signals.projectors import LinearProjector, NoProjector, OrthogonalProjector, project
 
 
 @configclass
@@ -37,7 +35,7 @@ class DynamicsConfig(LayersConfig):
 
     `space: projector` compares features, the student's through one projector for all layers (one each would bend the path):
     for any two networks. `space: logits` compares class scores: the paths must put out (K) or (N, K), as exits or a language
-    model's head over its layers do; the trajectory is then T^2 KL, nothing is projected and nothing standardized.
+    model's head over its layers do; the trajectory is then a KL, nothing is projected and nothing standardized.
 
     The published abstract and figures leave the norms open; these are ours.
 
@@ -51,32 +49,8 @@ class DynamicsConfig(LayersConfig):
     start: float = Field(
         default=1 / 3, ge=0, lt=1, description="relative depth to start at: early layers hold little of use"
     )
-    projector: Annotated[LinearProjector | OrthogonalProjector | NoProjector, Beside()] = Field(
-        default=LinearProjector(),
-        discriminator="kind",
-        description="map from the student's width to the teacher's, one for all layers",
-    )
-    distance: Distance = Field(default="mse", description="of the trajectory, in projector space")
-    temperature: float = Field(
-        default=1.0, gt=0, description="of the trajectory, in logits space; the loss is times T^2"
-    )
     delta: Literal["cosine", "mse"] = Field(default="cosine", description="how derivatives are compared")
-    trajectory_weight: float = Field(default=1.0, ge=0, description="factor of the trajectory")
     delta_weight: float = Field(default=1.0, ge=0, description="factor of the derivative; one layer has none")
-
-    def __post_init__(self) -> None:
-        if self.space == "projector" and self.temperature != 1.0:
-            raise ValueError("temperature: does nothing in space projector; it is for logits")
-        started = isinstance(self.projector, LinearProjector) and self.projector.initialize != "default"
-        if self.space == "logits" and (self.distance != "mse" or started):
-            raise ValueError("distance and initialize: do nothing in space logits; they are for projector")
-        if self.trajectory_weight == 0 and self.delta_weight == 0:
-            raise ValueError("trajectory_weight and delta_weight: expected one above 0, got 0 and 0")
-        pairs = self.pairs()
-        if self.trajectory_weight == 0 and len(pairs) == 1:
-            raise ValueError(
-                "trajectory_weight: expected above 0, since one layer has no derivative to learn from, got 0"
-            )
 
     def pairs(self) -> Pairs:
         """(layer of the student, layer of the teacher) from `start` on, from 1."""
@@ -115,9 +89,6 @@ def delta_loss(
         (B,), the mean over steps and positions; unchanged by a constant added to all channels of a layer. With cosine, a
         step that the teacher does not take teaches nothing (0).
 
-    Raises:
-        InputError: fewer than two layers, lengths that differ, depths that do not rise.
-
     Example:
         A step of (1, -1) in half the depth against (2, -2) in all of it: the derivatives are the same.
 
@@ -127,20 +98,15 @@ def delta_loss(
 
     Source: FDD, ACL 2025, aclanthology.org/2025.acl-long.1125; norms are student.
     """
-    lengths = [len(student), len(teacher), len(student_depths), len(teacher_depths)]
-    if len(set(lengths)) > 1 or lengths[0] < 2:
-        raise InputError(f"layers and depths: expected as many of each, at least 2, got {lengths}")
-    values = []
-    for a, b in zip(_derivatives(student, student_depths), _derivatives(teacher, teacher_depths)):
-        if compare == "mse":
-            values.append(mse(a, b))
-        else:
-            values.append(pearson_distance(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2]).mean(1))
-    return torch.stack(values).mean(0)
+    pairs = list(zip(_derivatives(student, student_depths), _derivatives(teacher, teacher_depths)))
+    if compare == "mse":
+        return torch.stack([mse(a, b) for a, b in pairs]).mean(0)
+    found = [pearson_distance(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2]).mean(1) for a, b in pairs]
+    return torch.stack(found).mean(0)
 
 
 class DynamicsSignal(Signal, of=DynamicsConfig):
-    """trajectory_weight * mean over layers of their distance + delta_weight * mean over steps of theirs; (B,) unweighted.
+    """Mean over layers of their distance + delta_weight * mean over steps of theirs; (B,) unweighted.
 
     Raises:
         InputError: a name that is not there, shapes that cannot be joined, layers of unlike width, or scores of unlike classes.
@@ -165,12 +131,12 @@ class DynamicsSignal(Signal, of=DynamicsConfig):
             listed = "; ".join(map(str, self.bridges))
             raise InputError(f"dynamics: expected layers of one width and one number of positions, got {listed}")
         first = self.bridges[0]
+        ours, theirs = first.student_side.width, first.teacher_side.width
         if config.space == "projector":
-            widths = (first.student_side.width, first.teacher_side.width)
-            chosen = widths if config.normalize else widths[1:]  # the student's is standardized before it is projected
-            check_widths(first, chosen, config.normalize, config.distance)
+            # the student's is standardized before it is projected
+            check_widths(first, min(ours, theirs) if config.normalize else theirs, config.normalize, "mse")
             self.projector = projector_for(first, config.projector)
-        elif first.student_side.width != first.teacher_side.width:
+        elif ours != theirs:
             raise InputError(f"{first}: space logits wants scores of the same classes; take space: projector")
         else:
             self.projector = nn.Identity()
@@ -180,19 +146,14 @@ class DynamicsSignal(Signal, of=DynamicsConfig):
         """(B,) distance of each sample."""
         config = self.config
         student, teacher = self._paths(student_out, teacher_out)
-        self._last = {}
-        total: Tensor | None = None
-        if config.trajectory_weight > 0:
-            trajectory = torch.stack([self._distance(a, b) for a, b in zip(student, teacher)]).mean(0)
-            self._last["trajectory"] = trajectory.detach()
-            total = config.trajectory_weight * trajectory
+        total = torch.stack([self._distance(a, b) for a, b in zip(student, teacher)]).mean(0)
+        self._last = {"trajectory": total.detach()}
         if len(student) > 1 and config.delta_weight > 0:
             delta = delta_loss(
                 student, teacher, student_depths=self.depths[0], teacher_depths=self.depths[1], compare=config.delta
             )
             self._last["delta"] = delta.detach()
-            total = config.delta_weight * delta + (0 if total is None else total)
-        assert total is not None  # the configuration refuses both weights 0, and 0 with one layer
+            total = total + config.delta_weight * delta
         return total
 
     def figures(self) -> dict[str, float]:
@@ -208,21 +169,16 @@ class DynamicsSignal(Signal, of=DynamicsConfig):
         if self.config.normalize:
             # before the projector, not after: a path that is standardized at every layer has lost its speed
             student, teacher = [standardized(x) for x in student], [standardized(x) for x in teacher]
-        projected = project(
-            self.projector, torch.cat(student), torch.cat(teacher)
-        )  # least squares over all layers at once
-        return list(wide(projected).split(len(student[0]))), teacher
+        return [wide(self.projector(x)) for x in student], teacher
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.config.space == "projector":
-            return DISTANCES[self.config.distance](student, teacher)
-        value = forward_kl(student.flatten(0, 1), teacher.flatten(0, 1), temperature=self.config.temperature)
+            return mse(student, teacher)
+        value = forward_kl(student.flatten(0, 1), teacher.flatten(0, 1))
         return value.unflatten(0, student.shape[:2]).mean(1)
 
 
 def _derivatives(path: Sequence[Tensor], depths: Sequence[float]) -> list[Tensor]:
     steps = [after - before for before, after in pairwise(depths)]
-    if min(steps) <= 0:
-        raise InputError(f"depths: expected rising ones, got {list(depths)}")
     found = [(wide(after) - wide(before)) / step for before, after, step in zip(path, path[1:], steps)]
     return [change - change.mean(-1, keepdim=True) for change in found]

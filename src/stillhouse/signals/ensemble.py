@@ -6,124 +6,44 @@ Shapes: B batch, K classes, n teachers.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.core.config import Beside, configclass
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.losses.values import wide
-from stillhouse.signals.base import Signal, SignalBase, check_classes
-from stillhouse.signals.bridges import Layout, Side
-from stillhouse.signals.learned_weights import DiverseWeights, LearnedWeights, WeighingModule
-from stillhouse.signals.teacher_weights import WeightsFn, confidence_weights, gradient_weights, uniform_weights
+from stillhouse.losses.softened import wide
+from stillhouse.signals.base import Signal, SignalBase, check_classes, refuse_idle
+from stillhouse.signals.bridges import LAYOUT_HELP, Layout, Side
+from stillhouse.signals.teacher_weights import (
+    DiverseWeights,
+    LearnedWeights,
+    WeighingModule,
+    WeightsFn,
+    confidence_weights,
+    gradient_weights,
+    uniform_weights,
+)
 
 CHOICE = 1.0  # learned weights: factor of the cross-entropy of the pooled target with the labels
 ENTROPY = 0.01  # and of ln n minus their entropy, against choosing one teacher
 
-# ---------------------------------------------------------------------------------------------- pools
-
-
-class Pool:
-    """How teachers are weighed."""
-
-    weights: ClassVar[Any] = staticmethod(uniform_weights)  # a `WeightsFn`
-
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
-        """The weights by sample."""
-        found: WeightsFn = type(self).weights
-        return found
-
-
-@configclass
-class MeanProbabilities(Pool):
-    """Equal weights."""
-
-    kind: Literal["mean-probabilities"] = "mean-probabilities"
-
-
-@configclass
-class MeanLogits(Pool):
-    """Equal weights in the geometric pool."""
-
-    kind: Literal["mean-logits"] = "mean-logits"
-
-
-@configclass
-class Confidence(Pool):
-    """Less to a teacher that is further from the label (CA-MKD)."""
-
-    weights = staticmethod(confidence_weights)
-    kind: Literal["confidence"] = "confidence"
-
-
-@configclass
-class GradientPool(Pool):
-    """A common direction that no teacher is against (AE-KD)."""
-
-    kind: Literal["gradient"] = "gradient"
-    upper: float = Field(default=0.6, gt=0, le=1, description="largest weight of one teacher, at least 1/n")
-
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
-        """From gradients in the student's scores."""
-        return partial(
-            gradient_weights, temperature=config.temperature, temperatures=config.temperatures, upper=self.upper
-        )
-
-
-@configclass
-class LearnedPool(Pool):
-    """By a feature of the student (AMTML-KD)."""
-
-    kind: Literal["learned"] = "learned"
-    student: str | None = Field(
-        default=None, description="path of the student's sub-module that sets weights by sample; none: weights for all"
-    )
-    student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
-
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
-        """A module."""
-        read = None if self.student is None else Side.of("student", self.student, student, self.student_layout)
-        return LearnedWeights(_count(self.kind, teacher), read)
-
-
-@configclass
-class DiversePool(Pool):
-    """By asking each teacher's embedding (after DiverseDistill)."""
-
-    kind: Literal["diverse"] = "diverse"
-    student: str = Field(min_length=1, description="path of the student's sub-module that asks")
-    student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
-    answers: tuple[str, ...] = Field(
-        default=(), description="one feature a teacher, as 0:layer3, 1:blocks.2; empty: their class scores"
-    )
-    answer_weight: float = Field(
-        default=0.1, ge=0, description="factor of the student's distance to the teachers' answer"
-    )
-
-    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
-        """A module."""
-        read = Side.of("student", self.student, student, self.student_layout)
-        return DiverseWeights(read, self.answers, student, teacher, _count(self.kind, teacher))
-
-
-AnyPool = MeanProbabilities | MeanLogits | Confidence | GradientPool | LearnedPool | DiversePool
-
-
-def _count(pool: str, teacher: OutputSpec) -> int:
-    if not teacher.members:
-        raise InputError(
-            f"signal 'ensemble', pool {pool!r}: learns something for each teacher, and has to know how many there "
-            "are; expected the spec of an EnsembleTeacher, got that of a single one"
-        )
-    return len(teacher.members)
-
-
-# ---------------------------------------------------------------------------------------------- signal
+LEARNING_RATE = 0.01  # of learned weights; they never decay
+UPPER = 0.6  # pool gradient: largest weight of one teacher, at least 1/n
+ANSWER_WEIGHT = 0.1  # pool diverse: factor of the student's distance to the teachers' answer
+PoolName = Literal["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]
+READ_BY: dict[PoolName, tuple[str, ...]] = {
+    "mean-probabilities": (),
+    "mean-logits": (),
+    "confidence": (),
+    "gradient": (),
+    "learned": ("student",),
+    "diverse": ("student", "answers"),
+}
 
 
 @configclass
@@ -134,7 +54,8 @@ class EnsembleConfig(SignalBase):
     - `mean-logits`: the geometric pool, equal weights; a class survives only if every teacher lets it.
     - `confidence`: for each sample less weight to the teacher that is further from the label (CA-MKD); nothing is learned.
     - `gradient`: for each batch the weights whose common direction is one that no teacher is against (AE-KD). It favors the
-      teacher that is nearest to the student and cannot detect a bad one: at the start that may be one at random. `upper` bounds it.
+      teacher that is nearest to the student and cannot detect a bad one: at the start that may be one at random. None gets more
+      than 0.6.
     - `learned`: weights for each sample from a student feature (AMTML-KD), trained to make the pooled target right.
     - `diverse`: weights by asking each teacher's embedding, and answers mapped to the student's space (after DiverseDistill).
 
@@ -147,34 +68,37 @@ class EnsembleConfig(SignalBase):
     """
 
     kind: Literal["ensemble"] = "ensemble"
-    pool: Annotated[AnyPool, Beside()] = Field(
-        default=MeanProbabilities(), discriminator="kind", description="how teachers are weighed"
-    )
+    pool: PoolName = Field(default="mean-probabilities", description="how teachers are weighed")
     temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
-    temperatures: tuple[float, ...] = Field(
-        default=(), description="one a teacher, on the teacher's side only; empty: temperature for all"
+    student: str | None = Field(
+        default=None,
+        min_length=1,
+        description="learned, diverse: path of the student's sub-module that sets weights by sample; learned, none: for all",
     )
-    learning_rate: float = Field(default=0.01, gt=0, description="of learned weights; they never decay")
+    student_layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("student"))
+    answers: tuple[str, ...] | None = Field(
+        default=None, description="diverse: one feature a teacher, as 0:layer3, 1:blocks.2 [their class scores]"
+    )
 
     def __post_init__(self) -> None:
-        if any(t <= 0 for t in self.temperatures):
-            raise ValueError(f"temperatures: expected numbers above 0, got {self.temperatures}")
+        refuse_idle(self, "pool", READ_BY)
+        if self.pool == "diverse" and self.student is None:
+            raise ValueError("student: expected the path of the sub-module that asks, under pool 'diverse'")
 
     @property
     def student_paths(self) -> tuple[str, ...]:
         """What weighs by sample, if anything does."""
-        chosen = getattr(self.pool, "student", None)
-        return () if chosen is None else (chosen,)
+        return () if self.student is None else (self.student,)
 
     @property
     def teacher_paths(self) -> tuple[str, ...]:
         """The answers, `i:path`."""
-        return getattr(self.pool, "answers", ())
+        return self.answers or ()
 
     @property
     def compares_samples(self) -> bool:
         """True of the gradient pool, whose weights are those of a batch."""
-        return isinstance(self.pool, GradientPool)
+        return self.pool == "gradient"
 
     @property
     def reads_one_label(self) -> bool:
@@ -206,10 +130,7 @@ class EnsembleSignal(Signal, of=EnsembleConfig):
         super().__init__(config.name or "ensemble", config.weight)
         check_classes("ensemble", student, teacher, all_scores=False)
         self.config = config
-        self.teachers = len(teacher.members)  # 0: known once they have answered
-        if self.teachers:
-            self._check_count(self.teachers)
-        self.weights_fn: WeightsFn = weights_fn or config.pool.rule(config, student, teacher)
+        self.weights_fn: WeightsFn = weights_fn or _rule(config, student, teacher)
         self._mean_weights: Tensor | None = None
         self._extra: dict[str, tuple[float, Tensor]] = {}
 
@@ -225,17 +146,16 @@ class EnsembleSignal(Signal, of=EnsembleConfig):
                 "the run more_teachers, or wrap the teacher in EnsembleTeacher"
             )
         members = teacher_out.members
-        self._check_count(len(members))
         weights = self.weights_fn(student_out, members, batch.labels)
         self._check_weights(weights, len(student_out.logits), len(members))
         held = weights.detach()
         self._mean_weights = held.mean(0)
         self._extra = self._training_of(weights, members, batch.labels)
         value = forward_kl(student_out.logits, self._target(members, held), temperature=self.config.temperature)
-        if isinstance(self.weights_fn, DiverseWeights) and isinstance(self.config.pool, DiversePool):
+        if isinstance(self.weights_fn, DiverseWeights):
             answer = self.weights_fn.answer(teacher_out.features, members, weights)
             self._extra["answers"] = (CHOICE, self.weights_fn.usefulness(answer, batch.labels))
-            value = value + self.config.pool.answer_weight * self.weights_fn.distance(student_out, answer)
+            value = value + ANSWER_WEIGHT * self.weights_fn.distance(student_out, answer)
         return value
 
     def figures(self) -> dict[str, float]:
@@ -253,13 +173,13 @@ class EnsembleSignal(Signal, of=EnsembleConfig):
     def groups(self) -> list[dict[str, Any]]:
         """Learned weights at their own rate, without decay; answer maps are left to the common one."""
         parameters = self.weights_fn.weighing() if isinstance(self.weights_fn, WeighingModule) else []
-        return [{"params": parameters, "lr": self.config.learning_rate, "weight_decay": 0.0}] if parameters else []
+        return [{"params": parameters, "lr": LEARNING_RATE, "weight_decay": 0.0}] if parameters else []
 
     def _target(self, members: tuple[Outputs, ...], weights: Tensor) -> Tensor:
         """Logits (B, K) whose softmax at the student's temperature is the weighted pool."""
-        temperatures = self.config.temperatures or (self.config.temperature,) * len(members)
-        log_p = torch.stack([_log_p(member, t) for member, t in zip(members, temperatures)], dim=2)  # (B, K, n)
-        if isinstance(self.config.pool, MeanLogits):
+        hot = [wide(member.logits.detach()) / self.config.temperature for member in members]
+        log_p = torch.stack([torch.log_softmax(z, dim=1) for z in hot], dim=2)  # (B, K, n)
+        if self.config.pool == "mean-logits":
             share = weights.unsqueeze(1)
             log_target = torch.where(share == 0, 0.0, log_p * share).sum(2)  # 0 times -inf is NaN
         else:
@@ -278,13 +198,6 @@ class EnsembleSignal(Signal, of=EnsembleConfig):
         entropy = (weights * (log_w - even)).sum(1).mean()
         return {"choice": (CHOICE, choice), "entropy": (ENTROPY, entropy)}
 
-    def _check_count(self, got: int) -> None:
-        if self.teachers and got != self.teachers:
-            raise InputError(f"signal 'ensemble': expected {self.teachers} teachers as it was built for, got {got}")
-        temperatures = self.config.temperatures
-        if temperatures and len(temperatures) != got:
-            raise InputError(f"temperatures: expected one a teacher ({got}), got {len(temperatures)}")
-
     def _check_weights(self, weights: Tensor, batch: int, teachers: int) -> None:
         same_shape("weights of the teachers", tuple(weights.shape), (batch, teachers))
         # once: it costs a sync
@@ -292,5 +205,17 @@ class EnsembleSignal(Signal, of=EnsembleConfig):
             raise InputError(f"weights of the teachers: expected rows that sum to 1, got {weights.sum(1).tolist()[:5]}")
 
 
-def _log_p(member: Outputs, temperature: float) -> Tensor:
-    return torch.log_softmax(wide(member.logits.detach()) / temperature, dim=1)
+def _rule(config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
+    """How the configured pool weighs teachers by sample."""
+    if config.pool == "confidence":
+        return confidence_weights
+    if config.pool == "gradient":
+        return partial(gradient_weights, temperature=config.temperature, upper=UPPER)
+    if config.pool in ("mean-probabilities", "mean-logits"):
+        return uniform_weights
+    if not teacher.members:
+        raise InputError(f"signal 'ensemble', pool {config.pool!r}: expected several teachers, got a single one")
+    read = None if config.student is None else Side.of("student", config.student, student, config.student_layout)
+    if config.pool == "diverse" and read is not None:
+        return DiverseWeights(read, config.answers or (), student, teacher)
+    return LearnedWeights(len(teacher.members), read)

@@ -1,24 +1,25 @@
 """Hidden features between networks of unlike kinds, one place of the student to one of the teacher.
 
-Shapes: B batch, N positions, D width. Everything is brought to (B, N, D); a vector is one position.
+Shapes: B batch, N positions, S and D widths of student and teacher. Everything is brought to (B, N, D); a vector is one position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import Beside, configclass
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
+from stillhouse.losses import activation_energy, attention_transfer, cosine_distance, mse, normalized_mse, smooth_l1
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, standardized
-from stillhouse.signals.projectors import AnyProjector, LinearProjector, Projector, project
+from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, Side, standardized
 
+ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Distance = Literal["mse", "normalized-mse", "cosine", "smooth-l1"]
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse,
@@ -26,6 +27,69 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cosine": cosine_distance,
     "smooth-l1": smooth_l1,
 }
+PROJECTOR_HELP = "map from the student's width to the teacher's, learned along and dropped with the teacher"
+
+
+def build_projector(kind: ProjectorKind, student_width: int, teacher_width: int) -> nn.Module:
+    """A projector (..., S) -> (..., D). Learned with the student, saved for resume, dropped at export.
+
+    A strong projector can learn the teacher's features by itself: then the loss falls and the student's own features do
+    not come nearer. `linear` is the usual compromise, `orthogonal` cannot bend the student's geometry at all.
+
+    Args:
+        kind: linear; mlp (two layers, GELU between, as wide as the teacher); orthogonal (an isometry: W^T W = I, or W W^T = I
+            where the teacher is narrower; no bias; it stays one through every optimizer step); none.
+        student_width: S.
+        teacher_width: D.
+
+    Returns:
+        A module; `nn.Identity` for none.
+
+    Raises:
+        InputError: widths differ and kind is none.
+
+    Example:
+        >>> import torch
+        >>> build_projector("orthogonal", 4, 6)(torch.eye(4)).square().sum(1).round(decimals=4).tolist()
+        [1.0, 1.0, 1.0, 1.0]
+
+    Source: Romero et al. 2015, arXiv:1412.6550 (FitNets' regressor); Miles et al. 2024, arXiv:2403.06213 (orthogonal).
+    """
+    if kind == "none":
+        if student_width != teacher_width:
+            raise InputError(f"widths {student_width} and {teacher_width} differ; take projector: linear")
+        return nn.Identity()
+    if kind == "orthogonal":
+        return parametrizations.orthogonal(nn.Linear(student_width, teacher_width, bias=False))
+    linear = nn.Linear(student_width, teacher_width)
+    return linear if kind == "linear" else nn.Sequential(linear, nn.GELU(), nn.Linear(teacher_width, teacher_width))
+
+
+def projector_for(bridge: Bridge, kind: ProjectorKind) -> nn.Module:
+    """The projector that a bridge needs.
+
+    Raises:
+        InputError: none over unlike widths.
+    """
+    try:
+        return build_projector(kind, bridge.student_side.width, bridge.teacher_side.width)
+    except InputError as error:
+        raise InputError(f"{bridge}: {error}") from None
+
+
+def check_widths(bridge: Bridge, width: int, normalize: bool, distance: str) -> None:
+    """Refuse a width that a distance is blind to: its gradient would be 0 whatever the features.
+
+    Raises:
+        InputError: one or two channels that are to be standardized over channels, or the direction of a single one.
+    """
+    if normalize and width < 3:
+        raise InputError(
+            f"{bridge}: expected at least 3 channels to standardize, got {width}: one is always 0, two are -1 and 1; take "
+            "normalize: false"
+        )
+    if distance in ("cosine", "normalized-mse") and width < 2:
+        raise InputError(f"{bridge}: distance {distance} of one channel sees its sign alone; take distance: mse")
 
 
 @configclass
@@ -35,16 +99,14 @@ class FeaturesConfig(PlacesConfig):
     Outputs are (D), tokens (N, D), maps (D, H, W), or as the layout names them: three axes alone may also be (H, W, D).
     With `pool: mean` every position counts, a class token too; `first` takes the class token alone. With `pool: none`
     positions are joined one by one: as many on both sides, or grids averaged to the coarser, less a leading class token (17
-    tokens are 4 x 4 and one), or sequences of unlike length averaged. `auto` is `none` where that can be, else `mean`.
+    tokens are 4 x 4 and one).
 
     Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
     """
 
     kind: Literal["features"] = "features"
     distance: Distance = Field(default="mse", description="how features are compared")
-    projector: Annotated[AnyProjector, Beside()] = Field(
-        default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
-    )
+    projector: ProjectorKind = Field(default="linear", description=PROJECTOR_HELP)
     pool: Pool = Field(default="mean", description="average over positions, or join position by position")
     normalize: bool = Field(
         default=True, description="standardize both sides over channels, so the teacher's scale sets no weight"
@@ -61,45 +123,55 @@ class FeatureSignal(Signal, of=FeaturesConfig):
     def __init__(self, config: FeaturesConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or f"features:{config.between}", config.weight)
         self.distance, self.normalize = config.distance, config.normalize
-        paths = (config.student, config.teacher)
-        self.bridge = config.bridge(paths, (student, teacher), pool=config.pool)
-        check_widths(self.bridge, (self.bridge.teacher_side.width,), config.normalize, config.distance)
+        self.bridge = config.bridge((config.student, config.teacher), (student, teacher), pool=config.pool)
+        check_widths(self.bridge, self.bridge.teacher_side.width, config.normalize, config.distance)
         self.projector = projector_for(self.bridge, config.projector)
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample."""
-        student, teacher = self.bridge.student(student_out.features), self.bridge.teacher(teacher_out.features)
+        student = self.projector(self.bridge.student(student_out.features))
+        teacher = self.bridge.teacher(teacher_out.features)
         if self.normalize:
-            teacher = standardized(teacher)
-        student = project(self.projector, student, teacher)
-        if self.normalize:
-            student = standardized(student)
+            student, teacher = standardized(student), standardized(teacher)
         return DISTANCES[self.distance](student, teacher)
 
 
-def check_widths(bridge: Bridge, widths: tuple[int, ...], normalize: bool, distance: str) -> None:
-    """Refuse widths that a distance is blind to: its gradient would be 0 whatever the features.
+@configclass
+class ActivationMapsConfig(PlacesConfig):
+    """Match where a student's layer is active to where its teacher's is: a number a position, so no width has to match.
+
+    The map is the mean over channels of |x|^2, its direction is compared. Grids of unlike size are averaged to the coarser
+    one, *after* the map is made: what is active there counts, however the channels would cancel. A leading class token of
+    tokens in a square is left out. As published
+    the mean square over positions has a weight of hundreds; here the square is summed, so that a weight of the order of 1 to 10
+    means the same on any grid.
+
+    Source: Zagoruyko, Komodakis 2017, arXiv:1612.03928 (attention transfer).
+    """
+
+    kind: Literal["activation-maps"] = "activation-maps"
+
+
+class ActivationMapSignal(Signal, of=ActivationMapsConfig):
+    """Distance of the directions of two maps; (B,) unweighted.
 
     Raises:
-        InputError: one or two channels that are to be standardized over channels, or the direction of a single one.
+        InputError: a name that is not there, or positions that cannot be joined or of which there is one alone.
     """
-    width = min(widths)
-    if normalize and width < 3:
-        raise InputError(
-            f"{bridge}: expected at least 3 channels to standardize, got {width}: one is always 0, two are -1 and 1; take "
-            "normalize: false"
+
+    def __init__(self, config: ActivationMapsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
+        super().__init__(config.name or f"activation-maps:{config.between}", config.weight)
+        self.bridge = config.bridge((config.student, config.teacher), (student, teacher))
+        if self.bridge.positions < 2:
+            raise InputError(f"{self.bridge}: expected two positions at least, got one, where a map is always 1")
+
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        """(B,) distance of each sample."""
+        return attention_transfer(
+            self._map(student_out, self.bridge.student_side), self._map(teacher_out, self.bridge.teacher_side)
         )
-    if distance in ("cosine", "normalized-mse") and width < 2:
-        raise InputError(f"{bridge}: distance {distance} of one channel sees its sign alone; take distance: mse")
 
-
-def projector_for(bridge: Bridge, projector: Projector) -> nn.Module:
-    """The projector that a bridge needs.
-
-    Raises:
-        InputError: none over unlike widths.
-    """
-    try:
-        return projector.build(bridge.student_side.width, bridge.teacher_side.width)
-    except InputError as error:
-        raise InputError(f"{bridge}: {error}") from None
+    def _map(self, outputs: Outputs, side: Side) -> Tensor:
+        """(B, N) energy at the positions that both sides have."""
+        energy = activation_energy(side.tokens(outputs.features[side.path])).unsqueeze(2)
+        return self.bridge.fitted(energy, side).squeeze(2)

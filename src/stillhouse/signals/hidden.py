@@ -6,26 +6,24 @@ Shapes: B batch, N positions, S width of the student, D width of the teacher, R 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import Beside, configclass
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
-from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, LayoutsConfig, Pool, drawn, standardized
-from stillhouse.signals.features import DISTANCES, check_widths, projector_for
+from stillhouse.losses import cka_loss, kernel_alignment_loss
+from stillhouse.signals.base import BatchSignal
+from stillhouse.signals.bridges import LayoutsConfig, Pool, drawn, standardized
+from stillhouse.signals.features import DISTANCES, PROJECTOR_HELP, ProjectorKind, check_widths, projector_for
 from stillhouse.signals.layer_maps import MapName, Pairs, layer_blocks, layer_map, layer_paths
-from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
 
-FEWEST_ROWS = 4  # of the unbiased cka
+FEWEST_ROWS, MOST_ROWS = 4, 1024  # of the unbiased cka; of a batch, drawn anew each step
 OF_BATCHES = {"cka": cka_loss, "kernel-alignment": kernel_alignment_loss}  # distances that compare whole batches
 PATHS_HELP = "the {}'s layers: a pattern with {{}} for the number, as blocks.{{}}, or all paths, first to last"
-MOST_ROWS = 1024
 COUNT_HELP = "how many layers the {}'s pattern stands for; leave it out with a list of paths"
 
 
@@ -39,6 +37,7 @@ class LayersConfig(LayoutsConfig):
     teacher_layers: int | None = Field(default=None, gt=0, description=COUNT_HELP.format("teacher"))
     pool: Pool = Field(default="mean", description="average over positions, or join position by position")
     normalize: bool = Field(default=True, description="standardize both sides over channels")
+    projector: ProjectorKind = Field(default="linear", description=PROJECTOR_HELP)
 
     @property
     def student_layer_paths(self) -> tuple[str, ...]:
@@ -66,9 +65,8 @@ class HiddenConfig(LayersConfig):
     `explicit` with `mapping`, and `learned`: gates mix the teacher's layers of each block, starting near `uniform`. Layers
     count from 1. Published recipes:
 
-    TinyBERT: uniform, mse, one shared linear projector, pool none, both embeddings, normalize false. Patient distillation:
-    skip, normalized-mse, pool first, projector none, normalize false. DistilBERT: last-only, cosine, pool none, projector
-    none, normalize false.
+    TinyBERT: uniform, mse, linear, pool none, normalize false. Patient distillation: skip, normalized-mse, pool first, projector
+    none, normalize false. DistilBERT: last-only, cosine, pool none, projector none, normalize false.
 
     `cka` and `kernel-alignment` compare batches, not positions: they need no projector, no equal widths and, with pool mean, no
     equal positions.
@@ -82,11 +80,6 @@ class HiddenConfig(LayersConfig):
     mapping: dict[int, int] = Field(
         default_factory=dict, description="map explicit: student's layer -> teacher's, from 1"
     )
-    gate_learning_rate: float | None = Field(
-        default=None, gt=0, description="map learned: of the gates; they drift to the easiest layer if it is high"
-    )
-    student_embedding: str | None = Field(default=None, description="path of the student's layer 0, if it is matched")
-    teacher_embedding: str | None = Field(default=None, description="path of the teacher's layer 0, if it is matched")
     layer_weights: tuple[float, ...] = Field(
         default=(), description="one a pair that is left, in order; the mean over pairs is weighted by them"
     )
@@ -94,66 +87,29 @@ class HiddenConfig(LayersConfig):
         default="mse",
         description="how each pair is compared; cka: centered and unbiased, kernel-alignment: the formula without either",
     )
-    projector: Annotated[AnyProjector, Beside()] = Field(
-        default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
-    )
-    shared: bool = Field(default=False, description="one projector for all pairs; one each otherwise")
-    rows: int = Field(
-        default=MOST_ROWS,
-        ge=4,
-        description="cka and kernel-alignment with pool none: most positions of a batch, drawn anew each step",
-    )
 
     def __post_init__(self) -> None:
-        for name, word in (("mapping", "explicit"), ("gate_learning_rate", "learned")):
-            if getattr(self, name) and self.map != word:
-                raise ValueError(f"{name}: does nothing under map {self.map!r}; leave it out, or take {word!r}")
-        if self.map == "explicit" and not self.mapping:
-            raise ValueError("mapping: expected pairs with map explicit, got none")
-        if (self.student_embedding is None) != (self.teacher_embedding is None):
-            raise ValueError("student_embedding and teacher_embedding: expected both or neither")
-        projector = self.projector
-        if self.distance in OF_BATCHES and not isinstance(projector, NoProjector):
+        if self.mapping and self.map != "explicit":
+            raise ValueError(f"mapping: does nothing under map {self.map!r}; leave it out, or take 'explicit'")
+        if self.distance in OF_BATCHES and self.projector != "none":
             raise ValueError(
-                f"projector: expected none with distance {self.distance}, which takes unlike widths, got {projector.kind}"
+                f"projector: expected none with distance {self.distance}, which takes unlike widths, got {self.projector}"
             )
-        if self.shared and isinstance(projector, NoProjector):
-            raise ValueError("shared: does nothing with projector none")
-        if self.shared and isinstance(projector, LinearProjector) and projector.initialize == "least-squares":
-            raise ValueError("initialize: least-squares fits one pair of layers; expected shared: false, got true")
-        if self.rows != MOST_ROWS and self.distance not in OF_BATCHES:
-            raise ValueError(f"rows: does nothing with distance {self.distance}; it is for {' and '.join(OF_BATCHES)}")
-        pairs = self.pairs()
-        if self.layer_weights and len(self.layer_weights) != len(pairs):
-            raise ValueError(
-                f"layer_weights: expected {len(pairs)}, one for each of the layers {[j for j, _ in pairs]}, "
-                f"got {len(self.layer_weights)}"
-            )
-        if self.layer_weights and (min(self.layer_weights) < 0 or sum(self.layer_weights) == 0):
-            raise ValueError(f"layer_weights: expected none below 0 and one above, got {self.layer_weights}")
+        weights, pairs = self.layer_weights, self.pairs()
+        if weights and (len(weights) != len(pairs) or min(weights) < 0 or sum(weights) == 0):
+            raise ValueError(f"layer_weights: expected {len(pairs)}, none below 0 and one above, got {weights}")
 
     def pairs(self) -> Pairs:
-        """(layer of the student, layer of the teacher) of every pair that is matched, from 1; (0, 0) for the embeddings.
-
-        Raises:
-            ValueError: a map that these layers do not have.
-        """
-        found = layer_map(self.map, len(self.student_layer_paths), len(self.teacher_layer_paths), self.mapping)
-        return found if self.student_embedding is None else ((0, 0), *found)
+        """(layer of the student, layer of the teacher) of every pair that is matched, from 1."""
+        return layer_map(self.map, len(self.student_layer_paths), len(self.teacher_layer_paths), self.mapping)
 
     def targets(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """For each pair the student's path and the teacher's: one, or a whole block where the map is learned."""
-        of_student, of_teacher = self.student_layer_paths, self.teacher_layer_paths
-        blocks = layer_blocks(len(of_student), len(of_teacher)) if self.map == "learned" else ()
-        found: list[tuple[str, tuple[str, ...]]] = []
-        for student, teacher in self.pairs():
-            if student == 0:
-                found.append((str(self.student_embedding), (str(self.teacher_embedding),)))
-            elif blocks:
-                found.append((of_student[student - 1], tuple(of_teacher[layer - 1] for layer in blocks[student - 1])))
-            else:
-                found.append((of_student[student - 1], (of_teacher[teacher - 1],)))
-        return tuple(found)
+        ours, theirs = self.student_layer_paths, self.teacher_layer_paths
+        if self.map == "learned":
+            blocks = layer_blocks(len(ours), len(theirs))
+            return tuple((path, tuple(theirs[k - 1] for k in block)) for path, block in zip(ours, blocks))
+        return tuple((ours[j - 1], (theirs[k - 1],)) for j, k in self.pairs())
 
     @property
     def student_paths(self) -> tuple[str, ...]:
@@ -171,56 +127,56 @@ class HiddenConfig(LayersConfig):
         return self.distance in OF_BATCHES
 
 
-class HiddenSignal(Signal, of=HiddenConfig):
+class HiddenSignal(BatchSignal, of=HiddenConfig):
     """Mean over layer pairs of the distance of projected student features to teacher features; unweighted.
 
-    (B,), or a scalar where the distance compares whole batches (cka, kernel-alignment). A batch of fewer than 4 rows, as the last
-    of an epoch may be, has no unbiased cka: it is left out (0) and counted as `skipped` in the figures; if the first is one, all
-    are.
+    (B,), or a scalar where the distance compares whole batches (cka, kernel-alignment), which wants 4 rows.
 
     Raises:
-        InputError: a name that is not there, shapes that cannot be joined, or a shared projector over unlike widths.
+        InputError: a name that is not there, or shapes that cannot be joined.
     """
-
-    seen: Tensor
 
     def __init__(self, config: HiddenConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or f"hidden:{config.between}", config.weight)
         self.config, self.pairs = config, config.pairs()
-        self.layers = [_bridges(path, paths, config, student, teacher) for path, paths in config.targets()]
+        self.layers = [
+            [config.bridge((ours, path), (student, teacher), pool=config.pool) for path in theirs]
+            for ours, theirs in config.targets()
+        ]
+        for bridges in self.layers:
+            if len({(bridge.size, bridge.teacher_side.width, bridge.teacher_side.positions) for bridge in bridges}) > 1:
+                listed = ", ".join(f"{bridge.teacher_side.path} {bridge.teacher_side.shape}" for bridge in bridges)
+                raise InputError(f"map learned: expected layers of one shape in a block of the teacher, got {listed}")
+            ours, theirs = bridges[0].student_side.width, bridges[0].teacher_side.width
+            # cka projects nothing, so the student's own counts
+            width = min(ours, theirs) if config.distance in OF_BATCHES else theirs
+            check_widths(bridges[0], width, config.normalize, config.distance)
         weights = config.layer_weights or (1.0,) * len(self.pairs)
         self.shares = [weight / sum(weights) for weight in weights]
-        self.projectors = self._projectors()
+        self.projectors = nn.ModuleList(
+            nn.Identity() if config.distance in OF_BATCHES else projector_for(bridges[0], config.projector)
+            for bridges in self.layers
+        )
         self.gates = nn.ModuleList(
             LayerGates(bridges[0].teacher_side.width, len(bridges))
             for bridges in self.layers
             if config.map == "learned"
         )
         self._last: dict[str, Tensor] = {}
-        self.skipped = 0
-        # travels with a checkpoint: a run resumed at the small last batch of an epoch must not take it for the first
-        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample, or a scalar."""
         total: Tensor | None = None
         self._last = {}
         for number, bridges in enumerate(self.layers):
-            layer = self.pairs[number][0]
-            target = self._target(number, bridges, teacher_out)
-            student = bridges[0].student(student_out.features)
-            student = project(self.projectors[number % len(self.projectors)], student, target)
-            if self.config.distance in OF_BATCHES and student.shape[0] * student.shape[1] < FEWEST_ROWS:
-                if not self.seen:
-                    raise InputError(
-                        f"signal {self.name!r}: {self.config.distance} compares at least {FEWEST_ROWS} rows, and the first batch "
-                        f"has {student.shape[0] * student.shape[1]}; take a larger batch_size, or pool: none"
-                    )
-                self.skipped += 1
+            target = self._target(number, teacher_out)
+            student = self.projectors[number](bridges[0].student(student_out.features))
+            student = standardized(student) if self.config.normalize else student
+            if self.config.distance in OF_BATCHES and self.too_few(student.shape[0] * student.shape[1], FEWEST_ROWS):
                 self._last = {}
                 return 0 * student.sum()
-            value = self._compare(standardized(student) if self.config.normalize else student, target, progress)
-            self._last[f"layer_{layer}"] = value.detach()
+            value = self._compare(student, target, progress)
+            self._last[f"layer_{self.pairs[number][0]}"] = value.detach()
             if self.shares[number] > 0:  # 0 times an infinite value is NaN
                 total = self.shares[number] * value + (0 if total is None else total)
         self.seen.fill_(True)
@@ -229,61 +185,25 @@ class HiddenSignal(Signal, of=HiddenConfig):
 
     def figures(self) -> dict[str, float]:
         """Of the last batch: each layer's distance and the mean opening of each gate; batches skipped so far, if any."""
-        found = {name: float(value.mean()) for name, value in self._last.items()}
-        return {**found, "skipped": float(self.skipped)} if self.skipped else found
+        return {**{name: float(value.mean()) for name, value in self._last.items()}, **super().figures()}
 
-    def groups(self) -> list[dict[str, Any]]:
-        """The gates with their own learning rate, where they have one."""
-        projectors: dict[str, Any] = {"params": list(self.projectors.parameters())}
-        gates: dict[str, Any] = {"params": list(self.gates.parameters())}
-        if self.config.gate_learning_rate is not None:
-            gates["lr"] = self.config.gate_learning_rate
-        return [group for group in (projectors, gates) if group["params"]]
-
-    def _projectors(self) -> nn.ModuleList:
-        config = self.config
-        firsts = [bridges[0] for bridges in self.layers]
-        for bridge in firsts:
-            # cka projects nothing, so the student's own counts
-            both = (bridge.student_side.width, bridge.teacher_side.width)
-            check_widths(bridge, both if config.distance in OF_BATCHES else both[1:], config.normalize, config.distance)
-        if config.distance in OF_BATCHES:
-            return nn.ModuleList([nn.Identity()])
-        if not config.shared:
-            return nn.ModuleList(projector_for(bridge, config.projector) for bridge in firsts)
-        widths = sorted({(bridge.student_side.width, bridge.teacher_side.width) for bridge in firsts})
-        if len(widths) > 1:
-            raise InputError(f"shared: expected equal widths in all pairs, got {widths} (student, teacher)")
-        return nn.ModuleList([projector_for(firsts[0], config.projector)])
-
-    def _target(self, number: int, bridges: list[Bridge], teacher_out: Outputs) -> Tensor:
+    def _target(self, number: int, teacher_out: Outputs) -> Tensor:
         """(B, N, D) of the teacher; through gates it has a gradient, to them only."""
+        bridges = self.layers[number]
         states = [bridge.teacher(teacher_out.features) for bridge in bridges]
         if self.config.normalize:
             states = [standardized(state) for state in states]
         if not self.gates:
             return states[0]
-        mixed, opened = self.gates[number](states)  # an embedding or a block of one has no gate and passes as it is
+        mixed, opened = self.gates[number](states)  # a block of one has no gate and passes as it is
         for bridge, gate in zip(bridges[1:], opened):
             self._last[f"gate_{bridge.teacher_side.path}"] = gate.detach()
         return standardized(mixed) if self.config.normalize else mixed
 
     def _compare(self, student: Tensor, target: Tensor, progress: Progress) -> Tensor:
         if (whole := OF_BATCHES.get(self.config.distance)) is not None:
-            return _both_ways(whole, *drawn(student, target, self.config.rows, progress.step))
+            return _both_ways(whole, *drawn(student, target, MOST_ROWS, progress.step))
         return _both_ways(DISTANCES[self.config.distance], student, target)
-
-
-def _bridges(
-    student_path: str, teacher_paths: tuple[str, ...], config: HiddenConfig, student: OutputSpec, teacher: OutputSpec
-) -> list[Bridge]:
-    """One bridge for each layer of the teacher's block, all of one shape."""
-    found = [config.bridge((student_path, path), (student, teacher), pool=config.pool) for path in teacher_paths]
-    shapes = {(bridge.size, bridge.teacher_side.width, bridge.teacher_side.positions) for bridge in found}
-    if len(shapes) > 1:
-        listed = ", ".join(f"{bridge.teacher_side.path} {bridge.teacher_side.shape}" for bridge in found)
-        raise InputError(f"map learned: expected layers of one shape in a block of the teacher, got {listed}")
-    return found
 
 
 def _both_ways(distance: Callable[[Tensor, Tensor], Tensor], student: Tensor, target: Tensor) -> Tensor:
@@ -303,8 +223,8 @@ class LayerGates(nn.Module):
 
     G_0 = h_0, g_l = sigmoid(W_l [h_l; G_(l-1)]), G_l = g_l h_l + (1 - g_l) G_(l-1): one gate a position. Weights start at 0
     and biases at 3, so every gate starts at 0.953: nearly the block's last layer, as the uniform map has it. The gates follow
-    the gradient of the alignment, which likes the layer that is easiest to match; a lower learning rate holds them back. A
-    gate that is wide open or shut hardly moves again: its gradient is g (1 - g).
+    the gradient of the alignment, which likes the layer that is easiest to match. A gate that is wide
+    open or shut hardly moves again: its gradient is g (1 - g).
 
     Args:
         width: D.
@@ -330,8 +250,6 @@ class LayerGates(nn.Module):
 
     def forward(self, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Mixed (B, N, D) and the gates (B, N, 1) of all layers but the first, from the layers' (B, N, D)."""
-        if len(states) != len(self.gates) + 1:
-            raise InputError(f"layers of the block: expected {len(self.gates) + 1}, got {len(states)}")
         mixed, opened = states[0], []
         for state, gate in zip(states[1:], self.gates):
             g = torch.sigmoid(gate(torch.cat([state, mixed], dim=-1)))

@@ -16,14 +16,7 @@ Pairs = tuple[tuple[int, int], ...]  # (layer of the student, layer of the teach
 
 
 def uniform_map(student_layers: int, teacher_layers: int) -> Pairs:
-    """Student's layer j to the teacher's at the same relative depth, round(j N / M): the default.
-
-    Args:
-        student_layers: M, at least 1.
-        teacher_layers: N, at least M.
-
-    Returns:
-        M pairs, strictly rising, the last one (M, N); halves are rounded up.
+    """Student's layer j of M to the teacher's at the same relative depth of N, round(j N / M), halves rounded up.
 
     Raises:
         InputError: the student is deeper than the teacher, or one has no layers.
@@ -32,116 +25,52 @@ def uniform_map(student_layers: int, teacher_layers: int) -> Pairs:
         >>> [teacher for _, teacher in uniform_map(4, 12)]
         [3, 6, 9, 12]
 
-    Relations:
-        `skip_map` is this without its last pair. How layers are chosen changes little (Yu et al. 2025).
-
-    Source: Jiao et al. 2020, arXiv:1909.10351 (TinyBERT); Yu et al. 2025, arXiv:2502.04499.
+    Source: Jiao et al. 2020, arXiv:1909.10351 (TinyBERT). How layers are chosen changes little: Yu et al. 2025, arXiv:2502.04499.
     """
-    m, n = _counts(student_layers, teacher_layers)
+    m, n = student_layers, teacher_layers
+    if not 1 <= m <= n:
+        raise InputError(
+            f"layers: expected 1 to as many as the teacher's {n}, got {m} of the student; take map: explicit or last-only"
+        )
     return tuple((j, (2 * j * n + m) // (2 * m)) for j in range(1, m + 1))
-
-
-def skip_map(student_layers: int, teacher_layers: int) -> Pairs:
-    """PKD-skip: every few layers of the teacher; the student's last layer is left to the logits.
-
-    Args:
-        student_layers: M, at least 2.
-        teacher_layers: N, at least M.
-
-    Returns:
-        M - 1 pairs.
-
-    Raises:
-        InputError: as `uniform_map`, or a student of one layer.
-
-    Example:
-        >>> [teacher for _, teacher in skip_map(6, 12)]
-        [2, 4, 6, 8, 10]
-
-    Source: Sun et al. 2019, arXiv:1908.09355 (Patient Knowledge Distillation), section 3.2.
-    """
-    return _but_one("skip", uniform_map(student_layers, teacher_layers)[:-1])
-
-
-def last_map(student_layers: int, teacher_layers: int) -> Pairs:
-    """PKD-last: the teacher's layers before its last, in a row; the student's last layer is left to the logits.
-
-    Args:
-        student_layers: M, at least 2.
-        teacher_layers: N, at least M.
-
-    Returns:
-        M - 1 pairs.
-
-    Raises:
-        InputError: as `uniform_map`, or a student of one layer.
-
-    Example:
-        >>> [teacher for _, teacher in last_map(6, 12)]
-        [7, 8, 9, 10, 11]
-
-    Source: Sun et al. 2019, arXiv:1908.09355 (Patient Knowledge Distillation), section 3.2.
-    """
-    m, n = _counts(student_layers, teacher_layers)
-    return _but_one("last", tuple((j, n - m + j) for j in range(1, m)))
-
-
-def last_only_map(student_layers: int, teacher_layers: int) -> Pairs:
-    """The last layer of one to the last of the other, as DistilBERT; either may be the deeper one.
-
-    Example:
-        >>> last_only_map(6, 12)
-        ((6, 12),)
-    """
-    return (_counts(student_layers, teacher_layers, deeper=True),)
-
-
-def explicit_map(mapping: Mapping[int, int], student_layers: int, teacher_layers: int) -> Pairs:
-    """What the user wrote, checked: layer of the student -> layer of the teacher, in any order and with repeats.
-
-    Args:
-        mapping: layers from 1.
-        student_layers: M.
-        teacher_layers: N; may be below M.
-
-    Returns:
-        Pairs by layer of the student.
-
-    Raises:
-        InputError: nothing in it, or a layer that is not there.
-
-    Example:
-        >>> explicit_map({2: 12, 1: 12}, 2, 12)
-        ((1, 12), (2, 12))
-    """
-    m, n = _counts(student_layers, teacher_layers, deeper=True)
-    if not mapping:
-        raise InputError("mapping: expected at least one pair (student's layer: teacher's layer), got none")
-    for who, layers, most in (("student", mapping.keys(), m), ("teacher", mapping.values(), n)):
-        wrong = sorted({layer for layer in layers if not 1 <= layer <= most})
-        if wrong:
-            raise InputError(
-                f"mapping: expected layers of the {who} from 1 to {most}, got {', '.join(map(str, wrong))}"
-            )
-    return tuple(sorted(mapping.items()))
 
 
 def layer_map(
     name: MapName, student_layers: int, teacher_layers: int, mapping: Mapping[int, int] | None = None
 ) -> Pairs:
-    """The pairs of a named map; the pairs of `learned` are those at the ends of its blocks (uniform).
+    """The pairs of a named map, by layer of the student.
+
+    `uniform`, and `learned` at the ends of its blocks: see `uniform_map`. `skip`: every few layers of the teacher, and `last`:
+    its layers before the last in a row; both leave the student's last layer to the logits (patient distillation). `last-only`:
+    the last to the last, either may be the deeper one. `explicit`: what `mapping` says, in any order and with repeats.
 
     Raises:
-        InputError: as the map itself.
+        InputError: as `uniform_map`, a student of one layer for `skip` and `last`, or a layer that is not there.
 
     Example:
-        >>> layer_map("last-only", 2, 4)
-        ((2, 4),)
+        >>> [teacher for _, teacher in layer_map("skip", 6, 12)], [teacher for _, teacher in layer_map("last", 6, 12)]
+        ([2, 4, 6, 8, 10], [7, 8, 9, 10, 11])
+        >>> layer_map("last-only", 6, 12), layer_map("explicit", 2, 12, {2: 12, 1: 12})
+        (((6, 12),), ((1, 12), (2, 12)))
+
+    Source: Sun et al. 2019, arXiv:1908.09355 (patient knowledge distillation), section 3.2.
     """
+    m, n = student_layers, teacher_layers
+    if name == "last-only":
+        return ((m, n),)
     if name == "explicit":
-        return explicit_map(mapping or {}, student_layers, teacher_layers)
-    maps = {"uniform": uniform_map, "learned": uniform_map, "skip": skip_map, "last": last_map}
-    return maps.get(name, last_only_map)(student_layers, teacher_layers)
+        pairs = tuple(sorted((mapping or {}).items()))
+        if not pairs or not all(1 <= j <= m and 1 <= k <= n for j, k in pairs):
+            raise InputError(
+                f"mapping: expected layers 1 to {m} of the student to 1 to {n} of the teacher, got {dict(pairs)}"
+            )
+        return pairs
+    pairs = uniform_map(m, n)
+    if name in ("uniform", "learned"):
+        return pairs
+    if m < 2:
+        raise InputError(f"map {name}: expected a student of at least 2 layers (the last is left to the logits), got 1")
+    return pairs[:-1] if name == "skip" else tuple((j, n - m + j) for j in range(1, m))
 
 
 def layer_blocks(student_layers: int, teacher_layers: int) -> tuple[tuple[int, ...], ...]:
@@ -149,9 +78,6 @@ def layer_blocks(student_layers: int, teacher_layers: int) -> tuple[tuple[int, .
 
     Returns:
         M runs of layers that together are 1..N.
-
-    Raises:
-        InputError: as `uniform_map`.
 
     Example:
         >>> layer_blocks(2, 5)
@@ -169,37 +95,17 @@ def layer_paths(paths: str | Sequence[str], layers: int | None = None) -> tuple[
         layers: how many a pattern stands for.
 
     Raises:
-        InputError: a pattern without a count, or a count that is not the length of the list.
+        InputError: a pattern without a count, or a count beside a list.
 
     Example:
         >>> layer_paths("blocks.{}", 2), layer_paths(["stem", "layer1"])
         (('blocks.0', 'blocks.1'), ('stem', 'layer1'))
     """
-    if isinstance(paths, str):
-        paths = (paths,)
-    if len(paths) == 1 and "{}" in paths[0]:
-        if layers is None or layers < 1:
-            raise InputError(f"pattern {paths[0]!r}: expected how many layers it stands for, got {layers}")
-        return tuple(paths[0].replace("{}", str(number)) for number in range(layers))
-    if any("{}" in path for path in paths):
-        raise InputError(f"paths: expected one pattern or a list without {{}}, got {', '.join(paths)}")
-    if not paths or (layers is not None and layers != len(paths)):
-        raise InputError(f"paths: expected {layers or 'some'}, got {len(paths)} ({', '.join(paths)})")
-    return tuple(paths)
-
-
-def _counts(student_layers: int, teacher_layers: int, *, deeper: bool = False) -> tuple[int, int]:
-    if min(student_layers, teacher_layers) < 1:
-        raise InputError(f"layers: expected at least 1 on each side, got {student_layers} and {teacher_layers}")
-    if student_layers > teacher_layers and not deeper:
-        raise InputError(
-            f"layers: expected at most as many as the teacher's {teacher_layers}, got {student_layers} of the student; "
-            "take map: explicit or last-only"
-        )
-    return student_layers, teacher_layers
-
-
-def _but_one(name: str, pairs: Pairs) -> Pairs:
-    if not pairs:
-        raise InputError(f"map {name}: expected a student of at least 2 layers (the last is left to the logits), got 1")
-    return pairs
+    if isinstance(paths, str) and "{}" in paths:
+        if not layers:
+            raise InputError(f"pattern {paths!r}: expected how many layers it stands for, got {layers}")
+        return tuple(paths.replace("{}", str(number)) for number in range(layers))
+    listed = (paths,) if isinstance(paths, str) else tuple(paths)
+    if any("{}" in path for path in listed) or layers not in (None, len(listed)):
+        raise InputError(f"paths: expected one pattern with its count, or a list, got {', '.join(listed)} and {layers}")
+    return listed

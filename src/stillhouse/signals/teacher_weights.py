@@ -1,20 +1,26 @@
-"""How much each of several teachers counts, by fixed rules; `learned_weights` has the learned ones.
+"""How much each of several teachers counts: by fixed rules, or learned from the student's state.
 
-Shapes: B batch, K classes, n teachers.
+What is learned here is trained by the labels, never by the distillation loss, which would choose the teacher that is nearest to
+the student. Shapes: B batch, D width of the student's feature, K classes, n teachers, E width of a teacher's embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stillhouse.core.types import Outputs
-from stillhouse.losses import label_cross_entropy
-from stillhouse.losses.values import wide
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Outputs, OutputSpec
+from stillhouse.losses import label_cross_entropy, mse
+from stillhouse.losses.softened import wide
+from stillhouse.signals.bridges import Side, standardized
 
+EMBEDDING = 32  # E
 WeightsFn = Callable[[Outputs, Sequence[Outputs], Tensor], Tensor]
 """(outputs of the student, of each teacher, labels (B,)) -> weights (B, n) whose rows sum to 1."""
 
@@ -68,7 +74,6 @@ def gradient_weights(
     labels: Tensor,
     *,
     temperature: float = 1.0,
-    temperatures: Sequence[float] = (),
     upper: float = 1.0,
 ) -> Tensor:
     """The weights, equal for all samples of the batch, whose summed gradient is the shortest: where teachers disagree it gives way.
@@ -81,8 +86,7 @@ def gradient_weights(
         student_out: logits (B, K) of the student; get no gradient.
         members: logits (B, K) of each teacher.
         labels: (B,); not used.
-        temperature: T of the student's side, and of a teacher without one of its own.
-        temperatures: one a teacher, or none.
+        temperature: T of both sides.
         upper: largest weight of one teacher; below 1/n it is taken as 1/n, which leaves equal weights.
 
     Returns:
@@ -98,26 +102,21 @@ def gradient_weights(
 
     Source: Du et al. 2020 (Agree to Disagree: Adaptive Ensemble Knowledge Distillation in Gradient Space, NeurIPS).
     """
-    sides = tuple(temperatures) or (temperature,) * len(members)
     with torch.no_grad():
         q = torch.softmax(wide(student_out.logits) / temperature, dim=1)
-        gaps = [temperature * (q - torch.softmax(wide(member.logits) / t, dim=1)) for member, t in zip(members, sides)]
+        gaps = [temperature * (q - torch.softmax(wide(member.logits) / temperature, dim=1)) for member in members]
         flat = torch.stack(gaps).flatten(1).double()
         weights = min_norm_weights((flat @ flat.T).cpu().numpy(), upper=upper)
     row = torch.as_tensor(weights, dtype=q.dtype, device=q.device)
     return row.expand(q.shape[0], -1)
 
 
-def min_norm_weights(gram: np.ndarray, *, upper: float = 1.0, steps: int = 2000) -> np.ndarray:
+def min_norm_weights(gram: np.ndarray, *, upper: float = 1.0) -> np.ndarray:
     """argmin over w of w' G w, with w in [0, upper] that sum to 1: the shortest vector in a hull of vectors.
-
-    Frank-Wolfe's pairwise form: mass goes from the vector that raises the norm most to the one that raises it least, by an
-    exact line search. The plain form crawls where the answer lies on a face, as it does with one bad teacher.
 
     Args:
         gram: (n, n) inner products.
         upper: bound on each weight; below 1/n it is taken as 1/n.
-        steps: at most so many moves; it stops where no move helps by more than a 1e-12th of the largest entry.
 
     Returns:
         (n,), NaN where an entry is not finite.
@@ -125,26 +124,140 @@ def min_norm_weights(gram: np.ndarray, *, upper: float = 1.0, steps: int = 2000)
     Example:
         Orthogonal vectors of squared length 1 and 3: weights go with the inverse.
 
-        >>> min_norm_weights(np.diag([1.0, 3.0])).tolist()
+        >>> min_norm_weights(np.diag([1.0, 3.0])).round(4).tolist()
         [0.75, 0.25]
-        >>> min_norm_weights(np.diag([1.0, 3.0]), upper=0.6).tolist()
+        >>> min_norm_weights(np.diag([1.0, 3.0]), upper=0.6).round(4).tolist()
         [0.6, 0.4]
 
-    Source: Desideri 2012 (multiple-gradient descent); Lacoste-Julien, Jaggi 2015, arXiv:1511.05932 (pairwise steps).
+    Source: Desideri 2012 (multiple-gradient descent).
     """
+    from scipy.optimize import minimize
+
     n = len(gram)
-    if not np.isfinite(gram).all():
-        return np.full(n, np.nan)
-    bound, w = max(upper, 1 / n), np.full(n, 1 / n)
-    for _ in range(steps):
-        slope = gram @ w
-        to = int(np.argmin(np.where(w < bound, slope, np.inf)))
-        take = int(np.argmax(np.where(w > 0, slope, -np.inf)))
-        gain = slope[take] - slope[to]
-        if not w[to] < bound or gain <= 1e-12 * np.abs(gram).max():
-            break
-        bend = gram[to, to] + gram[take, take] - 2 * gram[to, take]
-        room = min(bound - w[to], w[take])
-        move = room if bend <= 0 else min(gain / bend, room)
-        w[to], w[take] = w[to] + move, w[take] - move
-    return w
+    largest = np.abs(gram).max()
+    if not np.isfinite(largest) or largest == 0:
+        return np.full(n, np.nan if largest != 0 else 1 / n)
+    gram = gram / largest
+    found = minimize(
+        lambda w: w @ gram @ w,
+        np.full(n, 1 / n),
+        jac=lambda w: 2 * gram @ w,
+        bounds=[(0.0, max(upper, 1 / n))] * n,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(n)},
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
+    weights: np.ndarray = found.x / found.x.sum()
+    return weights
+
+
+class WeighingModule(nn.Module, ABC):
+    """A rule for weights that is learned; a `WeightsFn`."""
+
+    @abstractmethod
+    def forward(self, student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+        """(B, n), with a gradient to what is learned here only."""
+
+    @abstractmethod
+    def weighing(self) -> list[nn.Parameter]:
+        """What decides the weights: learned at a rate of its own."""
+
+
+class LearnedWeights(WeighingModule):
+    """softmax over teachers of b_t + v' (theta_t * h): a latent vector for each teacher, read by the student's feature h.
+
+    h is detached (what weighs teachers must not bend the student) and standardized over channels. The bias b_t is ours: h
+    has no constant channel after that, and a teacher that is bad everywhere has to be left everywhere. All starts at equal
+    weights; without a feature the weights are the same for all samples.
+
+    Args:
+        teachers: n.
+        read: the student's feature, or None.
+
+    Source: Liu, Zhang, Wang 2020, arXiv:2103.04062 (AMTML-KD); trained otherwise, see `EnsembleConfig`.
+    """
+
+    def __init__(self, teachers: int, read: Side | None) -> None:
+        super().__init__()
+        self.read = read
+        self.bias = nn.Parameter(torch.zeros(teachers))
+        if read is not None:
+            self.latent = nn.Parameter(torch.zeros(teachers, read.width))
+            self.shared = nn.Parameter(torch.ones(read.width))
+
+    def forward(self, student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+        """(B, n), with a gradient to what is learned here only."""
+        if self.read is None:
+            return torch.softmax(self.bias, dim=0).expand(len(student_out.logits), -1)
+        h = state(self.read, student_out).detach()
+        return torch.softmax(self.bias + h @ (self.latent * self.shared).T, dim=1)
+
+    def weighing(self) -> list[nn.Parameter]:
+        """What decides the weights: learned at a rate of its own."""
+        return list(self.parameters())
+
+
+class DiverseWeights(WeighingModule):
+    """The student asks each teacher: a question from its feature, matched with an embedding of each teacher, and answers.
+
+    weights = softmax over t of (question(h) . e_t / sqrt(E)); answer = sum_t w_t A_t(feature of teacher t), in the student's
+    width. Embeddings, question, answer maps and a linear head on the answer are trained by the labels: by the cross-entropy
+    of the pooled target and of that head. The student's feature is drawn to the answer, which is held fixed meanwhile: were
+    the maps trained by that distance, a constant answer would be the best one.
+
+    This is the form of DiverseDistill that asks frozen teachers for what they put out anyway. The published question goes
+    through a teacher's later layers, and teachers that count little are not asked at all; neither is done here. For
+    another rule give `EnsembleSignal` a `weights_fn`.
+
+    Args:
+        read: the student's feature.
+        answers: one feature a teacher, `i:path`; none: their class scores.
+        student: class count.
+        teacher: features of all teachers.
+    Raises:
+        InputError: features that are not there, or not one of each teacher.
+
+    Source: Liu et al. 2024, arXiv:2402.14035 (DiverseDistill).
+    """
+
+    def __init__(self, read: Side, answers: Sequence[str], student: OutputSpec, teacher: OutputSpec) -> None:
+        teachers = len(teacher.members)
+        super().__init__()
+        if answers and [path.partition(":")[0] for path in answers] != [str(i) for i in range(teachers)]:
+            wanted = ", ".join(f"'{i}:...'" for i in range(teachers))
+            raise InputError(f"answers: expected one feature a teacher in order, {wanted}, got {', '.join(answers)}")
+        self.read = read
+        self.sources = [Side.of("teacher", path, teacher) for path in answers]
+        widths = [source.width for source in self.sources] or [teacher.num_classes] * teachers
+        self.question = nn.Linear(read.width, EMBEDDING)
+        self.embedding = nn.Parameter(torch.zeros(teachers, EMBEDDING))
+        self.answer_maps = nn.ModuleList(nn.Linear(size, read.width) for size in widths)
+        self.head = nn.Linear(read.width, student.num_classes)
+
+    def forward(self, student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+        """(B, n), with a gradient to what is learned here only."""
+        question = self.question(state(self.read, student_out).detach())
+        return torch.softmax(question @ self.embedding.T / math.sqrt(EMBEDDING), dim=1)
+
+    def weighing(self) -> list[nn.Parameter]:
+        """What decides the weights: learned at a rate of its own."""
+        return [self.embedding, *self.question.parameters()]
+
+    def answer(self, features: Mapping[str, Tensor], members: Sequence[Outputs], weights: Tensor) -> Tensor:
+        """(B, D): the teachers' weighted answer, in the student's width."""
+        given = [read.pooled(features) for read in self.sources] or [wide(member.logits) for member in members]
+        mapped = [a(standardized(x.detach())) for a, x in zip(self.answer_maps, given)]
+        return (torch.stack(mapped, dim=1) * weights.unsqueeze(2)).sum(1)
+
+    def distance(self, student_out: Outputs, answer: Tensor) -> Tensor:
+        """(B,) of the student's feature to the answer as it stands."""
+        return mse(state(self.read, student_out), standardized(answer))
+
+    def usefulness(self, answer: Tensor, labels: Tensor) -> Tensor:
+        """0-d: how wrong a linear head is that reads the answer alone; by it the answer maps learn."""
+        return label_cross_entropy(self.head(standardized(answer)), labels).mean()
+
+
+def state(read: Side, student_out: Outputs) -> Tensor:
+    """The student's pooled feature (B, D), standardized over channels, with its gradient."""
+    return standardized(read.pooled(student_out.features))

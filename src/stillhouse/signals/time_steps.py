@@ -15,7 +15,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide
 from stillhouse.signals.base import Signal, SignalBase, check_classes, feature_shape
 
 BATCH_AXIS = {"btd": 0, "tbd": 1, "bdt": 0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ class AverageTeacher(Teacher):
     """A copy of the student that follows it slowly: weights <- m weights + (1 - m) student's, and buffers alike.
 
     The average moves less than the student, so its answers are steadier targets. At the start both are the same network: the
-    loss between them is exactly 0 and teaches nothing until they see different things. Give the teacher another `view` of
-    the images (a crop, noise), or have dropout in the student: the teacher runs in eval mode. Raise the weight of the
+    loss between them is exactly 0 and teaches nothing until they see different things. Show the two other views of the
+    images (`training.teacher_view`), or have dropout in the student: the teacher runs in eval mode. Raise the weight of the
     signal slowly.
 
     A plain class, so it is never a sub-module of what is trained; call `update` after every optimizer step.
@@ -30,8 +30,6 @@ class AverageTeacher(Teacher):
         decay: m in [0, 1) once the ramp is over; step t uses min(m, (1 + t)/(10 + t)), else the random start would stay
             in the average for 1/(1 - m) steps.
         features: paths of sub-modules for feature signals.
-        view: what the teacher sees in place of the batch's pixels [the same].
-        name: shown in reports.
 
     Raises:
         InputError: decay outside [0, 1), or a path that the model does not have.
@@ -62,14 +60,12 @@ class AverageTeacher(Teacher):
         *,
         decay: float = 0.999,
         features: Sequence[str] = (),
-        view: Callable[[Tensor], Tensor] | None = None,
-        name: str = "average of the student",
     ) -> None:
         from timm.utils import ModelEmaV3
 
         if not 0.0 <= decay < 1.0:
             raise InputError(f"decay: expected a number in [0, 1), got {decay}")
-        self.name, self.decay, self.view, self.steps = name, decay, view, 0
+        self.name, self.decay = "average of the student", decay
         self._average = ModelEmaV3(model, exclude_buffers=False)  # averages whole numbers by copying them
         self.module: nn.Module = self._average.module.requires_grad_(False)
         _remove_taps(self.module)
@@ -82,7 +78,7 @@ class AverageTeacher(Teacher):
         self.module.eval()
         # no_grad, not inference_mode: inference tensors cannot enter the backward pass of a projector
         with torch.no_grad():
-            return self._tapped(batch.inputs if self.view is None else self.view(batch.inputs))
+            return self._tapped(batch.inputs)
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
@@ -96,20 +92,13 @@ class AverageTeacher(Teacher):
         for name, buffer in self.module.named_buffers():
             if name not in kept:
                 buffer.copy_(current[name])
-        self.steps = step + 1
 
     def _follow(self, device: torch.device) -> None:
         if next(self.module.parameters()).device != device:
             self.module.to(device)
 
     def decay_at(self, step: int) -> float:
-        """The decay of a step: min(m, (1 + t)/(10 + t)).
-
-        Raises:
-            InputError: a negative step.
-        """
-        if step < 0:
-            raise InputError(f"step: expected 0 or more, got {step}")
+        """The decay of a step: min(m, (1 + t)/(10 + t))."""
         return min(self.decay, (1 + step) / (10 + step))
 
     @property
@@ -122,13 +111,12 @@ class AverageTeacher(Teacher):
         return f"{self.name}, decay {self.decay}"
 
     def state_dict(self) -> dict[str, Any]:
-        """What resume needs: the averaged weights and buffers, and the number of updates."""
-        return {"module": self.module.state_dict(), "steps": self.steps}
+        """What resume needs: the averaged weights and buffers."""
+        return {"module": self.module.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave."""
         self.module.load_state_dict(state["module"])
-        self.steps = int(state["steps"])
 
 
 def _remove_taps(module: nn.Module) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide
 from stillhouse.teachers.teacher import Teacher
 
 
@@ -23,13 +22,11 @@ class EnsembleTeacher(Teacher):
     """Teachers that answer side by side: each is asked on the same pixels, with its own resizing and normalization.
 
     Its outputs have `members`, one `Outputs` a teacher; features of
-    member i are named `i:path`; `logits` are those of the pool, so that every signal for one teacher works as it is.
+    member i are named `i:path`; `logits` are the log of the mean probability, so that every signal for one teacher works as it is.
 
     Args:
         teachers: at least one.
         names: one a teacher, all different [their own, numbered where two are equal].
-        pool: `mean-probabilities` (linear): logits = log of the mean probability. `mean-logits` (geometric): mean of
-            log-probabilities; a class that one teacher rules out stays out.
 
     Raises:
         InputError: no teacher, class counts that differ, or names that do not fit.
@@ -57,15 +54,11 @@ class EnsembleTeacher(Teacher):
         self,
         teachers: Sequence[Teacher],
         names: Sequence[str] | None = None,
-        *,
-        pool: Literal["mean-probabilities", "mean-logits"] = "mean-probabilities",
     ) -> None:
         self.members: tuple[Teacher, ...] = tuple(teachers)
         if not self.members:
             raise InputError("teachers: expected at least one, got none")
-        if pool not in ("mean-probabilities", "mean-logits"):
-            raise InputError(f"pool: expected 'mean-probabilities' or 'mean-logits', got {pool!r}")
-        self.names, self.pool = _names(self.members, names), pool
+        self.names = _names(self.members, names)
         for name, member in zip(self.names, self.members):
             if member.spec.kept is not None:
                 raise InputError(
@@ -91,8 +84,6 @@ class EnsembleTeacher(Teacher):
 
     def _pooled(self, logits: list[Tensor]) -> Tensor:
         log_p = torch.stack([torch.log_softmax(wide(x), dim=1) for x in logits])
-        if self.pool == "mean-logits":
-            return log_p.mean(0)
         return torch.logsumexp(log_p, dim=0) - math.log(len(logits))
 
     @property
@@ -111,10 +102,8 @@ class EnsembleTeacher(Teacher):
         return any(member.head_was_fitted for member in self.members)
 
     def identity(self) -> str:
-        """The pool and the identities of all members."""
-        return hashlib.sha256(
-            " ".join([self.pool, *(member.identity() for member in self.members)]).encode()
-        ).hexdigest()
+        """Of the identities of all members."""
+        return hashlib.sha256(" ".join(member.identity() for member in self.members).encode()).hexdigest()
 
 
 def _names(members: Sequence[Teacher], given: Sequence[str] | None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
 from stillhouse.teachers.by_row import STRENGTHS, likeliest
-from stillhouse.teachers.heads import final_linear
+from stillhouse.teachers.networks import final_linear
 from stillhouse.teachers.teacher import NetworkTeacher
 
 HEAD_ROWS = 20_000  # enough for a linear layer

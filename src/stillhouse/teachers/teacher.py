@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -139,6 +139,28 @@ class Teacher(ABC):
         return NetworkTeacher(module, input_spec, wants, name=name or type(module).__name__, features=features)
 
 
+@dataclass(frozen=True)
+class StageTeacher:
+    """Whom the signals of a stage listen to.
+
+    Attributes:
+        teacher: itself, for inputs that it was not asked about.
+        spec: its classes and features.
+        cached: its outputs by row, asked beforehand; None where inputs change from epoch to epoch.
+        facts: further values that a task keeps of it (its probabilities on the validation split).
+    """
+
+    teacher: Any
+    spec: OutputSpec
+    cached: Callable[[Batch], Outputs] | None = None
+    facts: Any = None
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """What the teacher puts out for a batch; no gradient."""
+        outputs: Outputs = (self.teacher if self.cached is None else self.cached)(batch)
+        return outputs
+
+
 class NetworkTeacher(Teacher):
     """A frozen network with its own resizing, channels and normalization.
 
@@ -223,13 +245,26 @@ class NetworkTeacher(Teacher):
 
     def identity(self) -> str:
         """SHA-256 of how it sees pixels and of its weights, by name."""
-        digest = hashlib.sha256(repr(self.wants).encode())
-        if self.order is not None:
-            digest.update(repr(self.order).encode())
-        for name, x in self.module.state_dict().items():
-            digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
-            digest.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        parts = (repr(self.wants), repr(self.order), weights_sha256(self.module))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 over all tensors of a module's state, sorted by name; devices and strides do not count.
+
+    Example:
+        >>> net = nn.Linear(1, 1)
+        >>> before = weights_sha256(net)
+        >>> _ = nn.init.constant_(net.bias, 3.0)
+        >>> before == weights_sha256(net), len(before)
+        (False, 64)
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_weights(module: nn.Module, name: str) -> None:

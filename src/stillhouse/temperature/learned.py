@@ -10,13 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.schedules import Cosine, ScheduleConfig, reach
 from stillhouse.core.types import OutputSpec, Progress
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide
 from stillhouse.temperature.given import Temperature
 
+HIDDEN = 128  # width of the network of `per_sample`
 FLOOR = -50.0  # nats: a class that is ruled out (-inf) must not turn the network's input into a NaN
 
 
@@ -65,7 +65,6 @@ class LearnedTemperature:
     learning_rate: float = Field(
         default=0.01, gt=0, description="learning rate of the temperature; its weights never decay"
     )
-    hidden: int = Field(default=128, gt=0, description="width of the network of per_sample")
 
     def __post_init__(self) -> None:
         if not self.low < self.initial < self.high:
@@ -76,10 +75,6 @@ class LearnedTemperature:
             raise ValueError(
                 f"anchor: expected a temperature from low ({self.low}) to high ({self.high}), got {self.anchor}"
             )
-        if self.anchor is not None and self.anchor_weight == 0:
-            raise ValueError("anchor: does nothing with anchor_weight 0; leave it out")
-        if self.anchor_scale != "log" and self.anchor_weight == 0:
-            raise ValueError("anchor_scale: does nothing with anchor_weight 0; leave it out")
         lowest, highest = reach(self.strength)
         if lowest < 0 or highest > 1:
             raise ValueError(
@@ -124,7 +119,7 @@ class _Learned(Temperature):
             raw = wide(self.raw(student_logits.detach(), teacher_logits.detach()))
             bounded = config.low + (config.high - config.low) * torch.sigmoid(raw)
         self._last = bounded
-        return (reverse_gradient if config.reversal else scale_gradient)(bounded, self._strength)
+        return scale_gradient(bounded, -self._strength if config.reversal else self._strength)
 
     def figures(self) -> dict[str, float]:
         """Mean temperature and the adversary's strength of the last forward; the spread where each sample has its own."""
@@ -192,28 +187,20 @@ class LearnedPerSample(_Learned):
     It reads log-probabilities (the logits less a constant of the row, so that no such constant matters) and gives no
     gradient to the student. The last layer starts with weight 0: every sample begins at `initial`.
 
-    Raises:
-        InputError: logits of another class count than it was built for.
-
     Source: Li et al. 2023, arXiv:2211.16231 (CTKD), instance-wise temperature.
     """
 
+    reads_scores = True
+
     def __init__(self, config: LearnedTemperature, student_classes: int, teacher_classes: int) -> None:
         super().__init__(config)
-        self.classes = (student_classes, teacher_classes)
-        last = nn.Linear(config.hidden, 1)
+        last = nn.Linear(HIDDEN, 1)
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, self._initial_raw())
-        self.network = nn.Sequential(nn.Linear(student_classes + teacher_classes, config.hidden), nn.ReLU(), last)
+        self.network = nn.Sequential(nn.Linear(student_classes + teacher_classes, HIDDEN), nn.ReLU(), last)
 
     def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """(B,)."""
-        got = (student_logits.shape[-1], teacher_logits.shape[-1])
-        if got != self.classes or student_logits.ndim != 2 or len(student_logits) != len(teacher_logits):
-            raise InputError(
-                f"temperature per sample: expected logits (B, {self.classes[0]}) and (B, {self.classes[1]}), "
-                f"got {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
-            )
         dtype = next(self.network.parameters()).dtype
         read = torch.cat([_log_probabilities(x).to(dtype) for x in (student_logits, teacher_logits)], dim=1)
         raw: Tensor = self.network(read).squeeze(1)
@@ -225,64 +212,29 @@ def _log_probabilities(logits: Tensor) -> Tensor:
     return torch.log_softmax(wide(logits), dim=1).nan_to_num(nan=FLOOR).clamp(min=FLOOR)
 
 
-def reverse_gradient(x: Tensor, strength: float) -> Tensor:
-    """x itself; its gradient is multiplied by -strength, so that minimizing the loss moves x to raise it.
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """x itself; its gradient is multiplied by a factor: below 0, minimizing the loss moves x to raise it.
 
-    One convention: strength is in [0, 1] and the minus is here. (The released CTKD multiplies by a number that its schedule
-    runs from 0 to -1; both minus signs together would be plain minimization.)
+    One convention: a strength is in [0, 1], and the minus of the adversary is put before it here. (The released CTKD multiplies
+    by a number that its schedule runs from 0 to -1; both minus signs together would be plain minimization.)
 
     Args:
         x: any shape.
-        strength: in [0, 1]; 0 gives a gradient of exactly 0, which freezes x.
+        factor: 0 gives a gradient of exactly 0, which freezes x.
 
     Returns:
         A tensor equal to x.
-
-    Raises:
-        InputError: strength outside [0, 1].
 
     Example:
         d(x^2)/dx at 3 is 6; the half of it, turned round, is -3.
 
         >>> x = torch.tensor(3.0, requires_grad=True)
-        >>> (reverse_gradient(x, 0.5) ** 2).backward()
+        >>> (scale_gradient(x, -0.5) ** 2).backward()
         >>> x.grad.item()
         -3.0
 
     Source: Ganin, Lempitsky 2015, arXiv:1409.7495.
     """
-    return _scaled(x, -_checked(strength))
-
-
-def scale_gradient(x: Tensor, strength: float) -> Tensor:
-    """x itself; its gradient is multiplied by +strength: the control of `reverse_gradient`, equal but for the sign.
-
-    Args:
-        x: any shape.
-        strength: in [0, 1].
-
-    Returns:
-        A tensor equal to x.
-
-    Raises:
-        InputError: strength outside [0, 1].
-
-    Example:
-        >>> x = torch.tensor(3.0, requires_grad=True)
-        >>> (scale_gradient(x, 0.5) ** 2).backward()
-        >>> x.grad.item()
-        3.0
-    """
-    return _scaled(x, _checked(strength))
-
-
-def _checked(strength: float) -> float:
-    if not 0.0 <= strength <= 1.0:
-        raise InputError(f"strength: expected a number from 0 to 1 (the minus sign is built in), got {strength}")
-    return strength
-
-
-def _scaled(x: Tensor, factor: float) -> Tensor:
     result: Tensor = _Scale.apply(x, factor)
     return result
 

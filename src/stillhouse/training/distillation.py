@@ -190,7 +190,7 @@ class DistillJob(Job):
     def on_validation_end(self, validation: Validation, progress: Progress) -> None:
         """Let the curriculum see whether it is time for its next stage."""
         if self.signal_set.curriculum is not None:
-            self.signal_set.curriculum.on_validation_end(validation.metrics, progress.step, progress.fraction)
+            self.signal_set.curriculum.on_validation_end(validation.metrics, progress.fraction)
 
     def on_train_batch_end(self, step: int) -> None:
         """A teacher that follows the student (an average of its weights) moves with it."""

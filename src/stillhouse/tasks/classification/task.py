@@ -259,7 +259,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         """(N,) by loss and margin of a judge on the training rows, and their classes."""
         from stillhouse.curricula import score_difficulty
         from stillhouse.tasks.classification.predict import predict, probabilities_of
-        from stillhouse.teachers.stage_teacher import StageTeacher
+        from stillhouse.teachers.teacher import StageTeacher
 
         curriculum, size = context.config.curriculum, context.config.training.evaluation_batch_size
         assert curriculum is not None

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.content import Content
+from stillhouse.cache.files import sha256_of_arrays
 from stillhouse.cache.queries import UNKNOWN, Part, TeacherQueries
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
@@ -44,8 +44,7 @@ from stillhouse.teachers import (
 )
 from stillhouse.teachers.by_row import FittedTeacher
 from stillhouse.teachers.probe import HEAD_ROWS
-from stillhouse.teachers.stage_teacher import StageTeacher
-from stillhouse.teachers.teacher import NetworkTeacher
+from stillhouse.teachers.teacher import NetworkTeacher, StageTeacher
 
 SEEN = {  # labels that a source of teachers may have been trained on
     "builtin": "was trained on the labels of this data set",
@@ -107,8 +106,7 @@ def teacher_check(teacher: Any, config: ClassificationRunConfig, data: Any) -> T
         batches = chain(batches, labelled_rows(data.train).batches(batch_size))
     report = check_teacher(teacher, batches, data.input_spec.class_names)
     facts = {name: getattr(report, name) for name in ("ece", "rows", "head")}
-    facts |= {"reliability": list(report.reliability), "params": getattr(teacher, "params", None)}
-    facts["flops"] = flops_of(teacher)
+    facts |= {"params": getattr(teacher, "params", None), "flops": flops_of(teacher)}
     if said := forecast(teacher, data, batch_size):
         facts["forecast"] = said
     metric = "balanced accuracy" if getattr(teacher, "balanced", False) else "accuracy"

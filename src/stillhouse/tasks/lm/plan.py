@@ -263,7 +263,7 @@ def unsupported_reason(signal: Any) -> str | None:
         return "a recurrent student of texts has one answer a token and no time steps; take logits"
     if signal.kind == "clause-targets":
         return "a recurrent student has no clauses to teach; take a student of clauses on images"
-    if signal.kind == "attention" and signal.what in ("scores", "probabilities") and len(signal.paths("student")) == 1:
+    if signal.kind == "attention" and signal.what in ("scores", "probabilities") and isinstance(signal.student, str):
         return (
             f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; name its "
             "blocks.N.mixer.receptance and key, whose products stand in for queries and keys"

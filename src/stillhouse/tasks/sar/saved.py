@@ -23,7 +23,7 @@ from stillhouse.tasks.sar.data.sequences import SarData, SarScale
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.compression import QuantizedTensor
 from stillhouse.tasks.sar.students.network import SarSSM
-from stillhouse.teachers.from_checkpoint import load_strictly, read_state_dict
+from stillhouse.teachers.checkpoint import load_strictly, read_state_dict
 
 FORMAT = "stillhouse-sar-2"
 TEACHER_WEIGHTS = "teacher.safetensors"  # of `train`

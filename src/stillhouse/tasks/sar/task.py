@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.content import Content
+from stillhouse.cache.files import sha256_of_arrays
 from stillhouse.cache.queries import Part, TeacherQueries
 from stillhouse.cache.stored import SOURCE, spot_check
 from stillhouse.core import processes, ranks
@@ -55,8 +55,7 @@ from stillhouse.tasks.sar.teacher import (
     line_spec,
 )
 from stillhouse.teachers.cached import CachedTeacher
-from stillhouse.teachers.identity import weights_sha256
-from stillhouse.teachers.stage_teacher import StageTeacher
+from stillhouse.teachers.teacher import StageTeacher, weights_sha256
 from stillhouse.training.loop import Fit
 
 POINTS = 16

@@ -18,8 +18,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.sar.data.sequences import SarData, SarScale, SarSplit
 from stillhouse.tasks.sar.students.network import focus
-from stillhouse.teachers.identity import weights_sha256
-from stillhouse.teachers.teacher import Teacher
+from stillhouse.teachers.teacher import Teacher, weights_sha256
 
 PIECE = 32  # lines that a teacher is asked about at once
 

@@ -15,7 +15,7 @@ from stillhouse.core.types import FeatureSpec, InputSpec
 # of them beside it; TF-IDF has a weight for every word and is held back by their decay. Chosen on rows that no test has.
 BASIC = {"epochs": 20, "learning_rate": 5e-2, "warmup_epochs": 0, "keep": "last", "threads": 1}
 USUAL: dict[str, Any] = {
-    "signals": [{"kind": "logits", "loss": {"kind": "forward-kl", "temperature": 1.0}}],
+    "signals": [{"kind": "logits", "temperature": 1.0}],
     "training": {**BASIC, "weight_decay": 0.5, "label_weight": 0.1},
 }
 

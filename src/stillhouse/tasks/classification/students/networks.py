@@ -40,7 +40,7 @@ class TimmStudentConfig:
         import torch
 
         from stillhouse.layers.pixels import Normalized
-        from stillhouse.teachers.from_timm import own_arguments
+        from stillhouse.teachers.networks import own_arguments
 
         spec = images_for(self, input_spec)
         if not timm.is_model(self.architecture):

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.signals import ContrastiveConfig, EnsembleConfig, LogitsConfig, ProbesConfig, SignalConfig
-from stillhouse.signals.logits import ForwardKL
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.data.config import FeaturesMode
 from stillhouse.tasks.classification.plan import ArmName, ClassificationRunConfig, RunTrainingConfig
@@ -26,6 +25,7 @@ from stillhouse.tasks.classification.students.model_configs import (
 )
 from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.teachers import TeacherConfig
+from stillhouse.temperature import FixedTemperature
 
 ModelName = Literal["transformer", "tm", "deep_tm", "hybrid", "resnet_tm", "swin_tm", "pyramid_tm"]
 VIT_DEPTH = 2  # of the command line; the class itself has 4
@@ -172,7 +172,9 @@ class VisionConfig:
             clause_specialize=self.clauses.specialize_strength if self.clauses.specialize and transformer else 0.0,
         )
         kl: SignalConfig = LogitsConfig(
-            name="teacher_kd_loss", weight=loss.teacher_weight, loss=ForwardKL(temperature=loss.teacher_temperature)
+            name="teacher_kd_loss",
+            weight=loss.teacher_weight,
+            temperature=FixedTemperature(value=loss.teacher_temperature),
         )
         if self.more_teachers:
             kl = EnsembleConfig(name=kl.name, weight=loss.teacher_weight, temperature=loss.teacher_temperature)
@@ -207,8 +209,8 @@ class VisionConfig:
         loss = self.loss
         found: list[SignalConfig] = []
         if loss.self_weight > 0:
-            kl = ForwardKL(temperature=loss.self_temperature)
-            found.append(LogitsConfig(name="ema_kd_loss", weight=loss.self_weight, loss=kl))
+            hot = FixedTemperature(value=loss.self_temperature)
+            found.append(LogitsConfig(name="ema_kd_loss", weight=loss.self_weight, temperature=hot))
         if places:
             smoothing = self.training.label_smoothing
             found.append(ProbesConfig(places=places, weight=loss.aux_weight, smoothing=smoothing))

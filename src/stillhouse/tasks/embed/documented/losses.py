@@ -18,7 +18,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl
 from stillhouse.losses.relations import without_autocast
-from stillhouse.losses.values import wide
+from stillhouse.losses.softened import wide
 from stillhouse.tasks.embed.data import choose, read_entries
 
 Reduction = Literal["mean", "sum"]

@@ -22,7 +22,7 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.tokenizer import HUB
-from stillhouse.teachers.identity import weights_sha256
+from stillhouse.teachers.teacher import weights_sha256
 
 
 class CausalLM(nn.Module):

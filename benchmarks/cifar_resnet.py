@@ -4,14 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.types import ImageSpec
-from stillhouse.teachers import TeacherConfig
-from stillhouse.teachers.from_torchvision import IMAGENET_MEAN, IMAGENET_STD, SMALLEST_SIDE
-from stillhouse.teachers.teacher import Input
-
-BLOCKS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}  # of each of three stages
-
 
 class _Block(nn.Module):
     """Two convolutions and a shortcut without weights: where a stage begins, every second pixel, and zeros as new channels."""
@@ -61,25 +53,6 @@ class CifarResNet(nn.Module):
         x = self.layer3(self.layer2(self.layer1(nn.functional.relu(self.bn1(self.conv1(x))))))
         logits: Tensor = self.linear(x.mean((2, 3)))
         return logits
-
-
-def build_cifar(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
-    """The network with a head for the task, and what it wants to see: 3 channels, ImageNet's normalization.
-
-    The published weights (resnet20-12fca82f.th and its kin, trained on CIFAR-10) were trained with ImageNet's pixel mean and
-    deviation, not CIFAR's.
-
-    Raises:
-        InputError: unknown name, arguments, or no checkpoint where weights are expected.
-    """
-    if name not in BLOCKS:
-        raise InputError(f"there is no cifar:{name}; {nearest(name, BLOCKS)}")
-    if config.architecture:
-        raise InputError(f"cifar:{name}: expected no arguments, got {', '.join(sorted(config.architecture))}")
-    if config.pretrained and config.checkpoint is None:
-        raise InputError(f"cifar:{name} has no published weights to fetch; expected its checkpoint: ckpt:FILE")
-    side = config.image_size or max(SMALLEST_SIDE, *input_spec.shape[1:])
-    return CifarResNet(BLOCKS[name], input_spec.num_classes), Input(3, IMAGENET_MEAN, IMAGENET_STD, side)
 
 
 def _stage(inside: int, width: int, blocks: int) -> nn.Sequential:

@@ -20,19 +20,12 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, one_line_for_pickles
 from stillhouse.core.hashes import KEY, read_sealed, sealed
-from stillhouse.core.records import check_object, write_atomically
+from stillhouse.core.records import write_atomically
 from stillhouse.core.types import ImageSpec
-from stillhouse.teachers.heads import final_linear
-from stillhouse.teachers.recognised import shapes_of
+from stillhouse.teachers.networks import adapt_channels, build_timm, build_torchvision, final_linear
 from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin
 
 FORMAT = "stillhouse-teacher-1"
-ABOUT: dict[str, Any] = {
-    "source": str,
-    "architecture": dict[str, Any],
-    "task": dict[str, Any],
-    "input": dict[str, Any],
-}
 WRAPPERS = ("best_weights", "state_dict", "model_state", "model_state_dict", "model", "net", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
@@ -69,7 +62,7 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageSpec, Origin]:
     Raises:
         InputError: missing or truncated file, or a file of another form (its first keys are shown).
     """
-    from stillhouse.teachers import TeacherConfig
+    from stillhouse.teachers.config import TeacherConfig
 
     if not path.is_file():
         what = (
@@ -80,17 +73,13 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageSpec, Origin]:
         raise InputError(f"teacher file {path} {what}")
     about = _metadata(path)
     if about is None:
-        keys = list(read_state_dict(path))
         raise InputError(
-            f"{path} is a state dict that does not name its architecture (first keys: {', '.join(keys[:4])}); "
+            f"{path} is a state dict that does not name its architecture (first keys: {', '.join([*read_state_dict(path)][:4])}); "
             f"name it: teacher.source=timm:NAME (or torchvision:NAME, or py:FILE.py:CLASS) teacher.checkpoint={path}"
         )
-    try:
-        input_spec = ImageSpec(**{key: tuple(value) for key, value in about["task"].items()})
-        seen = about["input"]
-        wants = Input(seen["channels"], tuple(seen["mean"]), tuple(seen["std"]), seen["side"])
-    except (TypeError, KeyError) as error:
-        raise InputError(f"teacher file {path}: its description cannot be read: {_said(error)}") from None
+    input_spec = ImageSpec(**{key: tuple(value) for key, value in about["task"].items()})
+    seen = about["input"]
+    wants = Input(seen["channels"], tuple(seen["mean"]), tuple(seen["std"]), seen["side"])
     kind, _, name = about["source"].partition(":")
     config = TeacherConfig(
         source=about["source"], pretrained=False, image_size=wants.side, architecture=about["architecture"]
@@ -101,14 +90,8 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageSpec, Origin]:
 
 
 def build_by_name(kind: str, name: str, config: Any, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
-    """The network that `timm:NAME`, `torchvision:NAME` or `cifar:NAME` is, with a head for the task, and what it wants to see."""
-    if kind == "timm":
-        from stillhouse.teachers.from_timm import build_timm as build
-    elif kind == "cifar":
-        from stillhouse.teachers.cifar_resnet import build_cifar as build
-    else:
-        from stillhouse.teachers.from_torchvision import build_torchvision as build
-    return build(name, config, input_spec)
+    """The network that `timm:NAME` or `torchvision:NAME` is, with a head for the task, and what it wants to see."""
+    return (build_timm if kind == "timm" else build_torchvision)(name, config, input_spec)
 
 
 def load_foreign(module: nn.Module, path: Path, num_classes: int, *, channels: int, skip_head: bool) -> None:
@@ -134,33 +117,26 @@ def load_foreign(module: nn.Module, path: Path, num_classes: int, *, channels: i
             "head: probe (teacher.head=probe) re-makes that layer and fits it to this data"
         )
     if hasattr(module, "pretrained_cfg"):
-        from stillhouse.teachers.from_timm import adapt_channels
-
         weights = adapt_channels(module, weights, channels, f"checkpoint {path}")
-    load_strictly(module, weights, str(path), may_lack=f"{head}." if skip_head else None)
+    own = {name: x for name, x in module.state_dict().items() if skip_head and name.startswith(f"{head}.")}
+    load_strictly(module, {**weights, **own}, str(path))
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str, may_lack: str | None = None) -> None:
-    """Load a state dict whose names and shapes are exactly those of the module, but for counters of batches.
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict whose names and shapes are those of the module; counters of batches may be missing.
 
     Raises:
-        InputError: a readable list of what is missing, unexpected, or of another shape.
+        InputError: what is missing, unexpected, or of another shape, in torch's words.
     """
-    ours, theirs = shapes_of(module.state_dict()), shapes_of(weights)
-    missing = [n for n in ours if n not in theirs and not (may_lack and n.startswith(may_lack))]
-    unexpected = [n for n in theirs if n not in ours]
-    shapes = [f"{n} (expected {ours[n]}, got {theirs[n]})" for n in ours if n in theirs and ours[n] != theirs[n]]
-    faults = [
-        _listed(title, names)
-        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if names
-    ]
-    if faults:
-        matched = sum(theirs.get(n) == shape for n, shape in ours.items())
-        raise InputError(
-            f"{where} does not fit {type(module).__name__}: {matched} of {len(ours)} entries match; {'; '.join(faults)}"
-        )
-    module.load_state_dict(dict(weights), strict=False)  # what may be missing was said above
+    try:
+        module.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise InputError(f"{where} does not fit {type(module).__name__}: {_in_one_line(error)}") from None
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 600 else f"{text[:600]} ..."
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -184,7 +160,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "save its state_dict() alone"
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint {path} is truncated or not a checkpoint: {_said(error)}") from None
+        raise InputError(f"checkpoint {path} is truncated or not a checkpoint: {_in_one_line(error)}") from None
     while isinstance(found, Mapping) and (
         inner := next((w for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)
     ):
@@ -211,19 +187,5 @@ def _metadata(path: Path) -> dict[str, Any] | None:
         raise InputError(f"teacher file {path} is truncated or not safetensors: {error}") from None
     if metadata.get("format") != FORMAT:
         return None
-    try:
-        about = json.loads(metadata["teacher"])
-        return check_object(about, ABOUT, f"teacher file {path}")
-    except (LookupError, ValueError, RecursionError) as error:
-        raise InputError(f"teacher file {path}: its description cannot be read: {_said(error)}") from None
-
-
-def _said(error: Exception) -> str:
-    """The first line of an error with its kind, since of a KeyError it would be the key alone."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _listed(title: str, names: list[str]) -> str:
-    more = f", ... {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{len(names)} {title}: {', '.join(names[:5])}{more}"
+    found: dict[str, Any] = json.loads(metadata["teacher"])
+    return found
