@@ -79,7 +79,7 @@ def data_of(
 def _of_path(data: str | Path, test: Any, reads: str, text_column: str) -> dict[str, Any]:
     from stillhouse.tasks.classification.data.readers import rows_of
     from stillhouse.tasks.classification.data.rows import BANKING
-    from stillhouse.tasks.classification.data.torchvision_sets import CLASSES
+    from stillhouse.tasks.classification.data.sources import CLASSES
 
     path, more = Path(data).expanduser(), {} if test is None else {"test": str(Path(test).expanduser())}
     if str(data) in ("digits", *CLASSES) and not path.exists():

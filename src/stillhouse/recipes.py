@@ -57,10 +57,7 @@ def load(
     if base is None or type(base) is found.Config:
         mapping = found.rebased(base, mapping)
     named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
-    try:
-        return found, found.resolve_config(parse(found.Config, mapping), named)
-    except ConfigError as error:
-        raise ConfigError(f"{error}{_of_others(mapping, found)}") from None
+    return found, found.resolve_config(parse(found.Config, mapping), named)
 
 
 def load_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Any:
@@ -148,14 +145,3 @@ def _owner(mapping: Mapping[str, Any]) -> Task[Any, Any]:
             f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
         )
     return task(DEFAULT)
-
-
-def _of_others(mapping: Mapping[str, Any], found: Task[Any, Any]) -> str:
-    """A line that names the task which a refused file was read as, and those that its unknown keys belong to."""
-    unknown = [key for key in mapping if key not in settings(found.Config)]
-    lines = []
-    for key in unknown:
-        owners = [kind for kind in TASKS if key in settings(task(kind).Config)]
-        if owners:
-            lines.append(f"{key} belongs to {' and '.join(owners)}")
-    return f"\nread as a run of the task {found.kind}; {', '.join(lines)}" if lines else ""

@@ -14,8 +14,7 @@ import stillhouse
 from stillhouse.cli.main import main
 from stillhouse.tasks.classification.data.readers import read_features
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.readable_exports import text_of
-from stillhouse.tasks.classification.readable_run import readable_of
+from stillhouse.tasks.classification.readable_run import readable_of, text_of
 
 COMMON = ["teacher=null", "arms=[no-kd]", "signals=[]", "seeds=1", "training.epochs=12", "training.learning_rate=0.05"]
 COMMON += ["training.threads=1", "training.warmup_epochs=0", "data.label_column=label", "--quiet"]

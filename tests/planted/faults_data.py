@@ -16,7 +16,7 @@ WEIGHTS = "tests/teachers/test_published_weights.py::"
 RATES = "tests/training/test_optimizer_options.py::"
 CORPUS = "stillhouse.tasks.lm.corpus:"
 TEXTS = "stillhouse.tasks.classification.data.rows:"
-FOLDER = "stillhouse.tasks.classification.data.folder:"
+FOLDER = "stillhouse.tasks.classification.data.sources:"
 
 ROWS, CALL = "tests/teachers/test_row_teachers.py::", "tests/test_distill.py::"
 BY_ROW, ROW_FILES = "stillhouse.teachers.by_row:", "stillhouse.tasks.classification.row_teachers:"
@@ -85,7 +85,7 @@ FAULTS = (
           f"{LABELS}test_rows_that_lack_the_column_have_no_label"),
     Fault("lists of texts are not asked for labels", f"{TEXTS}RowData.from_texts",
           edited("missing_labels(labels)", "missing_labels([0])"), f"{LABELS}test_lists_of_texts_need_labels"),
-    Fault("a list with None among its labels is of another type", "stillhouse.tasks.classification.data.arrays:_rows",
+    Fault("a list with None among its labels is of another type", "stillhouse.tasks.classification.data.sources:_rows",
           edited("if numbers.ndim == 1:", "if numbers.ndim == 1 and numbers.dtype.kind in 'iu':"),
           f"{LABELS}test_a_list_and_a_tensor_of_labels_are_read_alike"),
     Fault("validation lacks a class where labels are few", "stillhouse.tasks.classification.data.split:hold_out",

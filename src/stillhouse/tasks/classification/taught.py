@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,47 @@ class Reason:
     advice: str
 
 
+Measure = Callable[[Mapping[str, float]], bool]
+REASONS: tuple[tuple[tuple[str, ...], str, str, Measure, str], ...] = (
+    (
+        ("taught", "linear"),
+        "the student is below a linear classifier",
+        "right on {taught} of the test rows, a linear classifier on {linear}",
+        lambda x: x["taught"] < x["linear"] - NEAR,
+        "more training.epochs, a larger training.learning_rate, or another student",
+    ),
+    (
+        ("teacher", "control"),
+        "the student is at its ceiling",
+        "right on {control} of the test rows without the teacher, which is right on {teacher}",
+        lambda x: x["teacher"] - x["control"] < NEAR,
+        "a teacher that is better on these data, or fewer labels",
+    ),
+    (
+        ("known", "confidence", "labelled"),
+        "the teacher repeats the labels",
+        "on labelled training rows it is right on {known}, its mean confidence is {confidence}, and {labelled} of the rows have a "
+        "label",
+        lambda x: x["known"] >= KNOWN and x["confidence"] >= SURE and x["labelled"] > 0.5,
+        "rows without a label, or augmented ones (data.augment)",
+    ),
+    (
+        ("agreement", "control_agreement"),
+        "the student does not follow the teacher",
+        "it answers as the teacher does on {agreement} of the test rows, without it on {control_agreement}",
+        lambda x: x["agreement"] - x["control_agreement"] < NEAR,
+        "more weight for the signal, or training.epochs",
+    ),
+    (
+        ("contradicts",),
+        "labels are noisy",
+        "a teacher that is 90 % sure contradicts {contradicts} of them",
+        lambda x: x["contradicts"] > NOISE,
+        "look at these labels; less weight for them (training.label_weight)",
+    ),
+)
+
+
 def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list[Reason]:
     """The reasons that were measured, the likeliest of those that hold first.
 
@@ -138,54 +179,11 @@ def reasons(row: Mapping[str, Any], figures: Mapping[str, float | None]) -> list
     """
     known = {name: value for name, value in figures.items() if value is not None}
     said = {name: percent(value) for name, value in known.items()}
-    found = []
-    if {"taught", "linear"} <= set(known):
-        found.append(
-            Reason(
-                "the student is below a linear classifier",
-                f"right on {said['taught']} of the test rows, a linear classifier on {said['linear']}",
-                known["taught"] < known["linear"] - NEAR,
-                "more training.epochs, a larger training.learning_rate, or another student",
-            )
-        )
-    if {"teacher", "control"} <= set(known):
-        found.append(
-            Reason(
-                "the student is at its ceiling",
-                f"right on {said['control']} of the test rows without the teacher, which is right on {said['teacher']}",
-                known["teacher"] - known["control"] < NEAR,
-                "a teacher that is better on these data, or fewer labels",
-            )
-        )
-    if {"known", "confidence", "labelled"} <= set(known):
-        found.append(
-            Reason(
-                "the teacher repeats the labels",
-                f"on labelled training rows it is right on {said['known']}, its mean confidence is {said['confidence']}, "
-                f"and {said['labelled']} of the rows have a label",
-                known["known"] >= KNOWN and known["confidence"] >= SURE and known["labelled"] > 0.5,
-                "rows without a label, or augmented ones (data.augment)",
-            )
-        )
-    if {"agreement", "control_agreement"} <= set(known):
-        found.append(
-            Reason(
-                "the student does not follow the teacher",
-                f"it answers as the teacher does on {said['agreement']} of the test rows, without it on "
-                f"{said['control_agreement']}",
-                known["agreement"] - known["control_agreement"] < NEAR,
-                "more weight for the signal, or training.epochs",
-            )
-        )
-    if "contradicts" in known:
-        found.append(
-            Reason(
-                "labels are noisy",
-                f"a teacher that is 90 % sure contradicts {said['contradicts']} of them",
-                known["contradicts"] > NOISE,
-                "look at these labels; less weight for them (training.label_weight)",
-            )
-        )
+    found = [
+        Reason(name, measured.format(**said), holds(known), change)
+        for needed, name, measured, holds, change in REASONS
+        if set(needed) <= set(known)
+    ]
     gain, low, high, seeds = (number(row.get(key)) for key in ("difference", "low", "high", "seeds"))
     if gain is not None and low is not None and high is not None and seeds is not None:
         reach = (high - low) / 2

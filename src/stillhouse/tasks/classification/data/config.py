@@ -94,21 +94,21 @@ class DataConfig(SplitConfig):
         Raises:
             InputError: the data are missing, damaged or not what they must be; the message names what was expected.
         """
-        from stillhouse.tasks.classification.data import arrays, folder, images, torchvision_sets
+        from stillhouse.tasks.classification.data import images, sources
 
         if self.name == "digits":
-            loaded = torchvision_sets.load_digits()
+            loaded = sources.load_digits()
         elif self.name in ("folder", "npz"):
             if self.root is None:
                 raise InputError(f"data set {self.name!r}: expected its place in data.root, got none")
             root = Path(self.root).expanduser()
             if self.name == "npz":
-                loaded = arrays.load_npz(root)
+                loaded = sources.load_npz(root)
             else:
-                loaded = folder.load_folder(root, self.image_size, self.channels, stream=self.stream)
+                loaded = sources.load_folder(root, self.image_size, self.channels, stream=self.stream)
         else:
             place = self.root or os.environ.get("STILLHOUSE_DATA") or "~/.cache/stillhouse/data"
-            loaded = torchvision_sets.load_torchvision(self.name, Path(place).expanduser(), self.download)
+            loaded = sources.load_torchvision(self.name, Path(place).expanduser(), self.download)
         return images.assemble(loaded, self)
 
 

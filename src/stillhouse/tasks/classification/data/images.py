@@ -161,7 +161,7 @@ class ImageData(SplitData):
             >>> data.sizes, data.input_spec.shape
             ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
         """
-        from stillhouse.tasks.classification.data.arrays import loaded_arrays
+        from stillhouse.tasks.classification.data.sources import loaded_arrays
 
         splits = {"train": (images, labels), "validation": validation, "test": test}
         return assemble(loaded_arrays(name, splits, class_names), config or DataConfig())
