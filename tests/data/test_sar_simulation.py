@@ -58,15 +58,6 @@ def test_a_point_on_a_sample_focuses_to_its_amplitude():
     np.testing.assert_allclose(lines.focused[0, 150], 3 * np.exp(0.7j), rtol=1e-12)
 
 
-def test_the_focus_is_the_autocorrelation_of_the_echo():
-    """A kernel that is not reversed, or not conjugated, gives a chirp of twice the length instead."""
-    response = impulse_response(TOY)
-    lines = point_lines(TOY, [100.0], length=260)
-    expected = np.correlate(response, response, "full") / np.sum(np.abs(response) ** 2)
-    np.testing.assert_allclose(lines.focused[0, 100 - 64 : 100 + 65], expected, atol=1e-12)
-    assert np.abs(lines.focused[0, 165:]).max() < 1e-12
-
-
 @pytest.mark.parametrize("name", ["toy-64", "toy-128", "sentinel-1"])
 def test_the_valid_crop_is_the_full_aperture_result(name):
     """A target whose aperture is cut by the line's end cannot be learned: such samples must lie outside `valid`, no others."""

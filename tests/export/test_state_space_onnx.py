@@ -54,29 +54,6 @@ def test_onnxruntime_says_what_torch_says(kind, tmp_path):
         assert np.linalg.norm(got - expected) < 1e-5 * np.linalg.norm(expected)
 
 
-@pytest.mark.slow
-def test_the_state_is_handed_over(tmp_path):
-    """State in and out are inputs and outputs of the graph: any other program can hold them."""
-    import onnxruntime
-
-    model = network(**KINDS["gate"])
-    path = export_step(model, tmp_path / "step.onnx")
-    lines = scene(model, 40, 1).numpy()
-    whole, first, second = (OnnxStream(path) for _ in range(3))
-    expected = [whole.step(lines[:, t]) for t in range(40)]
-    for t in range(20):
-        first.step(lines[:, t])
-    second.state, second.count = dict(first.state), first.count
-    np.testing.assert_array_equal(np.array([second.step(lines[:, t]) for t in range(20, 40)]), np.array(expected[20:]))
-    session = onnxruntime.InferenceSession(str(path))
-    names = [entry.name for entry in session.get_inputs()]
-    assert names[:3] == ["line", "count", "total"]
-    assert [entry.name for entry in session.get_outputs()] == ["focused", "ready", *(f"next.{n}" for n in names[3:])]
-    assert session.get_inputs()[0].shape == ["batch", 1, 2]
-    second.reset()
-    np.testing.assert_array_equal(streamed(second, lines)[:, 0], np.array(expected[10]))
-
-
 def test_what_cannot_be_exported_says_so(tmp_path):
     """A bidirectional network has no step."""
     with pytest.raises(InputError, match="got a bidirectional one"):

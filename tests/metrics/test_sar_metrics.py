@@ -87,15 +87,6 @@ def test_the_worked_check_of_sentinel_1():
     assert point["islr_db"] == pytest.approx(-9.78, rel=0.02)
 
 
-@pytest.mark.parametrize("offset", [0.0, 0.2, 0.5, 0.77])
-def test_places_and_phases_of_focused_points_are_exact(offset):
-    """A hundredth of a sample and of a radian."""
-    line = point_lines(preset("toy-128"), [600 + offset], length=1200, amplitudes=np.exp(2j)).focused[0]
-    point = measure_point(line, 600 + offset)
-    assert point["position"] == pytest.approx(600 + offset, abs=0.02)
-    assert point["phase"] == pytest.approx(2, abs=0.02)
-
-
 def test_lines_without_a_point_are_refused():
     """A width of a flat line would be an index of nothing."""
     for line in (np.ones(32, complex), np.zeros(32, complex)):

@@ -16,31 +16,15 @@ from stillhouse.tasks.sar.teacher import LineTeacher
 
 DATA = {"preset": "toy-64", "length": 160, "train": 8, "validation": 4, "test": 6}
 TRAINING = {"epochs": 3, "batch_size": 4, "lr": 0.02, "warmup_epochs": 0, "loss_fn": "complex_nmse", "threads": 1}
+SHAPE = {"name": "s4_ssm", "num_layers": 2, "doppler_band": 0.8, "memory": 32}
 TEACHER = {
     "data": DATA,
-    "model": {
-        "name": "s4_ssm",
-        "model_dim": 4,
-        "state_dim": 32,
-        "num_layers": 2,
-        "use_selectivity": True,
-        "doppler_band": 0.8,
-        "memory": 32,
-    },
+    "model": {**SHAPE, "model_dim": 4, "state_dim": 32, "use_selectivity": True},
     "training": TRAINING,
     "device": "cpu",
 }
 STUDENT = {
-    "model": {
-        "name": "s4_ssm",
-        "model_dim": 3,
-        "state_dim": 16,
-        "num_layers": 2,
-        "use_selectivity": False,
-        "look_ahead": 32,
-        "doppler_band": 0.8,
-        "memory": 32,
-    },
+    "model": {**SHAPE, "model_dim": 3, "state_dim": 16, "use_selectivity": False, "look_ahead": 32},
     "training": {**{k: v for k, v in TRAINING.items() if k != "epochs"}, "num_epochs": 2},
     "distillation": {"temperature": 4.0, "alpha": 0.3, "beta": 0.5, "gamma": 0.2},
     "seeds": 2,
@@ -66,15 +50,8 @@ def distill_words(files, teacher_run, folder, *more):
 # ---------------------------------------------------------------------------------------------- from Python
 
 SMALL = {"model_dim": 3, "state_dim": 8, "num_layers": 2, "look_ahead": 16}
-QUICK = {
-    "epochs": 1,
-    "batch_size": 4,
-    "warmup_epochs": 0,
-    "device": "cpu",
-    "threads": 1,
-    "log_every": 1,
-    "learning_rate": 0.01,
-}
+QUICK = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "device": "cpu", "threads": 1}
+QUICK |= {"log_every": 1, "learning_rate": 0.01}
 LINES = {"preset": "toy-64", "length": 120, "train": 8, "validation": 4, "test": 4}
 
 

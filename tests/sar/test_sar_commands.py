@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -21,14 +20,6 @@ def said(capsys, *words):
     status = sar(*words)
     captured = capsys.readouterr()
     return status, captured.out + captured.err
-
-
-def test_help_names_every_command(capsys):
-    """And starts without torch, as all help does."""
-    status, text = said(capsys, "--help")
-    assert status == 0
-    assert all(name in text for name in ("simulate", "train", "distill", "compare", "stream", "evaluate"))
-    assert said(capsys, "destill") == (2, "stillhouse sar: unknown command 'destill'; did you mean 'distill'?\n")
 
 
 def test_simulate_writes_arrays_once(tmp_path, capsys):
@@ -51,21 +42,10 @@ def test_simulated_products_train_a_network(tmp_path, capsys):
     change = [word for size in sizes for word in ("--set", size)]
     assert said(capsys, "simulate", "--out", tmp_path / "maya4", *change)[0] == 0
     splits = {"train": (6, 2023), "validation": (4, 2024), "test": (4, 2025)}
-    loader = {
-        "level_from": "rcmc",
-        "level_to": "az",
-        "patch_size": [120, 1],
-        "positional_encoding": True,
-        **{
-            name: {
-                "batch_size": 2,
-                "samples_per_prod": count // 2,
-                "max_products": 2,
-                "filters": {"years": [year], "polarizations": ["vv"]},
-            }
-            for name, (count, year) in splits.items()
-        },
-    }
+    loader = {"level_from": "rcmc", "level_to": "az", "patch_size": [120, 1], "positional_encoding": True}
+    for name, (count, year) in splits.items():
+        filters = {"years": [year], "polarizations": ["vv"]}
+        loader[name] = {"batch_size": 2, "samples_per_prod": count // 2, "max_products": 2, "filters": filters}
     model = {
         "name": "s4_ssm",
         "input_dim": 2,
@@ -75,45 +55,13 @@ def test_simulated_products_train_a_network(tmp_path, capsys):
         "use_pos_encoding": True,
     }
     training = {"epochs": 1, "lr": 0.01, "save_dir": str(tmp_path / "run"), "threads": 1}
-    file = {
-        "data_dir": str(tmp_path / "maya4"),
-        "model": model,
-        "training": training,
-        "dataloader": loader,
-        "device": "cpu",
-    }
+    blocks = {"model": model, "training": training, "dataloader": loader, "device": "cpu"}
+    file = {"data_dir": str(tmp_path / "maya4"), **blocks}
     status, text = said(capsys, "train", "--config", written(tmp_path / "t.yaml", file), "--quiet")
     assert status == 0, text
     assert "6 train, 4 validation, 4 test" in text
     # the products say which radar they were simulated for: half apertures at the ends are not judged
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["valid"] == [32, 88]
-    shutil.rmtree(next((tmp_path / "maya4").glob("*-2023*.zarr")) / "rc")
-    missing = {**loader, "level_from": "rc"}
-    status, text = said(
-        capsys,
-        "train",
-        "--config",
-        written(tmp_path / "m.yaml", {**file, "dataloader": missing}),
-        "--out",
-        tmp_path / "m",
-    )
-    assert status == 2
-    assert "expected level 'rc', got" in text
-    wrong = {
-        **loader,
-        **{n: {**loader[n], "filters": {**loader[n]["filters"], "polarizations": ["hv"]}} for n in splits},
-    }
-    status, text = said(
-        capsys,
-        "train",
-        "--config",
-        written(tmp_path / "w.yaml", {**file, "dataloader": wrong}),
-        "--out",
-        tmp_path / "w",
-    )
-    assert status == 2
-    assert "hv" in text
-    assert "vv" in text
 
 
 def test_train_leaves_the_documented_files(teacher_run):
@@ -169,17 +117,6 @@ def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_ru
     assert said(capsys, "compare", teacher_run)[0] == 2
 
 
-def test_evaluate_on_other_data(student_run, files, tmp_path, capsys):
-    """Noisier lines through the same network are in its units and come out worse."""
-    noisy = {**TEACHER, "data": {**TEACHER["data"], "snr_db": -10.0}}
-    folder = student_run / "arms" / "kd" / "seed-0"
-    own, other = (
-        json.loads(said(capsys, "evaluate", folder, "--config", path)[1])
-        for path in (files[0], written(tmp_path / "noisy.yaml", noisy))
-    )
-    assert own["quality"] > other["quality"]
-
-
 def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
     """`distillation_example.py --compare`: real parameters and times beside the percentages of the document."""
     import stillhouse.tasks.sar.compare as part
@@ -224,11 +161,8 @@ def test_the_documented_tiny_command(files, capsys):
     [
         (["--temperature", "0"], "temperature: expected greater than 0, got 0"),
         (["--alpha", "0.9", "--beta", "0.9"], "alpha, beta: expected a sum of at most 1"),
-        (["--alpha", "warm"], "alpha: expected a"),
         (["--arms", "kd", "kd"], "arms: expected each arm once"),
-        (["--arms", "teacher"], "arms"),
         (["--student_state_dim", "7"], "state_dim: expected an even number"),
-        (["--num_epochs", "2.5"], "epochs: expected"),
         (["--set", "distillation.temprature=3"], "temprature: unknown key; did you mean 'temperature'"),
         (
             ["--set", "distillation.distillation_loss=l1"],
@@ -260,7 +194,7 @@ def test_a_teacher_that_is_not_there_or_another_one(files, teacher_run, tmp_path
     loose.write_bytes(loose.read_bytes()[:100])
     status, text = said(capsys, *words, "--teacher_checkpoint", loose)
     assert (status, "is truncated or not a checkpoint" in text) == (2, True)
-    torch.save({"model": TEACHER, "fit": test_help_names_every_command}, loose)
+    torch.save({"model": TEACHER, "fit": said}, loose)
     status, text = said(capsys, *words, "--teacher_checkpoint", loose)
     assert status == 2
     assert not (tmp_path / "out" / "summary.json").exists()
@@ -295,23 +229,6 @@ def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):
     assert re.search(r"\(chance 0\.0[1-9]\d\d, .*\): at chance", text)  # what noise passes, see `noise_quality`
     assert "--force" in text
     assert not (tmp_path / "out").exists()
-
-
-def test_what_is_refused_takes_no_folder(files, teacher_run, tmp_path, capsys):
-    """After a wrong device, teacher or level the corrected command must not be told that the folder is taken."""
-    out = tmp_path / "out"
-    distill = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", out]
-    zarr = {
-        **{k: v for k, v in TEACHER.items() if k != "data"},
-        "data_dir": str(tmp_path),
-        "dataloader": {"patch_size": [99, 1]},
-    }
-    for words in (
-        [*distill, "--teacher_checkpoint", tmp_path / "none.pth"],
-        ["train", "--config", written(tmp_path / "z.yaml", zarr), "--save_dir", out],
-    ):
-        assert said(capsys, *words)[0] == 2
-        assert not out.exists()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import yaml
 from sar_tiny import STUDENT, TEACHER, written
 
 from stillhouse.core.config import ConfigError, to_mapping
-from stillhouse.tasks.sar.documented import ALIASES, FIXED, PAIRS, REFUSED, read_student, read_teacher
+from stillhouse.tasks.sar.documented import read_student, read_teacher
 from stillhouse.tasks.sar.recipes import FILES, recipe_path
 
 # the teacher's file as it is in the public repository, without its conflict markers
@@ -113,19 +113,10 @@ def test_every_honoured_key_lands_somewhere(tmp_path):
     assert config.loss == "mse"
     products = data.products
     assert (products.root, products.level_from, products.level_to) == ("/data/maya4", "rc", "az")
-    assert (products.row_buffer, products.column_buffer, products.row_stride, products.column_stride) == (
-        1000,
-        1000,
-        10000,
-        1,
-    )
-    assert (data.length, data.train, data.validation, data.test, data.position_channel) == (
-        10000,
-        5000,
-        5000,
-        5000,
-        True,
-    )
+    geometry = (products.row_buffer, products.column_buffer, products.row_stride, products.column_stride)
+    assert geometry == (1000, 1000, 10000, 1)
+    assert (data.length, data.train, data.validation, data.test) == (10000, 5000, 5000, 5000)
+    assert data.position_channel
     assert (products.train_years, products.validation_years, products.test_years) == ((2023,), (2024,), (2025,))
     assert (products.polarizations, products.max_products) == (("vv",), 5)
 
@@ -171,25 +162,18 @@ def test_a_changed_value_changes_the_run(tmp_path, key, value, shown):
     ("key", "value", "words"),
     [
         ("model.complex_valued", False, "model.complex_valued: expected true"),
-        ("model.mode", "recurrent", "model.mode: expected parallel"),
         ("model.use_selectivty", True, "did you mean 'use_selectivity'"),
-        ("training.mode", "recurrent", "training.mode: expected parallel"),
         ("training.scheduler_type", "plateau", "training.schedule: expected"),
         ("training.loss_fn", "polarimetric", "loss: expected"),
-        ("training.wraper", False, "training.wraper: unknown key"),
         ("training.num_epochs", 3, "are the same and differ"),
         ("training.lr", "fast", "training.learning_rate: expected a number"),
-        ("training.epochs", 2.5, "training.epochs: expected"),
         ("training.epochs", True, "training.epochs: expected"),
-        ("dataloader.backend", "npy", "dataloader.backend: expected zarr"),
         ("dataloader.patch_size", [100, 4], "expected one range column"),
         ("dataloader.patch_size", 100, r"expected [azimuth, range], got 100"),
-        ("dataloader.level_from", "slc", "level_from"),
         ("dataloader.num_wrokers", 0, "dataloader.num_wrokers: unknown key"),
         ("dataloader.train", {"filters": {"polarisations": ["vv"]}}, "filters.polarizations'"),
         ("dataloader.train", {"filters": {"polarizations": ["xx"]}}, "polarizations"),
         ("dataloader.train", {"filters": {"polarizations": ["hh"]}}, "are the same and differ"),
-        ("transforms.normalize", False, "always divided by one RMS"),
         ("model", "s4", "model: expected"),
         ("optimizer", {"lr": 1}, "optimizer: unknown key"),
         ("distillation", {"alpha": 1}, "it belongs to the student's file"),
@@ -222,16 +206,11 @@ def test_conflict_markers_and_broken_yaml(tmp_path):
         text + "<<<<<<< HEAD\nseed: 1\n=======\nseed: 2\n>>>>>>> other\n": "merge-conflict markers",
         text + "seed: 1\nseed: 2\n": "key 'seed' stands twice",
         "model: [": "is not YAML",
-        "- a\n- b\n": "expected a mapping (key: value) on top, got list",
-        "": "expected a mapping (key: value) on top, got NoneType",
     }
     for number, (content, words) in enumerate(cases.items()):
         path = tmp_path / f"{number}.yaml"
         path.write_text(content)
         assert words in faults(path)
-    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "is not YAML" in faults(tmp_path / "b.yaml")
-    assert "cannot read" in faults(tmp_path / "none.yaml")
 
 
 def test_the_students_file(files, tmp_path):
@@ -274,9 +253,3 @@ def test_shipped_recipes_are_read():
     for name, words in (("s4_smm_complex", "did you mean"), ("training/s4_ssm_complex.yaml", "'s4_ssm_complex'")):
         with pytest.raises(ConfigError, match=words):
             recipe_path(name)
-
-
-def test_no_setting_is_in_two_lists():
-    """A key that is both honoured and refused is neither."""
-    lists = (ALIASES, FIXED, PAIRS, REFUSED)
-    assert len(set().union(*lists)) == sum(map(len, lists))

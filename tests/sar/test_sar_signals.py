@@ -91,18 +91,6 @@ def test_features_are_real_pairs(data, tmp_path):
     torch.testing.assert_close(built(ours, theirs, batch, Progress(0, 1)), by_hand)
 
 
-def test_they_stand_beside_the_objective(data, tmp_path):
-    """alpha, beta, gamma as ever, and one more term of its own weight."""
-    signal = {"kind": "relations", **BLOCKS, "weight": 0.25}
-    terms = job_with([signal], data, tmp_path, alpha=0.3, beta=0.5, gamma=0.2).terms(torch.arange(8), Progress(0, 9))
-    assert {name.split(":")[0]: weight for name, (weight, _) in terms.items()} == {
-        "student": 0.3,
-        "distillation": 0.5,
-        "feature": 0.2,
-        "relations": 0.25,
-    }
-
-
 @pytest.mark.parametrize("signal", REFUSED_HERE, ids=lambda s: s["kind"])
 def test_what_cannot_read_lines_is_refused_in_a_line(signal, data):
     """With its place, its kind and the reason."""
@@ -114,13 +102,6 @@ def test_what_cannot_read_lines_is_refused_in_a_line(signal, data):
     staged = small_run(stages=[{"name": "a"}, {"name": "b", "signals": [signal]}])
     with pytest.raises(InputError, match=r"stages\.1\.signals\.0"):
         TASK.check(staged, data)
-
-
-def test_a_path_that_is_not_there_names_the_near_one(data, tmp_path):
-    """Of the teacher and of the student."""
-    for paths in ({"student": "blocks.1", "teacher": "blocks.7"}, {"student": "block.1", "teacher": "blocks.2"}):
-        with pytest.raises(InputError, match="did you mean 'blocks"):
-            job_with([{"kind": "features", **paths}], data, tmp_path)
 
 
 @pytest.mark.parametrize("gradients", ["pcgrad", "cosine-gate"])

@@ -152,15 +152,6 @@ def test_pruned_and_truncated_networks_are_networks(student_run, tmp_path, capsy
     assert stream(tmp_path / "t", lines=100, check=True).error < 1e-3
 
 
-def test_one_step_is_exported(student_run, tmp_path, capsys):
-    """The graph that onnxruntime runs."""
-    pytest.importorskip("onnx")
-    assert sar("export", student_run, "--to", "onnx", "--out", tmp_path / "step.onnx") == 0
-    import onnx
-
-    assert {x.name for x in onnx.load(tmp_path / "step.onnx").graph.input} >= {"line", "count", "total"}
-
-
 def test_two_input_channels_stream(tmp_path):
     """The documented network with a stated look-ahead: line by line it answers as over the whole scene, places and all."""
     config = {"preset": "toy-64", "length": 160, "train": 4, "validation": 4, "test": 4, "position_channel": True}

@@ -59,15 +59,6 @@ def test_line_by_line_is_the_training_form(kind, length):
         close(streamed(Stream(model, 2), lines), model(lines))
 
 
-@pytest.mark.parametrize("kind", ["causal", "gate", "positions"])  # the others add nothing to a recurrence
-def test_line_by_line_over_a_long_scene(kind):
-    """Rounding that grows with length stays unseen in a test of 100 lines."""
-    model = network(**KINDS[kind], num_layers=1)  # of one layer, to be quick; 512 lines go through three
-    lines = scene(model, 2048, 1)
-    with torch.no_grad():
-        close(streamed(Stream(model), lines), model(lines))
-
-
 def test_memory_does_not_grow():
     """A recurrence that keeps its history is a convolution in disguise."""
     model = network(look_ahead=6, use_selectivity=True, num_layers=1)
@@ -101,28 +92,6 @@ def test_wrong_lines_leave_the_state_alone():
         with pytest.raises(InputError, match=words):
             stream.step(line)
     assert all(torch.equal(old, new) for old, new in zip(before, stream.state.values()))
-
-
-def test_a_stream_that_is_finished_begins_anew():
-    """What is left of the scene before would be an echo in the next one."""
-    model = network(**KINDS["gate"])
-    lines, stream = scene(model, 20), Stream(model, 2)
-    torch.testing.assert_close(streamed(stream, lines), streamed(stream, lines), rtol=0, atol=0)
-
-
-def test_a_scene_shorter_than_the_latency_comes_out_whole():
-    """All its lines are said by `finish`, none is lost or made up."""
-    model = network(look_ahead=11)
-    lines, stream = scene(model, 4, 1), Stream(model)
-    assert all(stream.step(lines[:, t]) is None for t in range(4))
-    with torch.no_grad():
-        close(torch.stack(stream.finish(), 1), model(lines))
-
-
-def test_dropout_must_be_off():
-    """Chunks would be dropped into, steps would not."""
-    with pytest.raises(InputError, match=r"call model.eval\(\)"):
-        Stream(network(look_ahead=0, dropout=0.1).train())
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

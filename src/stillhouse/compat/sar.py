@@ -9,16 +9,10 @@ from typing import Any
 from stillhouse.cli.options import Parser, add_run_options, print_config
 from stillhouse.compat import flags
 
-TRAIN = """
-  stillhouse sar train --config s4_ssm_complex_toy --out results/teacher
-  stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --epochs 5 --out results/short
-  stillhouse sar train --config s4_ssm_complex_toy training.patience=5 --out results/teacher --resume
-"""
-BOTH = "--teacher-config s4_ssm_complex_toy --teacher-checkpoint results/teacher \\\n      --student-config s4_ssm_student_toy"
-DISTILL = f"""
-  stillhouse sar distill {BOTH}
-  stillhouse sar distill {BOTH} --seeds 3 --out results/student
-  stillhouse sar distill {BOTH} --alpha 0.3 --beta 0.5 --epochs 5
+TRAIN = "\n  stillhouse sar train --config s4_ssm_complex_toy training.patience=5 --out results/teacher --resume\n"
+DISTILL = """
+  stillhouse sar distill --teacher-config s4_ssm_complex_toy --teacher-checkpoint results/teacher \\
+      --student-config s4_ssm_student_toy --seeds 3 --out results/student
 """
 
 
