@@ -206,7 +206,7 @@ VISION_CASES = {
     "hybrid": Case(DIGITS + "--models hybrid model.hybrid.thresholds=8 model.hybrid.clauses=24"),
     "resnet_tm": Case(
         DIGITS
-        + "--models resnet_tm model.resnet_tm.stem=small --set model.resnet_tm.width=4 --set model.resnet_tm.tm_hidden=8"
+        + "--models resnet_tm model.resnet_tm.stem=small --set model.resnet_tm.width=8 --set model.resnet_tm.tm_hidden=8"
         " --set model.resnet_tm.clauses=12"
     ),
     "swin_tm": Case(

@@ -448,7 +448,7 @@ CLAUSES = (
           edited(".clamp(max=float(self.failures))", ""), "tests/students/test_clauses.py::test_bf16_is_exact"),
     Fault("tau out of its bounds", "stillhouse.tasks.classification.students.clauses:Tau.now",
           edited("torch.sigmoid(self.raw)", "self.raw"),
-          "tests/students/test_tm_options.py::test_option_changes_the_answer[tau_min]"),
+          "tests/students/test_clauses.py::test_a_learned_tau_stays_within_its_bounds"),
     Fault("average of tau stands still", "stillhouse.tasks.classification.students.clauses:Tau.advance", nothing,
           "tests/students/test_tm_options.py::test_average_of_tau_lags_behind_and_stands_still_in_eval"),
     Fault("partners are copies", "stillhouse.tasks.classification.students.core:apply_prior", edited(".flip(0)", ""),
