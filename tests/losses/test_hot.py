@@ -12,7 +12,6 @@ from stillhouse.losses import (
     skew_reverse_kl,
     symmetric_kl,
 )
-from stillhouse.losses.chunked import Projection, fused_linear_divergence
 from stillhouse.losses.correlation import sample_relations
 from stillhouse.losses.top_k import Scores, scores_kl
 
@@ -62,25 +61,6 @@ def test_the_brothers_of_that_formula_are_as_exact(classes):
     torch.testing.assert_close(decoupled[0].double(), decoupled[1], rtol=2e-4, atol=1e-6)
     related = [sample_relations(a, b, temperature=HOT) for a, b in ((s, t), (s.double(), t.double()))]
     torch.testing.assert_close(related[0].double(), related[1], rtol=1e-3, atol=0)
-
-
-def test_so_are_chunks_of_a_vocabulary():
-    """Row by row: what is summed over a chunk in place has the rounding of both sides in it."""
-    s, t = logits(0, 100), logits(1, 100)
-    whole = torch.eye(100)
-    for kind, loss, most in (
-        ("forward-kl", forward_kl, 3e-3),
-        ("reverse-kl", reverse_kl, 3e-3),
-        ("js", generalized_js, 8e-3),
-    ):
-        exact = loss(s.double(), t.double(), temperature=HOT)
-        rows = [
-            fused_linear_divergence(
-                Projection(a[None], whole), Projection(b[None], whole), divergence=kind, temperature=HOT
-            )
-            for a, b in zip(s, t)
-        ]
-        torch.testing.assert_close(torch.stack(rows).double(), exact, rtol=most, atol=0)
 
 
 def test_kept_scores_at_a_high_temperature():

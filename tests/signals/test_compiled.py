@@ -91,18 +91,6 @@ def test_losses_of_rows_tokens_and_classes(loss, shape):
     check_compiled(lambda s: loss(s, t), s)
 
 
-@pytest.mark.parametrize("divergence", ["forward-kl", "reverse-kl", "js"])
-def test_the_chunked_divergences(divergence):
-    """Their gradients are made by hand in the forward pass."""
-    h, w = draw(0, B, D).requires_grad_(), draw(1, K, D).requires_grad_()
-    teacher, side = (draw(2, B, D), draw(3, K, D)), losses.Projection
-
-    def step(h, w):
-        return losses.fused_linear_divergence(side(h, w), side(*teacher), divergence=divergence, chunk=4)
-
-    check_compiled(step, h, w)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("per_sample", "reversal", "broken"),

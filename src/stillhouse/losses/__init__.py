@@ -8,8 +8,7 @@ from stillhouse.losses.attention import (
     mixing_distance,
     relation_kl,
 )
-from stillhouse.losses.chunked import Projection, fused_linear_divergence
-from stillhouse.losses.cka import cka_loss, kernel_alignment, kernel_alignment_loss, linear_cka
+from stillhouse.losses.cka import cka_loss, kernel_alignment_loss, linear_cka
 from stillhouse.losses.contrastive import contrastive_distillation, supervised_contrastive
 from stillhouse.losses.correlation import (
     class_relations,
@@ -38,7 +37,6 @@ from stillhouse.losses.regression import (
     mse_logits,
     normalized_mse,
     smooth_l1,
-    universal_logit_distance,
 )
 from stillhouse.losses.relations import pkt, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.losses.softened import standardize_logits

@@ -43,7 +43,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True) -> Tensor:
         (1.0, 0.0)
 
     Relations:
-        `cka_loss` for training; `kernel_alignment` is the formula without centering.
+        `cka_loss` for training; `kernel_alignment_loss` is the formula without centering.
 
     Source: Kornblith et al. 2019, arXiv:1905.00414; unbiased: Song et al. 2012 (JMLR 13), eq. 5; Nguyen et al. 2021,
         arXiv:2010.15327. High CKA does not prove equal geometry: Davari et al. 2022, arXiv:2210.16156.
@@ -82,39 +82,11 @@ def cka_loss(student: Tensor, teacher: Tensor, *, debiased: bool = True) -> Tens
 
 
 @without_autocast
-def kernel_alignment(x: Tensor, y: Tensor) -> Tensor:
-    """tr(K_x K_y) / (|K_x| |K_y|) of the Gram matrices K_x = x x^H and K_y: CKA without centering, as it is often printed.
+def kernel_alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - tr(K_x K_y) / (|K_x| |K_y|) of the Gram matrices K_x = x x^H and K_y: CKA without centering, as it is often printed.
 
     Whatever both sides have in common in all samples, as a mean, counts as likeness, and unrelated features are alike in small
     batches: 0.58 of 32 samples of width 32 and 64, where `linear_cka` has 0.
-
-    Args:
-        x: (n, D), real or complex.
-        y: (n, D'), real or complex.
-
-    Returns:
-        0-d in [0, 1]; 0, without gradient, where one side is 0.
-
-    Raises:
-        InputError: not two matrices of as many rows, or fewer than 2.
-
-    Example:
-        Rows (1, 0), (0, 1) against rows all 1: tr(I J) = 2 over |I| |J| = 2 sqrt(2).
-
-        >>> round(kernel_alignment(torch.eye(2), torch.ones(2, 1)).item(), 4)
-        0.7071
-
-    Relations:
-        `linear_cka` for what has a mean, or few samples.
-
-    Source: Cristianini et al. 2001 (On kernel-target alignment), definition 1.
-    """
-    return _cka(x, y, False, center=False)[0]
-
-
-@without_autocast
-def kernel_alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - `kernel_alignment`: CKA as it is often printed, beside `cka_loss`.
 
     Args:
         student: (B, Ds), real or complex.
@@ -124,13 +96,13 @@ def kernel_alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
         0-d in [0, 1]. A teacher of zeros teaches nothing: 0, without gradient.
 
     Raises:
-        InputError: as `kernel_alignment`.
+        InputError: not two matrices of as many rows, or fewer than 2.
 
     Example:
         >>> round(kernel_alignment_loss(torch.ones(2, 1), torch.eye(2)).item(), 4)
         0.2929
 
-    Source: as `kernel_alignment`.
+    Source: Cristianini et al. 2001 (On kernel-target alignment), definition 1.
     """
     value, constant = _cka(student, teacher.detach(), False, center=False)
     return (1 - value) * ~constant

@@ -51,11 +51,6 @@ def save_teacher(path: Path, teacher: NetworkTeacher, *, data_name: str, data_sh
     write_atomically(path, lambda file: file.write(content))
 
 
-def is_own(path: Path) -> bool:
-    """Whether a file has the form that `save_teacher` writes."""
-    return _metadata(path) is not None
-
-
 def load_own(path: Path) -> tuple[nn.Module, Input, ImageSpec, Origin]:
     """Rebuild a network that `save_teacher` wrote.
 
