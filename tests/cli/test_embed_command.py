@@ -114,9 +114,7 @@ def test_every_recipe_is_a_run(name):
     ("words", "message"),
     [
         (["distill"], "which vectors?"),
-        (["distill", "x.npy", "loss.perplexty=3"], "did you mean 'perplexity'"),
         (["distill", "x.npy", "--alhpa", "3"], "did you mean '--alpha'"),
-        (["distill", "x.npy", "--recipe", "embeding"], "did you mean 'embedding'"),
         (["distill", "x.npy", "--alpha", "1.5"], "alpha must be in [0, 1], got 1.5"),
         (["distill", "x.npy", "--alpha"], "--alpha: expected one argument"),
         (
@@ -125,11 +123,8 @@ def test_every_recipe_is_a_run(name):
         ),
         (["distill", "x.npy", "--student_dim", "five"], "student_dim: expected a whole number, got 'five'"),
         (["distill", "x.npy", "--curriculum", "--curriculum_tau_schedule", "4,x"], "expected a number, got 'x'"),
-        (["distill", "x.npy", "--tau", "0"], "tau must be positive"),
         (["distill", "x.npy", "student.levels=[0]"], "student.levels.0: expected greater than 0, got 0"),
-        (["distill", "x.npy", "anchors=[isomap]"], "anchors"),
         (["distill", "nothing.yaml"], "cannot read the recipe file"),
-        (["distill", "nothing.npy", "--quiet"], "expected a file of vectors or a capture folder, got nothing there"),
         (["evaluate", "nowhere"], "nowhere: expected the folder of a student"),
         (["evaluate", "."], "expected the folder of a student"),
         (["capture", "a.txt", "nothing.txt", "--model", "m", "--out", "o"], "cannot read nothing.txt"),
@@ -147,17 +142,6 @@ def test_faults_are_said_in_a_line(words, message, capsys, tmp_path, monkeypatch
     assert "Traceback" not in text
 
 
-def test_pickles_and_empty_files_are_refused(tmp_path, capsys):
-    """By the command too, not by the reader alone."""
-    import torch
-
-    torch.save({"embeddings": torch.ones(4, 8), "code": print}, tmp_path / "code.pt")
-    (tmp_path / "empty.npy").write_bytes(b"")
-    for name, message in (("code.pt", "pickle"), ("empty.npy", "cannot be read: No data left in file")):
-        status, text = said(capsys, "distill", tmp_path / name, "--out", tmp_path / "run", "--quiet")
-        assert (status, message in text) == (2, True), text
-
-
 def test_a_run_evaluates_again_to_the_same(run, capsys):
     """`evaluate` on the run's own test rows must say what the run said."""
     status, text = said(capsys, "evaluate", run)
@@ -166,6 +150,9 @@ def test_a_run_evaluates_again_to_the_same(run, capsys):
     assert found["trustworthiness"] == pytest.approx(arm["trustworthiness"]["mean"], abs=1e-5)
     assert found["spearman"] == pytest.approx(arm["spearman"]["mean"], abs=1e-4)
     assert json.loads(said(capsys, "evaluate", run, "--limit", 29)[1])["rows"] == 29
+    np.save(run.parent / "narrow.npy", np.ones((30, 8), np.float32))
+    status, text = said(capsys, "evaluate", run, "--vectors", run.parent / "narrow.npy")
+    assert (status, "expected vectors of width 16, as the student was taught, got" in text) == (2, True)
     status, text = said(capsys, "evaluate", run, "--tokens", 40)
     assert (status, "takes --vectors, --key, --limit" in text) == (2, True)
 
@@ -184,14 +171,3 @@ def test_the_page_holds_the_test_rows_with_texts_and_neighbours(run, vectors, tm
     assert "<span>10 nearest kept" in page
     assert said(capsys, "explore", run / "student", "--vectors", vectors, "--key", "embeddings", "--limit", 40)[0] == 0
     assert " 40 rows" in (run / "student" / "explorer.html").read_text()
-
-
-def test_vectors_of_another_width_are_refused(run, tmp_path, capsys):
-    """By every command that takes vectors."""
-    np.save(tmp_path / "x.npy", np.ones((30, 8), np.float32))
-    for words in (
-        ["evaluate", run, "--vectors", tmp_path / "x.npy"],
-        ["explore", run, "--vectors", tmp_path / "x.npy"],
-    ):
-        status, text = said(capsys, *words)
-        assert (status, "expected vectors of width 16, as the student was taught, got" in text) == (2, True)

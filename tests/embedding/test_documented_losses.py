@@ -225,7 +225,7 @@ def test_configuration_survives_json():
         ({"device": "tpu"}, "device must be"),
         ({"student_dim": 0}, "student_dim"),
         ({"learning_rate": -1.0}, "learning_rate"),
-        ({"curriculum": True, "curriculum_stages": 0}, "curriculum_stages"),
+        ({"curriculum": True, "curriculum_stages": 0}, "num_stages"),
         ({"curriculum": True, "curriculum_tau_schedule": (0.5, 3.0)}, "start_tau"),
         ({"curriculum": True, "schedule_type": "steps"}, "schedule_type"),
     ],

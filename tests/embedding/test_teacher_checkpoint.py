@@ -17,27 +17,17 @@ class Harmful:
         return (print, ("code of the file ran",))
 
 
-def write(path):
-    if path.suffix in {".pt", ".pth"}:
-        torch.save(X, path)
-    elif path.suffix == ".npy":
-        np.save(path, X.numpy())
-    elif path.suffix == ".npz":
-        np.savez(path, vectors=X.numpy(), ids=np.arange(4))
-    elif path.suffix == ".safetensors":
-        save_file({"vectors": X}, str(path))
-    else:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.table({"embeddings": X.tolist()}), path)
-
-
-@pytest.mark.parametrize("ending", [".pt", ".pth", ".npy", ".npz", ".safetensors", ".parquet"])
-def test_every_format_gives_the_same(ending, tmp_path):
-    """A bare array is the embeddings."""
-    write(tmp_path / f"teacher{ending}")
-    found = load_teacher_checkpoint(tmp_path / f"teacher{ending}", device="auto")
+@pytest.mark.parametrize("ending", [".pt", ".npy", ".safetensors"])
+def test_a_bare_array_is_the_embeddings(ending, tmp_path):
+    """In every format that runs read too (tests/data)."""
+    path = tmp_path / f"teacher{ending}"
+    write = {
+        ".pt": torch.save,
+        ".npy": lambda x, path: np.save(path, x),
+        ".safetensors": lambda x, p: save_file({"v": x}, p),
+    }
+    write[ending](X, path)
+    found = load_teacher_checkpoint(path, device="auto")
     assert torch.equal(found["embeddings"].cpu(), X)
     assert (found["model_state"], found["metadata"]) == (None, {})
 
@@ -70,7 +60,7 @@ def test_no_code_of_a_file_runs(tmp_path, capsys):
 def test_damage_is_said(tmp_path):
     """In the document's words; the reader of all formats is tested in tests/data."""
     path = tmp_path / "teacher.pt"
-    write(path)
+    torch.save(X, path)
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(FileNotFoundError, match="Checkpoint not found"):
         load_teacher_checkpoint(tmp_path / "nothing.pt")

@@ -130,7 +130,7 @@ FAULTS = (
     Fault("every epoch begins the rows anew", "stillhouse.tasks.classification.labelled:mixed_order",
           edited("epoch * len(labels) +", "0 * epoch +"),
           f"{FEW}test_each_batch_has_its_share_of_labelled_rows_and_rows_come_in_turns"),
-    Fault("labels of vectors may be missing", "stillhouse.tasks.embed.data:_checked_labels",
+    Fault("labels of vectors may be missing", "stillhouse.tasks.embed.data:open_vectors",
           edited('require_labels(missing_labels(labels), "labels", "test")', "pass"),
           f"{LABELS}test_labels_of_vectors_are_never_missing"),
     Fault("a teacher is checked on rows without a label", "stillhouse.teachers.check:check_teacher",

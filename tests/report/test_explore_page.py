@@ -126,13 +126,6 @@ const point = (kind, [x, y]) => {
   const box = map.getBoundingClientRect();
   map.dispatchEvent(new PointerEvent(kind, { clientX: box.left + x, clientY: box.top + y, pointerId: 1, bubbles: true }));
 };
-const press = key => { map.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })); return rest(); };
-const wheel = async (turn, [x, y]) => {  // at a whole pixel, as wheels are
-  const box = map.getBoundingClientRect(), clientX = Math.round(box.left + x), clientY = Math.round(box.top + y);
-  map.dispatchEvent(new WheelEvent("wheel", { deltaY: turn, clientX, clientY, cancelable: true }));
-  await rest();
-  return [clientX - box.left, clientY - box.top];
-};
 const marked = id => [...at(id).querySelectorAll("button")].filter(b => b.querySelector(".both")).map(b => +b.dataset.row);
 const listed = id => [...at(id).querySelectorAll("button")].map(b => +b.dataset.row);
 const picture = () => map.toDataURL();
@@ -237,69 +230,6 @@ class TestBrowser:
         assert (said["found"], said["small"]) == ([17], "row 134")
         assert said["none"] == "Nothing found."
         assert said["tip"] == "row 146"
-
-    def test_points_are_drawn_where_they_are(self, tmp_path):
-        """Checked by plane geometry: equal units on both axes, up is up, and zoom and drag keep what is under the hand."""
-        codes = np.array([[0.0, 0, 9], [2, 0, 9], [0, 1, 9], [2, 1, -9]], np.float32)
-        page = explorer(tmp_path / "p.html", codes)
-        said, console, _ = visit(
-            page,
-            tmp_path / "v",
-            """
-            const all = () => [0, 1, 2, 3].map(explorer.place);
-            said.first = all(); said.size = [map.clientWidth, map.clientHeight];
-            said.hand = await wheel(-500, [200, 150]); said.zoomed = all();
-            point("pointerdown", [50, 50]); point("pointermove", [80, 90]); point("pointerup", [80, 90]);
-            await rest(); said.dragged = all();
-            said.chosen = at("which").textContent;
-            at("fit").click(); await rest(); said.fitted = all();
-            await press("ArrowRight"); said.arrow = all(); await press("0"); await press("+"); said.plus = all();
-            """,
-        )
-        assert console == []
-        first = np.array(said["first"])
-        across, up = first[1] - first[0], first[2] - first[0]
-        assert across[0] > 0
-        assert abs(across[1]) < 1e-6
-        np.testing.assert_allclose([up[0], up[1]], [0, -across[0] / 2], atol=1e-3)
-        assert (first > 0).all()
-        assert (first < np.array(said["size"])).all()
-        zoomed = np.array(said["zoomed"])
-        np.testing.assert_allclose(zoomed - said["hand"], np.exp(0.75) * (first - said["hand"]), atol=1e-3)
-        np.testing.assert_allclose(np.array(said["dragged"]) - zoomed, [[30, 40]] * 4, atol=1e-3)
-        assert said["chosen"].startswith("Row 0")  # as the page opened: a drag is no click
-        np.testing.assert_allclose(said["fitted"], first, atol=1e-3)
-        np.testing.assert_allclose(np.array(said["arrow"]) - first, [[-40, 0]] * 4, atol=1e-3)
-        assert np.ptp(np.array(said["plus"])[:, 0]) == pytest.approx(1.25 * np.ptp(first[:, 0]), rel=1e-3)
-
-    def test_keys_colours_and_nasty_texts(self, tmp_path):
-        """Without a mouse, with any text, in any colouring: no message, and nothing in a text runs."""
-        codes, _ = made(len(NASTY))
-        page = explorer(tmp_path / "p.html", codes, texts=NASTY, labels=NASTY, title=NASTY[0])
-        said, console, asked = visit(
-            page,
-            tmp_path / "v",
-            """
-            said.texts = []; map.focus(); await press("Escape");
-            for (let i = 0; i < 7; i++) { await press("]"); said.texts.push(at("text").textContent); }
-            await press("["); said.back = at("which").textContent.slice(0, 5);
-            await press("Enter"); said.enter = at("which").textContent.startsWith("Row ");
-            await press("Escape"); said.gone = at("which").textContent;
-            said.pictures = [];
-            for (const color of ["label", "2", "none"]) { await type("color", color, "change"); said.pictures.push(picture()); }
-            await type("search", "<" + "/script>"); said.found = listed("results");
-            said.broken = window.broken || 0;
-            """,
-        )
-        assert console == []
-        assert asked == set()
-        assert said["texts"] == [t.replace("\ud83d", "?") for t in NASTY]
-        assert said["back"] == "Row 5"
-        assert said["enter"] is True
-        assert said["gone"] == "No row chosen"
-        assert len(set(said["pictures"])) == 3
-        assert said["found"] == [0]
-        assert said["broken"] == 0
 
     def test_the_checks_above_would_see_a_fault(self, tmp_path):
         """A check that cannot fail proves nothing."""

@@ -179,16 +179,6 @@ def test_a_readme_is_no_other_model_and_a_weight_is(model, tmp_path):
     assert module.model_sha256(copy) != same
 
 
-def test_unnormalized_vectors_point_the_same_way(tmp_path, model, texts):
-    """The flag changes lengths and nothing else."""
-    plain = open_vectors(capture(texts, model, tmp_path / "plain", encoding=Encoding(normalize=False))).read(
-        np.arange(50)
-    )
-    unit = open_vectors(capture(texts, model, tmp_path / "unit")).read(np.arange(50))
-    assert np.abs(np.linalg.norm(plain, axis=1) - 1).min() > 0.1
-    np.testing.assert_allclose(plain / np.linalg.norm(plain, axis=1, keepdims=True), unit, atol=1e-6)
-
-
 def test_bad_texts_are_named(tmp_path, model):
     """Before a model is read or a folder made."""
     for texts, told in [([], "got none"), (["a", " "], "got ' ' in row 1"), (["a", None], "got None in row 1")]:

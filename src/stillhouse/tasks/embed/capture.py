@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.hashes import hash_of, with_hashes
@@ -76,7 +78,8 @@ def capture(
             _write_lines(out / TEXTS, [json.dumps({"text": text}) for text in texts])
             if names:
                 _write_lines(out / LABELS, names)
-            for start in _shown(range(known["done"], len(texts), CHUNK_ROWS), progress):
+            chunks, to = range(known["done"], len(texts), CHUNK_ROWS), Console(stderr=True)
+            for start in track(chunks, "encoding", console=to, transient=True, disable=not progress):
                 vectors = encode(encoder, texts[start : start + CHUNK_ROWS], start, encoding)
                 with (out / VECTORS).open("r+b" if start else "w+b") as file:  # a map of a full disk ends the process
                     if not start:
@@ -111,10 +114,3 @@ def _begun(out: Path, key: dict[str, Any]) -> dict[str, Any]:
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
     raw = "".join(f"{line}\n" for line in lines).encode()
     write_atomically(path, lambda file: file.write(raw))
-
-
-def _shown(steps: range, progress: bool) -> Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(steps, "encoding", console=Console(stderr=True), transient=True, disable=not progress)

@@ -9,7 +9,6 @@ Legend: N rows, D width.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,11 +104,13 @@ def open_vectors(
     array = entries[choose(place, key, entries)]
     if len(getattr(array, "shape", ())) != 2 or not _is_float(array) or 0 in array.shape:
         raise InputError(f"{place}: expected floats of shape (rows, width), got {_shown(array)}")
-    known = None if labels is None else _checked_labels(labels)
-    for name, column in (("texts", texts), ("labels", known)):
-        if column is not None and len(column) != len(array):
+    if labels is not None:
+        require_labels(missing_labels(labels), "labels", "test")  # which any row may become
+        labels = np.asarray(labels)
+    for name, column in (("texts", texts), ("labels", labels)):
+        if column is not None and (len(column) != len(array) or np.ndim(column[0])):
             raise InputError(f"{name}: expected one for each of the {len(array)} vectors of {place}, got {len(column)}")
-    return VectorStore(place, array, texts, known, *_scan(place, array))
+    return VectorStore(place, array, texts, labels, *_scan(place, array))
 
 
 def _rows(array: Any, rows: Index) -> NDArray[np.float32]:
@@ -136,14 +137,6 @@ def _scan(path: Path, array: Any) -> tuple[str, Index, NDArray[np.uint64]]:
         digest.update(chunk.data)
         digests += [hashlib.blake2b(row.data, digest_size=8).digest() for row in chunk]
     return digest.hexdigest(), np.concatenate(zero), np.frombuffer(b"".join(digests), "<u8")
-
-
-def _checked_labels(labels: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
-    found = np.asarray(labels)
-    require_labels(missing_labels(labels), "labels", "test")  # which any row may become
-    if found.ndim != 1 or found.dtype.kind not in "iubU":
-        raise InputError(f"labels: expected whole numbers or strings (N), got {found.dtype} of shape {found.shape}")
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------------- the formats
@@ -233,8 +226,7 @@ def _torch(path: Path) -> dict[str, Any]:
     import torch
 
     with one_line_for_pickles():
-        # only the zip format (torch 1.6 and later) can be mapped
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {"": found}
 
 
@@ -278,11 +270,6 @@ class VectorData:
     test: Index
     sha256: str
     duplicates: int
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Number of rows of every split."""
-        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
 
 
 @configclass

@@ -68,6 +68,7 @@ def explore(folder: Path, out: Path, vectors: str | None = None, *, key: str | N
     check_output(out, suffixes=(".html",))
     seen = looked_at(folder, vectors, key, limit)
     store, rows = seen.store, seen.rows
+    scalars = figures_of(seen.wide, seen.codes, metric=seen.metric).scalars
     shown = Rows(
         seen.codes,
         nearest_neighbors(seen.wide, K, metric=seen.metric),
@@ -77,7 +78,6 @@ def explore(folder: Path, out: Path, vectors: str | None = None, *, key: str | N
         texts=None if store.texts is None else [store.texts[row] for row in rows],
         labels=seen.labels,
     )
-    scalars = figures_of(seen.wide, seen.codes, metric=seen.metric).scalars
     write_explorer(out, shown, seen.student.card["axes"], store.path.stem, scalars)
 
 

@@ -85,7 +85,8 @@ class EmbeddingData:
 
     def __init__(self, config: EmbedRunConfig) -> None:
         data, path, first = config.data.build(), Path(config.data.path).expanduser(), config.student.levels[0]
-        self.name, self.store, self.sizes, self.sha256 = path.stem, data.store, data.sizes, data.sha256
+        self.name, self.store, self.sha256 = path.stem, data.store, data.sha256
+        self.sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
         width = data.store.width
         if config.teacher_dim not in (None, width):
             raise InputError(f"teacher_dim: expected vectors of width {config.teacher_dim}, got {width} in {path}")
@@ -111,7 +112,7 @@ class EmbeddingData:
         self.poles = None if config.poles_file is None else _poles(config.poles_file, config.student.axes, data)
         self.facts = {
             "name": self.name,
-            "sizes": {**data.sizes, "judged": len(self.test)},
+            "sizes": {**self.sizes, "judged": len(self.test)},
             "sha256": data.sha256,
             "test_sha256": hash_of({"sha256": data.sha256, "rows": [data.train.tolist(), self.test.tolist()]}),
             "width": width,

@@ -19,7 +19,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.folder import SHIPPED
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
@@ -84,8 +83,6 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
         self._validate_params()
         rows = np.asarray(validate_data(self, X, dtype=np.float32, ensure_min_samples=FEWEST_ROWS))
-        if self.n_components >= rows.shape[1]:
-            raise InputError(f"n_components: expected 1 to {rows.shape[1] - 1} (below D), got {self.n_components}")
         given = self.random_state
         drawn = given if isinstance(given, Integral) else check_random_state(given).randint(2**32, dtype=np.uint32)
         self.seed_, held = int(drawn), max(0.1, HELD_OUT / len(rows))

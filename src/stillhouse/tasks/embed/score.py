@@ -24,7 +24,7 @@ from stillhouse.tasks.embed.anchors import fit_anchor
 from stillhouse.tasks.embed.config import EmbeddingStudentConfig, EmbedRunConfig
 from stillhouse.tasks.embed.data import Index, VectorStore, open_vectors
 from stillhouse.tasks.embed.material import EmbeddingData
-from stillhouse.tasks.embed.metrics import FEWEST, Metric, figures_of, kept_neighbors, nearest_neighbors
+from stillhouse.tasks.embed.metrics import Metric, figures_of, kept_neighbors, nearest_neighbors
 from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 
 CODES = "codes.npz"  # of an arm and seed: test (n, d)
@@ -157,8 +157,6 @@ def looked_at(folder: Path, vectors: str | None, key: str | None, limit: int) ->
         store = open_vectors(vectors, key=key)
         rows = np.setdiff1d(np.arange(len(store)), store.zero_rows)
     rows = rows[sample_rows(len(rows), max(0, limit))]
-    if len(rows) < FEWEST:
-        raise InputError(f"{store.path}: expected at least {FEWEST} rows to compare neighbours on, got {len(rows)}")
     wide, labels = store.read(rows), None if store.labels is None else store.labels[rows]
     codes = student.encode(wide)[:, : student.card["levels"][0]]
     return Seen(student, store, rows, wide, codes, labels, "cosine" if student.card["normalize"] else "euclidean")

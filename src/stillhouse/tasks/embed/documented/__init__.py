@@ -148,8 +148,6 @@ class DistillationConfig:
         for name in ("tau", "teacher_dim", "student_dim", "batch_size", "learning_rate", "max_epochs", "save_every"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.curriculum_stages < 1:
-            raise InputError(f"curriculum_stages must be at least 1, got {self.curriculum_stages}")
         self.get_tau_for_stage(0)  # judges start, end and type
 
     def get_tau_for_stage(self, stage: int) -> float:
