@@ -24,8 +24,8 @@ def main(root: Path) -> None:
                     f"| {label if first else ''} | {arm} | {accuracy['mean']:.2%} | {interval} "
                     f"| {len(found['seeds'])} | {found['params'] if first else ''} | {seconds} | {command} |"
                 )
-            if found.get("teacher_kd_loss") is not None:
-                print(f"| | teacher_kd_loss of the last epoch | {found['teacher_kd_loss']:.3f} | | | | | |")
+            if found["losses"].get("teacher_kd_loss") is not None:
+                print(f"| | teacher_kd_loss of the last epoch | {found['losses']['teacher_kd_loss']:.3f} | | | | | |")
 
 
 if __name__ == "__main__":

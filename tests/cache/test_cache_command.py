@@ -45,10 +45,8 @@ def test_a_cache_is_written_and_shown(recipe, tmp_path, capsys):
     assert set(stored.plan.about["teacher_check"]) >= {"score", "low", "chance"}
 
 
-def test_estimates_and_refusals(recipe, tmp_path, capsys):
+def test_refusals(recipe, tmp_path, capsys):
     """Before hours of a teacher are spent."""
-    assert main(["cache", recipe, "--estimate", "--quiet"]) == 0
-    assert "bytes for 80 rows" in capsys.readouterr().out
     for words, said in (
         (["--content", "top:2"], "expected scores, topk:K or features"),
         (["--content", "scores", "topk:2"], "got both"),

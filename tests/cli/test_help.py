@@ -269,31 +269,3 @@ def test_arms_that_were_asked_for_are_not_left_out(capsys):
     """Only those of the recipe are, which nobody named."""
     assert main(["distill", "digits", "student.kind=timm", "arms=[kd, clauses-off]", "--print-config"]) == 2
     assert "clauses-off" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("task_name", "kind", "form", "has"),
-    [
-        ("classification", "tsetlin-vit", "numpy", "rules, onnx, torch, hub"),
-        ("classification", "timm", "packed", "onnx, torch, hub"),
-        ("embed", None, "packed", "numpy, onnx, torch, hub"),
-    ],
-)
-def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, task_name, kind, form, has, capsys):
-    """Eighteen seconds of imports and loading for what the card says."""
-    (tmp_path / "card.json").write_text(f'{{"task": "{task_name}", "student": {{"kind": "{kind}"}}}}')
-    assert main(["export", str(tmp_path), "--to", form]) == 2
-    assert f"has no such form; it has {has}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["classification", "sar", "lm", "embed"])
-def test_forms_of_the_card_are_those_of_the_command(name):
-    """A form that is added to a task and forgotten here would be refused."""
-    from stillhouse.tasks import light, task
-
-    cards = ["flat-tm", "tsetlin-vit"] if name == "classification" else [None]
-    said = {form for kind in cards for form in light(name).forms({"student": {"kind": kind}})}
-    if name == "classification":
-        table = {"student": {"kind": "rules"}, "input_spec": {"reading": {"kind": "table"}}}
-        said |= set(light(name).forms(table))
-    assert said == set(task(name).exports())

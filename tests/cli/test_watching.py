@@ -4,8 +4,6 @@ import pytest
 
 from stillhouse.cli import show
 from stillhouse.cli.main import main
-from stillhouse.cli.runs import untaught
-from stillhouse.core.checks import InputError
 from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
 from stillhouse.report.verdicts import sentence, spread_words
@@ -86,29 +84,6 @@ def test_two_seeds_have_no_interval_in_a_table():
     cell = spread_words(metric, {"mean": 0.5, "low": 0.0, "high": 1.0, "values": [0.49, 0.51]})
     assert cell.replace(GAP, " ") == "49.0 % and 51.0 %"
     assert "to" in spread_words(metric, {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5] * 3})
-
-
-def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
-    """By its number or its run, on the validation split."""
-    out, _ = watched
-    name, score = untaught(str(out), "accuracy")
-    assert name.endswith(f"(no-kd of {out})")
-    assert 0 < score < 0.9
-    data = ["data.train_limit=64", "data.test_limit=60"]
-    with pytest.MonkeyPatch.context() as patched:  # better than this teacher, which makes no mistake
-        patched.setattr("stillhouse.cli.runs.untaught", lambda given, metric: ("the student without a teacher", 1.5))
-        assert main(["check", "digits", *data, "--untaught", "1.0"]) == 0
-    text = capsys.readouterr().out
-    assert ": poor; the student without a teacher is better" in text
-    assert "ready" not in text
-    assert main(["check", "digits", *data, "--untaught", str(out)]) == 0
-    assert "fit to teach" in capsys.readouterr().out
-    with pytest.raises(InputError, match="expected a number or the folder"):
-        untaught("nowhere", "accuracy")
-    with pytest.raises(InputError, match="of accuracy between 0 and 1, got 99"):
-        untaught("99", "accuracy")
-    with pytest.raises(InputError, match="validated by bleu"):
-        untaught(str(out), "bleu")
 
 
 def test_a_key_that_stops_a_command_says_how_to_go_on(monkeypatch, capsys):

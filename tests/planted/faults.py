@@ -103,9 +103,6 @@ WATCHING = (
     Fault("two seeds are shown as an interval", "stillhouse.report.verdicts:_reach",
           edited("seeds > 1 and untested(seeds)", "False"),
           "tests/cli/test_watching.py::test_more_bits_are_a_cost"),
-    Fault("the untaught student is at 0", "stillhouse.cli.runs:untaught",
-          constant(("the student without a teacher", 0.0)),
-          "tests/cli/test_watching.py::test_a_teacher_is_held_against_the_untaught_student"),
 )
 
 LOSSES = (

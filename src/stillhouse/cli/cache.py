@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +23,6 @@ def main(arguments: Sequence[str]) -> int:
         "--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]"
     )
     parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
-    parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options, config = read_config(parser, words, "load_run", flags={**TRAINING, "--views": "data.views"})
@@ -46,8 +44,6 @@ def write(config: Any, options: Namespace) -> int:
     content = None if options.content is None else Content.parse(options.content)
     queries = task.teacher_queries(config, data, teachers[-1], () if content is None else content.features)
     kept = queries.content if content is None else replace(content, temperatures=queries.content.temperatures)
-    if options.estimate:
-        return _estimate(queries, kept)
     found = check_teacher(task, teachers[-1], config, data, force=options.force, callback=callback)
     queries = replace(queries, about={**queries.about, "teacher_check": found.to_fields()})
     out = options.out or Path("caches") / config.name
@@ -84,19 +80,4 @@ def _show(words: Sequence[str]) -> int:
         arrays = ", ".join(f"{n} {list(shape)} {kind[1:]}" for n, (shape, kind) in plan.arrays[part].items())
         print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")
     print(f"{plan.bytes:,} bytes in {len(plan.shards)} shards, every row as it was written")
-    return 0
-
-
-def _estimate(queries: Any, content: Any) -> int:
-    """Bytes from the plan, hours from the time of some batches."""
-    plan = queries.plan(content)
-    part = next(iter(plan.parts))
-    rows, total, started = min(4 * queries.batch, plan.parts[part]), sum(plan.parts.values()), time.monotonic()
-    for _ in queries.answers(part, 0, rows, content):
-        pass
-    rate = rows / max(1e-9, time.monotonic() - started)
-    print(f"{plan.bytes:,} bytes for {total:,} rows in {len(plan.shards)} shards")
-    print(
-        f"about {total / rate / 3600:.2g} hours of this machine at {rate:,.0f} rows a second (measured on {rows} rows)"
-    )
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,14 @@ def carry_out(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool)
 def check(arguments: Sequence[str]) -> int:
     """The score of each teacher of a run against chance; status 3 for a teacher at chance."""
     parser = Parser("check")
-    text = "the student without a teacher: a run folder, or its validation score; a good teacher is above it"
-    parser.add_argument("--untaught", metavar="RUN|SCORE", help=text)
     options, config = read_config(parser, arguments, "load_run", flags=RUNS)
     if options.print_config:
         return print_config(config)
     from stillhouse.core.experiment import check_teacher
 
     task, data, teachers, callback = loaded(config)
-    given = None if options.untaught is None else lambda found: untaught(options.untaught, found.metric)
     for teacher in teachers:
-        found = check_teacher(task, teacher, config, data, untaught=given, callback=callback)
+        found = check_teacher(task, teacher, config, data, callback=callback)
         if found.status == "ready":
             form = "{:.2%}" if found.as_percent else "{:.4f}"
             low, chance = form.format(found.low), form.format(found.chance)
@@ -78,36 +74,6 @@ def loaded(config: Any) -> tuple[Any, Any, Any, Any]:
     if not teachers:
         raise InputError("the recipe has no teacher; name one with teacher.source=")
     return task, data, teachers, callback
-
-
-def untaught(given: str, metric: str) -> tuple[str, float]:
-    """What the student reaches without a teacher, with its name: a number, or the mean of a run's control on the validation split.
-
-    Args:
-        given: a number or a run folder.
-        metric: of the teacher's score.
-
-    Raises:
-        InputError: neither, or a run without a control or without this metric.
-    """
-    from stillhouse.core import records
-
-    folder = Path(given)
-    if not folder.is_dir():
-        try:
-            score = float(given)
-        except ValueError:
-            raise InputError(f"--untaught: expected a number or the folder of a run, got {given}") from None
-        if not math.isfinite(score) or (metric == "accuracy" and not 0 <= score <= 1):
-            raise InputError(f"--untaught: expected a finite score, of accuracy between 0 and 1, got {given}")
-        return "the student without a teacher", score
-    rows = records.read_object(folder / records.SUMMARY, {}).get("comparisons") or []
-    control = next((row["control"] for row in rows if str(row["name"]).startswith("teacher")), None)
-    results = map(records.read_json, sorted((folder / "arms" / str(control)).glob(f"*/{records.RESULT}")))
-    found = [float(value) for one in results if (value := (one.get("validation") or {}).get(metric)) is not None]
-    if not found:
-        raise InputError(f"--untaught {given}: expected an arm without a teacher, validated by {metric}, got {control}")
-    return f"the student without a teacher ({control} of {given})", sum(found) / len(found)
 
 
 def train_teacher(arguments: Sequence[str]) -> int:

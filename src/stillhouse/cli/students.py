@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser
@@ -131,7 +131,6 @@ def export(arguments: Sequence[str]) -> int:
     from stillhouse.tasks import task_at
 
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
-    check_form(options.to, folder)  # from the card, before the seconds that torch takes
     task, started = task_at(folder), time.perf_counter()
     choices = ExportChoices(options.data, options.data_root, options.license)
     targets = {**task.exports(), HUB: hub_target(task)}
@@ -141,25 +140,6 @@ def export(arguments: Sequence[str]) -> int:
     if options.to == HUB:
         print(f"nothing was sent; to push it: hf upload USER/NAME {place}")
     return 0
-
-
-def check_form(form: str, folder: Path) -> None:
-    """Refuse a form that no student of the kind on a card has.
-
-    Raises:
-        InputError: with the forms that there are.
-    """
-    from stillhouse.core.model_card import HUB
-    from stillhouse.core.records import CARD, read_json
-    from stillhouse.tasks import TASKS, light
-
-    card = read_json(folder / CARD)
-    if not isinstance(card, Mapping) or card.get("task") not in TASKS:
-        return
-    student, forms = card.get("student"), light(str(card["task"])).forms(card)
-    kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["task"]
-    if forms is not None and form not in (*forms, HUB):
-        raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join((*forms, HUB))}")
 
 
 def report(arguments: Sequence[str]) -> int:

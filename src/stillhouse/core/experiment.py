@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -184,7 +183,6 @@ def check_teacher(
     config: Any,
     data: Any,
     *,
-    untaught: Callable[[TeacherCheck], tuple[str, float]] | None = None,
     force: bool = False,
     callback: Callback = NULL_CALLBACK,
 ) -> TeacherCheck:
@@ -192,8 +190,6 @@ def check_teacher(
 
     Args:
         task, teacher, config, data: whose teacher, and on what.
-        untaught: gives what a model that nobody taught reaches there, with its name, [a cheap model, as the task knows it];
-            a teacher below it is poor.
         force: take it at chance too.
         callback: told the grade.
 
@@ -206,9 +202,6 @@ def check_teacher(
         raise TeacherAtChance(
             f"{teacher_check.describe()}\nNothing can be learned from it: name or train a better one, or insist with --force"
         )
-    if untaught is not None:
-        name, score = untaught(teacher_check)
-        teacher_check = replace(teacher_check, baseline_name=name, plain=score)
     callback.log(teacher_check.describe())
     return teacher_check
 

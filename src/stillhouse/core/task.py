@@ -96,10 +96,6 @@ class Light(ABC):
         """What a student with this card does, by the name that model hubs have for it; empty where they have none."""
         return ""
 
-    def forms(self, card: Mapping[str, Any]) -> Sequence[str] | None:
-        """Forms in which a student with this card can be exported, by name; None where the card alone does not say."""
-        return None
-
     def load_exported(self, place: Path) -> Predictor | None:
         """An exported student of this task that needs no torch, ready to be used; None where `place` is none.
 

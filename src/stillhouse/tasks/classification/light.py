@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 LINEAR, MAJORITY = "linear", "majority"
 PLAIN = {LINEAR: "a linear classifier", MAJORITY: "the commonest class"}  # rows beside every student, in words
 MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
-MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
 READABLE = ("rules", "scorecard", "tree")  # students that are rules from the words to the class
-NETWORKS = ("timm", "spiking", "text-transformer", "spiking-text", "tf-idf")  # students without clauses
 
 
 class Light(task.Light):
@@ -60,15 +58,6 @@ class Light(task.Light):
         from stillhouse.tasks.classification.rules_report import rule_blocks
 
         return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path)]
-
-    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """Rules only of students with clauses, and machines of those that are clauses from the pixels to the class."""
-        kind = (card.get("student") or {}).get("kind")
-        if kind in READABLE:
-            table = ((card.get("input_spec") or {}).get("reading") or {}).get("kind") == "table"
-            return ("rules", "python", *(("sql",) if table else ()), "json", "c")
-        machines = ("packed", "c", "json", "numpy") if kind in MACHINES else ()
-        return (*machines, *(() if kind in NETWORKS else ("rules",)), "onnx", "torch")
 
     def load_exported(self, place: Path) -> Predictor | None:
         """A machine of clauses as `export --to packed`, `json` or `numpy` wrote it, or an ONNX file by onnxruntime."""

@@ -35,10 +35,6 @@ class EmbedLight(Light):
         """Numbers of an input."""
         return "feature-extraction"
 
-    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """A vector student."""
-        return ("numpy", "onnx", "torch")
-
     def blocks(self, run: RunFolder) -> Sequence[Any]:
         """Local against global quality, tables of both, what each level adds."""
         from stillhouse.tasks.embed.report import embedding_blocks

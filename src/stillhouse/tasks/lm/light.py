@@ -32,10 +32,6 @@ class LanguageLight(Light):
         """A text goes on."""
         return "text-generation"
 
-    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """Ternary weights of a student; the network."""
-        return ("packed", "torch")
-
     def incomparable_reason(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Other windows of the same text are other items too."""
         facts = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from stillhouse.core.task import Light, Metric
 
@@ -23,10 +23,6 @@ class SarLight(Light):
         Metric("quality", "quality (1 \u2212 NMSE)", items="test lines", high=1.0),
         Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
     )
-
-    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """One step of the stream; whole lines."""
-        return ("onnx", "torch")
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Images, coherence, the table, learning curves."""

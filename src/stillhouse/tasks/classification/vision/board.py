@@ -1,16 +1,14 @@
-"""The epochs of a training as `results.json` has them, and as points of a TensorBoard folder while a run goes on."""
+"""The epochs of a training as `results.json` has them, and as points of a TensorBoard folder."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from stillhouse.core import records
-from stillhouse.core.callback import Callback, News
 from stillhouse.core.records import arm_folder, read_json, read_records
-from stillhouse.core.types import Progress
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 
 PROBES = "/probes"  # terms that the read-outs alone learn from
@@ -26,66 +24,29 @@ TAGS = {
 GROUPS = {"component": "components", "clause_usage": "clauses/usage", "head_gain": "clauses/head_gain"}
 
 
-class TensorBoardLogger(Callback):
-    """Passes everything on, and copies each finished epoch to `Transformer-VIT/...` or `Transformer-SWIN/...`.
+def write_board(folder: str, plan: ClassificationRunConfig, out: Path) -> None:
+    """Write every epoch of a finished run to `Transformer-VIT/...` or `Transformer-SWIN/...` of a TensorBoard folder.
 
     Groups: loss, train, validation, test (if it is scored each epoch), augment, aux (every further loss term by name), components,
-    clauses, optimizer, final. Several arms or seeds have their name in the tag.
+    clauses, optimizer, final. Several arms or seeds have their name in the tag. While a run goes on, see its own folder.
 
     Args:
         folder: TensorBoard folder.
         plan: of the run.
         out: its run folder.
-        callback: gets all that this one gets.
     """
+    from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, folder: str, plan: ClassificationRunConfig, out: Path, callback: Callback) -> None:
-        self.folder, self.plan, self.out, self.callback = folder, plan, out, callback
-        self.written: dict[tuple[str, int], int] = {}
-        self.writer: Any = None
-        self.begin, self.log = callback.begin, callback.log  # type: ignore[method-assign]
-
-    def __enter__(self) -> TensorBoardLogger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for arm in self.plan.arms:
-            for seed in range(self.plan.seeds):
-                self._copy(arm, seed)
-                path = arm_folder(self.out, arm, seed) / records.RESULT
-                if path.is_file():
-                    result = read_json(path)
-                    self._write(arm, seed, {"final/test_accuracy": result["metrics"]["accuracy"]}, result["epochs"])
-        if self.writer is not None:
-            self.writer.close()
-
-    def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
-        """Pass it on, then copy epochs that are finished."""
-        self.callback.on_progress(arm, seed, progress, news)
-        if news.get("loss") is not None:  # steps that log
-            self._copy(arm, seed)
-
-    def _copy(self, arm: str, seed: int) -> None:
-        for epoch in epochs_of(self.plan, arm_folder(self.out, arm, seed) / records.RECORDS):
-            if epoch["epoch"] > self.written.get((arm, seed), 0):
-                self.written[arm, seed] = epoch["epoch"]
-                self._write(arm, seed, _scalars(epoch), epoch["epoch"])
-
-    def _write(self, arm: str, seed: int, points: Mapping[str, float], step: int) -> None:
-        """The folder is made with the first point: a run that is refused leaves none."""
-        if self.writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(self.folder)
-        student: Any = self.plan.student
-        prefix = f"Transformer-{student.architecture.upper()}" if hasattr(student, "architecture") else student.kind
-        if len(self.plan.arms) * self.plan.seeds > 1:
-            prefix += f"/{arm}-seed-{seed}"
-        for tag, value in points.items():
-            self.writer.add_scalar(f"{prefix}/{tag}", value, step)
-        self.writer.flush()
+    student: Any = plan.student
+    prefix = f"Transformer-{student.architecture.upper()}" if hasattr(student, "architecture") else student.kind
+    with SummaryWriter(folder) as writer:
+        for arm, seed in itertools.product(plan.arms, range(plan.seeds)):
+            place, result = arm_folder(out, arm, seed), read_json(arm_folder(out, arm, seed) / records.RESULT)
+            name = prefix if len(plan.arms) * plan.seeds == 1 else f"{prefix}/{arm}-seed-{seed}"
+            for epoch in epochs_of(plan, place / records.RECORDS):
+                for tag, value in _scalars(epoch).items():
+                    writer.add_scalar(f"{name}/{tag}", value, epoch["epoch"])
+            writer.add_scalar(f"{name}/final/test_accuracy", result["metrics"]["accuracy"], result["epochs"])
 
 
 def epochs_of(plan: ClassificationRunConfig, path: Path) -> list[dict[str, Any]]:

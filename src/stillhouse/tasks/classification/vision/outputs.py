@@ -23,7 +23,7 @@ from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.specialize import clause_usage, has_clauses, set_gains
 from stillhouse.tasks.classification.students.transformer import save_transformer
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.tasks.classification.vision.board import epochs_of
+from stillhouse.tasks.classification.vision.board import epochs_of, write_board
 from stillhouse.tasks.classification.vision.config import VisionConfig
 from stillhouse.tasks.classification.vision.overlays import draw_overlays, write_overlays
 
@@ -45,6 +45,8 @@ def write_outputs(
     """
     output, student = config.output, TASK.load(arm_folder(folder, plan.reference, 0))
     found: dict[str, Any] = {}
+    if output.log_dir is not None:
+        write_board(output.log_dir, plan, folder)
     if output.bitpack and plan.student.kind == "flat-tm":
         found["packed"] = compare_packed(student, data, folder, plan.training.evaluation_batch_size)
     if not hasattr(student, "named_blocks"):

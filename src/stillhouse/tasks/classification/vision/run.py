@@ -9,7 +9,6 @@ OUT/
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.students.transformer import Block
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.vision.auto_clause import allocate_clauses
-from stillhouse.tasks.classification.vision.board import TensorBoardLogger
 from stillhouse.tasks.classification.vision.config import ModelName, VisionConfig
 from stillhouse.tasks.classification.vision.outputs import result_of, write_outputs
 from stillhouse.training.device import open_run
@@ -47,6 +45,7 @@ def run_models(
     resume: bool = False,
     force: bool = False,
     data: ImageData | None = None,
+    teacher: Any = None,
     callback: Callback = NULL_CALLBACK,
 ) -> dict[str, Any]:
     """Train every model of a configuration; what is finished is kept when it is resumed.
@@ -57,6 +56,7 @@ def run_models(
         resume: continue what is there.
         force: train although the teacher is no better than chance.
         data: ready data, instead of what the configuration names.
+        teacher: a ready teacher, instead of the one that the configuration names.
         callback: kept informed.
 
     Returns:
@@ -85,15 +85,10 @@ def run_models(
         found: dict[str, Any] = {}
         for model in config.models:
             callback.log(f"model: {model}")
-            plan, folder, log_dir = (
-                _plan(config, model, data, out, resume, callback),
-                out / model,
-                config.output.log_dir,
-            )
-            board = nullcontext(callback) if log_dir is None else TensorBoardLogger(log_dir, plan, folder, callback)
+            plan, folder = _plan(config, model, data, out, resume, callback), out / model
             again = resume and (folder / records.RUN).is_file()
-            with board as watched:
-                summary = run(TASK, plan, folder, resume=again, force=force, data=data, callback=watched)
+            given = None if plan.teacher is None else teacher
+            summary = run(TASK, plan, folder, resume=again, force=force, data=data, teacher=given, callback=callback)
 
             def outputs(plan: Any = plan, folder: Path = folder, summary: Any = summary) -> dict[str, Any]:
                 return result_of(plan, folder, summary, write_outputs(config, plan, data, folder, callback=callback))
