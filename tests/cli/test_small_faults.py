@@ -24,12 +24,6 @@ def refused(tmp_path, text):
     return str(error.value)
 
 
-def test_a_file_of_two_tasks_names_both(tmp_path):
-    """Unknown keys alone left the reader to guess as what the file was read."""
-    words = refused(tmp_path, "student: {kind: tsetlin-vit}\ncorpus: {source: text}\n")
-    assert "read as a run of the task classification; corpus belongs to lm" in words
-
-
 def test_wrong_shapes_are_named_in_words_of_yaml(tmp_path):
     """YAML has lists and mappings; a 'valid tuple' is a word of Python, and [1] is not nothing."""
     assert refused(tmp_path, "signals: 3\n") == "signals: expected a list, got 3"
