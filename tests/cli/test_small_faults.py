@@ -131,7 +131,7 @@ def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
 
 def test_digits_lie_nowhere_else(tmp_path):
     """`evaluate RUN --data-root X` scored the bundled digits, without a word on X."""
-    from stillhouse.tasks.classification.evaluation import data_of
+    from stillhouse.tasks.classification.predict import data_of
 
     with pytest.raises(InputError, match="--data-root: digits are in the package"):
         data_of(tmp_path, "digits", "elsewhere")

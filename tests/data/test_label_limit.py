@@ -15,8 +15,7 @@ from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification import teachers
 from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit, label_draw
 from stillhouse.tasks.classification.data.label_draw import Hidden, described, drawn, limit_labels
-from stillhouse.tasks.classification.job import ClassificationJob, fit_classifier
-from stillhouse.tasks.classification.labelled import mixed_order, slots
+from stillhouse.tasks.classification.job import ClassificationJob, fit_classifier, mixed_order, slots
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 

@@ -757,7 +757,7 @@ RELIABILITY = (
     Fault("every worker says what came of the sweep", "stillhouse.cli.sweep:main",
           edited("if WORKER not in os.environ:", "if True:"),
           "tests/sweeps/test_sweep.py::test_two_workers_share_the_trials"),
-    Fault("digits of another place are those of the package", "stillhouse.tasks.classification.evaluation:data_of",
+    Fault("digits of another place are those of the package", "stillhouse.tasks.classification.predict:data_of",
           edited('if settings["name"] == "digits":', "if False:"), "tests/cli/test_small_faults.py::test_digits_lie_nowhere_else"),
     Fault("settings of a model that is none are a second error", "stillhouse.tasks.classification.vision.config:VisionConfig.read",
           edited("name in get_args(ModelName) if name in mapping", "name in mapping"),

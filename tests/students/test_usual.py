@@ -7,8 +7,7 @@ from stillhouse.core.types import Outputs, Progress
 from stillhouse.losses import label_cross_entropy
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import DataConfig
-from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.labelled import class_weights
+from stillhouse.tasks.classification.job import ClassificationJob, class_weights
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.students.feature_configs import USUAL
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig

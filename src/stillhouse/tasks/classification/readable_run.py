@@ -24,7 +24,7 @@ from stillhouse.core.records import read_json
 from stillhouse.core.types import FeatureSpec
 from stillhouse.logic.c import compiled
 from stillhouse.report.page import write_blocks
-from stillhouse.tasks.classification import evaluation, exports
+from stillhouse.tasks.classification import exports, predict
 from stillhouse.tasks.classification.data.readers import EMPTY, WORD, is_missing, number_in, read_features
 from stillhouse.tasks.classification.data.split import Part
 from stillhouse.tasks.classification.exports import ROUNDING, is_of, logits_of
@@ -100,7 +100,7 @@ def rules_of_folder(folder: Path, network: Any, input_spec: FeatureSpec, lines: 
         raise InputError(f"{folder}: rules are counted on the test rows of a run, and this student lies in none")
     if lines is None and (run / FILE).is_file() and is_of(folder, run, read_json(run / FILE)):
         return read_screen(run / FILE)[1].text()
-    return screen_of(model, evaluation.data_of(folder), lines or SCREEN).text()
+    return screen_of(model, predict.data_of(folder), lines or SCREEN).text()
 
 
 def write(form: str, load: Callable[[Path], Any], folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
@@ -109,7 +109,7 @@ def write(form: str, load: Callable[[Path], Any], folder: Path, out: Path, choic
     Raises:
         InputError: a form that the student has not, or other answers than the student's.
     """
-    model, data = load(folder), evaluation.data_of(folder, choices.data, choices.data_root)
+    model, data = load(folder), predict.data_of(folder, choices.data, choices.data_root)
     if form in ("rules", *FORMS) and is_readable(model):
         return export(form, model, data, out)
     if form in ("python", "sql"):

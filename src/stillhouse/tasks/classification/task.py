@@ -84,10 +84,10 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
     teacher_check = later("teachers:teacher_check")
     teacher_queries = later("teachers:teacher_queries_of")
     of_seed = later("teachers:context_of_seed")
-    score = later("evaluation:score")
-    score_teacher = later("evaluation:score_teacher")
-    cost = later("evaluation:cost")
-    evaluate = later("evaluation:evaluate_saved")
+    score = later("predict:score")
+    score_teacher = later("predict:score_teacher")
+    cost = later("predict:cost")
+    evaluate = later("predict:evaluate_saved")
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of one of the students; a run that names no student is one where no other task owns it."""
@@ -142,14 +142,14 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def facts(self, data: Any) -> dict[str, Any]:
         """Also classes and the shape of one row."""
-        from stillhouse.tasks.classification.evaluation import test_fingerprint
+        from stillhouse.tasks.classification.predict import test_fingerprint
 
         named = {"class_names": list(data.input_spec.class_names), "image_shape": list(data.input_spec.shape)}
         return {**super().facts(data), **named, "test_sha256": test_fingerprint(data)}
 
     def check(self, config: ClassificationRunConfig, data: Any) -> None:
         """Refuse, before a teacher is loaded, students and assistants that read other data, and signals that cannot work."""
-        from stillhouse.tasks.classification.labelled import check_missing
+        from stillhouse.tasks.classification.job import check_missing
 
         given = data.input_spec.rows
         students = {"student": config.student}
@@ -246,7 +246,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         """The data, with what the untaught student of the same seed is sure of as labels of rows without one."""
         import torch
 
-        from stillhouse.tasks.classification.labelled import own_labels
+        from stillhouse.tasks.classification.job import own_labels
         from stillhouse.tasks.classification.predict import probabilities_of
 
         model, train = self.load(context.place("no-kd", seed)), context.data.train
