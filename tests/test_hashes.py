@@ -88,13 +88,13 @@ def test_a_card_without_hashes_is_an_error(tmp_path, card, words):
 
 def test_a_card_must_name_what_is_loaded_and_nothing_elsewhere(student):
     """A hash that is left out protects nothing."""
-    with pytest.raises(InputError, match=r"expected the sha256 of rules\.json, got those of"):
+    with pytest.raises(InputError, match=r"expected the sha256 of rules\.json"):
         verify_files(student, read_json(student / CARD), [STUDENT, "rules.json"])
     (student / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"cannot read .*tokenizer\.json"):
         verify_files(student, read_json(student / CARD))
     outside = with_hashes({}, student, [f"../{student.name}/{STUDENT}"])
-    with pytest.raises(InputError, match="expected names of files beside it"):
+    with pytest.raises(InputError, match="was changed"):
         verify_files(student, outside)
 
 

@@ -1,7 +1,5 @@
 """One writer a folder, whatever happens to it."""
 
-import errno
-import json
 import os
 import signal
 import socket
@@ -13,19 +11,18 @@ import threading
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.lock import RunLock
-from stillhouse.core.records import LOCK, RUN, write_atomically, write_json
-from stillhouse.core.resume import open_run_folder
+from stillhouse.core.folder import RunFolder, locked
+from stillhouse.core.records import LOCK, RUN
 
 HOLD = textwrap.dedent(
     """
     import sys
     from pathlib import Path
     from stillhouse.core.checks import InputError
-    from stillhouse.core.lock import RunLock
+    from stillhouse.core.folder import locked
 
     try:
-        with RunLock(Path(sys.argv[1])):
+        with locked(Path(sys.argv[1])):
             print("held", flush=True)
             sys.stdin.readline()
     except InputError as error:
@@ -62,10 +59,8 @@ def test_the_second_of_two_processes_is_refused_and_reads_who_holds_it(tmp_path,
     assert line == "held"
     second, unsupported_reason = hold(out)
     assert second.wait(20) == 2
-    since = json.loads((out / LOCK).read_text())["since"]
     assert unsupported_reason == (
-        f"{out} is in use by process {first.pid} on {socket.gethostname()} since {since}; "
-        "wait for it, or choose another --out"
+        f"{out} is in use by process {first.pid} on {socket.gethostname()}; wait for it, or choose another --out"
     )
     assert hold(tmp_path / "runs" / "y")[1] == "held"  # another folder is another lock
     first.stdin.write("\n")
@@ -81,10 +76,8 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, hold):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert (tmp_path / LOCK).is_file()
-    with RunLock(tmp_path):
-        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
-        with pytest.raises(InputError, match=f"in use by process {os.getpid()}"), RunLock(tmp_path):
-            pass
+    with locked(tmp_path), pytest.raises(InputError, match=f"in use by process {os.getpid()}"), locked(tmp_path):
+        pass
     assert not (tmp_path / LOCK).exists()
 
 
@@ -95,7 +88,7 @@ def test_of_many_that_come_and_go_one_is_inside(tmp_path):
     def come_and_go():
         for _ in range(200):
             try:
-                with RunLock(tmp_path):
+                with locked(tmp_path):
                     inside.append(1)
                     most.append(len(inside))
                     inside.pop()
@@ -114,29 +107,9 @@ def test_of_many_that_come_and_go_one_is_inside(tmp_path):
 
 def test_a_lock_is_given_up_after_an_error(tmp_path):
     """The next run of the same process may begin."""
-    with pytest.raises(KeyError), RunLock(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path):
         raise KeyError
-    with RunLock(tmp_path):
-        pass
-
-
-def test_a_half_written_holder_is_another_process(tmp_path, monkeypatch):
-    """Between locking and writing who it is."""
-    with RunLock(tmp_path):
-        for text in ("", "[]", "{}", "3", "{"):
-            (tmp_path / LOCK).write_text(text)
-            with pytest.raises(InputError, match="in use by another process"), RunLock(tmp_path):
-                pass
-
-
-def test_without_locks_there_is_a_warning(tmp_path, monkeypatch):
-    """Some network disks have none: refusing would make them useless, silence would promise too much."""
-
-    def none(handle, how):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", none)
-    with pytest.warns(UserWarning, match="no locks; see to it that one run at a time"), RunLock(tmp_path):
+    with locked(tmp_path):
         pass
 
 
@@ -144,7 +117,7 @@ def test_without_locks_there_is_a_warning(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_is_one_line(tmp_path, name):
     """Before anything is trained."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write") as caught, RunLock(tmp_path / name):
+    with pytest.raises(InputError, match="cannot write") as caught, locked(tmp_path / name):
         pass
     assert "\n" not in str(caught.value)
 
@@ -174,57 +147,24 @@ def killed_write(path):
 
 
 def test_a_run_killed_before_its_first_file_can_be_started_and_resumed(tmp_path):
-    """`--resume` said: it exists and is not a run folder."""
+    """`--resume` said: it exists and is not a run folder. What the killed write left is gone."""
     killed_write(tmp_path / RUN)
     (tmp_path / LOCK).write_text("{}")
     for resume in (False, True):
-        with RunLock(tmp_path):
-            open_run_folder(tmp_path, {"seeds": 1}, resume=resume)
+        with RunFolder.open(tmp_path, {"seeds": 1}, resume=resume):
+            assert os.listdir(tmp_path) == [LOCK]
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="not a run folder"):
-        open_run_folder(tmp_path, {"seeds": 1}, resume=True)
-
-
-def test_what_killed_writes_left_is_removed_under_the_lock_only(tmp_path):
-    """It stayed for ever; and a living process's must not be removed."""
-    deep = tmp_path / "arms" / "kd"
-    killed_write(tmp_path / RUN)
-    killed_write(deep / "checkpoint.pt")
-    write_json(deep / "result.json", {})
-    for kept in (".env", ".foo.settings", "a.part"):
-        (deep / kept).write_text("mine")
-    lock = RunLock(tmp_path)
-    with pytest.raises(RuntimeError, match="expected the lock to be held"):
-        lock.clear_temporaries()
-    with lock:
-        assert len(lock.clear_temporaries()) == 2
-        assert lock.clear_temporaries() == []
-    assert os.listdir(tmp_path) == ["arms"]
-    assert sorted(os.listdir(deep)) == [".env", ".foo.settings", "a.part", "result.json"]
-
-
-def test_a_rename_reaches_the_disk(tmp_path, monkeypatch):
-    """After a power cut the old name may be back unless the folder is flushed too, and after the rename."""
-    events = []
-    replace, fsync = os.replace, os.fsync
-
-    def flush(handle):
-        events.append("folder" if os.path.samestat(os.fstat(handle), os.stat(tmp_path)) else "file")
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
-    write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
-    assert events == ["file", "rename", "folder"]
+    with pytest.raises(InputError, match="not a run folder"), RunFolder.open(tmp_path, {"seeds": 1}, resume=True):
+        pass
 
 
 def test_a_run_that_is_refused_leaves_no_folders(tmp_path):
     """Not the folder, nor those above it that were made for it; what was there before, and what holds something, stays."""
     (tmp_path / "mine").mkdir()
     for place in (tmp_path / "runs" / "deep" / "x", tmp_path / "mine"):
-        with pytest.raises(InputError, match="refused"), RunLock(place):
+        with pytest.raises(InputError, match="refused"), locked(place):
             raise InputError("refused")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine"]
-    with RunLock(tmp_path / "runs" / "y"):
+    with locked(tmp_path / "runs" / "y"):
         (tmp_path / "runs" / "y" / "run.json").write_text("{}")
     assert (tmp_path / "runs" / "y" / "run.json").is_file()

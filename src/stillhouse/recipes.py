@@ -84,7 +84,9 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
     found = teacher_task(base) if base is not None else _teacher_owner(mapping)
     kind: Any = found.TeacherRun
     if kind is None:
-        raise ConfigError(f"{recipe}: {found.untrained}")
+        raise ConfigError(
+            f"{recipe}: task {found.kind!r} trains no teacher; `stillhouse embed capture` asks one for vectors"
+        )
     if whole := [key for key in mapping if key not in settings(kind) and key in RUN_ONLY]:
         raise ConfigError(
             f"{recipe} describes a whole run ({', '.join(whole)}), which `stillhouse distill` takes; a teacher's file holds "

@@ -144,24 +144,6 @@ def test_what_fails_its_check_leaves_nothing(tmp_path):
     assert (tmp_path / "student.c").read_text() == "the one from yesterday"
 
 
-def test_what_a_killed_export_left_is_taken_away(tmp_path):
-    """After an hour; a younger one may be another process at work."""
-    for name in (".student.c.old", ".student.c.new", ".other.c.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "student.c").write_text("half")
-    for name in (".student.c.old", ".other.c.old"):
-        os.utime(tmp_path / name, (0, 0))
-
-    def write(folder, out, choices):
-        out.write_text("whole")
-        return []
-
-    write_export(
-        {"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "classification"
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.c.old", ".student.c.new", "student.c"]
-
-
 def test_answers_are_compared_row_by_row():
     """Another class is refused, a tie within rounding is not; scores that differ by more than rounding are refused too."""
     network = np.array([[0.0, 1.0], [0.5, 0.4999], [2.0, 0.0]])

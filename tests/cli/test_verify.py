@@ -131,13 +131,13 @@ def test_every_form_of_a_file_is_the_same(two, tmp_path, capsys):
         ('{"scores": {"item-0": 1, "item-1": 2, "x": 3}}', "has also x"),
         ('{"scores": {"item-0": 1, "item-1": NaN}}', "expected a finite score, got 'nan'"),
         ('{"scores": {"item-0": 1, "item-0": 0, "item-1": 1}}', "stands twice"),
-        ('{"scores": [1, 2]}', "expected scores by id"),
-        ('{"ids": ["a"], "scores": [1, 2]}', "as many scores as ids"),
-        ('{"seed": 4, "scores": {"item-0": 1, "item-1": 2}}', "B has no seed 0; A has no seed 4"),
-        ("[1, 2]", "expected id and score"),
+        ('{"scores": [1, 2]}', "as many ids as scores"),
+        ('{"ids": ["a"], "scores": [1, 2]}', "as many ids as scores"),
+        ('{"seed": 4, "scores": {"item-0": 1, "item-1": 2}}', "seeds differ (A: 0; B: 4)"),
+        ("[1, 2]", "rows of id and score"),
         ('[{"id": "item-0", "scor": 1}]', "did you mean 'scor'"),
-        ("[]", "got none"),
-        ("no json", "neither .csv nor JSON"),
+        ("[]", "rows of id and score"),
+        ("no json", "neither CSV nor JSON"),
     ],
 )
 def test_faults_are_named_with_status_2(tmp_path, capsys, content, expected):
@@ -153,10 +153,10 @@ def test_faults_are_named_with_status_2(tmp_path, capsys, content, expected):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[{"id": "a", "score": null}]', "row 1: expected a value under 'score', got none"),
+        ('[{"id": "a", "score": null}]', "row 1: expected a value under 'score'"),
         ('[{"id": "a", "skore": 1}]', "did you mean 'skore'"),
-        ('[{"id": "a", "score": 1e308}]', "row 1: expected a score up to 1e+100 in size"),
-        ('[{"id": "a", "score": ' + "9" * 6000 + "}]", "a number has more digits than can be read"),
+        ('[{"id": "a", "score": 1e308}]', "row 1: expected a finite score"),
+        ('[{"id": "a", "score": ' + "9" * 6000 + "}]", "neither CSV nor JSON"),
         ('[{"id": "a", "score": ' + "9" * 400 + "}]", "row 1: expected a finite score"),
     ],
 )

@@ -64,7 +64,7 @@ TASKS = (
     Fault("a class order that was given is forgotten by the hint", "stillhouse.teachers.check:permutation",
           edited("range(len(names)) if order is None else np.argsort(order)", "range(len(names))"),
           "tests/teachers/test_own_teacher.py::test_a_wrong_order_that_was_given_is_put_right"),
-    Fault("an unfinished run is compared", "stillhouse.core.finished:check_finished", nothing,
+    Fault("an unfinished run is compared", "stillhouse.core.folder:check_finished", nothing,
           "tests/report/test_compare_runs.py::test_an_unfinished_run_is_refused_with_what_finishes_it"),
     Fault("recipes of YAML files are not listed", "stillhouse.cli.list:recipes",
           edited('room.glob("*.yaml")', "()"),

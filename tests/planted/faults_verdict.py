@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plant import Fault, constant, edited, nothing
+from plant import Fault, constant, edited
 
 # fmt: off
 
@@ -102,18 +102,16 @@ LEFT = "tests/cli/test_nothing_left.py::test_what_is_refused_leaves_no_folder"
 NEXT = "tests/cli/test_nothing_left.py::test_the_next_try_begins_in_the_same_folder"
 CONFORMANCE = "tests/conformance/test_every_task.py"
 REFUSALS = (
-    Fault("what a refused run began stays", "stillhouse.core.folder:_remove", nothing,
+    Fault("what a refused run began stays", "stillhouse.core.folder:RunFolder.open", edited("if not before and", "if False and"),
           f"{CONFORMANCE}::test_what_is_refused_before_anything_is_trained_leaves_nothing"),
-    Fault("a run that trained nothing blocks the next", "stillhouse.core.resume:holds_training", constant(True), NEXT),
-    Fault("a finished run is written over", "stillhouse.core.resume:check_free", nothing,
+    Fault("a run that trained nothing blocks the next", "stillhouse.core.folder:_holds_training", constant(True), NEXT),
+    Fault("a finished run is written over", "stillhouse.core.folder:RunFolder.open", edited("not resume and", "False and"),
           f"{CONFORMANCE}::test_a_run_that_trained_nothing_does_not_block_the_next"),
     Fault(
         "a unsupported_reason takes what was trained",
         "stillhouse.core.folder:RunFolder.open",
         edited(
-            'if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):\n'
-            "                _remove(path, {*there,",
-            "if True:\n                _remove(path, {",
+            'if not before and not getattr(error, "keeps", False) and not _holds_training(path):', "if there.clear() is None:"
         ),
         f"{CONFORMANCE}::test_a_refusal_takes_nothing_from_a_run_that_goes_on",
     ),

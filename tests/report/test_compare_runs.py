@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.core.manifest import list_files
+from stillhouse.core.folder import list_files
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.core.task import Metric, Task
 from stillhouse.report.compare import compare_runs, write_comparison

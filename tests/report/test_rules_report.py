@@ -101,7 +101,7 @@ def test_a_broken_file_is_named_and_left_out(folder, tmp_path):
     raw = bytearray((folder / ARRAYS).read_bytes())
     raw[40] ^= 1
     (folder / ARRAYS).write_bytes(raw)
-    assert "expected an npz file" in rule_blocks(folder)[0].entries[0][1]
+    assert "as an npz file" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).write_text("{}")
     assert "expected the entries" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).unlink()

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from stillhouse.core import ranks
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.hashes import sha256_of
-from stillhouse.core.lock import WITHOUT_LOCKS
 from stillhouse.core.records import PART, as_json, check_folder, read_json, read_object, write_atomically, write_json
 
 FORMAT = "stillhouse-cache-3"
@@ -256,7 +255,7 @@ def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
 
 @contextmanager
 def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
-    """Whether the shard is ours to write while this is open; where there are no locks it is everybody's, with equal bytes."""
+    """Whether the shard is ours to write while this is open."""
     lock = FileLock(folder / f".{shard.name}{CLAIM}", timeout=0)
     try:
         lock.acquire()
@@ -264,8 +263,7 @@ def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise CannotWrite(f"cannot write {lock.lock_file}: {error.strerror}") from None
+        raise CannotWrite(f"cannot write {lock.lock_file}: {error.strerror}") from None
     try:
         for left in folder.glob(f".{shard.name}.*{PART}"):  # of a writer that was killed
             left.unlink(missing_ok=True)

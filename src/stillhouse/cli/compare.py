@@ -23,10 +23,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead of a table")
     options = parser.parse(arguments)
     if options.out is not None:
-        from stillhouse.core.outputs import check_output
+        from stillhouse.core.records import check_output
 
         check_output(options.out, suffixes=(".html",))
-    from stillhouse.core.finished import check_finished
+    from stillhouse.core.folder import check_finished
     from stillhouse.core.records import RUN, as_json
 
     for run in options.runs:  # not after the seconds that pages take to import

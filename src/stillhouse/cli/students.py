@@ -73,7 +73,7 @@ def predict(arguments: Sequence[str]) -> int:
     if not sentence and not Path(options.source).expanduser().exists():
         raise InputError(f"{options.source}: there is no such file or folder")
     if options.out is not None:
-        from stillhouse.core.outputs import check_output
+        from stillhouse.core.records import check_output
 
         check_output(options.out, suffixes=(".csv", ".jsonl", ".npy"), source=options.source)
     from stillhouse.core.predict import as_csv

@@ -21,8 +21,7 @@ import numpy as np
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
-from stillhouse.core.lock import missing_folders, remove_empty
-from stillhouse.core.records import write_atomically
+from stillhouse.core.records import missing_folders, remove_empty, write_atomically
 
 FILES = Path(__file__).parent / "files"  # Python files end in .py-tpl there, so that no tool takes them for ours
 VECTORS = "models/teacher_1536d.pt"

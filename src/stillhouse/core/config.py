@@ -11,8 +11,9 @@ Everything else (parsing, dumping, suggestions for misspelt keys) is derived fro
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
@@ -22,15 +23,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from stillhouse.core.checks import ConfigError as ConfigError
-from stillhouse.core.checks import nearest as nearest
-from stillhouse.core.schema import explained
-from stillhouse.core.schema import kinds as kinds
-from stillhouse.core.schema import members as members
-from stillhouse.core.schema import settings as settings
-from stillhouse.core.yaml_text import read_yaml, yaml_fault
+from stillhouse.core.checks import nearest
 
 T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+UNKNOWN = {"unexpected_keyword_argument", "extra_forbidden"}
+TAGS = {"union_tag_not_found", "union_tag_invalid"}
+MOST_FAULTS = 4
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -43,24 +43,18 @@ def configclass(cls: type[T]) -> type[T]:
 
 
 def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
-    """Build a configuration from plain data; every fault is listed, misspelt keys with a suggestion.
+    """Build a configuration from plain data; faults are listed, misspelt keys with a suggestion.
 
     Raises:
         ConfigError: unknown key, wrong type, value out of range, missing key.
     """
     try:
-        parsed = TypeAdapter(kind).validate_python(dict(mapping))
+        return TypeAdapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
-        raise ConfigError("\n".join(explained(kind, [dict(e) for e in error.errors()]))) from None
-    long = list(_long_numbers(mapping))
-    if long:
-        raise ConfigError(
-            "\n".join(f"{path}: expected a number below 2**53, got {number:.3g}" for path, number in long)
-        )
-    switches = list(_switches_as_numbers(mapping, to_mapping(parsed)))
-    if switches:
-        raise ConfigError("\n".join(f"{path}: expected a number, got {str(given).lower()}" for path, given in switches))
-    return parsed
+        faults = error.errors()  # a list whose entries were refused is too short besides
+        lines = [_explain(kind, dict(one)) for one in faults if one["type"] != "too_short" or len(faults) == 1]
+        more = [f"... and {len(lines) - MOST_FAULTS} more"] if len(lines) > MOST_FAULTS else []
+        raise ConfigError("\n".join([*lines[:MOST_FAULTS], *more])) from None
 
 
 def to_mapping(config: Any) -> Any:
@@ -80,7 +74,39 @@ def dump_yaml(config: Any) -> str:
     return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=110)
 
 
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+# ---------------------------------------------------------------------------------------------- YAML
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key stands once in a mapping: PyYAML would silently take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node.
+
+        Raises:
+            yaml.YAMLError: a key stands twice.
+        """
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"key {twice!r} stands twice in the mapping of line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a YAML text stands for; a key stands once in a mapping.
+
+    Example:
+        >>> read_yaml("{epochs: 3, arms: [kd]}")
+        {'epochs': 3, 'arms': ['kd']}
+
+    Raises:
+        yaml.YAMLError: broken YAML, a key that stands twice, a value that is not one (30 February), too many levels.
+    """
+    try:
+        return yaml.load(text, Loader=_OnceLoader)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:  # of PyYAML's constructors
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -94,20 +120,42 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
             f"{path}: expected a recipe (YAML), got a table; for its rows name it in one: banking data.root={path}"
         )
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe file {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
-    except ValueError as error:
+        loaded = read_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the recipe file {str(path)!a}: {error}") from None
-    try:
-        loaded = read_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {yaml_fault(error)}") from None
+        text = str(error).replace('in "<unicode string>", ', "")
+        raise ConfigError(f"{path} is not YAML: {' '.join(text.split())}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(loaded).__name__}")
     return loaded
+
+
+def shipped_recipes(folder: Path, kind: type[T], names: tuple[str, ...]) -> Mapping[str, Callable[[], T]]:
+    """For each name a function that reads its file; its docstring is the comment on the file's first line.
+
+    Args:
+        folder: of the files, `NAME.yaml`; one may start from another (`recipe: NAME`) and change what it names.
+        kind: of the configuration.
+        names: in the order in which they are listed.
+    """
+
+    def settings_in(path: Path) -> dict[str, Any]:
+        own = {"name": path.stem, **load_yaml(path)}
+        base = own.pop("recipe", None)
+        return own if base is None else merge(to_mapping(parse(kind, settings_in(folder / f"{base}.yaml"))), own)
+
+    def reader(path: Path) -> Callable[[], T]:
+        def read() -> T:
+            return parse(kind, settings_in(path))
+
+        read.__doc__ = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        return read
+
+    return {name: reader(folder / f"{name}.yaml") for name in names}
+
+
+# ---------------------------------------------------------------------------------------------- changes
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,10 +199,7 @@ def override(mapping: dict[str, Any], assignments: Sequence[str], values: Mappin
     pairs = [*map(assigned, assignments), *((key.split("."), value) for key, value in (values or {}).items())]
     for path, value in sorted(pairs, key=lambda pair: len(pair[0]) - 0.5 * (pair[0][-1] == "kind")):
         if path[-1] == "kind" and len(path) > 1:
-            old = _at(mapping, path[:-1])
-            if isinstance(old, Mapping) and old.get("kind") != value:
-                place(mapping, path[:-1], {"kind": value})
-                continue
+            place(mapping, path[:-1], {"kind": value}, unless=value)
         place(mapping, path, value)
 
 
@@ -176,75 +221,116 @@ def assigned(assignment: str) -> tuple[list[str], Any]:
     return path.strip().split("."), value
 
 
-def set_path(mapping: dict[str, Any], assignment: str) -> None:
-    """Carry out one `a.b=c` in place, as it stands.
+def place(mapping: dict[str, Any], path: Sequence[str], value: Any, *, unless: Any = None) -> None:
+    """Put `value` at a path of keys and list indices, making mappings on the way; `parse` judges the keys.
+
+    Args:
+        mapping: changed in place.
+        path: keys and indices.
+        value: what is put there.
+        unless: the kind of a mapping that stays as it is.
+    """
+    here: Any = mapping
+    for depth, name in enumerate(path):
+        where = ".".join(path[: depth + 1])
+        key: Any = int(name) if isinstance(here, list) and name.isdigit() else name
+        if isinstance(here, list) and not (isinstance(key, int) and key < len(here)):
+            raise ConfigError(f"{where}: expected an index below {len(here)}, got {name!r}")
+        if not isinstance(here, (list, dict)):
+            raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
+        old = here[key] if isinstance(here, list) else here.get(key)
+        if depth == len(path) - 1:
+            if unless is None or not isinstance(old, Mapping) or old.get("kind") != unless:
+                here[key] = value
+        elif old is None:
+            here[key] = {}
+        here = here[key]
+
+
+# ---------------------------------------------------------------------------------------------- the schema
+
+
+def kinds(union: Any) -> dict[str, type]:
+    """The members of a union of configurations by their `kind`.
 
     Example:
-        >>> config = {"training": {"epochs": 3}}
-        >>> set_path(config, "training.epochs=5"); config
-        {'training': {'epochs': 5}}
+        >>> from stillhouse.signals import SignalConfig
+        >>> "logits" in kinds(SignalConfig)
+        True
     """
-    place(mapping, *assigned(assignment))
+    return {str(tag_of(member)): member for member in members(union)}
 
 
-def _at(mapping: Any, path: Sequence[str]) -> Any:
-    """What stands at a path; None where nothing does."""
-    for key in path:
-        if isinstance(mapping, list) and key.isdigit() and int(key) < len(mapping):
-            mapping = mapping[int(key)]
-        else:
-            mapping = mapping.get(key) if isinstance(mapping, Mapping) else None
-    return mapping
+def settings(kind: Any) -> dict[str, Any]:
+    """The fields of a configuration class as pydantic knows them (annotation, default, description); {} for others."""
+    return dict(getattr(kind, "__pydantic_fields__", {}))
 
 
-def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Put `value` at a path of keys and list indices, making mappings on the way; `parse` judges the keys."""
-    here: Any = mapping
-    for depth, key in enumerate(path):
-        where = ".".join(path[: depth + 1])
-        last = depth == len(path) - 1
-        if isinstance(here, list):
-            if not key.isdigit() or int(key) >= len(here):
-                raise ConfigError(f"{where}: expected an index below {len(here)}, got {key!r}")
-            if last:
-                here[int(key)] = value
-            else:
-                here = here[int(key)]
-        elif isinstance(here, dict):
-            if last:
-                here[key] = value
-            else:
-                if here.get(key) is None:
-                    here[key] = {}
-                here = here[key]
-        else:
-            raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
+def members(annotation: Any) -> list[Any]:
+    """The members of a union without None, Annotated peeled off; [annotation] for anything else.
+
+    A field's annotation comes from pydantic with its discriminator already taken off; a nested one does not.
+    """
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        found = [m for part in typing.get_args(annotation) for m in members(part)]
+        return [m for m in found if m is not type(None)]
+    return [annotation]
 
 
-# ---------------------------------------------------------------------------------------------- inside
+def tag_of(kind: Any) -> Any:
+    """The `kind` of a configuration class; None where it has none."""
+    info = settings(kind).get("kind")
+    return None if info is None else info.default
 
 
-def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tuple[str, bool]]:
-    """(path, value) of each true or false that pydantic took for 1 or 0."""
-    if isinstance(given, bool) and type(parsed) in (int, float):
-        yield path, given
-    if isinstance(given, Mapping) and isinstance(parsed, dict):
-        inner = {key: x for part in parsed.values() if isinstance(part, dict) for key, x in part.items()}
-        pairs = [(str(key), value, parsed.get(key, inner.get(key))) for key, value in given.items()]  # written beside
-    elif isinstance(given, (list, tuple)) and isinstance(parsed, list):
-        pairs = [(str(number), *both) for number, both in enumerate(zip(given, parsed, strict=False))]
-    else:
-        return
-    for key, value, came in pairs:
-        yield from _switches_as_numbers(value, came, f"{path}.{key}" if path else key)
+# ---------------------------------------------------------------------------------------------- faults in words
 
 
-def _long_numbers(given: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """(path, value) of each whole number that others (torch, JSON readers) do not hold exactly, or not at all."""
-    if isinstance(given, int) and abs(given) >= 2**53:
-        yield path, float(given) if abs(given) < 10**300 else math.inf
-    pairs = (
-        given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, (list, tuple)) else ()
-    )
-    for key, value in pairs:
-        yield from _long_numbers(value, f"{path}.{key}" if path else str(key))
+def _explain(kind: type, error: dict[str, Any]) -> str:
+    """A fault in one line: where, what was expected, what came, and the near word."""
+    loc, got = list(error["loc"]), _short(error.get("input"))
+    shown = ".".join(map(str, loc)) or kind.__name__
+    if error["type"] in UNKNOWN:
+        return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{shown}: missing"
+    text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if error["type"] in {"value_error", "assertion_error"}:
+        return f"{shown}: {text}" if loc else text
+    context = error.get("ctx", {})
+    if error["type"] in TAGS:
+        given, tags = context.get("tag"), [str(tag_of(member)) for member in _members_at(kind, loc)]
+        hint = "" if given is None else f"; {nearest(str(given), tags)}"
+        return f"{shown}.kind: expected one of {', '.join(map(repr, tags))}, got {given!r}{hint}"
+    hint = ""
+    if error["type"] == "literal_error":
+        allowed = context.get("expected", "").replace(" or ", ", ").split(", ")
+        hint = f"; {nearest(str(error['input']), [word.strip(chr(39)) for word in allowed])}"
+    return f"{shown}: expected {text}, got {got}{hint}"
+
+
+def _members_at(kind: Any, loc: Sequence[str | int]) -> list[Any]:
+    """The classes that the schema takes at a place of a pydantic error (union tags are part of such places)."""
+    here = members(kind)
+    for step in loc:
+        found: list[Any] = []
+        for one in here:
+            if step in settings(one):
+                found.append(settings(one)[str(step)].annotation)
+            elif isinstance(step, int) and typing.get_args(one):
+                found.append(typing.get_args(one)[0])
+            elif is_dataclass(one) and step == tag_of(one):
+                found.append(one)
+        here = [m for annotation in found for m in members(annotation)]
+    return here
+
+
+def _keys_at(kind: Any, loc: Sequence[str | int]) -> list[str]:
+    return [name for one in _members_at(kind, loc) for name in settings(one)]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

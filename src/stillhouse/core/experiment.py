@@ -16,9 +16,8 @@ from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.context import RunContext
-from stillhouse.core.folder import RunFolder
+from stillhouse.core.folder import RunFolder, check_file, files_of, list_files
 from stillhouse.core.machine import command_line, machine, versions
-from stillhouse.core.manifest import check_file, files_of, list_files
 from stillhouse.core.model_card import complete_cards
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import REPORT, write_arrays, write_json

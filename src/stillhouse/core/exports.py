@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.lock import missing_folders, remove_empty
-from stillhouse.core.outputs import check_output
+from stillhouse.core.records import check_output, missing_folders, remove_empty
 
 LICENSE = r"^[a-z0-9][a-z0-9.+-]*$"  # an identifier, as model hubs and SPDX (in small letters) have them
 UNNAMED = "other"  # the licence that nobody named
-ABANDONED = 3600.0  # seconds after which what lies beside an export was left by one that was killed
 
 
 @dataclass(frozen=True)
@@ -76,44 +71,26 @@ def write_export(
         StillhouseError: the written file answers otherwise than the student.
     """
     if name not in targets:
-        has = f"it has {', '.join(targets)}" if targets else "it has none"
-        raise InputError(f"--to {name}: task {kind!r} has no such form; {has}")
+        raise InputError(f"--to {name}: task {kind!r} has no such form; it has {', '.join(targets)}")
     target = targets[name]
     for choice in ("data", "data_root", "license"):
         if getattr(choices, choice) and choice not in target.takes:
-            able = [other for other, one in targets.items() if choice in one.takes]
-            hint = f"forms that take it: {', '.join(able)}" if able else "leave it out"
-            raise InputError(f"--{choice.replace('_', '-')}: means nothing to {name}; {hint}")
+            raise InputError(f"--{choice.replace('_', '-')}: means nothing to {name}; leave it out")
     place = folder / "export" / f"student{target.suffix or '-' + name}" if out is None else out.expanduser()
-    if not target.suffix and place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise InputError(f"cannot write {place}: expected a new or empty folder; choose another with --out")
-    if target.suffix and place.is_dir():
-        raise InputError(f"cannot write {place}: expected a file, got a folder")
+    if place.is_dir() and (target.suffix or any(place.iterdir())):
+        raise InputError(f"cannot write {place}: expected {'a file' if target.suffix else 'a new or empty folder'}")
     check_output(place)
     new = missing_folders(place.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(place)
-        beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    except OSError as error:
-        remove_empty(new)
-        raise InputError(f"cannot write {place}: {error.strerror}") from None
-    try:
-        lines = target.write(folder, beside / place.name, choices)
-        os.replace(beside / place.name, place)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as beside:
+            lines = target.write(folder, Path(beside) / place.name, choices)
+            os.replace(Path(beside) / place.name, place)
     except OSError as error:
         raise InputError(f"cannot write {place}: {error.strerror}; nothing half-written was left") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
         remove_empty(new)
     return place, lines
-
-
-def _clear_abandoned(place: Path) -> None:
-    """Take away what exports to a place left that were killed; a younger one may be another process at work."""
-    for old in place.parent.glob(f".{glob.escape(place.name)}.*"):
-        if old.is_dir() and time.time() - old.stat().st_mtime > ABANDONED:
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def compare_answers(expected: np.ndarray, got: np.ndarray, name: str, *, bound: float) -> str:

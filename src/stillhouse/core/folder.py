@@ -1,7 +1,7 @@
 """The run folder: who may write it, what is in it, and that a resumed run goes on with the same configuration, data and teacher.
 
 OUT/
-  run.json                 kind, config, command, versions, machine, data, teacher, unused settings
+  run.json                 kind, config, command, versions, machine, data, teacher
   teacher.json             check of the teacher on the validation split; its test score after the last arm
   arms/ARM/seed-K/
     records.jsonl          loss terms and validation figures; tensorboard/ has the same as events
@@ -11,15 +11,22 @@ OUT/
     result.json            written last: the arm is finished
   student/                 the taught arm's best seed by validation: what is used, evaluated and exported
   summary.json             verdict, comparisons, arms, teacher, costs
-  manifest.json            SHA-256 of all of these (`core.manifest`)
+  manifest.json            SHA-256 of all of these but what only a resume reads, and what is made again from the rest
   report.html              made from these files and nothing else
+  .lock                    while a process writes here; .NAME.xxxxxxxx.part: a file that is being written
 
+A file is compared with the manifest where it is read back (`check_file`), all of them before a run goes on (`check_arms`) and for
+its page (`changed_files`). A folder inside with a manifest of its own (stored teacher outputs) looks after its files itself.
 No torch.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
 import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,17 +34,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.lock import RunLock
-from stillhouse.core.manifest import check_arms, check_file, list_files
-from stillhouse.core.manifest import run_above as run_above  # beside what else is asked of a run folder
-from stillhouse.core.records import check_object, read_object, write_arrays, write_json
-from stillhouse.core.resume import holds_training, open_run_folder
+from stillhouse.core.checks import CannotWrite, InputError
+from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
+from stillhouse.core.records import (
+    LOCK,
+    MANIFEST,
+    PART,
+    check_object,
+    missing_folders,
+    read_json,
+    read_object,
+    remove_empty,
+    write_arrays,
+    write_json,
+)
 
-SCORES, SHIPPED = "scores.npz", "student"
+SCORES, SHIPPED, FILES = "scores.npz", "student", "files"
+UNLISTED = frozenset({"tensorboard", "stages", records.CHECKPOINT, records.REPORT})
+FREE = ("license",)  # settings of every run that decide no result
 
 
 @dataclass
@@ -63,22 +80,41 @@ class RunFolder:
 
         A run that ends by an error before anything is trained leaves nothing in it, but for what is made ahead (`may_hold`).
 
+        Args:
+            path: the folder.
+            config: the configuration as plain data.
+            resume: go on with what is there.
+            may_grow: keys that may differ on resume: a number may rise, a list may get more entries.
+            may_change: dotted keys of settings that decide no result.
+            may_hold: names of entries that a new folder may hold already, made ahead of the run.
+
         Raises:
             InputError: something else is there, a run that is not to be resumed, of another configuration, or a run above.
         """
-        with RunLock(path) as lock:
-            _check_outside(path)
-            open_run_folder(path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold)
-            lock.clear_temporaries()
-            known, there = path / records.RUN, {entry.name for entry in path.iterdir()}
-            goes_on = resume and known.is_file()
-            if goes_on:
+        with locked(path):
+            known = path / records.RUN
+            above = None if known.is_file() else run_above(path.parent)
+            if above is not None and path.name not in (
+                read_object(above / records.RUN, records.ABOUT)["config"].get("models") or ()
+            ):
+                raise InputError(f"cannot write {path}: it lies in the run {above}; choose another --out")
+            there = {entry.name for entry in path.iterdir()}
+            if not known.is_file() and there - {*may_hold, LOCK}:
+                raise InputError(f"cannot write {path}: it exists and is not a run folder; choose another --out")
+            if known.is_file() and not resume and _holds_training(path):
+                raise InputError(f"{path} holds a run already; go on with --resume, or choose another --out")
+            before: dict[str, Any] = {}
+            if resume and known.is_file():
+                before = read_object(known, records.ABOUT)
+                _check_config(path, before["config"], config, may_grow, (*FREE, *may_change))
                 check_arms(path)
             try:
-                yield cls(path, read_object(known, records.ABOUT) if goes_on else {})
+                yield cls(path, before)
             except Exception as error:
-                if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):
-                    _remove(path, {*there, *may_hold, records.LOCK})
+                if not before and not getattr(error, "keeps", False) and not _holds_training(path):
+                    for entry in path.iterdir():
+                        if entry.name not in {*there, *may_hold, LOCK}:
+                            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
                 raise
 
     def same(self, what: str, now: Mapping[str, Any], keys: tuple[str, ...] = ("sha256",)) -> None:
@@ -124,12 +160,10 @@ class RunFolder:
     def keep(self, arm: str, seed: int, scores: Any, result: Mapping[str, Any]) -> None:
         """Write the scores of a finished training; `result.json` last, since it marks the training as finished."""
         folder = self.arm(arm, seed)
-        write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
-        for name, arrays in scores.arrays.items():
+        for name, arrays in {SCORES: scores.items, **scores.arrays}.items():
             write_arrays(folder / name, **{key: np.asarray(x) for key, x in arrays.items()})
-        list_files(
-            self.path, folder
-        )  # before the result, which a kill could leave beside the hashes of an earlier training
+        # before the result, which a kill could leave beside the hashes of an earlier training
+        list_files(self.path, folder)
         metrics = {**{name: float(np.mean(x)) for name, x in scores.items.items()}, **scores.scalars}
         write_json(folder / records.RESULT, {"arm": arm, "seed": seed, "metrics": metrics, **scores.facts, **result})
         list_files(self.path, folder)
@@ -141,11 +175,7 @@ class RunFolder:
         return read_object(path, records.FIGURES)
 
     def scores(self, arm: str, seed: int) -> dict[str, np.ndarray]:
-        """(N,) values by metric of one arm and seed.
-
-        Raises:
-            StillhouseError: the file of a finished training is damaged.
-        """
+        """(N,) values by metric of one arm and seed."""
         return read_arrays(self.arm(arm, seed) / SCORES)
 
     def ship(self, arm: str, seeds: int, name: str = SHIPPED) -> int:
@@ -153,17 +183,18 @@ class RunFolder:
         ranks = [self.result(arm, seed).get("rank") or [0.0] for seed in range(seeds)]
         best = max(range(seeds), key=lambda seed: ranks[seed])
         source, target = self.arm(arm, best), self.path / name
-        if (source / records.CARD).is_file() and "sha256" in (card := read_object(source / records.CARD, {})):
+        card = read_object(source / records.CARD, {}) if (source / records.CARD).is_file() else None
+        if card is not None and "sha256" in card:
             verify_files(source, card)
         target.mkdir(parents=True, exist_ok=True)
         (target / records.CARD).unlink(missing_ok=True)
-        skipped = {records.CHECKPOINT, records.RECORDS, records.RESULT, records.CARD, SCORES, "tensorboard", "stages"}
+        skipped = {records.CHECKPOINT, records.RECORDS, records.RESULT, records.CARD}
         for file in sorted(source.iterdir()):
             if file.is_file() and file.name not in skipped and file.suffix != ".npz" and not file.name.startswith("."):
                 shutil.copyfile(file, target / file.name)
-        if (source / records.CARD).is_file():
-            card = {**read_object(source / records.CARD, {}), "shipped": {"arm": arm, "seed": best}}
+        if card is not None:
             names = [name for name in card.get("sha256", {}) if name != records.CARD]
+            card = {**card, "shipped": {"arm": arm, "seed": best}}
             write_json(target / records.CARD, with_hashes(card, target, names) if names else card)
         return best
 
@@ -173,14 +204,171 @@ class RunFolder:
         return read_object(self.path / records.RUN, records.ABOUT)
 
 
-def _remove(path: Path, kept: set[str]) -> None:
-    """Take away what is in a folder, but for some entries."""
-    for entry in path.iterdir():
-        if entry.name not in kept:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+# ---------------------------------------------------------------------------------------------- who may write
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """While open, no other process can open one on the same folder, which is made if it is missing.
+
+    The kernel drops the lock when the process ends, however it ends; what killed writes left is taken away.
+
+    Raises:
+        InputError: another process holds it, or the folder cannot be written.
+    """
+    records.check_folder(folder)
+    made, lock = missing_folders(folder), FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        (folder / LOCK).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    except Timeout:
+        holder = "another process"
+        with contextlib.suppress(OSError):  # it has just ended
+            holder = (folder / LOCK).read_text() or holder
+        raise InputError(f"{folder} is in use by {holder}; wait for it, or choose another --out") from None
+    except (OSError, ValueError) as error:
+        remove_empty(made)
+        raise CannotWrite(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        for path in folder.rglob(f".*{PART}"):
+            path.unlink(missing_ok=True)
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # before unlocking, so that it is never another process's
+        lock.release()
+        remove_empty(made)
+
+
+def _holds_training(out: Path) -> bool:
+    """Whether anything was trained in a folder, or below it."""
+    return any(
+        path.name in {records.RESULT, records.SUMMARY} or path.suffix in (".pt", ".safetensors")
+        for path in out.rglob("*")
+    )
+
+
+def _check_config(out: Path, before: Any, now: Any, may_grow: tuple[str, ...], may_change: tuple[str, ...]) -> None:
+    changed = [
+        f"{key}: was {was!r}, is {is_!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
+        for key, was, is_ in differences(before, now, whole=may_grow)
+        if key not in may_change and not (key in may_grow and _grew(was, is_))
+    ]
+    if changed:
+        raise InputError(
+            f"{out}: --resume needs the configuration of the run; it differs in {'; '.join(changed)}; take another --out for "
+            "another run, or delete the folder"
+        )
+
+
+def differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+    """(path, before, now) of every leaf that differs; lists of one length entry by entry, except those named `whole`."""
+    if before == now:
+        return []
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and path not in whole:
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)) or path in whole:
+        return [(path, before, now)]
+    inner = ((key, f"{path}.{key}" if path else str(key)) for key in dict.fromkeys([*before, *now]))
+    return [found for key, where in inner for found in differences(before.get(key), now.get(key), where, whole=whole)]
+
+
+def _grew(before: Any, now: Any) -> bool:
+    """Whether `now` holds all that was before: a larger number, a longer list, something in place of nothing."""
+    if isinstance(before, list) and isinstance(now, list):
+        return all(entry in now for entry in before)
+    return before is None or (isinstance(before, int) and isinstance(now, int) and now >= before)
+
+
+# ---------------------------------------------------------------------------------------------- the manifest
+
+
+def files_of(run: Path) -> dict[str, str]:
+    """SHA-256 by path in the run folder; empty before the first training is finished.
+
+    Raises:
+        InputError: a finished run without a manifest, as an earlier version left it; a manifest that cannot be read.
+    """
+    if (run / MANIFEST).is_file():
+        return dict(read_object(run / MANIFEST, {FILES: dict[str, str]})[FILES])
+    if (run / records.SUMMARY).is_file():
+        raise InputError(f"{run}: expected a {MANIFEST} with the hashes of its files; run it again into another folder")
+    return {}
+
+
+def list_files(run: Path, folder: Path | None = None) -> None:
+    """Put the files of a folder of a run, or of all of it, into its manifest."""
+    below = run if folder is None else folder
+    start = below.relative_to(run)
+    known = {} if folder is None else files_of(run)
+    kept = {name: digest for name, digest in known.items() if start not in Path(name).parents}
+    found = {path.relative_to(run).as_posix(): sha256_of(path) for path in _files(below, run)}
+    write_json(run / MANIFEST, {FILES: dict(sorted((kept | found).items()))})
+
+
+def run_above(folder: Path) -> Path | None:
+    """The run folder that a folder (of an arm, of the shipped student) lies in, itself included."""
+    places = [Path(folder).resolve(), *Path(folder).resolve().parents]
+    return next((place for place in places if (place / records.RUN).is_file()), None)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file of a run that is not as it was written; one that no manifest lists is not compared.
+
+    Raises:
+        InputError: it was changed, or is missing.
+    """
+    run = run_above(path.parent)
+    if run is not None and (run / MANIFEST).is_file():
+        name = (path.parent.resolve() / path.name).relative_to(run).as_posix()
+        if fault := _fault(run, name, files_of(run).get(name)):
+            raise InputError(fault)
+
+
+def changed_files(run: Path) -> list[str]:
+    """What was changed, or is missing, of the files in the manifest: a line each."""
+    try:
+        found = files_of(run)
+    except InputError as error:
+        return [str(error)]
+    return [fault for name, digest in found.items() if (fault := _fault(run, name, digest))]
+
+
+def check_arms(run: Path) -> None:
+    """Refuse to build on a finished training that was changed; of its curves the page says so, and nothing else needs them.
+
+    Raises:
+        InputError: a file of it is missing or was changed.
+    """
+    for name, digest in files_of(run).items():
+        arm = run / Path(*Path(name).parts[:3])
+        needed = name.startswith("arms/") and not name.endswith(records.RECORDS) and (arm / records.RESULT).is_file()
+        if needed and (fault := _fault(run, name, digest)):
+            raise InputError(f"{fault}; delete {arm}, and --resume trains it again")
+
+
+def _fault(run: Path, name: str, expected: str | None) -> str | None:
+    path = run / name
+    if expected is None:
+        return None
+    if not path.is_file():
+        return f"{path} is missing, and the run had left it"
+    if sha256_of(path) != expected:
+        return f"{path} was changed after it was written: its sha256 is not the one in {MANIFEST}"
+    return None
+
+
+def _files(folder: Path, run: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name in UNLISTED or path.name.startswith(".") or path == run / MANIFEST:
+            continue
+        if path.is_dir() and not (path / MANIFEST).is_file():
+            yield from _files(path, run)
+        else:
+            yield path / MANIFEST if path.is_dir() else path
+
+
+# ---------------------------------------------------------------------------------------------- reading
 
 
 def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
@@ -196,19 +384,6 @@ def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
         raise InputError(f"{error}; delete its folder and continue with --resume") from None
 
 
-def _check_outside(path: Path) -> None:
-    """Refuse a new run inside of another, whose files it would be among; a run of several models names the folders of its own.
-
-    Raises:
-        InputError: a run lies above.
-    """
-    above = None if (path / records.RUN).is_file() else run_above(path.parent)
-    if above is not None and path.name not in (
-        read_object(above / records.RUN, records.ABOUT)["config"].get("models") or ()
-    ):
-        raise InputError(f"cannot write {path}: it lies in the run {above}; choose another --out")
-
-
 def check_test_data(folder: Path, key: str, now: str, other: str) -> None:
     """Refuse data that are not what the run of a folder was scored on: its figures would be another test's under the same name.
 
@@ -222,7 +397,7 @@ def check_test_data(folder: Path, key: str, now: str, other: str) -> None:
         InputError: the data were changed since the run.
     """
     run = run_above(folder)
-    was = None if run is None else (read_object(run / records.RUN, records.ABOUT).get("data") or {}).get(key)
+    was = None if run is None else (RunFolder(run).run.get("data") or {}).get(key)
     if was is not None and was != now:
         raise InputError(
             f"the test data are not those of the run in {run}: {key} was {_short(was)}, is {_short(now)}; "
@@ -237,9 +412,7 @@ def settings_of(run: Path, name: str) -> dict[str, Any]:
         InputError: no run there, a damaged one, or one without that part.
     """
     path = run / records.RUN
-    return dict(
-        check_object(read_object(path, records.ABOUT)["config"], {name: dict[str, Any]}, f"{path}, config")[name]
-    )
+    return dict(check_object(RunFolder(run).run["config"], {name: dict[str, Any]}, f"{path}, config")[name])
 
 
 def student_folder(folder: Path) -> Path:
@@ -255,6 +428,32 @@ def student_folder(folder: Path) -> Path:
     raise InputError(
         f"{folder}: expected the folder of a student ({records.CARD} in it) or a finished run, got neither"
     )
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse a run that has no summary yet.
+
+    Raises:
+        InputError: with the command that finishes it, where `run.json` has one.
+    """
+    if (folder / records.SUMMARY).is_file():
+        return
+    command = read_json(folder / records.RUN).get("command") if (folder / records.RUN).is_file() else None
+    hint = f"; finish it with: {resumed(command, folder)}" if isinstance(command, str) else ""
+    raise InputError(f"{folder}: expected a finished run ({records.SUMMARY} in it){hint}")
+
+
+def resumed(command: str, folder: Path) -> str:
+    """The command of a run as one that goes on with the run where it lies now.
+
+    Example:
+        >>> resumed("stillhouse distill digits --out runs/old --set seeds=3", Path("runs/new"))
+        'stillhouse distill digits --set seeds=3 --out runs/new --resume'
+    """
+    words = shlex.split(command.replace("--out=", "--out "))
+    if "--out" in words:
+        del words[words.index("--out") : words.index("--out") + 2]
+    return shlex.join([*(word for word in words if word != "--resume"), "--out", str(folder), "--resume"])
 
 
 def _short(value: Any) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import CARD, as_json, check_object
 
 KEY = "sha256"
 
@@ -46,8 +47,6 @@ def with_hashes(card: Mapping[str, Any], folder: Path, names: Iterable[str]) -> 
         folder: where the files are, already written.
         names: the files that the card is about.
     """
-    from stillhouse.core.records import CARD, as_json  # here: a sealed file is read without what checks cards
-
     hashes = {name: sha256_of(folder / name) for name in names}
     content = {key: value for key, value in card.items() if key != KEY}
     return {**content, KEY: {**hashes, CARD: hash_of(as_json(content), hashes)}}
@@ -64,25 +63,16 @@ def verify_files(folder: Path, card: Any, names: Iterable[str] = ()) -> None:
     Raises:
         InputError: a card without hashes, a file that is missing, a card or file that was changed.
     """
-    from stillhouse.core.records import CARD, as_json, check_object
-
     path = folder / CARD
     hashes = dict(check_object(card, {KEY: dict[str, str]}, str(path))[KEY])
-    expected = hashes.pop(CARD, None)
-    got = hash_of(as_json({key: value for key, value in card.items() if key != KEY}), hashes)
-    if got != expected:
-        raise InputError(f"{path} was changed after it was written: expected sha256 {expected}, got {got}")
-    missing = sorted(set(names) - set(hashes))
-    if missing:
-        raise InputError(
-            f"{path}: expected the sha256 of {', '.join(missing)}, got those of {', '.join(hashes) or 'no file'}"
-        )
+    if missing := sorted(set(names) - set(hashes)):
+        raise InputError(f"{path}: expected the sha256 of {', '.join(missing)}, got none")
+    own = hashes.pop(CARD, None)
+    if own != hash_of(as_json({key: value for key, value in card.items() if key != KEY}), hashes):
+        raise InputError(f"{path} was changed after it was written: its sha256 is not the one in it")
     for name, expected in hashes.items():
-        if Path(name).name != name:
-            raise InputError(f"{path}: expected names of files beside it, got {name!r}")
-        got = sha256_of(folder / name)
-        if got != expected:
-            raise InputError(f"{folder / name} was changed after it was written: expected sha256 {expected}, got {got}")
+        if Path(name).name != name or sha256_of(folder / name) != expected:
+            raise InputError(f"{folder / name} was changed after it was written: its sha256 is not the one in {path}")
 
 
 def sealed(packed: bytes) -> bytes:
@@ -110,12 +100,9 @@ def read_sealed(path: Path) -> bytes:
     """
     try:
         packed = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    try:
         whole = sealed(packed) == packed
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    except (OSError, InputError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
     if not whole:
         raise InputError(f"{path} was changed after it was written, or was written without a sha256 in its metadata")
     return packed

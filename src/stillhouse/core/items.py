@@ -14,11 +14,10 @@ The seed of a file that does not name one is the last number in its name (`run_3
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ import numpy as np
 
 from stillhouse.core.checks import InputError, nearest
 
-SHOWN = 3
-LARGEST = 1e100  # of a score: squares of differences are numbers then
 Table = dict[str, float]  # id -> score
 TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -58,16 +55,24 @@ def read_side(files: Sequence[Path], *, score: str = "score") -> dict[str, Table
         score: column or key of the score, in rows.
 
     Raises:
-        InputError: a file that cannot be read, has another form, an id or a seed twice, a score that is no finite number.
+        InputError: a file that cannot be read or has another form, an id twice under a seed, a score that is no finite number.
     """
     found: dict[str, Table] = {}
     for place, file in enumerate(files):
-        for seed, table in _read(Path(file), score, place).items():
-            if seed in found:
-                raise InputError(
-                    f"{file}: seed {seed} is there twice among {len(files)} files; name them by their seeds"
-                )
-            found[seed] = table
+        numbers = re.findall(r"\d+", Path(file).stem)
+        seed = str(int(numbers[-1])) if numbers else str(place)
+        for number, row in enumerate(_rows(Path(file), score), 1):
+            where = f"{file}, row {number}"
+            for key in ("id", score):
+                if row.get(key) in (None, ""):
+                    raise InputError(
+                        f"{where}: expected a value under {key!r}; {nearest(key, [str(n) for n in row if n])}"
+                    )
+            table = found.setdefault(str(seed if row.get("seed") in (None, "") else row["seed"]), {})
+            one = str(row["id"])
+            if one in table:
+                raise InputError(f"{where}: id {one} is there twice under its seed; name files by their seeds")
+            table[one] = _number(row[score], where)
     return found
 
 
@@ -89,120 +94,58 @@ def pair(first: Mapping[str, Table], second: Mapping[str, Table], *, any_seeds: 
     """
     if not first or not second:
         raise InputError("expected scores on both sides, got none on one")
-    rows = _seeds(first, second, any_seeds)
+    rows = list(zip(first, second)) if any_seeds else [(seed, seed) for seed in sorted(first, key=_by_number)]
+    if len(first) != len(second) or not (any_seeds or set(first) == set(second)):
+        raise InputError(
+            f"seeds differ (A: {', '.join(first)}; B: {', '.join(second)}); --any-seeds pairs as many in order"
+        )
     ids = list(next(iter(first.values())))
     for name, side in (("A", first), ("B", second)):
         for seed, table in side.items():
-            _same_ids(ids, table, f"{name}, seed {seed}")
+            if unlike := sorted(set(ids) ^ set(table)):
+                word = "lacks" if unlike[0] in ids else "has also"
+                raise InputError(f"ids differ: {name}, seed {seed} {word} {unlike[0]} ({len(unlike)} in all)")
     if len(ids) < 2:
         raise InputError(f"expected two items or more, got {len(ids)}")
     tables = [[[side[seed][one] for one in ids] for seed in seeds] for side, seeds in zip((first, second), zip(*rows))]
     return Paired(np.array(tables[0]), np.array(tables[1]), tuple(a for a, _ in rows), tuple(ids))
 
 
-def _seeds(first: Mapping[str, Table], second: Mapping[str, Table], any_seeds: bool) -> list[tuple[str, str]]:
-    """Pairs of seeds."""
-    if any_seeds:
-        if len(first) != len(second):
-            raise InputError(f"expected as many seeds on both sides, got {len(first)} and {len(second)}")
-        return list(zip(first, second))
-    missing = {"B": [s for s in first if s not in second], "A": [s for s in second if s not in first]}
-    faults = [f"{side} has no seed {', '.join(seeds[:SHOWN])}" for side, seeds in missing.items() if seeds]
-    if faults:
-        raise InputError(
-            f"seeds differ: {'; '.join(faults)} (A: {', '.join(first)}; B: {', '.join(second)}); --any-seeds pairs them in order"
-        )
-    return [(seed, seed) for seed in sorted(first, key=_by_number)]
-
-
-def _same_ids(ids: Iterable[str], table: Table, where: str) -> None:
-    expected = dict.fromkeys(ids)
-    missing, more = [x for x in expected if x not in table], [x for x in table if x not in expected]
-    if missing or more:
-        words = [f"lacks {', '.join(missing[:SHOWN])}" + _rest(missing)] if missing else []
-        words += [f"has also {', '.join(more[:SHOWN])}" + _rest(more)] if more else []
-        raise InputError(f"ids differ: {where} {' and '.join(words)}")
-
-
-def _rest(names: Sequence[str]) -> str:
-    return f" ({len(names)} in all)" if len(names) > SHOWN else ""
-
-
 def _by_number(seed: str) -> tuple[float, str]:
     return (float(seed), "") if seed.isdigit() else (math.inf, seed)
 
 
-def _read(file: Path, score: str, place: int) -> dict[str, Table]:
+def _rows(file: Path, score: str) -> list[Mapping[str, Any]]:
+    """Rows with id, score and maybe seed."""
     try:
         text = file.read_text(encoding="utf-8-sig")
+        if file.suffix.lower() in (".csv", ".tsv"):
+            separator = "\t" if file.suffix.lower() == ".tsv" else ","
+            found: Any = list(csv.DictReader(text.splitlines(), delimiter=separator, strict=True))
+        else:
+            found = json.loads(text, object_pairs_hook=_once)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: expected JSON or CSV in UTF-8, got other bytes") from None
-    numbers = re.findall(r"\d+", file.stem)
-    seed = str(int(numbers[-1])) if numbers else str(place)
-    if file.suffix.lower() in (".csv", ".tsv"):
-        return _rows(file, _csv_rows(file, text), score, seed)
-    try:
-        found = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        reason = "a number has more digits than can be read" if "integer string conversion" in str(error) else error
-        raise InputError(f"{file} is neither .csv nor JSON: {reason}") from None
-    if isinstance(found, list):
-        return _rows(file, found, score, seed)
-    if not isinstance(found, dict) or "scores" not in found:
-        raise InputError(f'{file}: expected {{"scores": {{id: score}}}}, ids and scores as lists, or a list of rows')
-    scores, ids = found["scores"], found.get("ids")
-    if isinstance(scores, list) and isinstance(ids, list):
-        if len(scores) != len(ids):
-            raise InputError(f"{file}: expected as many scores as ids, got {len(scores)} and {len(ids)}")
-        pairs = list(zip(ids, scores))
-    elif isinstance(scores, dict):
-        pairs = list(scores.items())
-    else:
-        raise InputError(f"{file}: expected scores by id, or lists ids and scores, got {type(scores).__name__} alone")
-    return _rows(file, [{"id": one, score: value} for one, value in pairs], score, str(found.get("seed", seed)))
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise InputError(f"{file} is neither CSV nor JSON in UTF-8: {error}") from None
+    if isinstance(found, dict):
+        scores, ids, seed = found.get("scores"), found.get("ids"), found.get("seed")
+        pairs = scores.items() if isinstance(scores, dict) else ()
+        if isinstance(scores, list) and isinstance(ids, list) and len(scores) == len(ids):
+            pairs = zip(ids, scores)  # type: ignore[assignment]
+        found = [{"id": one, score: value, "seed": seed} for one, value in pairs]
+    if not isinstance(found, list) or not found or not all(isinstance(row, Mapping) for row in found):
+        raise InputError(
+            f'{file}: expected {{"scores": {{id: score}}}}, as many ids as scores in lists, or rows of id and {score}'
+        )
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose keys stand once: Python would take the last one and say nothing."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
-    return found
-
-
-def _csv_rows(file: Path, text: str) -> list[dict[str, Any]]:
-    try:
-        reader = csv.DictReader(
-            io.StringIO(text), delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True
-        )
-        return list(reader)
-    except csv.Error as error:
-        raise InputError(f"{file} is not CSV: {error}") from None
-
-
-def _rows(file: Path, rows: Sequence[Any], score: str, seed: str) -> dict[str, Table]:
-    """Rows with id, score and maybe seed."""
-    found: dict[str, Table] = {}
-    for number, row in enumerate(rows, 1):
-        where = f"{file}, row {number}"
-        if not isinstance(row, Mapping):
-            raise InputError(f"{where}: expected id and {score}, got {row!r}")
-        for key in ("id", score):
-            if key in row and row[key] in (None, ""):
-                raise InputError(f"{where}: expected a value under {key!r}, got none")
-            if key not in row:
-                names = [str(name) for name in row if name]
-                raise InputError(f"{where}: expected a column {key!r}; {nearest(key, names)}")
-        table = found.setdefault(str(row.get("seed") or seed) if row.get("seed") != 0 else "0", {})
-        one = str(row["id"])
-        if one in table:
-            raise InputError(f"{where}: id {one} is there twice")
-        table[one] = _number(row[score], where)
-    if not found:
-        raise InputError(f"{file}: expected rows of id and {score}, got none")
+        raise ValueError("a key stands twice in one object")
     return found
 
 
@@ -213,8 +156,6 @@ def _number(value: Any, where: str) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) < 1e100:  # squares of differences are numbers then
         raise InputError(f"{where}: expected a finite score, got {str(value)[:40]!r}")
-    if abs(number) > LARGEST:
-        raise InputError(f"{where}: expected a score up to {LARGEST:.0e} in size, got {number:.6g}")
     return number

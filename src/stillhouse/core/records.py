@@ -1,28 +1,4 @@
-"""The run folder: what is written, what is read, and how nothing is ever half-written. No torch.
-
-OUT/
-  run.json                 config, command, versions, machine, data (name, sizes, sha256, class_names, image_shape)
-  teacher.json             name, score, chance, ece (validation split), status, head, params, flops, test_score, test_ece;
-                           absent when the run has no teacher
-  teacher_predictions.npz  test split: probabilities (N, K) float32
-  arms/ARM/seed-K/
-    records.jsonl          a line per logged step:  {"split": "train", "step", "epoch", "loss", "terms": {name: value},
-                                                     "learning_rate", "gradient_norm"}
-                           a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
-                                                     "agreement" (None without teacher), "seconds", "threads"}
-    checkpoint.pt          all that resume needs
-    student.safetensors    the weights whose score is reported; card.json beside it holds how to build and load it
-    predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
-    result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, validations (a score
-                           an epoch), seconds, params
-    tensorboard/           the same scalars as events
-  manifest.json            the SHA-256 of every file here, and of what lies beside (manifest.py)
-  rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (tasks/classification/rules_file.py)
-  taught.json              of classes: examples that the teacher put right, or why no difference is shown
-  summary.json             verdict, comparisons, hints, arms, teacher, student, command, versions, data, seeds
-  report.html              made from the files above and nothing else
-  .lock                    while a process writes here (lock.py); .NAME.xxxxxxxx.part: a file that is being written
-"""
+"""Files of ours: what they are called, how nothing is ever half-written, and how they are read. No torch."""
 
 from __future__ import annotations
 
@@ -46,71 +22,94 @@ from stillhouse.core.checks import CannotWrite, InputError
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
 RECORDS, RESULT, PREDICTIONS = "records.jsonl", "result.json", "predictions.npz"
-TEACHER_PREDICTIONS = "teacher_predictions.npz"
-CHECKPOINT, STUDENT, CARD = "checkpoint.pt", "student.safetensors", "card.json"
+TEACHER_PREDICTIONS, CLAUSES, CLAUSE_IMAGES = "teacher_predictions.npz", "clauses.json", "clauses.npz"
+CHECKPOINT, STUDENT, CARD, MANIFEST = "checkpoint.pt", "student.safetensors", "card.json", "manifest.json"
 LOCK, PART = ".lock", ".part"
 ABOUT: dict[str, Any] = {"config": dict[str, Any]}  # what is read of run.json
 FIGURES: dict[str, Any] = {"metrics": dict[str, Any]}  # and of result.json
-LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file adds to a name
+MARKS = (RUN, CARD, MANIFEST, "plan.json", "sweep.json", "study.db")  # files of folders that we look after
+OURS = (".json", ".jsonl", ".npz", ".npy", ".pt", ".safetensors", ".db", ".txt")
 
 
-def safe_name(name: str) -> str:
-    """The name of a run, if it names one visible folder inside `runs/` and nothing else.
-
-    Example:
-        >>> safe_name("digits-2")
-        'digits-2'
-        >>> safe_name("../x")
-        Traceback (most recent call last):
-        ...
-        stillhouse.core.checks.InputError: name: expected the name of a folder, without / or \\, got '../x'
-
-    Raises:
-        InputError: empty, hidden, with a separator or a control character, not Unicode text, or too long.
-    """
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise InputError(f"name: expected Unicode text, got {name!a}") from None
-    if "/" in name or "\\" in name:
-        raise InputError(f"name: expected the name of a folder, without / or \\, got {_short(name)}")
-    if not name.strip() or name.startswith("."):
-        raise InputError(f"name: expected a name that does not begin with a dot, got {_short(name)}")
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
-        raise InputError(f"name: expected no control characters, got {_short(name)}")
-    if size > LONGEST_NAME:
-        raise InputError(f"name: expected at most {LONGEST_NAME} bytes, got {size}")
-    return name
+# ---------------------------------------------------------------------------------------------- places
 
 
 def run_place(out: Path | None, name: str) -> Path:
     """The folder of a run: the one that was chosen, or `runs/NAME`.
 
+    Example:
+        >>> run_place(None, "digits-2").as_posix()
+        'runs/digits-2'
+        >>> run_place(None, "../x")
+        Traceback (most recent call last):
+        ...
+        stillhouse.core.checks.InputError: name: expected the name of one visible folder, got '../x'
+
     Raises:
-        InputError: the name would lead elsewhere.
+        InputError: the name would lead elsewhere, or cannot be that of a folder.
     """
-    return out if out is not None else Path("runs") / safe_name(name)
+    if out is not None:
+        return out
+    if not name.strip() or name.startswith(".") or not name.isprintable() or {"/", "\\"} & set(name) or len(name) > 100:
+        raise InputError(f"name: expected the name of one visible folder, got {_short(name)}")
+    return Path("runs") / name
 
 
 def check_folder(out: Path) -> None:
     """See that a path can name a folder, before hours of training end in a file that cannot be written.
 
     Raises:
-        InputError: a null byte, not Unicode text, a name that is too long, a file where a folder is needed.
+        InputError: a file where a folder is needed, or no path at all.
     """
     try:
-        str(out).encode()
-        if not out.is_dir() and out.exists():
-            raise InputError(f"cannot write {out}: it exists and is not a folder; choose another --out")
         os.stat(out)
+        taken = not out.is_dir()
     except FileNotFoundError:
-        return
-    except UnicodeEncodeError:
-        raise InputError(f"cannot write {str(out)!a}: expected Unicode text as its name") from None
-    except InputError:
-        raise
+        taken = False
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {_short(str(out))}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"cannot write {_short(str(out))}: {_short(str(error))}") from None
+    if taken:
+        raise InputError(f"cannot write {out}: it exists and is not a folder; choose another --out")
+
+
+def check_output(
+    place: Path, *, suffixes: tuple[str, ...] = (), source: Path | str | None = None, flag: str = "--out"
+) -> None:
+    """See that a file may be written: a new one, one of the user's, or an earlier page or export of ours.
+
+    Args:
+        place: the file.
+        suffixes: the endings that it may have; none: any.
+        source: the file that the command reads.
+        flag: that named it.
+
+    Raises:
+        InputError: another ending; the file that is read, or one that a run, a student, a cache or a sweep is made of.
+    """
+    place = Path(place).expanduser()
+    if suffixes and place.suffix.lower() not in suffixes:
+        raise InputError(f"{flag} {place}: expected a name that ends in {' or '.join(suffixes)}")
+    if not place.is_file():
+        return
+    if source is not None and Path(source).expanduser().exists() and place.samefile(Path(source).expanduser()):
+        raise InputError(f"{flag} {place}: is the file that is read; choose another {flag}")
+    place = place.parent.resolve() / place.name
+    ours = place.suffix in OURS or place.name == REPORT
+    marked = next((above for above in place.parents if any((above / mark).is_file() for mark in MARKS)), None)
+    if ours and marked is not None and "export" not in place.relative_to(marked).parts:
+        raise InputError(f"cannot write {place}: it is a file of {marked}; choose another {flag}")
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """A folder and those above it, as far as they do not exist yet; the innermost first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Take away folders that were made for nothing: a run that was refused leaves none behind."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not empty, or taken away by another
+            folder.rmdir()
 
 
 def arm_folder(out: Path, arm: str, seed: int) -> Path:
@@ -118,39 +117,33 @@ def arm_folder(out: Path, arm: str, seed: int) -> Path:
     return out / "arms" / arm / f"seed-{seed}"
 
 
-def is_leftover(name: str) -> bool:
-    """Whether an entry of a folder is a lock or a temporary file of `write_atomically`."""
-    return name == LOCK or (name.startswith(".") and name.endswith(PART))
+# ---------------------------------------------------------------------------------------------- writing
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
 
-    File and folder are flushed to the disk: after a power cut, too, it is one of the two. Of several processes the first writes.
+    It is flushed to the disk first, so that this holds after a power cut too. Of several processes the first writes.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full; the temporary file is removed.
+        CannotWrite: the folder cannot be written or the disk is full; the temporary file is removed.
     """
     if not ranks.first():
         return
+    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = tempfile.NamedTemporaryFile(  # noqa: SIM115
-            dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False
-        )
-    except (OSError, ValueError) as error:
-        raise CannotWrite(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        with handle:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False) as handle:
+            part = Path(handle.name)
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())
-        os.chmod(handle.name, 0o644)
-        os.replace(handle.name, path)
-        _flush_folder(path.parent)
+        part.chmod(0o644)
+        os.replace(part, path)
     except BaseException as error:
-        Path(handle.name).unlink(missing_ok=True)
-        # torch and numpy wrap a full disk in errors of their own, so ask the disk rather than the exception
+        if part is not None:
+            part.unlink(missing_ok=True)
+        # torch and numpy wrap a full disk in errors of their own
         if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "write" in str(error).lower()):
             reason = getattr(error, "strerror", None) or "no space left on device?"
             raise CannotWrite(f"cannot write {path}: {reason}; nothing half-written was left") from None
@@ -164,11 +157,51 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, lambda file: file.write(raw))
 
 
+def as_json(value: Any) -> Any:
+    """Plain data as `write_json` writes it: tuples as lists, keys as text, NaN and infinities as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_json(entry) for key, entry in value.items()}
+    return [as_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays as one compressed npz file, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def open_mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A new .npy file to be written through memory; its space is taken first, for a full disk would end the process by a signal.
+
+    Raises:
+        CannotWrite: the file cannot be written, or there is not so much space.
+    """
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS or Windows
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, path.stat().st_size))
+    except (OSError, OverflowError, ValueError, MemoryError) as error:
+        path.unlink(missing_ok=True)
+        raise CannotWrite(f"cannot write {path} {shape}: {getattr(error, 'strerror', None) or error}") from None
+    return array
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one line to a JSON-lines file and flush it. Of several processes the first writes."""
+    if not ranks.first():
+        return
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(as_json(record)) + "\n")
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
+
+
+# ---------------------------------------------------------------------------------------------- reading
 
 
 def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
@@ -184,41 +217,20 @@ def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (
+        OSError,
         ValueError,
         EOFError,
         AttributeError,
-        KeyError,
-        NotImplementedError,
+        LookupError,
+        RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise InputError(f"{path}: expected an npz file of plain arrays, got something else: {error}") from None
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise InputError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(found) or 'none'}")
+        raise InputError(f"cannot read {path} as an npz file of plain arrays: {error}") from None
+    if missing := [name for name in names if name not in found]:
+        raise InputError(f"{path}: expected the array {missing[0]}, got {', '.join(found) or 'none'}")
     return found
-
-
-def open_mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A new .npy file to be written through memory; its space is taken first, for a full disk would end the process by a signal.
-
-    Raises:
-        InputError: the file cannot be written, or there is not so much space.
-    """
-    try:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # not on macOS or Windows
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, max(1, path.stat().st_size))
-    except (OSError, OverflowError, ValueError, MemoryError) as error:
-        path.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error)
-        size = int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize
-        raise CannotWrite(f"cannot write {path} ({size:,} bytes): {reason}") from None
-    return array
 
 
 def read_json(path: Path) -> Any:
@@ -231,9 +243,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except RecursionError:
-        raise InputError(f"{path} is not JSON of ours: it is nested too deeply") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
 
 
@@ -250,57 +260,37 @@ def read_object(path: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
     return check_object(read_json(path), keys, str(path))
 
 
-def check_object(value: Any, keys: Mapping[str, Any], name: str, *, only: bool = False) -> dict[str, Any]:
+def check_object(value: Any, keys: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The value, if it is a mapping that has these keys with values of these types.
 
     Args:
         value: what was read from a file.
         keys: the type of each key that is needed.
         name: where it comes from, for the message.
-        only: refuse further keys.
 
     Example:
         >>> check_object({"step": 3, "note": "x"}, {"step": int}, "state")
         {'step': 3, 'note': 'x'}
-        >>> check_object({"step": "3"}, {"step": int, "total": int}, "state")
+        >>> check_object({"step": "3"}, {"step": int}, "state")
         Traceback (most recent call last):
         ...
-        stillhouse.core.checks.InputError: state: step: expected a valid integer, got '3'; total: missing
+        stillhouse.core.checks.InputError: state: step: expected a valid integer, got '3'
 
     Raises:
-        InputError: every fault in one line.
+        InputError: the first fault in one line.
     """
     if not isinstance(value, dict):
         raise InputError(f"{name}: expected an object with {', '.join(keys)}, got {_short(value)}")
-    faults = []
     for key, kind in keys.items():
         if key not in value:
-            faults.append(f"{key}: missing")
-            continue
+            raise InputError(f"{name}: {key}: missing")
         try:
             TypeAdapter(kind).validate_python(value[key], strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, (key, *first["loc"])))
-            text = first["msg"].removeprefix("Input should be ")
-            faults.append(f"{where}: expected {text}, got {_short(first['input'])}")
-    unknown = sorted(map(str, set(value) - set(keys))) if only else []
-    if unknown:
-        faults.append(f"expected no other keys, got {', '.join(unknown)}")
-    if faults:
-        raise InputError(f"{name}: {'; '.join(faults)}")
+            where, text = ".".join(map(str, (key, *first["loc"]))), first["msg"].removeprefix("Input should be ")
+            raise InputError(f"{name}: {where}: expected {text}, got {_short(first['input'])}") from None
     return value
-
-
-def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line to a JSON-lines file and flush it. Of several processes the first writes."""
-    if not ranks.first():
-        return
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(as_json(record)) + "\n")
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -309,9 +299,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly.
     """
-    if not path.is_file():
-        return
-    *lines, torn = path.read_bytes().split(b"\n")
+    *lines, torn = path.read_bytes().split(b"\n") if path.is_file() else [b""]
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
@@ -324,36 +312,12 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 def keep_records_until(path: Path, step: int) -> None:
     """Drop the lines written after `step` was done: on resume they are written again."""
-    kept = []
-    for record in read_records(path):
-        done = check_object(record, {"step": int}, str(path))["step"]
-        if done < step or (done == step and record.get("split") != "doctor"):  # the doctor looks before a step is done
-            kept.append(record)
+    # the doctor looks before a step is done
+    kept = [r for r in read_records(path) if r["step"] < step or (r["step"] == step and r.get("split") != "doctor")]
     text = "".join(json.dumps(record) + "\n" for record in kept)
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def _flush_folder(folder: Path) -> None:
-    # a rename is on the disk when its folder is; what cannot open or flush a folder (Windows, some network disks) has no such call
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _short(value: Any) -> str:
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def as_json(value: Any) -> Any:
-    """Plain data as `write_json` writes it: tuples as lists, keys as text, NaN and infinities as None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): as_json(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(entry) for entry in value]
-    return value

@@ -111,13 +111,11 @@ class Task(Light, Generic[C, D]):
     Attributes:
         Config: a run (a subclass of `RunPlan`).
         TeacherRun: a training of a teacher; None where teachers come from elsewhere.
-        untrained: where they come from then.
         may_grow: keys of the configuration that may grow on resume.
     """
 
     Config: ClassVar[type]
     TeacherRun: ClassVar[type | None] = None
-    untrained: ClassVar[str] = ""
     may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()

@@ -41,15 +41,13 @@ from optuna.trial import TrialState
 
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import CannotWrite, InputError, Interrupted, StillhouseError
-from stillhouse.core.config import ConfigError, load_yaml, to_mapping
+from stillhouse.core.config import ConfigError, load_yaml, read_yaml, to_mapping
 from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import setup
-from stillhouse.core.folder import RunFolder, run_above
+from stillhouse.core.folder import RunFolder, differences, run_above
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import RUN, write_json
-from stillhouse.core.resume import differences
 from stillhouse.core.task import Task, TeacherAtChance, reference_arm
-from stillhouse.core.yaml_text import read_yaml
 from stillhouse.report.words import score_words
 
 ABOUT = "stillhouse"  # the study's attribute that says what is swept

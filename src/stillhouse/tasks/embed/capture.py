@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from stillhouse.core.checks import CannotWrite, InputError
+from stillhouse.core.folder import locked
 from stillhouse.core.hashes import hash_of, with_hashes
-from stillhouse.core.lock import RunLock
 from stillhouse.core.machine import versions
 from stillhouse.core.records import read_object, write_atomically, write_json
 from stillhouse.tasks.embed.data import LABELS, MANIFEST, TEXTS, VECTORS
@@ -72,7 +72,7 @@ def capture(
     if "sha256" in known:  # finished
         return out
     encoder = load_encoder(folder, encoding.device)
-    with RunLock(out):
+    with locked(out):
         try:
             known = known or {**key, "model": str(model), "rows": len(texts), "done": 0, "versions": versions()}
             _write_lines(out / TEXTS, [json.dumps({"text": text}) for text in texts])

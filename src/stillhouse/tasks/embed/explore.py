@@ -19,8 +19,7 @@ from markupsafe import Markup
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import missing_labels
-from stillhouse.core.outputs import check_output
-from stillhouse.core.records import write_atomically
+from stillhouse.core.records import check_output, write_atomically
 from stillhouse.tasks.embed.metrics import K, figures_of, nearest_neighbors
 from stillhouse.tasks.embed.score import looked_at
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.core.outputs import check_output
-from stillhouse.core.records import write_atomically
+from stillhouse.core.records import check_output, write_atomically
 
 if TYPE_CHECKING:
     from stillhouse.tasks.sar.students.network import SarSSM

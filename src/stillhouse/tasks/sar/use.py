@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.outputs import check_output
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite
-from stillhouse.core.records import open_mapped
+from stillhouse.core.records import check_output, open_mapped
 from stillhouse.tasks.sar.saved import card_of, load_model
 from stillhouse.tasks.sar.students.network import focus
 from stillhouse.tasks.sar.students.streaming import Stream

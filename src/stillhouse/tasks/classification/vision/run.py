@@ -21,8 +21,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, run
 from stillhouse.core.machine import command_line
-from stillhouse.core.outputs import check_output
-from stillhouse.core.records import write_json
+from stillhouse.core.records import check_output, write_json
 from stillhouse.core.types import ImageSpec
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.boolean_features import with_boolean_features

@@ -10,8 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.core.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
-from stillhouse.core.recipe_files import shipped_recipes
+from stillhouse.core.config import (
+    ConfigError,
+    assigned,
+    load_yaml,
+    merge,
+    nearest,
+    parse,
+    place,
+    shipped_recipes,
+    to_mapping,
+)
 from stillhouse.tasks.embed.config import EmbedRunConfig
 from stillhouse.tasks.embed.documented import DOCUMENTED, PRESETS, documented
 
@@ -41,5 +50,5 @@ def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str 
     if (recipe := recipe or "embedding") not in RECIPES:
         raise ConfigError(f"recipe {recipe!r} is not known; {nearest(recipe, RECIPES)}")
     for assignment in assignments:
-        set_path(change, assignment)
+        place(change, *assigned(assignment))
     return parse(EmbedRunConfig, merge(to_mapping(RECIPES[recipe]()), change))

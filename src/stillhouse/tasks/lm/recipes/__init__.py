@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stillhouse.core.recipe_files import shipped_recipes
+from stillhouse.core.config import shipped_recipes
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
 
 HERE = Path(__file__).parent
