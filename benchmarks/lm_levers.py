@@ -52,7 +52,7 @@ def training(**change: Any) -> Change:
     return lambda config: replace(config, training=replace(config.training, **change))
 
 
-OLD = SpikingLMConfig(width=96, layers=2, heads=3, mixer="delta")
+OLD = SpikingLMConfig(width=96, layers=2, heads=3)
 TAUGHT = ("kd", "taught")  # rows that ask --teacher
 COMPACT = ("wide",)  # rows that are scored again with compact floats
 # row: (base, what changes, change)
@@ -124,7 +124,7 @@ def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int 
     if model.prior is not None and config.student.ngram is not None:
         key = (config.corpus.tokenizer, config.corpus.most_bytes, config.student.ngram)
         if key not in tries:
-            tries[key] = count_trie(corpus.train.ids, corpus.tokenizer.vocab_size, config.student.ngram)
+            tries[key] = count_trie(corpus.train, corpus.tokenizer.vocab_size, config.student.ngram)
         model.prior.fill(tries[key])
     return model
 
@@ -152,7 +152,7 @@ def train(
 
 
 def bits(model: SpikingLM, corpus: Corpus, split: str = "valid", scored: int = SCORED) -> float:
-    ids = np.asarray(getattr(corpus, split).ids[: scored + 1])
+    ids = np.asarray(getattr(corpus, split)[: scored + 1])
     model.eval()
     size = len(corpus.tokenizer.decode(ids[1:]).encode())
     return float(score_text(model_nll(model), ids, length=WINDOW).sum()) / np.log(2) / size
@@ -185,8 +185,8 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     if ngram is not None and ngram.held_out > 1:
         key = (config.corpus.tokenizer, config.corpus.most_bytes, ngram, "held out")
         if key not in tries:
-            rows = len(Windows(corpus.train.ids, WINDOW))
-            tries[key] = held_out_priors(corpus.train.ids, corpus.tokenizer.vocab_size, ngram, rows, WINDOW)
+            rows = len(Windows(corpus.train, WINDOW))
+            tries[key] = held_out_priors(corpus.train, corpus.tokenizer.vocab_size, ngram, rows, WINDOW)
         priors = tries[key]
     seconds = train(model, config, corpus, stage_teacher, steps, place, priors, seed)
     model.quantize(1.0)

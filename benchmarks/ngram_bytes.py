@@ -28,12 +28,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     corpus = load_corpus(config_of("deep", options.text).corpus)
-    ids = np.asarray(corpus.test.ids[: 4 * SCORED + 1])
+    ids = np.asarray(corpus.test[: 4 * SCORED + 1])
     size = len(corpus.tokenizer.decode(ids[1:]).encode())
     print("| sequences kept | longest | kB packed | bits per byte, test |\n|---|---|---|---|")
     for entries in options.entries:
         config = NGramConfig(order=options.order, entries=entries)
-        trie = count_trie(corpus.train.ids, corpus.tokenizer.vocab_size, config)
+        trie = count_trie(corpus.train, corpus.tokenizer.vocab_size, config)
         prior = NGramPrior(corpus.tokenizer.vocab_size, config)
         prior.fill(trie)
         found = float(score_text(prior.nll, ids, length=WINDOW).sum()) / np.log(2) / size

@@ -275,7 +275,7 @@ LM = {
     "loss": {"window": 16, "epoch_steps": 4, "k": 8, "validation_tokens": 64},
     **{"training": {**LM_LOOP, "optimizer": "adamw", "weight_decay": 0.1}, "score": SCORE, "arms": ["kd"], "seeds": 1},
 }
-LIVE = {"source": "live", "align": 0.3}
+LIVE = {"source": "live"}
 PATHS = {"student": ["blocks.0", "blocks.1"], "teacher": ["model.layers.0", "model.layers.1"]}
 EASY = {"by_class": False, "measures": ["loss"], "shares": [0.5, 1.0]}
 
@@ -288,7 +288,7 @@ def lm(**change: Any) -> Case:
 
 LM_CASES = {
     "teacher": Case("lm train-teacher run.yaml --out {out} --quiet", {"run.yaml": LM_TEACHER}),
-    "cached": lm(arms=["kd", "no-kd", "dense", "scalar"]),
+    "cached": lm(arms=["kd", "no-kd", "dense"]),
     "live": lm(
         arms=["kd", "no-kd"],
         loss={**LIVE, "temperature": {"kind": "learned"}},

@@ -65,11 +65,6 @@ FEWER = {"curriculum": {"budget": "rows"}}
 NO_KD = {"arms": ["no-kd"]}
 
 
-def own_texts(**settings: Any) -> dict[str, Any]:
-    """Half of the steps on texts of the student's own, from a third of the run on."""
-    return {"loss": {"on_policy": {"prompt": 32, "ramp": [0.2, 0.4], **settings}}}
-
-
 def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
     """Name -> what it changes of the plain run."""
     other = {"source": str(tokens_teacher)}
@@ -78,8 +73,6 @@ def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
         "kd": {},
         "kd, JS": {"loss": {"divergence": "js"}},
         "kd, reverse KL": {"loss": {"divergence": "reverse-kl"}},
-        "on-policy (GKD): JS": own_texts(),
-        "on-policy: reverse KL": own_texts(divergence="reverse-kl"),
         "teacher of 1024 tokens: byte marginals": {
             "teacher": {**other, "tokens": "byte-marginals"}, "loss": {"source": "cache", "k": 64}
         },

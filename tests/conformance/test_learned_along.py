@@ -19,7 +19,7 @@ RUNS = {  # signals with parameters of their own; and how many tensors learn alo
     "images": ((*CLASSES, "time-steps"), 27),
     "clauses": ((*CLASSES, "time-steps"), 27),
     "sar": (LAYERS, 33),
-    "lm": (CLASSES, 26),
+    "lm": (CLASSES, 24),
     "embed": ((*LAYERS, "relations"), 13),
     "images, two teachers": (("features", "ensemble"), 5),
     "clauses, two teachers": (("features", "ensemble"), 5),
@@ -29,7 +29,7 @@ BESIDE = {  # what a task learns along besides
     "sar": {"objective": {"alpha": 0.5, "beta": 0.3, "gamma": 0.2, "freeze_teacher": False}},
     "lm": {  # maps of the alignment are for unlike widths
         "student": {"width": 24, "ngram": None},
-        "loss": {"epoch_steps": 4, "source": "live", "temperature": LEARNED, "align": 0.25},
+        "loss": {"epoch_steps": 4, "source": "live", "temperature": LEARNED},
     },
     "embed": {"loss": {"epoch_steps": 2, "reconstruction_weight": 0.5}, "student": {"output": "sphere"}},
 }

@@ -50,7 +50,7 @@ def test_answers_are_those_of_the_run(made, student, recorded):
         error = np.sum(abs(focused - wanted) ** 2, 1) / np.sum(abs(wanted) ** 2, 1)
         np.testing.assert_allclose(1 - error, recorded("scores.npz")["quality"], atol=1e-3)
     else:
-        text = data.tokenizer.decode(np.asarray(data.test.ids[:12]))
+        text = data.tokenizer.decode(np.asarray(data.test[:12]))
         row = student.predict([text])[0]
         ids = student.transform(text)
         with torch.no_grad():

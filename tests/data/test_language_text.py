@@ -28,8 +28,8 @@ def config(folder, tmp_path, **changes):
 def test_ids_of_bytes_are_the_bytes(folder, tmp_path):
     """A wrong byte alphabet would still train, on the wrong text; of the train split only the first lines may be read."""
     corpus = load_corpus(config(folder, tmp_path, most_bytes=len(WORDS.encode()) + 1))
-    assert corpus.test.ids.tolist() == list((WORDS * 12).encode())
-    assert corpus.train.ids.tolist() == list((WORDS * 2).encode())
+    assert corpus.test.tolist() == list((WORDS * 12).encode())
+    assert corpus.train.tolist() == list((WORDS * 2).encode())
     assert byte_tokenizer().decode(range(65, 91)) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     assert [byte_tokenizer().encode(chr(b))[0] for b in range(128)] == list(range(128))
 
@@ -41,7 +41,7 @@ def test_ids_are_written_once_and_mapped(folder, tmp_path, monkeypatch):
     second = load_corpus(config(folder, tmp_path))
     monkeypatch.setattr(Tokenizer, "encode_lines", None)
     third = load_corpus(config(folder, tmp_path))
-    assert isinstance(third.train.ids, np.memmap)
+    assert isinstance(third.train, np.memmap)
     assert first.about == second.about == third.about
 
 

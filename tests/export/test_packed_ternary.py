@@ -18,7 +18,6 @@ from stillhouse.tasks.lm.generator import SpikingGenerator
 SMALL = SpikingLMConfig(vocab_size=23, width=16, layers=2, heads=2, ffn=2.5, chunk=8)
 VARIANTS = {
     "delta": SMALL,
-    "scalar": replace(SMALL, mixer="scalar"),
     "levels": replace(SMALL, spikes=SpikeConfig(levels=3, hidden_levels=4)),
     "everything": replace(
         SMALL,

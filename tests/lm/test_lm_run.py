@@ -45,7 +45,7 @@ def made(tmp_path_factory):
         ],
     )  # fmt: skip
     TASK.train_teacher(teacher, root / "teacher", resume=False, callback=NULL_CALLBACK)
-    arms = ["arms=[kd, no-kd, dense, scalar]", "seeds=2"]
+    arms = ["arms=[kd, no-kd, dense]", "seeds=2"]
     summary = run(TASK, load_run("wikitext-2", [*changes(root), *arms]), root / "run", force=True)
     return root, summary
 
@@ -63,7 +63,7 @@ def test_a_run_compares_what_it_says(made, capsys):
     """A verdict from other windows, other tokens or one seed is none; what the network adds to its n-gram is said."""
     root, summary = made
     pairs = {(entry["arm"], entry["control"]): entry for entry in summary["comparisons"]}
-    assert {("kd", "no-kd"), ("kd", "dense"), ("kd", "scalar"), ("kd", "ngram"), ("kd", "ngram-inside")} <= set(pairs)
+    assert {("kd", "no-kd"), ("kd", "dense"), ("kd", "ngram"), ("kd", "ngram-inside")} <= set(pairs)
     first = summary["comparisons"][0]
     assert (first["seeds"], first["items"]) == (2, 200 // WINDOW)
     assert in_words(first) == summary["verdict"] == "not tested (2 seeds; a verdict needs 3)"
@@ -134,14 +134,13 @@ def test_a_student_is_scored_on_another_text(made, tmp_path, capsys):
 def test_the_packed_student_writes_what_the_network_writes(made, tmp_path, capsys):
     """Also after a prompt longer than any training window: nothing in the network has a length."""
     root, _ = made
-    prompt, said = "the river ran over the stone . " * 12, []
+    prompt = "the river ran over the stone . " * 12
     student = TextPredictor(student_folder(root / "run"))
     assert len(student.transform(prompt)) > 2 * WINDOW
-    for how in ([], ["--torch"]):
-        assert main(["lm", "generate", str(root / "run"), "--prompt", prompt, "--tokens", "12", *how]) == 0
-        said.append(capsys.readouterr().out)
-    assert said[0] == said[1]
-    assert said[0].startswith(prompt)
+    assert main(["lm", "generate", str(root / "run"), "--prompt", prompt, "--tokens", "12"]) == 0
+    said = capsys.readouterr().out
+    ids = student.transform(prompt)
+    assert said == prompt + student.tokenizer.decode(student.written(ids, 12)) + "\n"
     assert main(["export", str(root / "run"), "--to", "packed", "--out", str(tmp_path / "packed")]) == 0
     assert "times smaller" in capsys.readouterr().out
     assert (tmp_path / "packed/tokenizer.json").is_file()
@@ -150,11 +149,10 @@ def test_the_packed_student_writes_what_the_network_writes(made, tmp_path, capsy
 
 
 def test_energy_is_counted_and_labelled(made):
-    """An estimate passed off as a measurement; a teacher counted without its context."""
+    """An estimate passed off as a measurement."""
     root, _ = made
     found = count_energy(root / "run/arms/kd/seed-0")
     assert "counted" in found["label"]
-    assert sum(found["student_parts"].values()) == pytest.approx(found["student"]["operations_pj"])
     assert 0 < found["ratio"]["operations_pj"] < 1
     with pytest.raises(InputError, match=r"expected a student with spikes"):
         count_energy(root / "run/arms/dense/seed-0")

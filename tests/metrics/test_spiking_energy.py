@@ -5,20 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import GPT2Config, LlamaConfig
 
 from stillhouse.layers.spikes.linear import SpikeLinear
 from stillhouse.layers.spikes.unit import SpikeUnit
 from stillhouse.tasks.lm.energy import (
     Activity,
-    OperationEnergies,
     Operations,
     measure_spikes,
-    spiking_operations,
+    student_operations,
     synapse_operations,
-    transformer_operations,
+    teacher_operations,
 )
 from stillhouse.tasks.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.tasks.lm.teachers import SmallTransformerConfig
+from stillhouse.tasks.lm.teachers.teacher import small_transformer
 
 SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0)
 
@@ -65,32 +65,23 @@ def test_synaptic_additions_are_counted_at_weights_that_are_there():
 
 
 def test_a_dense_networks_products_are_those_that_torch_counts():
-    """Linear layers, low-rank gates and readout; what remains are the state's products and elementwise work."""
+    """Linear layers and readout of student and teacher; low-rank gates' second halves are vectors' work."""
+    teacher = small_transformer(SmallTransformerConfig(width=16, layers=2, heads=2), 13).eval()
     model = SMALL.without_special_part().build().eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 64, dtype=torch.int64))
-    linear = (
-        sum(v for k, v in counter.get_flop_counts()["Global"].items() if str(k) in ("aten.mm", "aten.addmm")) / 2 / 64
-    )
-    operations = spiking_operations(model, {})
-    state = 2 * 4 * 16 * 8 + 2 * 6 * 16 + 2 * 6 * 16 + 2 * 16
-    counted = operations["synapses"].macs + operations["mixers"].macs + operations["readout"].macs
-    assert counted == linear + state
+    gates = sum(p.numel() for name, p in model.named_parameters() if name.endswith(".up"))
+    for network, operations, left_out in (
+        (model, student_operations(model, pieces()), gates),
+        (teacher, teacher_operations(teacher), 0),
+    ):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, 64, dtype=torch.int64))
+        counts = counter.get_flop_counts()["Global"]
+        linear = sum(v for k, v in counts.items() if str(k) in ("aten.mm", "aten.addmm")) / 2 / 64
+        assert operations.macs == linear - left_out
 
 
 def test_energy_is_the_table_times_the_counts():
     """By hand: 2 multiply-adds, 3 additions, 4 multiplications, 5 bytes of weights."""
-    energy = Operations(2, 3, 4, 5).energy(OperationEnergies(addition=1, multiplication=10, memory_byte=100))
-    assert energy == {"operations_pj": 2 * 11 + 3 + 40, "with_weight_traffic_pj": 65 + 500}
-
-
-def test_a_transformers_operations_are_those_of_its_weights():
-    """SmolLM2-135M: 30 layers of 576, 3 heads of 9 for keys, gated 1536, 49152 tokens: 134.5 million weights in products."""
-    smollm2 = LlamaConfig(
-        hidden_size=576, num_hidden_layers=30, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3
-    )
-    counted = transformer_operations(smollm2, vocabulary=49152, context=1)
-    weights = 134_515_008 - 61 * 576  # all parameters but the gains of its norms; the readout is the embedding
-    assert counted.macs == weights + 30 * 2 * 576
-    small = [transformer_operations(GPT2Config(n_embd=8, n_layer=1, n_head=1), 8, context) for context in (1, 100)]
-    assert small[1].macs - small[0].macs == 2 * 99 * 8
+    energy = Operations(2, 3, 4, 5).energy()
+    assert energy["operations_pj"] == pytest.approx(2 * 4.6 + 3 * 0.9 + 4 * 3.7)
+    assert energy["with_weight_traffic_pj"] - energy["operations_pj"] == pytest.approx(5 * 160)

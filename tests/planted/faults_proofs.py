@@ -278,8 +278,6 @@ DOCUMENT_003 = (
           "signals/test_ensemble_signal.py::test_the_students_feature_is_drawn_to_the_answer"),
     fault("an independent view is the student's", "tasks.classification.job:ClassificationJob.teacher_batch",
           edited("draw=1", "draw=0"), "training/test_views.py::test_an_independent_view_is_another_draw"),
-    fault("nothing is aligned", "tasks.lm.job:LanguageJob.terms", edited("align is None or", "True or"),
-          "training/test_language_job.py::test_alignment_comes_first_and_alone_and_teaches_mixers_only"),
     fault("scores of a cache at temperature 1", "losses.top_k:scores_kl",
           edited("scores.log_probabilities(temperature)", "scores.log_probabilities(1.0)"),
           "training/test_language_job.py::test_a_learned_temperature_is_applied_to_a_cache_later[True]"),

@@ -150,28 +150,6 @@ def test_the_mass_of_the_others_lies_within_its_bounds(temperatures, others):
             torch.testing.assert_close(low, high)
 
 
-def test_with_one_sum_the_bounds_are_those_of_jensen():
-    """n^(1-s) R^s is reached by equal scores, R m^(s-1) by scores that are all at the cap or nowhere."""
-    n, cap = 8, torch.tensor([0.3], dtype=torch.float64)
-    for temperature in (0.5, 2.0, 5.0):
-        s = 1 / temperature
-        equal = torch.full((1, n), -1.2, dtype=torch.float64)
-        apart = torch.cat([cap.expand(3), torch.full((n - 3,), -300.0, dtype=torch.float64)]).unsqueeze(0)
-        ends = []
-        for z in (equal, apart):
-            known = z.logsumexp(1, keepdim=True)
-            low, high = tail_bounds(known, (1.0,), n, cap, temperature)
-            jensen = (1 - s) * np.log(n) + s * known[:, 0]
-            capped = known[:, 0] + (s - 1) * cap
-            torch.testing.assert_close(
-                torch.sort(torch.stack([low, high]), 0).values, torch.sort(torch.stack([jensen, capped]), 0).values
-            )
-            ends.append((low, high, (z / temperature).logsumexp(1)))
-        (low, high, true), (low_apart, high_apart, true_apart) = ends
-        torch.testing.assert_close(true, high if temperature > 1 else low)
-        torch.testing.assert_close(true_apart, low_apart if temperature > 1 else high_apart)
-
-
 def test_a_cache_of_another_teacher_text_or_content_is_refused(tmp_path):
     """The same files, another network: by name, and by asking it. Rows of another text are other rows under the same numbers."""
     told, other = teacher(), teacher(1)

@@ -8,13 +8,11 @@ from stillhouse.cache.content import Content
 from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import parse
 from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
 from stillhouse.losses import forward_kl
 from stillhouse.signals import LogitsConfig, student_features, teacher_features
-from stillhouse.tasks.lm.align import MixerAlignment, attention_paths
-from stillhouse.tasks.lm.corpus import Split, Windows
+from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.plan import LanguageLossConfig, LanguageTrainingConfig
 from stillhouse.tasks.lm.rollouts import window_difficulty
@@ -35,7 +33,7 @@ V, L = 11, 8
 
 
 def split(tokens=200, seed=0):
-    return Split(np.random.default_rng(seed).integers(0, V, tokens).astype(np.uint16), "train")
+    return np.random.default_rng(seed).integers(0, V, tokens).astype(np.uint16)
 
 
 def student(**changes):
@@ -61,12 +59,10 @@ def stage_context(**changes):
 def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), curriculum=None):
     """A job as the task makes it."""
     model = student() if model is None else model
-    stage_teacher, align, signal_set = None, None, SignalSet(curriculum=curriculum)
+    stage_teacher, signal_set = None, SignalSet(curriculum=curriculum)
     if teacher is not None:
-        align = MixerAlignment(model, teacher.network) if plan.align else None
-        example = Windows(split().ids, plan.window)(np.arange(2))[0]
-        paths = (*teacher_features(signals), *(align.paths if align else ()))
-        stage_teacher = LanguageStageTeacher(teacher, cache).with_features(paths, example)
+        example = Windows(split(), plan.window)(np.arange(2))[0]
+        stage_teacher = LanguageStageTeacher(teacher, cache).with_features(teacher_features(signals), example)
         shapes = dict.fromkeys(student_features(signals), (plan.window, 16))
         parts = build_language_signals(
             signals, OutputSpec(V, shapes), stage_teacher.spec, networks=(model, teacher.network)
@@ -79,7 +75,6 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
         TrainSchedule(batch_size=4, total_steps=total, seed=0),
         stage_teacher=stage_teacher,
         signal_set=signal_set,
-        align=align,
     )
 
 
@@ -100,7 +95,7 @@ def test_a_network_is_rounded_when_the_run_ends():
 def test_rows_learn_beside_an_n_gram_of_the_other_rows():
     """Its own n-gram knows a text too well: a student that learns beside it trusts it too much."""
     config = NGramConfig(order=3, entries=400, held_out=3)
-    model, ids = student(ngram=config), split().ids
+    model, ids = student(ngram=config), split()
     rows = len(Windows(ids, L))
     priors = held_out_priors(ids, V, config, rows, L)
     work = LanguageJob(
@@ -152,7 +147,7 @@ def test_labels_are_the_next_token_and_kd_is_the_teachers(told):
 
 def cached(told, folder, k=V, **changes):
     content = Content(False, k, **changes)
-    teacher_queries = teacher_queries_of(told, Windows(split().ids, L), content, data_sha256="train")
+    teacher_queries = teacher_queries_of(told, Windows(split(), L), content, data_sha256="train")
     write_cache(teacher_queries, folder, content, wait=True)
     return StoredTeacher(folder)
 
@@ -185,38 +180,10 @@ def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path):
         work = job(stage_context(source=source, temperature=hot), told, cache=kept)
         value = work.terms(rows, at(0))["kd"][1]
         value.backward()
-        found.append((value, work.learned.temperature.weight.grad, work.network.embedding.weight.grad))
+        found.append((value, work.temperature.weight.grad, work.network.embedding.weight.grad))
     assert found[0][1].abs() > 1e-4
     for live, later in zip(*found):
         torch.testing.assert_close(live, later, atol=2e-3, rtol=2e-2)
-
-
-def test_a_scheduled_temperature_moves_over_a_cache(told, tmp_path):
-    """Between two temperatures that are exact, a student sees the one of its step."""
-    moving = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 3.0}}
-    plan = parse(LanguageLossConfig, {"window": L, "epoch_steps": 3, "validation_tokens": 64, "temperature": moving})
-    work = job(plan, told, cache=cached(told, tmp_path, k=6))
-    rows = torch.tensor([5, 2, 9])
-    logits = work.network(work.windows(rows)[0]).logits.flatten(0, 1)
-    teacher = told(work.windows(rows)[0]).logits.flatten(0, 1)
-    for step, temperature in ((0, 1.0), (6, 2.0), (12, 3.0)):
-        value = work.terms(rows, at(step))["kd"][1]
-        live = forward_kl(logits, teacher, temperature=temperature).mean()
-        assert 0 < value < live * 1.01  # a bucket hides what differs inside it
-        assert work.figures()["temperature"] == pytest.approx(temperature)
-
-
-def test_alignment_comes_first_and_alone_and_teaches_mixers_only(told):
-    """Stage 1 must not touch the vocabulary, and must end."""
-    work = job(stage_context(align=0.5), told)
-    terms = work.terms(torch.tensor([0, 1]), at(0))
-    assert set(terms) == {"align"}
-    terms["align"][1].backward()
-    assert work.network.blocks[0].mixer.value.weight.grad.abs().sum() > 0
-    assert work.network.embedding.weight.grad is None
-    assert work.network.blocks[0].ffn.up.weight.grad is None
-    assert {"labels", "kd"} <= set(work.terms(torch.tensor([0]), at(6)))
-    assert attention_paths(told.network)[3] == ("model.layers.3.input_layernorm", "model.layers.3.self_attn")
 
 
 # ------------------------------------------------------------------------------------------------------ stages
@@ -252,32 +219,17 @@ def test_rows_are_all_seen_before_one_comes_again():
 def test_a_curriculum_begins_with_what_the_teacher_finds_easy(told):
     """High is hard: turned round, POCL is its own control."""
     plan = CurriculumConfig(by_class=False, measures=("loss",), shares=(0.25, 1.0), replay=0.0, transition=ByTime())
-    difficulty = window_difficulty(told, Windows(split().ids, L), ("loss", "margin"))
+    difficulty = window_difficulty(told, Windows(split(), L), ("loss", "margin"))
     assert difficulty.shape == (24,)
-    inputs, targets = Windows(split().ids, L)(np.arange(24))
+    inputs, targets = Windows(split(), L)(np.arange(24))
     loss = torch.nn.functional.cross_entropy(told(inputs).logits.transpose(1, 2), targets, reduction="none").mean(1)
-    alone = window_difficulty(told, Windows(split().ids, L), ("loss",))
+    alone = window_difficulty(told, Windows(split(), L), ("loss",))
     assert np.array_equal(alone.argsort(), loss.numpy().argsort())
     work = job(stage_context(), told, curriculum=Curriculum(plan, difficulty, None, seed=0))
     assert set(work.order(0).tolist()) <= set(np.argsort(difficulty)[:6].tolist())
     assert len(work.order(0)) == 12
     work.on_validation_end(Validation({"nll": 1.0}, (0.0,)), at(8))
     assert work.stage == (1, 2)
-
-
-def test_a_second_stage_goes_on_along_the_ramp(told):
-    """Begun anew, each stage would be dense first and fit its thresholds again."""
-    plan = stage_context(weights_ramp=(0.0, 0.25), spikes_ramp=(0.25, 0.5))
-    first = job(plan)
-    course = TrainSchedule(batch_size=4, total_steps=12, seed=0, first_step=6)
-    work = LanguageJob(first.network, (split(), split(100)), plan, course)
-    assert work.calibrated
-    assert work.figures()["spike_share"] == 1.0
-    work.on_train_batch_end(1)
-    assert work.state_dict()["done"] == 7
-    late = stage_context(align=0.25)
-    assert "align" in job(late, told).terms(torch.tensor([0]), at(2))
-    assert "align" not in job(late, told).terms(torch.tensor([0]), at(4))
 
 
 # ------------------------------------------------------------------------------------------------------ teachers and tokens
@@ -293,14 +245,6 @@ def test_tokens_are_the_rows_of_class_scores(told):
     torch.testing.assert_close(terms["logits"][1], forward_kl(logits, told(inputs).logits.flatten(0, 1)).mean())
 
 
-def test_the_teacher_is_asked_once_a_step(told, monkeypatch):
-    """The divergence and a signal of hidden layers read the same answer."""
-    work, calls = job(stage_context(), told, signals=(LogitsConfig(),)), []
-    monkeypatch.setattr(told, "_call", lambda tokens, ask=told._call: calls.append(len(tokens)) or ask(tokens))
-    assert {"kd", "logits"} <= set(work.terms(torch.tensor([0, 1]), at(0)))
-    assert calls == [2]
-
-
 def test_a_group_is_the_mean_of_its_members(told):
     """Its features carry the number of their member."""
     torch.manual_seed(5)
@@ -309,7 +253,7 @@ def test_a_group_is_the_mean_of_its_members(told):
     )
     assistant = LanguageTeacher(student(), "assistant", vocab_size=V)
     group = TeacherGroup([told, other, assistant])
-    tokens = torch.from_numpy(split().ids[:8].astype(np.int64)).unsqueeze(0)
+    tokens = torch.from_numpy(split()[:8].astype(np.int64)).unsqueeze(0)
     members = [told(tokens).logits, other(tokens).logits, assistant.network(tokens).logits]
     mean = torch.stack([x.softmax(-1) for x in members]).mean(0)
     torch.testing.assert_close(group(tokens).logits.exp(), mean)
@@ -355,7 +299,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(told, tmp_path):
 def test_the_loss_is_of_scores_and_n_gram_together():
     """Also the teacher's divergence; an assistant with an n-gram answers with both."""
     model = student(ngram=NGramConfig(order=3, entries=100))
-    model.prior.fill(count_trie(split().ids, V, model.config.ngram))
+    model.prior.fill(count_trie(split(), V, model.config.ngram))
     assistant = LanguageTeacher(student(ngram=NGramConfig(order=2, entries=40)), "assistant", vocab_size=V)
     work = job(stage_context(), assistant, model)
     batch = work.batch(torch.arange(4), at(0))

@@ -106,7 +106,6 @@ def embedding(folder):
 
 def language():
     """Windows of a text, with a live teacher."""
-    from stillhouse.tasks.lm.corpus import Split
     from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
     from stillhouse.tasks.lm.plan import LanguageLossConfig, LanguageTrainingConfig
     from stillhouse.tasks.lm.students import SpikingLMConfig
@@ -114,8 +113,8 @@ def language():
     from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
     from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer
 
-    def split(name, tokens, seed):
-        return Split(np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), name)
+    def split(tokens, seed):
+        return np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16)
 
     torch.manual_seed(0)
     model = SpikingLMConfig(
@@ -127,7 +126,7 @@ def language():
     stage_teacher = LanguageStageTeacher(LanguageTeacher(network, "small", vocab_size=11)).with_features(
         (), torch.zeros(2, 8, dtype=torch.int64)
     )
-    texts = split("train", 200, 0), split("valid", 100, 1)
+    texts = split(200, 0), split(100, 1)
     job = LanguageJob(
         model, texts, loss, TrainSchedule(batch_size=5, total_steps=6, seed=0), stage_teacher=stage_teacher
     )

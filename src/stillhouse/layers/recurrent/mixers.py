@@ -1,4 +1,4 @@
-"""Token mixers with an explicit state, two recurrences behind one interface: `mixer(x, state) -> (y, state)`.
+"""The token mixer, with an explicit state: `mixer(x, state) -> (y, state)`.
 
 Shapes: B batch, L length, D width, H heads, K key width of a head (D / H, and the value width).
 """
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from stillhouse.layers.mixing import Mixing
 from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
-from stillhouse.layers.recurrent.scalar import scalar_chunked, scalar_recurrent
 from stillhouse.layers.spikes.linear import Quantization
 
 
@@ -22,7 +21,7 @@ class MixerState(NamedTuple):
 
     Attributes:
         last: (B, D) the input of the last token.
-        memory: (B, H, K, V), or (B, D) for the scalar recurrence.
+        memory: (B, H, K, V).
     """
 
     last: Tensor
@@ -157,48 +156,3 @@ class MatrixMixer(nn.Module):
     def _vector(self, x: Tensor) -> Tensor:
         """(H, 1, K) of (D,)."""
         return x.view(self.heads, 1, -1)
-
-
-class ScalarMixer(nn.Module):
-    """The public spiking design's recurrence, computed rightly: s = d s + k v a channel, with a constant decay. A baseline.
-
-    Args:
-        width: D.
-        make: makes the linear layers.
-        chunk: tokens of a chunk of the parallel form.
-        gain: of the output's first weights.
-        decay: start of d; the design's is sigmoid(-0.5) = 0.378, which is 3e-14 after 32 tokens.
-
-    Source: RWKV-like in outline, Zhu et al. 2023, arXiv:2302.13939 (SpikeGPT); no outer product, no removal, no norm.
-    """
-
-    def __init__(
-        self, width: int, make: Quantization, *, chunk: int = 32, gain: float = 1.0, decay: float = 0.3775
-    ) -> None:
-        super().__init__()
-        self.width, self.chunk = width, chunk
-        self.shift = TokenShift(width, 3)
-        self.receptance = make.linear("mixer", width, width)
-        self.key = make.linear("mixer", width, width)
-        self.value = make.linear("mixer", width, width)
-        self.output = make.linear("output", width, width, gain=gain)
-        self.decay = nn.Parameter(torch.full((width,), decay).logit())
-
-    def initial_state(self, batch: int) -> MixerState:
-        """Zeros, on the device of the weights."""
-        return MixerState(*(self.decay.new_zeros(batch, self.width) for _ in range(2)))
-
-    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
-        """(B, L, D) of (B, L, D), and the state after the last token."""
-        state = self.initial_state(x.shape[0]) if state is None else state
-        streams = self.shift(x, state.last)
-        r, k, v = (layer(z) for layer, z in zip((self.receptance, self.key, self.value), streams))
-        log_d = F.logsigmoid(self.decay)
-        if x.shape[1] == 1:
-            s, memory = scalar_recurrent(k * v, log_d, state.memory)
-        else:
-            s, memory = scalar_chunked(k * v, log_d, state.memory, chunk=self.chunk)
-        return torch.sigmoid(r) * self.output(s), MixerState(x[:, -1], memory)
-
-
-Mixer = MatrixMixer | ScalarMixer

@@ -15,7 +15,6 @@ from stillhouse.core.checks import ConfigError
 GENERATE = """
   stillhouse lm generate runs/wikitext-2 --prompt "The river"
   stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --tokens 60 --temperature 0.8
-  stillhouse lm generate runs/wikitext-2 --prompt "The river" --torch
 """
 
 
@@ -47,32 +46,24 @@ def _generate(words: Sequence[str]) -> int:
     parser.add_argument("--prompt", required=True, help="text of any length")
     parser.add_argument("--tokens", type=int, default=100, help="to write [100]")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token [0]")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws [0]")
-    parser.add_argument("--torch", action="store_true", help="by the torch network, not by the packed one")
     options = parser.parse(words)
-    ranges = {
-        "--tokens: expected 1 or more": options.tokens >= 1,
-        "--temperature: expected a finite number from 0": 0 <= options.temperature < float("inf"),
-        "--seed: expected 0 to 2^64 - 1": 0 <= options.seed < 2**64,
-    }
-    if wrong := next((text for text, right in ranges.items() if not right), None):
-        raise ConfigError(f"{wrong}, got {getattr(options, wrong[2 : wrong.index(':')])}")
+    if options.tokens < 1 or not 0 <= options.temperature < float("inf"):
+        raise ConfigError(
+            f"expected --tokens from 1 and a finite --temperature, got {options.tokens}, {options.temperature}"
+        )
     from stillhouse.core.exports import ExportChoices
     from stillhouse.core.folder import student_folder
-    from stillhouse.tasks.lm.predict import LinePredictor, PackedPredictor, TextPredictor
+    from stillhouse.tasks.lm.predict import PackedPredictor
     from stillhouse.tasks.lm.use import write_packed
 
     folder = student_folder(options.folder)
     with TemporaryDirectory() as place:
-        if options.torch:
-            student: LinePredictor = TextPredictor(folder)
-        else:
-            write_packed(folder, Path(place) / "packed", ExportChoices())
-            student = PackedPredictor(Path(place) / "packed")
+        write_packed(folder, Path(place) / "packed", ExportChoices())
+        student = PackedPredictor(Path(place) / "packed")
     ids = student.transform(options.prompt)
     student.written(ids[:1], 1)  # compiles the kernels
     started = time.perf_counter()
-    made = student.written(ids, options.tokens, temperature=options.temperature, seed=options.seed)
+    made = student.written(ids, options.tokens, temperature=options.temperature)
     rate = (len(ids) + options.tokens) / (time.perf_counter() - started)
     print(options.prompt + student.tokenizer.decode(made))
     print(f"{rate:,.0f} tokens a second", file=sys.stderr)

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,38 +53,28 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True)
-class Split:
-    """Token ids of one split.
-
-    Attributes:
-        ids: (N,) unsigned, memory-mapped.
-        sha256: of the ids.
-    """
-
-    ids: NDArray[Any]
-    sha256: str
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
 class Corpus:
     """A tokenized text of three splits.
 
     Attributes:
         name: of its source.
         tokenizer: that cut it.
-        train: what is learned from.
-        valid: what is looked at while learning.
-        test: what is read once.
+        train: (N,) token ids of what is learned from, memory-mapped.
+        valid: of what is looked at while learning.
+        test: of what is read once.
     """
 
     name: str
     tokenizer: Tokenizer
-    train: Split
-    valid: Split
-    test: Split
+    train: NDArray[Any]
+    valid: NDArray[Any]
+    test: NDArray[Any]
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the ids of every split, the same whatever type they are stored in."""
+        wide = {name: np.ascontiguousarray(getattr(self, name), np.uint32) for name in SPLITS}
+        return {name: hashlib.sha256(ids.data).hexdigest() for name, ids in wide.items()}
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -94,7 +84,7 @@ class Corpus:
     @property
     def sha256(self) -> str:
         """Fingerprint of the ids of all splits."""
-        return hashlib.sha256(" ".join(getattr(self, name).sha256 for name in SPLITS).encode()).hexdigest()
+        return hashlib.sha256(" ".join(self.hashes.values()).encode()).hexdigest()
 
     @property
     def about(self) -> dict[str, Any]:
@@ -106,7 +96,7 @@ class Corpus:
             "tokenizer_sha256": self.tokenizer.fingerprint,
             "sizes": self.sizes,
             "sha256": self.sha256,
-            "splits": {name: getattr(self, name).sha256 for name in SPLITS},
+            "splits": self.hashes,
         }
 
 
@@ -137,7 +127,9 @@ def load_corpus(config: CorpusConfig) -> Corpus:
             write_atomically(folder / f"{name}.npy", partial(np.save, arr=tokenizer.encode_lines(lines)))
     tokenizer = given or load_tokenizer(str(folder))
     tokenizer.name = config.tokenizer
-    return Corpus(Path(config.source).stem, tokenizer, *(_open(folder / f"{name}.npy") for name in SPLITS))
+    return Corpus(
+        Path(config.source).stem, tokenizer, *(np.load(folder / f"{name}.npy", mmap_mode="r") for name in SPLITS)
+    )
 
 
 def read_splits(config: CorpusConfig) -> dict[str, list[str]]:
@@ -190,11 +182,6 @@ def _first(lines: list[str], most_bytes: int | None) -> list[str]:
         return lines
     ends = np.cumsum([len(line.encode()) for line in lines])
     return lines[: int(np.searchsorted(ends, most_bytes)) + 1]
-
-
-def _open(path: Path) -> Split:
-    ids = np.load(path, mmap_mode="r")
-    return Split(ids, hashlib.sha256(np.ascontiguousarray(ids, np.uint32).data).hexdigest())
 
 
 class Windows:

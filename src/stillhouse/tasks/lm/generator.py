@@ -95,8 +95,7 @@ class SpikingGenerator:
         self.plain = {name: np.ascontiguousarray(packed.array(name), dtype) for name in plain}
         trie, size = packed.trie(), config.width // config.heads
         self.prior = None if trie is None or config.ngram is None else TrieReader(trie, config.ngram.order)
-        shape = (config.width,) if config.mixer == "scalar" else (config.heads, size, size)
-        sizes = (config.width, shape, config.width)
+        sizes = (config.width, (config.heads, size, size), config.width)
         self.state = [tuple(np.zeros(one, dtype) for one in sizes) for _ in range(config.layers)]
 
     def reset(self) -> None:
@@ -162,10 +161,6 @@ class SpikingGenerator:
         """One token through a mixer; `last` and `memory` change."""
         streams, plain = self._blended(path, x, last), self.plain
         r, k, v = (self.linear[f"{path}.{n}"](streams[i]) for i, n in enumerate(("receptance", "key", "value")))
-        if self.config.mixer == "scalar":
-            memory *= _sigmoid(plain[f"{path}.decay"])
-            memory += k * v
-            return _sigmoid(r) * self.linear[f"{path}.output"](memory)
         heads = (self.config.heads, -1)
         log_w = LOWEST_LOG_DECAY * _sigmoid(self._low_rank(f"{path}.decay", streams[3], np.tanh))
         rate = _sigmoid(self._low_rank(f"{path}.rate", streams[5]))

@@ -9,39 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.core import ranks
-from stillhouse.core.processes import gather, share
 from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.part import TrainedPart, regularizers
+from stillhouse.layers.part import TrainedPart
 from stillhouse.losses import forward_kl, generalized_js, reverse_kl
 from stillhouse.losses.top_k import scores_kl
-from stillhouse.tasks.lm.align import MixerAlignment
-from stillhouse.tasks.lm.corpus import Split, Windows
+from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.plan import LanguageLossConfig, grown
-from stillhouse.tasks.lm.rollouts import continued
-from stillhouse.tasks.lm.score import Nll, model_nll, perplexity, score_text
+from stillhouse.tasks.lm.score import model_nll, perplexity, score_text
 from stillhouse.tasks.lm.students.prior import NGramPrior, part_of_rows
 from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
 from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
+Ids = NDArray[Any]
 DIVERGENCES = {"forward-kl": forward_kl, "reverse-kl": reverse_kl, "js": generalized_js}
-
-
-class _Learned(nn.Module):
-    """What is learned along and not kept: projectors of signals and of the alignment, a temperature."""
-
-    def __init__(self, signal_set: SignalSet, align: MixerAlignment | None, temperature: Any) -> None:
-        super().__init__()
-        self.signals, self.auxiliary_losses, self.align = signal_set.signals, signal_set.auxiliary_losses, align
-        self.temperature = temperature
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,6 @@ class LanguageJob(DistillJob):
         course: batch, length and seed of the training.
         stage_teacher: whom the student learns from; None: from the text alone.
         signal_set: signals and curriculum.
-        align: the alignment that comes first.
         priors: n-grams for the parts of the text in place of the model's own, while it learns: see `held_out_priors`.
 
     Raises:
@@ -83,26 +70,26 @@ class LanguageJob(DistillJob):
     def __init__(
         self,
         model: Any,
-        texts: tuple[Split, Split],
+        texts: tuple[Ids, Ids],
         loss: LanguageLossConfig,
         course: TrainSchedule,
         *,
         stage_teacher: LanguageStageTeacher | None = None,
         signal_set: SignalSet | None = None,
-        align: MixerAlignment | None = None,
         priors: Sequence[NGramPrior] = (),
     ) -> None:
         train, valid = texts
-        self.windows, self.loss, self.course, self.priors = Windows(train.ids, loss.window), loss, course, priors
-        self.valid, self.stage_teacher = valid.ids[: loss.validation_tokens + 1], stage_teacher
+        self.windows, self.loss, self.course, self.priors = Windows(train, loss.window), loss, course, priors
+        self.valid, self.stage_teacher = valid[: loss.validation_tokens + 1], stage_teacher
         signal_set, two = signal_set or SignalSet(), OutputSpec(2)
-        self.learned = _Learned(signal_set, align, loss.temperature.build(two, two))
+        self.temperature = loss.temperature.build(two, two)
+        learned = {"signals": signal_set.signals, "auxiliary_losses": signal_set.auxiliary_losses}
         super().__init__(
             model,
             rows=loss.epoch_steps * course.batch_size,
             seed=course.seed,
             signal_set=signal_set,
-            extras=self.learned,
+            extras=nn.ModuleDict({**learned, "temperature": self.temperature}),
             call=model.scores,
         )
         self.network: Any = model
@@ -122,13 +109,6 @@ class LanguageJob(DistillJob):
         found, offset = self.student(batch.inputs), self._offset(batch)
         return found if offset is None else replace(found, logits=found.logits + offset)
 
-    def terms(self, rows: Tensor, progress: Progress) -> Terms:
-        """Alignment alone in its stage, then text, teacher, signals, and what keeps spikes at their density."""
-        align = self.learned.align
-        if align is None or self.stage_teacher is None or self._fraction(progress.step) >= self.loss.align:
-            return self._written_terms(rows, progress) if self._writes(progress.step) else super().terms(rows, progress)
-        return {"align": (1.0, align(self.network, self.stage_teacher(self.batch(rows, progress)).features))}
-
     def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
         """Cross-entropy with the text and T^2 times the divergence from the teacher; alone, the text is all there is."""
         logits, stage_teacher, loss = student_out.logits.flatten(0, 1), self.stage_teacher, self.loss
@@ -136,20 +116,24 @@ class LanguageJob(DistillJob):
         terms: Terms = {"labels": (text, F.cross_entropy(logits.float(), batch.labels.flatten()))}
         if stage_teacher is not None and loss.kd_weight > 0:
             nothing = logits.new_zeros(1, 2)  # a temperature of one number looks at no logits
-            temperature = self.learned.temperature(nothing, nothing, progress)
+            temperature = self.temperature(nothing, nothing, progress)
             if stage_teacher.cache is None:
                 told = stage_teacher(batch).logits.flatten(0, 1)
                 value = DIVERGENCES[loss.divergence](logits, told, temperature=temperature)
             else:
                 value = scores_kl(logits, stage_teacher.cache.kept(batch).flat().to(self.device), temperature)
-            terms["kd"] = (loss.kd_weight * self._signal_share, value.mean())
-        return {**terms, **self.learned.temperature.regularizers()}
+            curriculum = self.signal_set.curriculum
+            terms["kd"] = (
+                loss.kd_weight * (1.0 if curriculum is None else curriculum.weights()["signals"]),
+                value.mean(),
+            )
+        return {**terms, **self.temperature.regularizers()}
 
     # ------------------------------------------------------------------------------------------------ the loop's questions
 
     def validate(self, model: nn.Module) -> Validation:
         """Nats a token and perplexity of the beginning of the valid split; a quantized network ranks before others."""
-        nll = score_text(by_all(model_nll(model)), self.valid, length=self.loss.window, batch=self.course.scoring_rows)
+        nll = score_text(model_nll(model), self.valid, length=self.loss.window, batch=self.course.scoring_rows)
         metrics: dict[str, float | None] = {"nll": float(nll.mean()), "perplexity": perplexity(nll)}
         share = min(self._shares()) if self._quantizes else 1.0
         if self._quantizes:
@@ -181,7 +165,7 @@ class LanguageJob(DistillJob):
             found |= dict(zip(("ternary_share", "spike_share"), self._shares()))
         if isinstance(self.network, TrainedPart):
             found |= self.network.figures()
-        return found | (self.learned.temperature.figures() if self.stage_teacher is not None else {})
+        return found | (self.temperature.figures() if self.stage_teacher is not None else {})
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
@@ -219,33 +203,6 @@ class LanguageJob(DistillJob):
             offset[mine] = prior(tokens[mine], prior.initial_state(int(mine.sum())))[0]
         return offset
 
-    @property
-    def _signal_share(self) -> float:
-        curriculum = self.signal_set.curriculum
-        return 1.0 if curriculum is None else curriculum.weights()["signals"]
-
-    def _writes(self, step: int) -> bool:
-        """Whether a step is on texts of the student's own; drawn by seed and step, so that a resume finds it again."""
-        config = self.loss.on_policy
-        if config is None or self.stage_teacher is None:
-            return False
-        probability = config.share * grown(config.ramp, self._fraction(step))
-        return float(np.random.default_rng([self.seed, 1, step]).random()) < probability
-
-    def _written_terms(self, rows: Tensor, progress: Progress) -> Terms:
-        """The divergence at the tokens that the student wrote after its prompts, and what keeps spikes at their density."""
-        config, stage_teacher = self.loss.on_policy, self.stage_teacher
-        assert config is not None
-        assert stage_teacher is not None
-        inputs = self.batch(rows, progress).inputs
-        seed = int(np.random.default_rng([self.seed, 2, progress.step, int(rows[0])]).integers(2**62))
-        prompt = inputs[:, : config.prompt]
-        text = continued(self.network, prompt, inputs.shape[1] - config.prompt, temperature=1.0, seed=seed)
-        both = (self.student(text), stage_teacher.teacher(text))
-        ours, theirs = (x.logits[:, config.prompt - 1 :].flatten(0, 1) for x in both)  # what predicts a written token
-        value = DIVERGENCES[config.divergence](ours, theirs).mean()
-        return {"on_policy": (self._signal_share, value), **regularizers(self.model)}
-
     def _fraction(self, step: int) -> float:
         return min(1.0, (self.course.first_step + step) / max(1, self.course.total_steps))
 
@@ -269,15 +226,3 @@ class LanguageJob(DistillJob):
             self.network.calibrate(self.windows(rows)[0].to(next(self.network.parameters()).device))
             self.calibrated = True
         self.network.quantize(weights, spikes=spikes)
-
-
-def by_all(nll: Nll) -> Nll:
-    """The same by all processes of a run, each its part of the rows; all of them get the whole."""
-    if ranks.count() == 1:
-        return nll
-
-    def together(inputs: Tensor, targets: Tensor) -> Tensor:
-        mine, sizes = share(torch.arange(len(inputs)))
-        return gather(nll(inputs[mine], targets[mine]), sizes)
-
-    return together

@@ -34,18 +34,15 @@ class LanguageLight(Light):
 
     def incomparable_reason(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Other windows of the same text are other items too."""
-        facts = [
-            {
-                "test text (sha256)": one["data"].get("splits", {}).get("test"),
-                "tokenizer (sha256)": one["data"].get("tokenizer_sha256"),
-                "score.tokens": one["config"]["score"].get("tokens"),
-                "score.window": one["config"]["score"].get("window") or one["config"]["loss"]["window"],
-            }
-            for one in (run, other)
-        ]
-        differ = (name for name, value in facts[0].items() if value != facts[1][name])
-        return next(
-            (f"another {name}: {str(facts[0][name])[:12]} and {str(facts[1][name])[:12]}" for name in differ), None
+        windows, texts = [], []
+        for one in (run, other):
+            score, data = one["config"]["score"], one["data"]
+            windows.append((score.get("window") or one["config"]["loss"]["window"], score.get("tokens")))
+            texts.append((data.get("splits", {}).get("test"), data.get("tokenizer_sha256")))
+        if texts[0] != texts[1]:
+            return "another test text or tokenizer"
+        return (
+            None if windows[0] == windows[1] else f"other windows: {windows[0]} and {windows[1]} (score.window, tokens)"
         )
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,44 +15,24 @@ from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformer
 from stillhouse.temperature import FixedTemperature, TemperatureConfig
 from stillhouse.training.config import TrainingConfig
 
-LmArm = Literal["kd", "no-kd", "dense", "dense-no-kd", "scalar"]
+LmArm = Literal["kd", "no-kd", "dense", "dense-no-kd"]
 ARMS: dict[str, str] = {
     "kd": "the student, taught",
     "no-kd": "the same student from the text alone: the control",
     "dense": "the student without spikes and ternary weights, taught: the upper bound",
     "dense-no-kd": "the same from the text alone",
-    "scalar": "the student with the public design's recurrence in the place of its own, taught",
 }
 Ramp = tuple[float, float]
 CACHE = "cache:"  # begins the source of a teacher that is a cache
 
 
 @configclass
-class OnPolicyConfig:
-    """Some batches are texts that the student writes itself, and the live teacher scores every token of them.
-
-    What a student meets when it writes is its own earlier tokens, mistakes and all; texts of others never show them. A step is
-    of one kind: with probability `share` the windows keep their first `prompt` tokens, the student draws the rest, and the
-    divergence of its distribution from the teacher's, at the tokens that it wrote, is all that is learned. No gradient goes
-    through the drawing. `share: 1, divergence: reverse-kl` is MiniLLM's loss a token, without its policy gradient.
-
-    Source: Agarwal et al. 2023, arXiv:2306.13649 (GKD); Gu et al. 2023, arXiv:2306.08543 (MiniLLM).
-    """
-
-    share: float = Field(default=0.5, gt=0, le=1, description="probability that a step is on the student's own texts")
-    ramp: Ramp = Field(default=(0.0, 0.0), description="shares of the run between which that probability grows from 0")
-    prompt: int = Field(default=16, gt=0, description="tokens of the text that a window begins with")
-    divergence: Literal["js", "reverse-kl", "forward-kl"] = Field(default="js", description="from the teacher")
-
-
-@configclass
 class LanguageLossConfig:
-    """Loss terms and stages: mixer alignment, distillation, a ramp from dense to quantized, and what is left to polish.
+    """Loss terms, and ramps from dense to quantized; what is left of a run polishes.
 
-    Stages are shares of the run. Weights and activations are quantized one after the other, by its own ramp; a network
-    without either ignores its ramp.
+    Ramps are shares of the run. Weights and activations are quantized one after the other; a network without ignores its ramp.
 
-    Source: stages: Goldstein et al. 2025, arXiv:2505.03005 (RADLADS); the ramp: Ma et al. 2024, arXiv:2402.17764.
+    Source: the ramp: Ma et al. 2024, arXiv:2402.17764.
     """
 
     window: int = Field(default=128, gt=1, description="tokens of a training row")
@@ -68,23 +47,16 @@ class LanguageLossConfig:
         default="cache", description="cache: the k largest logits, asked once; live: all logits, asked at every step"
     )
     k: int = Field(default=32, gt=0, description="of the cache: logits kept of each token")
-    on_policy: OnPolicyConfig | None = Field(default=None, description="steps on the student's own texts; null: none")
-    align: float = Field(default=0.0, ge=0, lt=1, description="share of the run in which mixers learn attention alone")
     weights_ramp: Ramp = Field(default=(0.1, 0.4), description="shares of the run between which weights become ternary")
     spikes_ramp: Ramp = Field(default=(0.2, 0.5), description="shares of the run between which activations spike")
     validation_tokens: int = Field(default=16_384, gt=0, description="of the valid split that are scored each time")
 
     def __post_init__(self) -> None:
-        ramps = [self.weights_ramp, self.spikes_ramp, *([self.on_policy.ramp] if self.on_policy else [])]
-        for start, end in ramps:
+        for start, end in (self.weights_ramp, self.spikes_ramp):
             if not 0 <= start <= end < 1:
                 raise ValueError(
                     f"ramps: expected a start and a later end from 0 to below 1, got {start:g} and {end:g}"
                 )
-        if self.on_policy is not None and self.on_policy.prompt >= self.window:
-            raise ValueError(
-                f"on_policy.prompt: expected less than the window of {self.window}, got {self.on_policy.prompt}"
-            )
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
         if self.source == "cache" and self.divergence != "forward-kl":
@@ -136,15 +108,6 @@ class LanguageTrainingConfig(TrainingConfig):
 
 
 @configclass
-class TeacherTrainingConfig(LanguageTrainingConfig):
-    """The same for a teacher: nothing of it is quantized along the way, so that its best epoch may be any."""
-
-    keep: Literal["best", "last"] = Field(
-        default="best", description="weights to end with: of the best epoch, or the last"
-    )
-
-
-@configclass
 class LmScoreConfig:
     """How models are scored, the same for teacher, students and n-gram: same tokens, same windows."""
 
@@ -163,7 +126,7 @@ class LmTeacherRunConfig:
     window: int = Field(default=128, gt=1, description="tokens of a training row")
     epoch_steps: int = Field(default=100, gt=0, description="optimizer steps between two validations")
     validation_tokens: int = Field(default=16_384, gt=0, description="of the valid split that are scored each time")
-    training: TeacherTrainingConfig = Field(default_factory=TeacherTrainingConfig, description="the loop")
+    training: LanguageTrainingConfig = Field(default_factory=LanguageTrainingConfig, description="the loop")
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how it is scored on the test split")
     seed: int = Field(default=0, ge=0, description="weights and order of the rows")
 
@@ -205,12 +168,12 @@ class LmRunConfig(RunPlan):
     arms: tuple[LmArm, ...] = Field(
         default=("kd", "no-kd", "dense"),
         min_length=1,
-        description="kd: taught; no-kd: control; dense: without spikes, taught; dense-no-kd; scalar: the public recurrence",
+        description="kd: taught; no-kd: control; dense: without spikes, taught; dense-no-kd",
     )
 
     def __post_init__(self) -> None:
         check_plan(self)
-        loss, teachers = self.loss, (self.teacher, *self.more_teachers)
+        teachers = (self.teacher, *self.more_teachers)
         plain = all(one.tokens == "same" and not one.source.startswith(CACHE) for one in teachers)
         stored = self.teacher.source.startswith(CACHE)
         judged = self.curriculum is not None and self.difficulty_model == "teacher"
@@ -218,20 +181,16 @@ class LmRunConfig(RunPlan):
             raise ValueError(
                 "curriculum.measures: rouge-l is of what the student writes; take difficulty_model: student"
             )
-        if loss.on_policy is not None and self.student.ngram is not None:
-            raise ValueError("student.ngram: does not go with loss.on_policy; set it to null")
         if len(teachers) > 1 and not plain:
             raise ValueError("more_teachers: expected live teachers of the same tokens")
-        if loss.align and (not plain or len(teachers) > 1 or self.teacher_assistants):
-            raise ValueError("loss.align: expected one live teacher of the same tokens and no assistants")
-        if stored and (loss.on_policy is not None or judged):
-            raise ValueError("teacher.source: a cache answers for the text alone; name the teacher itself")
+        if stored and judged:
+            raise ValueError(
+                "teacher.source: a cache judges no windows; name the teacher itself, or difficulty_model: student"
+            )
 
     def student_of(self, arm: str) -> SpikingLMConfig:
         """The network of an arm."""
-        if arm.startswith("dense"):
-            return self.student.without_special_part()
-        return replace(self.student, mixer="scalar") if arm == "scalar" else self.student
+        return self.student.without_special_part() if arm.startswith("dense") else self.student
 
     def signals_heard(self) -> Iterator[tuple[str, Any]]:
         """Where each signal of the run is configured, and the signal."""
@@ -252,7 +211,7 @@ def taught(arm: str) -> bool:
 
     Example:
         >>> [arm for arm in ARMS if taught(arm)]
-        ['kd', 'dense', 'scalar']
+        ['kd', 'dense']
     """
     return not arm.endswith("no-kd")
 

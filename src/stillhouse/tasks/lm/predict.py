@@ -32,7 +32,7 @@ class LinePredictor(Predictor):
         """Of all tokens (L) after the first."""
 
     @abstractmethod
-    def written(self, ids: Any, count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
+    def written(self, ids: Any, count: int, *, temperature: float = 0.0) -> list[int]:
         """So many tokens after some, the likeliest or drawn ones."""
 
     def transform(self, one: Any) -> Any:
@@ -92,10 +92,10 @@ class PackedPredictor(LinePredictor):
             total += float(np.log(np.exp(logits).sum()) - logits[following])
         return total
 
-    def written(self, ids: Any, count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
+    def written(self, ids: Any, count: int, *, temperature: float = 0.0) -> list[int]:
         """From an empty state."""
         self.generator.reset()
-        return self.generator.generate(ids, count, temperature=temperature, seed=seed)
+        return self.generator.generate(ids, count, temperature=temperature)
 
 
 class TextPredictor(LinePredictor):
@@ -123,10 +123,10 @@ class TextPredictor(LinePredictor):
         with torch.no_grad():
             return float(model_nll(self.network)(ids[None, :-1], ids[None, 1:]).sum())
 
-    def written(self, ids: Any, count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
+    def written(self, ids: Any, count: int, *, temperature: float = 0.0) -> list[int]:
         """By its own steps."""
         from stillhouse.tasks.lm.rollouts import continued
 
-        found = continued(self.network, ids[None], count, temperature=temperature, seed=seed)
+        found = continued(self.network, ids[None], count, temperature=temperature)
         made: list[int] = found[0, len(ids) :].tolist()
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,14 @@ def _positions(out: Path, order: Sequence[str]) -> Markup:
 
 
 def grouped(values: Any) -> list[tuple[float, float]]:
-    """(middle, mean) over ranges that grow with the place.
+    """(middle, mean) over ranges of places that grow by the square root of two.
 
     Example:
         >>> grouped([4.0, 3.0, 2.0, 1.0])
-        [(1.0, 4.0), (2.0, 3.0), (3.0, 2.0), (4.0, 1.0)]
+        [(1.0, 4.0), (2.5, 2.5), (4.0, 1.0)]
     """
-    found, start = [], 1
-    while start <= len(values):
-        end = min(len(values), start + max(1, int(0.4 * start)) - 1)
-        found.append(((start + end) / 2, float(np.mean(values[start - 1 : end]))))
-        start = end + 1
-    return found
+    ends = [
+        *np.unique([int(2 ** (k / 2)) for k in range(2 * len(values)) if 2 ** (k / 2) <= len(values)]),
+        len(values) + 1,
+    ]
+    return [((a + b - 1) / 2, float(np.mean(values[a - 1 : b - 1]))) for a, b in pairwise(ends)]

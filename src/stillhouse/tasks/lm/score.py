@@ -73,23 +73,6 @@ def perplexity(nats: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a model got.
-
-    Attributes:
-        metrics: nll (nats a token), perplexity, and bits_per_byte over whole windows.
-        bits: (W,) bits a byte of each whole window: the items of a verdict.
-        windows: (W, window) nats of each token of them.
-        positions: (LONG,) mean nats at each place of a long window: one that remembers gets better to the end.
-    """
-
-    metrics: dict[str, float]
-    bits: Floats
-    windows: Floats
-    positions: Floats
-
-
-@dataclass(frozen=True)
 class TestWindows:
     """What every model of a run is scored on: the same tokens in the same windows.
 
@@ -113,8 +96,10 @@ class TestWindows:
         ids = np.asarray(ids[: None if config.tokens is None else config.tokens + 1])
         return cls(ids, len(tokenizer.decode(ids[1:]).encode()), Windows(ids, config.window or window).length)
 
-    def score(self, nll: Nll, *, most: int | None = None) -> Scored:
-        """Ask one model; `most` is the longest window that it takes (None: any)."""
+    def score(self, nll: Nll, *, most: int | None = None) -> tuple[dict[str, float], dict[str, Floats]]:
+        """Metrics of one model (nll, perplexity, bits_per_byte), and arrays: bits a byte of each whole window, nats of its tokens,
+        and mean nats at each place of a long window. `most` is the longest window that it takes (None: any).
+        """
         plain = score_text(nll, self.ids, length=self.window)
         windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)
         length = min(LONG, most or LONG, len(plain))
@@ -123,4 +108,4 @@ class TestWindows:
         )
         bits = windows.mean(1) * len(plain) / self.size / np.log(2)
         metrics = {"nll": float(plain.mean()), "perplexity": perplexity(plain), "bits_per_byte": float(bits.mean())}
-        return Scored(metrics, bits, windows, begin.reshape(-1, length).mean(0))
+        return metrics, {"bits": bits, "windows": windows, "positions": begin.reshape(-1, length).mean(0)}

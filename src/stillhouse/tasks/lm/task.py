@@ -29,7 +29,6 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.lm import use
-from stillhouse.tasks.lm.align import MixerAlignment
 from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
 from stillhouse.tasks.lm.energy import measure_spikes
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
@@ -44,13 +43,8 @@ from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.network import firing
 from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.tasks.lm.students.trie import Trie, count_trie
-from stillhouse.tasks.lm.teachers.cache import (
-    LanguageStageTeacher,
-    StoredLanguageTeacher,
-    cache_of,
-    questions_about,
-    teachers_of,
-)
+from stillhouse.tasks.lm.teachers import cache
+from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, StoredLanguageTeacher
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, TeacherGroup, small_transformer
 from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE
 from stillhouse.training.loop import Fit
@@ -127,8 +121,8 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
                 raise InputError(f"{where} ({signal.kind}): {why}")
         for student in (config.student, *config.teacher_assistants):
             _fitted(student, data.tokenizer.vocab_size)
-        TestWindows.of(data.test.ids, data.tokenizer, config.score, config.loss.window)
-        Windows(data.valid.ids[: config.loss.validation_tokens + 1], config.loss.window)
+        TestWindows.of(data.test, data.tokenizer, config.score, config.loss.window)
+        Windows(data.valid[: config.loss.validation_tokens + 1], config.loss.window)
 
     def unsupported_reason(self, signal: Any) -> str | None:
         """A recurrent student has neither attention maps, nor time steps, nor clauses."""
@@ -136,7 +130,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
         """Each teacher of the run, and where there are several all of them together as the last."""
-        return teachers_of(config, data, given, log)
+        return cache.teachers_of(config, data, given, log)
 
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""
@@ -152,10 +146,10 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
             return TeacherCheck(**teacher.stored.plan.about["teacher_check"])
         window, order = config.loss.window, config.score.ngram or ORDER
         ids, batch = (
-            np.asarray(data.valid.ids[: config.loss.validation_tokens + 1]),
+            np.asarray(data.valid[: config.loss.validation_tokens + 1]),
             config.training.evaluation_batch_size,
         )
-        ngrams = (ngram_nll(data.train.ids, data.tokenizer.vocab_size, n) for n in (1, order))
+        ngrams = (ngram_nll(data.train, data.tokenizer.vocab_size, n) for n in (1, order))
         scores = [-score_text(nll, ids, length=window, batch=batch) for nll in (model_nll(teacher), *ngrams)]
         if not np.isfinite(scores[0]).all():
             raise InputError(f"teacher {teacher.name}: expected finite scores of the valid split, got NaN or infinity")
@@ -172,10 +166,10 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     def prepare(self, context: LmContext) -> None:
         """The windows that all are scored in, and the cache of the teacher's answers where arms learn from one."""
         config, data = context.config, context.data
-        context.shared["examination"] = TestWindows.of(data.test.ids, data.tokenizer, config.score, config.loss.window)
+        context.shared["examination"] = TestWindows.of(data.test, data.tokenizer, config.score, config.loss.window)
         if config.loss.source == "cache" and config.loss.kd_weight > 0 and any(map(taught, config.arms)):
             folder = context.folder.path / LOGITS
-            context.shared["cache"] = cache_of(config, data, context.teacher, folder, context.callback.log)
+            context.shared["cache"] = cache.cache_of(config, data, context.teacher, folder, context.callback.log)
 
     def stage_teachers(self, context: LmContext) -> Sequence[Any]:
         """The teacher, live or by its cache, in every stage."""
@@ -186,7 +180,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         self, config: LmRunConfig, data: Corpus, teacher: Any, features: Sequence[str] = ()
     ) -> TeacherQueries:
         """Training windows."""
-        return questions_about(config, data, teacher, features)
+        return cache.questions_about(config, data, teacher, features)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -199,23 +193,20 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         order, inside = config.score.ngram, config.student.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
-            fit: Any = lambda context, seed: ngram_nll(  # noqa: E731
-                context.data.train.ids, context.data.tokenizer.vocab_size, order
-            )
-            arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
+            arms.append(Arm(NGRAM, None, False, fit=partial(_ngram, order), about=about, plain=f"a {order}-gram"))
         if inside is not None:
             about = "the n-gram inside the student, without it"
-            fit = lambda context, seed: _prior(context, inside).nll  # noqa: E731
-            arms.append(Arm(INSIDE, None, False, fit=fit, about=about, plain="the n-gram inside it"))
+            arms.append(
+                Arm(INSIDE, None, False, fit=partial(_inside, inside), about=about, plain="the n-gram inside it")
+            )
         return arms
 
     def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
-        """What the teacher, spikes and the recurrence do, and whether a network passes the n-gram."""
+        """What the teacher and spikes do, and whether a network passes the n-gram."""
         return (
             Contrast("teacher", "kd", "no-kd", BITS, always=True),
             Contrast("teacher, dense", "dense", "dense-no-kd", BITS),
             Contrast("spikes", "kd", "dense", BITS),
-            Contrast("recurrence", "kd", "scalar", BITS),
             *(Contrast(NGRAM, arm, NGRAM, BITS) for arm in config.arms),
             *(Contrast(INSIDE, arm, INSIDE, BITS) for arm in config.arms if config.student.ngram is not None),
         )
@@ -224,22 +215,19 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         """The network for the corpus's tokens."""
         model = _fitted(choice, context.data.tokenizer.vocab_size).build()
         if model.prior is not None:
-            model.prior.fill(_trie(context, choice.ngram))
+            model.prior.fill(_counted(context, choice.ngram)[0])
         return model
 
     def job(self, stage_context: StageContext[LmRunConfig, Corpus]) -> LanguageJob:
         """The job of one stage; ramps are placed in the run of all stages."""
         config, data, student = stage_context.context.config, stage_context.context.data, stage_context.student
-        stage, stage_teacher, plan, align = stage_context.stage, stage_context.stage_teacher, config.loss, None
+        stage, stage_teacher, plan = stage_context.stage, stage_context.stage_teacher, config.loss
         before = config.stages_of(True)[: stage_context.number]
         first, total = sum(one.training.epochs for one in before) * plan.epoch_steps, config.total_steps
-        windows = Windows(data.train.ids, plan.window)
+        windows = Windows(data.train, plan.window)
         example = windows(np.arange(min(2, len(windows))))[0].to(next(student.parameters()).device)
         if stage_teacher is not None:
-            if first / total < plan.align:
-                align = MixerAlignment(student, stage_teacher.teacher.network)
-            paths = (*teacher_features(stage.signals), *(align.paths if align else ()))
-            stage_teacher = stage_teacher.with_features(paths, example)
+            stage_teacher = stage_teacher.with_features(teacher_features(stage.signals), example)
         network = None if stage_teacher is None else stage_teacher.teacher.network
         signal_set = signal_set_of(
             replace(stage_context, stage_teacher=stage_teacher),
@@ -257,19 +245,21 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
             ),
             stage_teacher=stage_teacher,
             signal_set=signal_set,
-            align=align,
-            priors=_priors(stage_context.context, student, len(windows)),
+            priors=() if student.prior is None else _counted(stage_context.context, student.config.ngram)[1],
         )
 
     def difficulty(self, judge: Any, context: LmContext) -> tuple[np.ndarray, None]:
         """(rows,) how hard each training window is to a teacher or a student, high is hard; a teacher is asked once a run."""
         curriculum: Any = context.config.curriculum
-        windows = Windows(context.data.train.ids, context.config.loss.window)
+        windows = Windows(context.data.train, context.config.loss.window)
         ask = partial(window_difficulty, windows=windows, measures=curriculum.measures, k=curriculum.fusion_k)
         if not isinstance(judge, LanguageStageTeacher):
             return ask(_as_teacher(judge, "judge")), None
-        line = "asking the teacher how hard each window is"
-        return _once(context, f"difficulty by {judge.teacher.identity}", line, partial(ask, judge.teacher)), None
+        key = f"difficulty by {judge.teacher.identity}"
+        if key not in context.shared:
+            context.callback.log("asking the teacher how hard each window is")
+            context.shared[key] = ask(judge.teacher)
+        return context.shared[key], None
 
     def as_stage_teacher(self, students: Sequence[Any], context: LmContext) -> LanguageStageTeacher:
         """The last assistant, or all of them together with the teacher, asked live."""
@@ -357,9 +347,9 @@ def _save_teacher(
     processes.on_first(lambda: model.save(out))
     corpus.tokenizer.save(out)
     nll, training = model_nll(model), config.training
-    examination = TestWindows.of(corpus.test.ids, corpus.tokenizer, config.score, config.window)
+    examination = TestWindows.of(corpus.test, corpus.tokenizer, config.score, config.window)
     return SimpleNamespace(name=config.name, params=sum(p.numel() for p in model.parameters()), nll=nll), {
-        "metrics": examination.score(nll, most=config.model.context).metrics,
+        "metrics": examination.score(nll, most=config.model.context)[0],
         "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
     }
 
@@ -381,39 +371,28 @@ def _as_teacher(student: Any, name: str) -> LanguageTeacher:
     return LanguageTeacher(student, name, vocab_size=student.config.vocab_size)
 
 
-def _once(context: LmContext, key: str, line: str, make: Callable[[], Any]) -> Any:
-    """What is made once a run, with a line that says so."""
+def _counted(context: LmContext, config: NGramConfig) -> tuple[Trie, Sequence[NGramPrior]]:
+    """The n-gram inside a student, and those of parts of the text that it learns beside; made once a run."""
+    key, data, window = f"n-gram inside {config}", context.data, context.config.loss.window
     if key not in context.shared:
-        context.callback.log(line)
-        context.shared[key] = make()
-    return context.shared[key]
-
-
-def _trie(context: LmContext, config: NGramConfig) -> Trie:
-    """The n-gram inside a student."""
-    line = f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
-    make = partial(count_trie, context.data.train.ids, context.data.tokenizer.vocab_size, config)
-    found: Trie = _once(context, f"n-gram inside {config}", line, make)
+        context.callback.log(
+            f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
+        )
+        size, rows = data.tokenizer.vocab_size, len(Windows(data.train, window))
+        parts = held_out_priors(data.train, size, config, rows, window)
+        context.shared[key] = count_trie(data.train, size, config), parts
+    found: tuple[Trie, Sequence[NGramPrior]] = context.shared[key]
     return found
 
 
-def _prior(context: LmContext, config: NGramConfig) -> NGramPrior:
-    """The n-gram inside a student, by itself."""
+def _ngram(order: int, context: LmContext, seed: int) -> Any:
+    return ngram_nll(context.data.train, context.data.tokenizer.vocab_size, order)
+
+
+def _inside(config: NGramConfig, context: LmContext, seed: int) -> Any:
     prior = NGramPrior(context.data.tokenizer.vocab_size, config)
-    prior.fill(_trie(context, config))
-    return prior
-
-
-def _priors(context: LmContext, student: Any, rows: int) -> Sequence[NGramPrior]:
-    """The n-grams that a student learns beside."""
-    config, data = student.config.ngram, context.data
-    if config is None or config.held_out == 1:
-        return ()
-    line = f"counting {config.held_out} n-grams, each without a part of the text"
-    window = context.config.loss.window
-    make = partial(held_out_priors, data.train.ids, data.tokenizer.vocab_size, config, rows, window)
-    found: Sequence[NGramPrior] = _once(context, f"n-grams of parts {config}", line, make)
-    return found
+    prior.fill(_counted(context, config)[0])
+    return prior.nll
 
 
 def _scores(
@@ -424,10 +403,9 @@ def _scores(
     facts: Mapping[str, Any] | None = None,
     most: int | None = None,
 ) -> Scores:
-    scored = examination.score(nll, most=most)
-    plain = {name: value for name, value in scored.metrics.items() if name != BITS}
-    arrays = {file: {"windows": scored.windows, "positions": scored.positions}}
-    return Scores({BITS: scored.bits}, {**plain, **(scalars or {})}, arrays, facts or {})
+    metrics, arrays = examination.score(nll, most=most)
+    plain = {name: value for name, value in metrics.items() if name != BITS}
+    return Scores({BITS: arrays.pop("bits")}, {**plain, **(scalars or {})}, {file: arrays}, facts or {})
 
 
 def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> OutputSpec:

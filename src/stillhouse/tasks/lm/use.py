@@ -19,8 +19,9 @@ from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above
 from stillhouse.core.records import read_object
 from stillhouse.core.sample import sample_rows
+from stillhouse.metrics.energy import LABEL
 from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, Windows, load_corpus, read_lines
-from stillhouse.tasks.lm.energy import Operations, energies, measure_spikes, spiking_operations, transformer_operations
+from stillhouse.tasks.lm.energy import student_operations, teacher_operations
 from stillhouse.tasks.lm.light import PACKED
 from stillhouse.tasks.lm.packed import load_packed, pack_student
 from stillhouse.tasks.lm.plan import LmScoreConfig
@@ -56,13 +57,13 @@ def evaluate(
     given = {name: value for name, value in (("tokens", tokens), ("window", window)) if value is not None}
     how = parse(LmScoreConfig, {**config, **given})
     if source is None:
-        ids = own_text(folder).test.ids
+        ids = own_text(folder).test
     elif Path(source).expanduser().is_dir():
-        ids = load_corpus(parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})).test.ids
+        ids = load_corpus(parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})).test
     else:
         ids = tokenizer.encode_lines(read_lines(Path(source).expanduser()))
     examination = TestWindows.of(ids, tokenizer, how, int(card["window"]))
-    return {"tokens": len(examination.ids) - 1, **examination.score(model_nll(model)).metrics}
+    return {"tokens": len(examination.ids) - 1, **examination.score(model_nll(model))[0]}
 
 
 def samples(folder: Path, ids: Any, *, count: int = 3, read: int = 16, made: int = 32) -> list[dict[str, str]]:
@@ -109,7 +110,7 @@ def write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[s
     model, tokenizer, card = load_lm(folder)
     window = int(card["window"])
     try:
-        windows = Windows(own_text(folder).test.ids, window)
+        windows = Windows(own_text(folder).test, window)
         rows = windows(sample_rows(len(windows), EXPORTED))[0]
         what = f"{len(rows)} test windows of the run"
     except StillhouseError as error:
@@ -157,20 +158,17 @@ def own_text(folder: Path) -> Corpus:
 def count_energy(folder: Path) -> dict[str, Any]:
     """Picojoules of a token, with and without weight traffic, of a student as it is deployed and of the teacher of its run.
 
-    The teacher looks back at the tokens of a training window.
-
     Raises:
-        InputError: a student without spikes, that belongs to no run, or a teacher that is no plain decoder.
+        InputError: a student without spikes, or that belongs to no run.
     """
     built, (model, _, card) = own_text(folder), load_lm(folder)
     if not model.spike_units():
         raise InputError(f"{folder}: expected a student with spikes, got a dense one")
-    teacher, window = (
-        load_teacher(parse(LanguageTeacherConfig, config_of(folder)["teacher"]), built),
-        int(card["window"]),
-    )
-    theirs = transformer_operations(teacher.network.config, teacher.network.config.vocab_size, window)
-    return energies(model, Windows(built.test.ids, window).sample(COUNTED), theirs)
+    teacher = load_teacher(parse(LanguageTeacherConfig, config_of(folder)["teacher"]), built)
+    ours = student_operations(model, Windows(built.test, int(card["window"])).sample(COUNTED)).energy()
+    theirs = teacher_operations(teacher.network).energy()
+    ratio = {kind: value / theirs[kind] for kind, value in ours.items()}
+    return {"label": LABEL, "student": ours, "teacher": theirs, "ratio": ratio}
 
 
 def cost(folder: Path) -> dict[str, float]:
@@ -184,6 +182,6 @@ def cost(folder: Path) -> dict[str, float]:
         found["packed_bytes"] = float(pack_student(model).bytes)
     if run_above(folder) is None or not model.spike_units():
         return found
-    valid = load_corpus(parse(CorpusConfig, config_of(folder)["corpus"])).valid.ids
-    parts = spiking_operations(model, measure_spikes(model, Windows(valid, int(card["window"])).sample(COUNTED)))
-    return {**found, "energy_pj": sum(parts.values(), Operations()).energy()["operations_pj"]}
+    valid = load_corpus(parse(CorpusConfig, config_of(folder)["corpus"])).valid
+    operations = student_operations(model, Windows(valid, int(card["window"])).sample(COUNTED))
+    return {**found, "energy_pj": operations.energy()["operations_pj"]}

@@ -8,7 +8,7 @@ from stillhouse.core.config import shipped_recipes
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
 
 HERE = Path(__file__).parent
-OF_WIKITEXT = ("", "-counts", "-on-policy", "-bytes", "-pocl", "-inner")
+OF_WIKITEXT = ("", "-counts", "-bytes", "-pocl", "-inner")
 NAMES = (*(f"wikitext-2{name}" for name in OF_WIKITEXT), "tiny-shakespeare", "smollm2")
 RECIPES = shipped_recipes(HERE, LmRunConfig, NAMES)
 TEACHER_RECIPES = shipped_recipes(

@@ -51,10 +51,6 @@ class SpikingLMConfig:
     width: int = Field(default=128, gt=1, description="channels of the residual stream")
     layers: int = Field(default=4, gt=0, description="blocks of mixer and feed-forward layer")
     heads: int = Field(default=4, gt=0, description="heads of the mixer, a divisor of the width")
-    mixer: Literal["delta", "scalar"] = Field(
-        default="delta",
-        description="delta: RWKV-7's generalized delta rule; scalar: one number a channel, the public design's baseline",
-    )
     ffn: float = Field(default=4.0, gt=0, description="width of the feed-forward layers, in widths of the network")
     activation: Literal["relu-square", "signed-square"] = Field(
         default="relu-square",

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from stillhouse.core.types import Outputs
 from stillhouse.layers.part import Student
-from stillhouse.layers.recurrent.mixers import MatrixMixer, Mixer, MixerState, ScalarMixer, TokenShift
+from stillhouse.layers.recurrent.mixers import MatrixMixer, MixerState, TokenShift
 from stillhouse.layers.spikes.linear import Quantization, SpikeLinear
 from stillhouse.layers.spikes.unit import SHARE_UNIT, SpikeUnit
 from stillhouse.tasks.lm.students import SpikingLMConfig
@@ -63,11 +63,7 @@ class Block(nn.Module):
         super().__init__()
         gain = (2 * config.layers) ** -0.5  # the sum over the layers keeps its size
         self.mixer_norm = nn.LayerNorm(config.width)
-        self.mixer: Mixer = (
-            ScalarMixer(config.width, make, chunk=config.chunk, gain=gain)
-            if config.mixer == "scalar"
-            else MatrixMixer(config.width, config.heads, make, chunk=config.chunk, gain=gain)
-        )
+        self.mixer = MatrixMixer(config.width, config.heads, make, chunk=config.chunk, gain=gain)
         self.ffn_norm = nn.LayerNorm(config.width)
         hidden = max(1, round(config.ffn * config.width))
         self.ffn = ChannelMix(config.width, hidden, make, gain=gain, signed=config.activation == "signed-square")

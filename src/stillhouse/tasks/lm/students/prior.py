@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from stillhouse.tasks.lm.students import NGramConfig
-from stillhouse.tasks.lm.students.trie import Tables, Trie, count_trie
+from stillhouse.tasks.lm.students.trie import Trie, count_trie, tables_of
 
 
 class NGramPrior(nn.Module):
@@ -101,10 +101,9 @@ class NGramPrior(nn.Module):
         return -self(inputs, self.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
     def tables(self) -> dict[str, Tensor]:
-        """`Tables` as tensors on the device of the buffers, made when they are first asked for."""
+        """`tables_of` as tensors on the device of the buffers, made when they are first asked for."""
         if self._tables is None or self._tables["keys"].device != self.words.device:
-            made = Tables.of(self.trie)
-            arrays = {name: torch.from_numpy(getattr(made, name)) for name in Tables.__dataclass_fields__}
+            arrays = {name: torch.from_numpy(x) for name, x in tables_of(self.trie).items()}
             self._tables = {
                 name: (x.float() if x.is_floating_point() else x).to(self.words.device) for name, x in arrays.items()
             }

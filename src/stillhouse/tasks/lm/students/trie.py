@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import lzma
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,11 +56,10 @@ class Trie:
         return int(self.fanout.sum())
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What is looked up in, made from a trie.
+def tables_of(trie: Trie) -> dict[str, NDArray[Any]]:
+    """What is looked up in: parents, sums and what is left of them.
 
-    Attributes:
+    Returns:
         keys: (used,) int64 sorted: parent times V plus the last token, of nodes V, V + 1, ...
         words: (V + used,) last token of each node.
         first: (V + K,) the first child of each node.
@@ -68,31 +68,24 @@ class Tables:
         rest: (V + K,) what each node as a context leaves to the shorter one, divided by its sum.
         single: (V,) probabilities without a context.
     """
-
-    keys: Ints
-    words: Ints
-    first: Ints
-    fanout: Ints
-    share: Floats
-    rest: Floats
-    single: Floats
-
-    @classmethod
-    def of(cls, trie: Trie) -> Tables:
-        """Parents, sums and what is left of them."""
-        V, used = trie.vocab_size, trie.used
-        children = trie.fanout.astype(np.int64)
-        parents = np.repeat(np.arange(len(children)), children)
-        words = np.concatenate([np.arange(V), trie.words[:used].astype(np.int64)])
-        share = np.where(trie.codes == NOTHING, 0.0, np.exp(-STEP * trie.codes.astype(np.float64)))
-        known = share[V : V + used]
-        sums = np.bincount(parents, known, len(children))
-        rest = np.maximum(1 - sums, SMALLEST_REST)
-        whole = sums + rest
-        share[V : V + used] = known / whole[parents]
-        single = share[:V] + max(1 - share[:V].sum(), SMALLEST_REST) / V
-        first = V + np.cumsum(children) - children
-        return cls(parents * V + words[V:], words, first, children, share, rest / whole, single / single.sum())
+    V, used = trie.vocab_size, trie.used
+    children = trie.fanout.astype(np.int64)
+    parents = np.repeat(np.arange(len(children)), children)
+    words = np.concatenate([np.arange(V), trie.words[:used].astype(np.int64)])
+    share = np.where(trie.codes == NOTHING, 0.0, np.exp(-STEP * trie.codes.astype(np.float64)))
+    known = share[V : V + used]
+    sums = np.bincount(parents, known, len(children))
+    rest = np.maximum(1 - sums, SMALLEST_REST)
+    whole = sums + rest
+    share[V : V + used] = known / whole[parents]
+    single = share[:V] + max(1 - share[:V].sum(), SMALLEST_REST) / V
+    found = {
+        "keys": parents * V + words[V:],
+        "words": words,
+        "first": V + np.cumsum(children) - children,
+        "fanout": children,
+    }
+    return found | {"share": share, "rest": rest / whole, "single": single / single.sum()}
 
 
 def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
@@ -220,7 +213,7 @@ class TrieReader:
     """
 
     def __init__(self, trie: Trie, order: int) -> None:
-        self.tables, self.vocab_size = Tables.of(trie), trie.vocab_size
+        self.tables, self.vocab_size = tables_of(trie), trie.vocab_size
         self.context = np.full(max(1, order - 1), -1)  # nodes of the last 1, 2, ... tokens
 
     def read(self, token: int) -> Floats:
@@ -229,12 +222,12 @@ class TrieReader:
         self.context[0] = token
         for n in range(1, len(before)):
             key = before[n - 1] * self.vocab_size + token  # below 0 without a node: found nowhere
-            at = int(np.searchsorted(t.keys, key))
-            self.context[n] = self.vocab_size + at if at < len(t.keys) and t.keys[at] == key else -1
+            at = int(np.searchsorted(t["keys"], key))
+            self.context[n] = self.vocab_size + at if at < len(t["keys"]) and t["keys"][at] == key else -1
         rest, p = 1.0, np.zeros(self.vocab_size)
         for node in self.context[::-1]:  # the longest context first
-            if node >= 0 and t.fanout[node] > 0:
-                children = slice(t.first[node], t.first[node] + t.fanout[node])
-                p[t.words[children]] += rest * t.share[children]
-                rest *= t.rest[node]
-        return np.log(p + rest * t.single)
+            if node >= 0 and t["fanout"][node] > 0:
+                children = slice(t["first"][node], t["first"][node] + t["fanout"][node])
+                p[t["words"][children]] += rest * t["share"][children]
+                rest *= t["rest"][node]
+        return np.log(p + rest * t["single"])

@@ -129,15 +129,10 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> Any:
 def _stored(config: LmRunConfig, corpus: Corpus) -> StoredLanguageTeacher:
     """The cache that is named as the teacher, if it is of these windows."""
     teacher = StoredLanguageTeacher(Path(config.teacher.source.removeprefix(CACHE)))
-    expected = {"data": corpus.train.sha256, "length": config.loss.window, "classes": corpus.tokenizer.vocab_size}
+    expected = {"data": corpus.hashes["train"], "length": config.loss.window, "classes": corpus.tokenizer.vocab_size}
     teacher.stored.require(expected)
     if config.loss.source == "live" and config.loss.kd_weight > 0 and not teacher.stored.content.scores:
-        raise InputError(
-            f"cache {teacher.folder}: loss.source live needs all logits, it holds {teacher.stored.plan.key['content']}; take "
-            "loss.source=cache, or keep --content scores"
-        )
-    if teacher.stored.plan.about.get("tokenizer_sha256") != corpus.tokenizer.fingerprint:
-        raise InputError(f"cache {teacher.folder}: it is of another tokenizer than {corpus.tokenizer.name}")
+        raise InputError(f"cache {teacher.folder}: loss.source live needs all logits (--content scores)")
     return teacher
 
 
@@ -189,8 +184,8 @@ def questions_about(
     if loss.source == "cache" and loss.kd_weight > 0:
         content = Content(False, min(loss.k, teacher.vocab_size), paths, loss.temperatures)
     facts = {"tokenizer_sha256": corpus.tokenizer.fingerprint, "data": corpus.name}
-    windows = Windows(corpus.train.ids, loss.window)
-    return teacher_queries_of(teacher, windows, content, data_sha256=corpus.train.sha256, **facts)
+    windows = Windows(corpus.train, loss.window)
+    return teacher_queries_of(teacher, windows, content, data_sha256=corpus.hashes["train"], **facts)
 
 
 def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, log: Log) -> StoredTeacher:
