@@ -113,7 +113,7 @@ def evaluate(
     p, y = torch.as_tensor(probabilities.clip(0.0, 1.0)), torch.as_tensor(labels).long()
     return {
         "accuracy": float((probabilities.argmax(1) == labels).mean()),
-        "nll": float(nll(probabilities, labels).mean()),
+        "nll": float(nll(probabilities.astype(np.float64), labels).mean()),
         "ece": float(multiclass_calibration_error(p, y, num_classes=classes, n_bins=CALIBRATION_BINS)),
         "agreement": agreement,
     }
@@ -125,7 +125,7 @@ def nll(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     At most 87.3: probabilities below the smallest normal float32 count as that, so that one sure mistake does not make the mean
     infinite.
     """
-    picked = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    picked = probabilities[np.arange(len(labels)), labels]
     found: np.ndarray = -np.log(np.maximum(picked, np.finfo(np.float32).tiny))
     return found
 
@@ -233,5 +233,5 @@ def test_fingerprint(data: Any) -> str:
 
 def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
     """What each row adds to accuracy and negative log-likelihood, and the calibration of all."""
-    items = {"accuracy": probabilities.argmax(1) == labels, "nll": nll(probabilities, labels)}
+    items = {"accuracy": probabilities.argmax(1) == labels, "nll": nll(probabilities, labels).astype(np.float64)}
     return items, {"ece": evaluate(probabilities, labels, None)["ece"]}
