@@ -66,7 +66,7 @@ def test_every_accuracy_says_whose_it_is_and_on_which_images(run, model):
     page = re.sub(r"<[^>]+>", "", (run / model / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
     assert words in page
     assert "of all 480 test rows right: the student (no-kd)" in page
-    assert "Share of right answers on 200 of the 480 test images, drawn by class when" in page
+    assert "puts out its mean; 200 of the 480 test images, drawn by class" in page
 
 
 def test_overlays_show_every_class(run):
