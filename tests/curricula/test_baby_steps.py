@@ -90,15 +90,6 @@ def test_an_epoch_has_exactly_n_rows_and_the_floor_of_others(subset, replay):
         assert counts[easy].max() - counts[easy].min() <= 2
 
 
-def test_over_the_epochs_no_row_vanishes():
-    """5 of 75 others an epoch: all of them in 15 epochs, each exactly once, and the subset evenly."""
-    rows = np.random.default_rng(0).permutation(100)
-    drawn = np.concatenate([draw(rows[:25], rows[25:], replay=0.05, epoch=e, seed=(0, 0)) for e in range(15)])
-    counts = np.bincount(drawn, minlength=100)
-    assert (counts[rows[25:]] == 1).all()
-    assert (counts[rows[:25]] == 15 * 95 / 25).all()
-
-
 @pytest.mark.parametrize("shares", [(), (0.5,), (0.5, 0.5, 1.0), (0.0, 1.0), (0.9, 0.2, 1.0), (0.5, 1.1)])
 def test_shares_that_do_not_rise_to_one_are_refused(shares):
     """With what came."""

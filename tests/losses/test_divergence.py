@@ -123,13 +123,6 @@ def test_reverse_kl_of_a_ruled_out_class_is_floored():
     assert reverse_kl(even, torch.tensor([[0.0, -49.0]])).item() == pytest.approx(math.log(0.5) + 24.5)
 
 
-def test_a_half_precision_temperature_is_squared_in_float32():
-    """300 squared is infinite in float16."""
-    hot = torch.full((5,), 300.0)
-    s, t = logits(0).float(), logits(1).float()
-    torch.testing.assert_close(forward_kl(s, t, temperature=hot.half()), forward_kl(s, t, temperature=hot))
-
-
 def test_symmetric_kl_goes_from_forward_to_reverse():
     """A mix the wrong way round would be the other divergence."""
     s, t = logits(0), logits(1)
@@ -167,15 +160,6 @@ def test_standardized_logits_have_mean_0_and_deviation_1_at_any_scale(scale):
     torch.testing.assert_close(out.mean(1), torch.zeros(5, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(out.std(1, correction=0), torch.ones(5, dtype=torch.float64), atol=1e-9, rtol=0)
     torch.testing.assert_close(out, standardize_logits(z), atol=1e-8, rtol=1e-8)
-
-
-def test_standardizing_passes_the_gradient_and_takes_the_scale_out_of_it():
-    """d loss / d z is orthogonal to z and to 1: growing louder earns nothing."""
-    s, t = logits(0).requires_grad_(), logits(1)
-    assert torch.autograd.gradcheck(standardize_logits, (s,))
-    forward_kl(standardize_logits(s), standardize_logits(t), temperature=2.0).sum().backward()
-    assert (s.grad.abs().sum(1) > 0).all()
-    torch.testing.assert_close((s.grad * s.detach()).sum(1), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
 def test_rows_that_cannot_be_standardized_have_a_defined_result():

@@ -84,20 +84,6 @@ def test_pools_have_their_closed_forms():
     torch.testing.assert_close(geometric, forward_kl(said().logits, z, temperature=temperature))
 
 
-def test_the_mean_of_kls_and_the_kl_to_the_mean_pull_alike():
-    """They differ by the teachers' disagreement, which the student cannot change."""
-    group = members(3)
-    one, other = said(), said()
-    one.logits.requires_grad_()
-    other.logits.requires_grad_()
-    pooled = signal("mean-probabilities", n=3)(one, told(*group), batch(), NOW)
-    each = torch.stack([forward_kl(other.logits, m.logits, temperature=2.0) for m in group]).mean(0)
-    assert (each > pooled).all()
-    pooled.sum().backward()
-    each.sum().backward()
-    torch.testing.assert_close(one.logits.grad, other.logits.grad)
-
-
 def test_confidence_is_the_published_rule():
     """(1 - softmax of the cross-entropies)/(n - 1); at most 1/(n - 1)."""
     group, labels = members(3), batch().labels
@@ -163,14 +149,6 @@ def test_a_corrupted_teacher_is_left(pool):
         bad, fine = train(s, student, (noise, good), labels)
     assert bad < 0.25
     assert fine > 0.75
-
-
-def test_the_choice_does_not_follow_the_student():
-    """Trained by the distillation loss, weights choose the teacher that says what the student says already."""
-    labels, student, good, noise, _ = task()
-    student = Outputs(noise.logits, student.features)  # the student agrees with the corrupted one
-    bad, _ = train(signal("learned"), student, (noise, good), labels)
-    assert bad < 0.25
 
 
 @pytest.mark.parametrize("pool", ["learned", "diverse"])
