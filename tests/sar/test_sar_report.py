@@ -46,7 +46,7 @@ def test_points_and_costs(page, compared_run):
 def test_made_from_files_alone(compared_run, tmp_path):
     """Anyone with the folder can make the page again; parts whose files are missing are left out."""
     copy = tmp_path / "copy"
-    shutil.copytree(compared_run, copy, ignore=shutil.ignore_patterns("*.pt", "distillation"))
+    shutil.copytree(compared_run, copy, ignore=shutil.ignore_patterns("*.pt"))
     before = (copy / "report.html").read_text()
     assert write_page(TASK, copy).read_text() == before
     for name in ("focus.npz", "comparison.json", "summary.json"):
