@@ -2,9 +2,7 @@
 
 import json
 
-import pytest
-
-from stillhouse.cli.curve import _numbers, write_curve
+from stillhouse.cli.curve import write_curve
 from stillhouse.cli.main import main
 
 FAST = ["student.kind=tf-idf", "training.epochs=2", "seeds=1", "arms=[kd,no-kd]"]
@@ -41,15 +39,3 @@ def test_the_page_draws_each_gain_and_names_the_largest(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "50 labels: +12.3 points (10.3 to 14.3), helps" in page
     assert "50 labels: +12.3" in page
-
-
-def test_labels_are_sorted_and_each_is_run_once():
-    """In whatever order they were named."""
-    assert _numbers("100,25,100") == (25, 100)
-
-
-@pytest.mark.parametrize("words", [["digits", "--labels", "1,x"], ["tiny-shakespeare"]])
-def test_what_cannot_be_drawn_is_refused_in_a_line(words, capsys):
-    """Numbers that are none, and tasks without classes."""
-    assert main(["curve", *words]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1

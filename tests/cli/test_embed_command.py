@@ -82,18 +82,6 @@ def test_documented_names_mean_ours(capsys):
     assert again == found
 
 
-def test_a_file_of_documented_settings_is_read(tmp_path, capsys):
-    """As `DistillationConfig.to_dict` writes it."""
-    from stillhouse.tasks.embed.documented import CURRICULUM_CONFIG
-
-    path = tmp_path / "documented.json"
-    settings = CURRICULUM_CONFIG.replace(teacher_checkpoint="t.npy").to_dict()
-    path.write_text(json.dumps(settings))
-    found = printed(capsys, path)
-    assert found["loss"]["tau"] == [4.0, 3.125, 2.25, 1.375, 0.5]
-    assert (found["training"]["epochs"], found["teacher_dim"]) == (100, 1536)
-
-
 def test_a_file_starts_from_a_recipe_and_flags_come_after_it(tmp_path, capsys):
     """File, then KEY=VALUE, then flags."""
     (tmp_path / "mine.yaml").write_text("recipe: embedding-tree\nname: mine\ndata: {path: x.npy}\nseeds: 5\n")
@@ -108,53 +96,6 @@ def test_every_recipe_is_a_run(name):
     config = load_embedding("x.npy", recipe=name)
     assert config.student.levels[0] == 5
     assert {"pca", "random-projection"} <= set(config.anchors)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["distill"], "which vectors?"),
-        (["distill", "x.npy", "--alhpa", "3"], "did you mean '--alpha'"),
-        (["distill", "x.npy", "--alpha", "1.5"], "alpha must be in [0, 1], got 1.5"),
-        (["distill", "x.npy", "--alpha"], "--alpha: expected one argument"),
-        (
-            ["distill", "x.npy", "--curriculum", "--schedule-type", "sine"],
-            "schedule_type: expected 'linear', 'exponential' or 'cosine', got 'sine'",
-        ),
-        (["distill", "x.npy", "--student_dim", "five"], "student_dim: expected a whole number, got 'five'"),
-        (["distill", "x.npy", "--curriculum", "--curriculum_tau_schedule", "4,x"], "expected a number, got 'x'"),
-        (["distill", "x.npy", "student.levels=[0]"], "student.levels.0: expected greater than 0, got 0"),
-        (["distill", "nothing.yaml"], "cannot read the recipe file"),
-        (["evaluate", "nowhere"], "nowhere: expected the folder of a student"),
-        (["evaluate", "."], "expected the folder of a student"),
-        (["capture", "a.txt", "nothing.txt", "--model", "m", "--out", "o"], "cannot read nothing.txt"),
-        (["capture", "a.txt", "--out", "o"], "required: --model"),
-    ],
-)
-def test_faults_are_said_in_a_line(words, message, capsys, tmp_path, monkeypatch):
-    """With the near name or the place, and status 2."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.txt").write_text("one text\n")
-    for name in ("x.npy", "a.csv"):
-        (tmp_path / name).touch()
-    status, text = said(capsys, *words)
-    assert (status, message in text) == (2, True), text
-    assert "Traceback" not in text
-
-
-def test_a_run_evaluates_again_to_the_same(run, capsys):
-    """`evaluate` on the run's own test rows must say what the run said."""
-    status, text = said(capsys, "evaluate", run)
-    assert status == 0
-    found, arm = json.loads(text), json.loads((run / "summary.json").read_text())["arms"]["student"]
-    assert found["trustworthiness"] == pytest.approx(arm["trustworthiness"]["mean"], abs=1e-5)
-    assert found["spearman"] == pytest.approx(arm["spearman"]["mean"], abs=1e-4)
-    assert json.loads(said(capsys, "evaluate", run, "--limit", 29)[1])["rows"] == 29
-    np.save(run.parent / "narrow.npy", np.ones((30, 8), np.float32))
-    status, text = said(capsys, "evaluate", run, "--vectors", run.parent / "narrow.npy")
-    assert (status, "expected vectors of width 16, as the student was taught, got" in text) == (2, True)
-    status, text = said(capsys, "evaluate", run, "--tokens", 40)
-    assert (status, "takes --vectors, --key, --limit" in text) == (2, True)
 
 
 def test_the_page_holds_the_test_rows_with_texts_and_neighbours(run, vectors, tmp_path, capsys):

@@ -46,18 +46,6 @@ def test_an_embedders_onnx_graph_gives_its_codes(embedder, tmp_path, capsys):
         np.testing.assert_allclose(got, model(torch.from_numpy(vectors)).numpy(), atol=1e-4)
 
 
-def test_an_embedder_for_numpy_that_gives_other_codes_is_not_kept(embedder, tmp_path, monkeypatch, capsys):
-    """First as it is, then by a program whose layers are without their curve."""
-    folder = embedder[0]
-    assert main(["export", str(folder), "--to", "numpy", "--out", str(tmp_path / "out")]) == 0
-    assert not (tmp_path / "out" / "model.onnx").exists()
-    monkeypatch.setattr("stillhouse.tasks.embed.numpy_embedder.gelu", lambda x: x)
-    capsys.readouterr()
-    assert main(["export", str(folder), "--to", "numpy", "--out", str(tmp_path / "other")]) == 2
-    assert "expected" in capsys.readouterr().err
-    assert not (tmp_path / "other").exists()
-
-
 def test_a_language_models_weights_are_three_values_a_row(tmp_path, capsys):
     """Packed, read back: minus, zero and plus one scale, as ternary weights are."""
     torch.manual_seed(0)

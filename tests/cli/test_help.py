@@ -58,25 +58,6 @@ def test_a_page_names_its_verb_and_has_examples(words, capsys):
     assert examples_of(text)
 
 
-@pytest.mark.parametrize("command", ["distill", "embed distill", "sar distill", "vision"])
-def test_what_every_training_has_is_called_alike(command, capsys):
-    """`lm distill` had --training-learning-rate, `vision` --lr, `sar` --save-dir and --num-epochs, and no --threads."""
-    flags = [
-        "--out",
-        "--epochs",
-        "--learning-rate",
-        "--batch-size",
-        "--seeds",
-        "--threads",
-        "--resume",
-        "--device",
-        "--force",
-        "--print-config",
-    ]
-    text = page(command.split(), capsys)
-    assert [flag for flag in flags if not re.search(rf"^  {flag}\b", text, re.MULTILINE)] == []
-
-
 class Parsed(Exception):
     """The command line was taken; nothing was run."""
 
@@ -156,29 +137,6 @@ def test_documented_names_of_flags_are_taken(now, before, capsys):
         assert main([*line.split(), "--print-config"]) == 0
         shown.append(yaml.safe_load(capsys.readouterr().out))
     assert shown[0] == shown[1]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["demo", "--seeds", "many"],
-        ["evaluate"],
-        ["export", "runs/demo", "--to", "paper"],
-        ["compare", "a", "--cost", "1"],
-        ["verify", "a", "b", "--margin", "wide"],
-        ["vision", "--epoch", "3"],
-        ["lm", "generate", "x"],
-        ["sar", "stream"],
-        ["predict", "a", "b", "c"],
-    ],
-    ids=" ".join,
-)
-def test_an_argument_error_is_one_line(words, capsys):
-    """Usage after an error was as long as the help."""
-    assert main(words) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert "--help" in lines[0] or "known" in lines[0] or "mean" in lines[0]
 
 
 @pytest.fixture
@@ -263,9 +221,3 @@ def test_a_recipe_takes_another_student_by_one_word(words, kind, arms, capsys):
     assert (found["student"]["kind"], found["arms"]) == (kind, arms)
     if kind == "flat-tm":  # that kind's own, not the recipe's 128 of a transformer
         assert found["student"]["clauses"] == (40 if len(words) > 1 else 512)
-
-
-def test_arms_that_were_asked_for_are_not_left_out(capsys):
-    """Only those of the recipe are, which nobody named."""
-    assert main(["distill", "digits", "student.kind=timm", "arms=[kd, clauses-off]", "--print-config"]) == 2
-    assert "clauses-off" in capsys.readouterr().err

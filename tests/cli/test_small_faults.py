@@ -31,11 +31,6 @@ def test_wrong_shapes_are_named_in_words_of_yaml(tmp_path):
     assert refused(tmp_path, "student: [1]\n").startswith("student.kind: expected one of")
 
 
-def test_a_recipe_that_is_no_name(tmp_path):
-    """A list as the recipe ended in a TypeError."""
-    assert refused(tmp_path, "recipe: [digits]\n").endswith("recipe: expected a name, got ['digits']")
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -65,14 +60,6 @@ def test_tables_are_not_cut(capsys, monkeypatch):
     assert all(printed.count(word) == 2 for word in words)
 
 
-def test_sar_distill_names_the_flags_that_are_missing(capsys):
-    """The usage alone did not show which."""
-    assert main(["sar", "distill"]) == 2
-    first = capsys.readouterr().err.splitlines()[0]
-    for flag in ("--teacher-config", "--teacher-checkpoint", "--student-config"):
-        assert flag in first
-
-
 @pytest.mark.parametrize("kind", ["[x]", "{a: 1}", "3"])
 def test_a_kind_that_is_no_word_is_named(kind, tmp_path, capsys):
     """A list as the kind of a student was a traceback: `unhashable type`; in --set, in a file, and in a space."""
@@ -92,12 +79,6 @@ def test_report_names_every_damaged_file(name, tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 0
     assert f"{path} was changed after it was written" in capsys.readouterr().err
     assert str(path) in (tmp_path / "report.html").read_text()
-
-
-def test_a_count_of_trials_is_refused_in_words(capsys):
-    """It was: invalid _positive value."""
-    assert main(["sweep", "digits", "--trials", "0", "seeds=1,2"]) == 2
-    assert "--trials" in capsys.readouterr().err
 
 
 def test_sigterm_takes_away_what_is_half_written(tmp_path, monkeypatch, capsys):
@@ -121,12 +102,6 @@ def test_sigterm_takes_away_what_is_half_written(tmp_path, monkeypatch, capsys):
         signal.signal(signal.SIGTERM, before)
     assert not (tmp_path / "half").exists()
     assert "interrupted" in capsys.readouterr().err
-
-
-def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
-    """YAML reads `timm:` as a mapping: the message was `expected text, got {'timm': None}`."""
-    assert main(["distill", "digits", "teacher.source=timm:", "--print-config"]) == 2
-    assert "{'timm'" not in capsys.readouterr().err
 
 
 def test_digits_lie_nowhere_else(tmp_path):

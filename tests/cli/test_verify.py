@@ -150,26 +150,6 @@ def test_faults_are_named_with_status_2(tmp_path, capsys, content, expected):
     assert expected in text
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('[{"id": "a", "score": null}]', "row 1: expected a value under 'score'"),
-        ('[{"id": "a", "skore": 1}]', "did you mean 'skore'"),
-        ('[{"id": "a", "score": 1e308}]', "row 1: expected a finite score"),
-        ('[{"id": "a", "score": ' + "9" * 6000 + "}]", "neither CSV nor JSON"),
-        ('[{"id": "a", "score": ' + "9" * 400 + "}]", "row 1: expected a finite score"),
-    ],
-)
-def test_a_score_that_cannot_be_used_is_named_with_its_place(text, words, tmp_path, capsys):
-    """`did you mean 'score'?` of a score that is null; a warning of numpy and an error without a file."""
-    (tmp_path / "a.json").write_text(text)
-    (tmp_path / "b.json").write_text(text)
-    status, said = verified(capsys, tmp_path / "a.json", tmp_path / "b.json", "--one-seed")
-    assert status == 2
-    assert words in said
-    assert "a.json" in said
-
-
 def test_files_of_one_folder_are_told_apart_by_their_names(two, tmp_path, capsys):
     """`verify ours-*.json base-*.json` asked for --against."""
     _, _, a, b = two
@@ -180,13 +160,3 @@ def test_files_of_one_folder_are_told_apart_by_their_names(two, tmp_path, capsys
             loose[-1].write_bytes(file.read_bytes())
     assert figures(capsys, *loose) == figures(capsys, *a, *b)
     assert figures(capsys, *loose[::-1]) == figures(capsys, *b, *a)  # the first that is named is A
-
-
-def test_files_that_are_no_two_groups_are_named(two, tmp_path, capsys):
-    """One line, with what was found and what to do."""
-    _, _, a, _ = two
-    status, text = verified(capsys, *a)
-    assert (status, text.count("\n")) == (2, 1)
-    assert "expected two groups of files, got 1 among 3" in text
-    assert "seed-*.json" in text
-    assert "--against" in text

@@ -6,7 +6,7 @@ from stillhouse.cli import show
 from stillhouse.cli.main import main
 from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
-from stillhouse.report.verdicts import sentence, spread_words
+from stillhouse.report.verdicts import sentence
 from stillhouse.report.words import GAP, MINUS
 
 SMALL = ["training.epochs=2", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
@@ -77,13 +77,6 @@ def test_more_bits_are_a_cost():
     assert "difference 0.18 bits per byte worse, 2 seeds" in two
     assert "interval" not in two
     assert "1 seed, 512" in said(1, kd=[1.9], **{"no-kd": [1.72]})
-
-
-def test_two_seeds_have_no_interval_in_a_table():
-    metric = Metric("accuracy", "accuracy", unit="points", items="images", scale=100.0, digits=1)
-    cell = spread_words(metric, {"mean": 0.5, "low": 0.0, "high": 1.0, "values": [0.49, 0.51]})
-    assert cell.replace(GAP, " ") == "49.0 % and 51.0 %"
-    assert "to" in spread_words(metric, {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5] * 3})
 
 
 def test_a_key_that_stops_a_command_says_how_to_go_on(monkeypatch, capsys):

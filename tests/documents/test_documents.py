@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmarks.documents import CANNOT, SEEDS, all_items, given_to, items_of, reason_against
+from benchmarks.documents import CANNOT, SEEDS, all_items, given_to, reason_against
 
 from stillhouse.cli.main import main
 from stillhouse.compat import documents as programs
@@ -44,22 +44,6 @@ def imported(folder, monkeypatch):
     yield
     for name in [name for name in sys.modules if name.split(".")[0] in {"atlas", "model"}]:
         del sys.modules[name]
-
-
-def test_every_kind_of_text_is_found():
-    """A block that is not found is one that nobody runs."""
-    page = (
-        "See `b.py` and `--flag`.\n```bash\npython a.py \\\n  --x 1\n```\nCommand: `python b.py --y`\n"
-        "```\nL = a + b\n```\n```python\nx = 1\n```\n```yaml\na: 1\n```\n"
-    )
-    found = [(item.line, item.kind, item.text) for item in items_of(page, "000")]
-    assert found == [
-        (1, "file", "b.py"),
-        (2, "shell", "python a.py \\\n  --x 1"),
-        (6, "inline", "python b.py --y"),
-        (10, "python", "x = 1"),
-        (13, "yaml", "a: 1"),
-    ]
 
 
 def test_a_file_that_the_reader_changed_is_kept(folder, capsys):
@@ -123,30 +107,6 @@ def test_the_tiny_size_of_a_small_data_set_is_enough(folder, monkeypatch, capsys
     monkeypatch.setenv(programs.SIZE, "tiny")
     assert programs.vision(SMALL) == 0
     assert read_json(folder / "runs" / "run_mnist_equiv-1" / "results.json")["data"]["sizes"]["validation"] >= 10
-
-
-def test_a_refused_program_leaves_no_folder(folder, capsys):
-    """Neither `runs` nor a number in it, nor the data's folder; the message has the document's own flag."""
-    before = sorted(folder.rglob("*"))
-    words = [
-        "--dataset",
-        "cifar10",
-        "--dataset-root",
-        "data/none",
-        "data.download=false",
-        "--models",
-        "transformer",
-        "--epochs",
-        "1",
-    ]
-    assert programs.vision(words) == 2
-    assert "data/none (data.root)" in capsys.readouterr().err
-    assert sorted(folder.rglob("*")) == before
-    (folder / "mine").mkdir()
-    (folder / "mine" / "file").write_text("")
-    assert programs.train(["--config", "training/s4_ssm_complex.yaml", "--save_dir", "mine", "--num_epochs", "1"]) == 2
-    assert "choose another --out" in capsys.readouterr().err
-    assert [path.name for path in (folder / "mine").iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "sh"])

@@ -142,7 +142,7 @@ def test_hints_of_several_layers_of_several_teachers():
     hints = [
         HiddenConfig(name=f"hint{n}", student=("0", "1"), teacher=(f"{n}:0", f"{n}:1"), pool="none") for n in (0, 1)
     ]
-    configs = [EnsembleConfig(pool={"kind": "learned", "student": "1"}), *hints]
+    configs = [EnsembleConfig(pool="learned", student="1"), *hints]
     extractor = FeatureExtractor(student, student_features(configs))
     signals = build_signals(configs, extractor.spec(input_spec.example(2)), teacher.spec)
     batch = Batch(torch.rand(6, 1, 8, 8), torch.arange(6) % 4, torch.arange(6))

@@ -10,7 +10,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from stillhouse.core.checks import InputError
 from stillhouse.tasks.embed.explore import Rows, write_explorer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -102,16 +101,6 @@ def test_any_text_is_data_and_stays_what_it_is(tmp_path):
     assert stored(page)["texts"] == [text.replace("\ud83d", "?") for text in NASTY]
     assert html.escape(NASTY[0]) in page
     assert "<b>bold" not in page
-
-
-def test_metrics_and_axes_are_said(tmp_path):
-    codes, sides = made()
-    axes = [("Size", "small", "large"), *((name, "", "") for name in "abcd")]
-    page = explorer(tmp_path / "p.html", codes, axes=axes, **sides).read_text()
-    assert "<b>0.357</b><span>10 nearest kept" in page
-    assert stored(page)["axes"][:2] == [["Size", "small", "large"], ["a", "", ""]]
-    with pytest.raises(InputError, match="2 or more axes"):
-        explorer(tmp_path / "bad.html", np.zeros((4, 1)))
 
 
 # ------------------------------------------------------------------------------------------------- in a real browser

@@ -59,22 +59,6 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert beside.text.startswith(f"0.0022 {word}")
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_fewer_than_three_seeds_claim_nothing_in_words_and_in_the_chart(seeds, monkeypatch):
-    """Beside "not tested" stood "saves 0.0100" and a solid line clear of 0: the reader took the line for the verdict."""
-    row, arms = difference(BITS, -5.0, seeds)
-    assert row["low"] > 0  # clear of 0
-    found = sentence(row, arms, {BITS.name: BITS})
-    assert found.verdict == "not tested"
-    assert "difference 5.0000 bits per byte better" in found.detail
-    assert "saves" not in found.detail
-    assert ("interval over test items" in found.detail) == (seeds == 1)
-    assert ("interval" in found.detail) == (seeds == 1)
-    middle, ends, label = drawn(row, BITS, monkeypatch)
-    assert (middle, ends) == (pytest.approx(5.0), None)
-    assert "too few seeds for an interval" in label
-
-
 def test_more_accuracy_is_a_plus(monkeypatch):
     """A rule that is turned for bits must not be turned for accuracy too."""
     row, arms = difference(ACCURACY, 0.0022)

@@ -9,8 +9,6 @@ import subprocess
 import pytest
 
 from stillhouse.report import write_page
-from stillhouse.report.blocks import Facts
-from stillhouse.report.page import render_blocks
 from stillhouse.tasks.classification.task import TASK
 
 pytestmark = pytest.mark.drawn
@@ -81,17 +79,6 @@ def test_nothing_scrolls_sideways_at_1280_and_at_390_pixels(finished, tmp_path):
         assert needed <= shown
 
 
-def test_the_checks_above_would_see_a_fault(tmp_path):
-    """A check that cannot fail proves nothing: this page has all three faults."""
-    bad = '<p style="width:2000px">x</p><img src="http://127.0.0.1:9/x.png"><script>console.error("seen")</script>'
-    wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(frames(bad))
-    dom, console, asked = visit(wrapper, tmp_path / "visit")
-    assert all(needed > shown for needed, shown in measured(dom))
-    assert any("seen" in line for line in console)
-    assert "http://127.0.0.1:9/x.png" in asked
-
-
 LINES = """<script>
 addEventListener("load", () => {
   const found = [...document.querySelectorAll("iframe")].map(frame =>
@@ -99,15 +86,3 @@ addEventListener("load", () => {
   document.querySelector("output").textContent = JSON.stringify(found);
 });
 </script>"""
-
-
-def test_lines_of_a_text_stay_lines_and_nothing_is_cut(tmp_path):
-    """A verse in one line is another text; a line that is not broken runs out of a phone."""
-    verse = "ROMEO:\nBut, soft! what light\n\n    through yonder window breaks?\n" + "o" * 200
-    page = render_blocks([Facts("What it writes", [("it writes", verse)])], title="x", headline="x", lead="x")
-    wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(frames(page).replace(MEASURE, LINES))
-    dom, console, _ = visit(wrapper, tmp_path / "visit")
-    assert console == []
-    for shown in json.loads(html.unescape(re.search(r"<output>(.*?)</output>", dom, re.DOTALL)[1])):
-        assert shown == [[verse, True]]

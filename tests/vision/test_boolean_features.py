@@ -94,19 +94,3 @@ def test_boolean_features_are_what_they_say():
     assert not bits[13, 4, 4]  # its quarter turn
     assert torch.equal(copies(x)[5], x.flip(-1))
     assert all(torch.equal(c.shape and torch.tensor(c.shape), torch.tensor(x.shape)) for c in copies(x))
-
-
-def test_nothing_half_written_is_left(tmp_path, monkeypatch):
-    """A kill while features are built must not leave a folder that looks whole."""
-    import stillhouse.tasks.classification.data.boolean_features as cache
-
-    def stop(*args):
-        raise KeyboardInterrupt
-
-    data = ImageData.from_arrays(
-        np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)
-    )
-    monkeypatch.setattr(cache, "boolean_features", stop)
-    with pytest.raises(KeyboardInterrupt):
-        with_boolean_features(data, FeaturesMode(cache=str(tmp_path), mode="conv"))
-    assert list(tmp_path.iterdir()) == []

@@ -94,15 +94,6 @@ def test_texts_are_read_as_counts_of_tokens():
     ).all()  # ten tokens each, and nothing of the padding
 
 
-def test_a_class_without_a_training_row_is_never_named():
-    """`num_classes` leaves room for classes that come later."""
-    data = DataConfig(name="digits", num_classes=12).build()
-    found = predict(plain.linear(data), data.test)
-    assert found.shape[1] == 12
-    assert (found[:, 10:] == 0).all()
-    assert predict(plain.commonest(data), data.test)[:, 10:].max() < 1e-3
-
-
 def test_every_run_with_classes_has_both_as_rows(tmp_path):
     """With a value of each test item, which comparisons are drawn from; a student below them is said to be."""
     data = images(600, 4)

@@ -66,18 +66,6 @@ def test_what_would_do_nothing_or_fail_late_is_refused_at_once(words, told, caps
     assert not (tmp_path / "run").exists()
 
 
-def test_more_literals_than_there_are_are_refused(capsys, tmp_path):
-    """They were cut to nine tenths, all clauses were silent, and accuracy was chance."""
-    words = ("--models", "tm", "model.tm.clauses=20", "model.tm.rule.literals=1000", "--out", str(tmp_path / "run"))
-    assert "at most the 128 literals of 64 bits, got 1000" in refused(capsys, *words)
-
-
-def test_settings_that_are_no_mapping_are_told(capsys, tmp_path):
-    (tmp_path / "my.yaml").write_text("data: digits\n")
-    assert main(["vision", "--config", str(tmp_path / "my.yaml")]) == 2
-    assert "data" in capsys.readouterr().err
-
-
 def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, tmp_path):
     """Epochs shorter than training.log_every=had none; read-outs counted into the loss; validation was the first seed's."""
     started = time.monotonic()
@@ -152,15 +140,3 @@ def test_a_checkpoint_is_not_written_over_the_run_itself(name, capsys, tmp_path)
     text = refused(capsys, "--out", str(out), "--transformer-save-path", str(out / name))
     assert "expected a place outside of the run's own folder" in text
     assert not out.exists()
-
-
-def test_a_checkpoint_is_not_written_over_another_run(capsys, tmp_path):
-    """Nor over a student that somebody has."""
-    (tmp_path / "other").mkdir()
-    for name in ("card.json", "student.safetensors"):
-        (tmp_path / "other" / name).write_text("{}")
-    place = tmp_path / "other" / "student.safetensors"
-    text = refused(capsys, "--out", str(tmp_path / "run"), "--transformer-save-path", str(place))
-    assert "a file of the student in" in text
-    assert "choose another --transformer-save-path" in text
-    assert place.read_text() == "{}"

@@ -1,6 +1,5 @@
 """Whole runs of `stillhouse vision`: the files they promise, several models, clauses shared out, boolean features."""
 
-import json
 import re
 import shutil
 
@@ -154,14 +153,6 @@ def test_gains_come_from_validation_and_are_those_that_were_scored(whole):
     kept = read_json(whole / "run" / "transformer" / "clause_usage.json")
     assert set(kept["before"]) == set(kept["after"]) == {"block_1", "block_2"}
     assert kept["before"]["block_2"]["heads"] != kept["after"]["block_2"]["heads"]
-
-
-def test_a_finished_run_is_resumed_for_nothing_and_another_one_is_refused(whole, capsys):
-    """A run must not be trained again, nor be overwritten by another configuration."""
-    command = json.loads((whole / "run" / "run.json").read_text())["config"]
-    assert command["training"]["epochs"] == 2
-    assert main(["vision", *TINY, "--out", str(whole / "run"), "--epochs", "3", "--resume"]) == 2
-    assert "training.epochs" in capsys.readouterr().err
 
 
 def test_models_run_one_after_another(tmp_path, capsys):
@@ -348,21 +339,6 @@ def test_auto_clause_holds_the_sum(tmp_path):
     assert found["steps"]["accuracy"] != found["plain"]["accuracy"]
 
 
-def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatch):
-    """Nor did the published ViT use what was shared out: its list was averaged back to one number."""
-    import stillhouse.tasks.classification.vision.run as module
-
-    monkeypatch.setattr(module, "allocate_clauses", lambda *args, **rest: [8, 16])
-    line = " ".join(TINY).replace("--transformer-layers 2 ", "")  # depth by default: 2 of the command line
-    words = ["vision", *line.split(), "--transformer-auto-clause", "--epochs", "1", "data.train_limit=64"]
-    words += ["--out", str(tmp_path / "x")]
-    words += ["--tm-prior-template", "symmetric", "--transformer-clause-specialize", "arms=[no-kd, clauses-off]"]
-    assert main(words) == 0
-    found = read_json(tmp_path / "x" / "results.json")["models"]["transformer"]
-    assert found["config"]["student"]["tm_clauses"] == [8, 16]
-    assert list(found["arms"]) == ["no-kd", "clauses-off"]
-
-
 def test_the_usual_rate_grows_with_the_root_of_the_batch():
     """One rate for every batch size left few large steps far too small; --lr is taken as it is."""
     words = ["--batch-size", "256", "--models", "transformer", "tm"]
@@ -373,26 +349,3 @@ def test_the_usual_rate_grows_with_the_root_of_the_batch():
     assert read(words)[1].run_config("transformer").training.optimizer == "muon"
     assert read(words)[1].run_config("tm").training.optimizer == "adamw"
     assert read([*words, "--lr", "0.001"])[1].run_config("transformer").training.learning_rate == pytest.approx(1e-3)
-
-
-def test_a_refused_run_leaves_nothing(tmp_path, capsys, monkeypatch):
-    """Its number, its run.json, its board and the data folder stayed, and the same command then said "holds a run already"."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "torchvision.datasets.CIFAR10.download", lambda self: (_ for _ in ()).throw(OSError("no network"))
-    )
-    words = [
-        "vision",
-        *TINY[2:],
-        "--dataset",
-        "cifar10",
-        "--dataset-root",
-        "data/none",
-        "--out",
-        "runs/run-1",
-        "--epochs",
-        "1",
-    ]
-    assert main(words) == 2
-    assert "in data/none (data.root)" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
