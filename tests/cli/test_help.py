@@ -154,7 +154,7 @@ def place(tmp_path, monkeypatch):
 
 FAULTS = {
     "distill digts": "did you mean 'digits'",
-    "distill nothing.yaml": "cannot read the recipe file nothing.yaml",
+    "distill nothing.yaml": "cannot read the recipe file",
     "distill other.yaml": "did you mean 'digits'",
     "distill mine.yaml": "expected a folder of images",
     "distill digits data.name=folder data.root=photos": "expected a folder of images",
