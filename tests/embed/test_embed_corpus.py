@@ -32,7 +32,7 @@ def test_a_capture_is_opened_with_texts_and_names(model, tmp_path, capsys):
     words = ["embed", "capture", str(tmp_path / "a.txt"), f"{tmp_path / 'b.csv'}:0", "--model", str(model)]
     words += ["--out", str(tmp_path / "out"), "--min_chars", "9"]
     assert main(words) == 0
-    assert "a: 29 texts" in capsys.readouterr().out
+    assert "48 different texts" in capsys.readouterr().out
     data = VectorsConfig(path=str(tmp_path / "out")).build()
     store = data.store
     assert (len(store), store.width, store.texts[30]) == (48, 8, "one cc cab")

@@ -47,6 +47,7 @@ def test_the_autoencoder_rebuilds_and_learns_nothing_else(finished):
     ]
     terms = next(line["terms"] for line in lines if line["split"] == "train")
     assert set(terms) == {"reconstruction"}
+    assert result(finished[0], "autoencoder")["best_epoch"] > 0  # chosen by neighbours, it would be PCA again
 
 
 def test_what_is_shipped_is_the_best_seed_by_validation(finished, vectors):

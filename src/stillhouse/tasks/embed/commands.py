@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,9 +45,7 @@ def _capture(words: Sequence[str]) -> int:
     texts, names = gather(options.texts, min_chars=options.min_chars, max_chars=options.max_chars, limit=options.limit)
     encoding = Encoding(options.batch_size, normalize=not options.raw_length, device=options.device)
     capture(texts, options.model, options.out, names=names, encoding=encoding, progress=sys.stderr.isatty())
-    for name, count in Counter(names).items():
-        print(f"{name}: {count:,} texts")
-    print(f"go on with: stillhouse embed distill {options.out}")
+    print(f"{len(texts):,} different texts; go on with: stillhouse embed distill {options.out}")
     return 0
 
 

@@ -216,9 +216,7 @@ class EmbeddingJob(DistillJob):
             tau = self.now.get("tau", 1.0)
             terms["classes"] = (loss.class_weight, forward_kl(codes, vectors, temperature=tau).mean())
         if loss.reconstruction_weight:
-            target = vectors - self.embedder.mean
-            gap = (self.learned.decoder(codes) - target).square().sum(dim=1).mean()
-            terms["reconstruction"] = (loss.reconstruction_weight, gap / target.square().sum(dim=1).mean())
+            terms["reconstruction"] = (loss.reconstruction_weight, self._rebuilt(codes, vectors))
         if self.poles is not None:
             terms["poles"] = (loss.pole_weight, self._at_poles())
         return {name: (share * weight, value) for name, (weight, value) in terms.items()}
@@ -229,6 +227,12 @@ class EmbeddingJob(DistillJob):
         # Student's t, of as many degrees as the code has numbers: what is far may move further
         nearest, degrees = math.ceil(3 * self.perplexity), float(code.shape[1])
         return neighbor_kl(code, vectors, perplexity=self.perplexity, degrees=degrees, nearest=nearest).mean()
+
+    def _rebuilt(self, codes: Tensor, vectors: Tensor) -> Tensor:
+        """Mean squared error of the vectors as the decoder rebuilds them, over their spread."""
+        target = vectors - self.embedder.mean
+        gap = (self.learned.decoder(codes) - target).square().sum(dim=1).mean()
+        return gap / target.square().sum(dim=1).mean()
 
     def _at_poles(self) -> Tensor:
         """Logistic loss of the side of its axis on which each labelled row lies."""
@@ -260,18 +264,23 @@ class EmbeddingJob(DistillJob):
     def validate(self, model: nn.Module) -> Validation:
         """Overlap of neighbors, Spearman of distances, share of poles on their side: the best is kept by their mean.
 
-        Of scores of classes the smallest KL at a temperature of 1: neighbors are kept best by the untrained axes, all of them.
+        Of scores of classes the smallest KL at a temperature of 1, of an autoencoder the smallest error: neighbors are kept best
+        by the untrained axes.
         """
         assert isinstance(model, EmbeddingStudent)
         found = self.judge(model)
-        if self.loss.class_weight and found.metrics["spearman"] is not None:
-            held = self.judge.vectors
-            kl = float(forward_kl(torch.from_numpy(model.encode(held)), torch.from_numpy(held)).mean())
-            return Validation({**found.metrics, "class_kl": kl}, (-kl,))
+        if self.task_term in ("classes", "reconstruction") and found.metrics["spearman"] is not None:
+            codes, held = (
+                torch.from_numpy(x).to(self.device) for x in (model.encode(self.judge.vectors), self.judge.vectors)
+            )
+            with torch.no_grad():
+                kl = self.task_term == "classes"
+                error = float(forward_kl(codes, held).mean() if kl else self._rebuilt(self._stretched(codes), held))
+            return Validation({**found.metrics, "class_kl" if kl else "rebuilt": error}, (-error,))
         if self.poles is None or found.metrics["spearman"] is None:
             return found
-        codes = model.encode(self.train(self.poles.rows).numpy())[np.arange(len(self.poles.rows)), self.poles.axes]
-        right = float((np.sign(codes) == self.poles.signs).mean())
+        values = model.encode(self.train(self.poles.rows).numpy())[np.arange(len(self.poles.rows)), self.poles.axes]
+        right = float((np.sign(values) == self.poles.signs).mean())
         # the principal axes know no names: without this share training would be undone for what it was asked to do
         return Validation(
             {**found.metrics, "poles_right": right}, ((2 * found.rank[0] + right) / 3,), 2 / 3 * found.score_stderr

@@ -30,7 +30,6 @@ from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 CODES = "codes.npz"  # of an arm and seed: test (n, d)
 EACH_LEVEL = ("knn_overlap@10", "spearman")  # also of every longer prefix of a code, as `spearman/30`
 GRADE_NUMBERS = 5  # principal axes whose neighbours vectors are graded by
-GRADE_ROWS = 12  # fewest rows whose neighbours are compared
 NOISE_ROWS = 1000  # of noise, at least, to know its neighbours by
 AXES_ROWS = 20_000
 MOST_ROWS = 5000  # that are judged
@@ -72,11 +71,6 @@ def teacher_check(name: str, data: EmbeddingData, rows_judged: int, k: int) -> T
     rows = data.sample(AXES_ROWS).numpy()
     judged = rows[1::2]
     judged = judged[sample_rows(len(judged), rows_judged)]
-    if len(judged) < GRADE_ROWS:
-        raise InputError(
-            f"{data.store.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "
-            f"{len(rows)}"
-        )
     k = min(k, (len(judged) - 1) // 2)
     width = min(GRADE_NUMBERS, rows.shape[1] - 1)
     codes = fit_anchor("pca", rows[::2], width, normalize=data.normalize)(judged)

@@ -20,8 +20,6 @@ from typing import Any, Literal, get_args
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 
-LossType = Literal["cosine", "kl"]
-Device = Literal["cpu", "cuda", "auto"]
 ScheduleType = Literal["linear", "exponential", "cosine"]
 OF_TORCH = (
     *("combined_distill_loss", "curriculum_distill_step", "distill_loss", "kl_distill_loss"),
@@ -122,8 +120,8 @@ class DistillationConfig:
     student_dim: int = 5
     tau: float = 1.0
     alpha: float = 0.5
-    loss_type: LossType = "cosine"
-    device: Device = "cpu"
+    loss_type: Literal["cosine", "kl"] = "cosine"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
     curriculum: bool = False
     curriculum_stages: int = 3
     curriculum_tau_schedule: tuple[float, float] = (3.0, 0.5)
@@ -141,9 +139,9 @@ class DistillationConfig:
         object.__setattr__(self, "curriculum_tau_schedule", tuple(self.curriculum_tau_schedule))
         if not 0.0 <= self.alpha <= 1.0:
             raise InputError(f"alpha must be in [0, 1], got {self.alpha}")
-        for name, known in (("loss_type", LossType), ("device", Device)):
-            if getattr(self, name) not in get_args(known):
-                words = " or ".join(map(repr, get_args(known)))
+        for name, known in (("loss_type", ("cosine", "kl")), ("device", ("cpu", "cuda", "auto"))):
+            if getattr(self, name) not in known:
+                words = " or ".join(map(repr, known))
                 raise InputError(f"{name} must be {words}, got {getattr(self, name)}")
         for name in ("tau", "teacher_dim", "student_dim", "batch_size", "learning_rate", "max_epochs", "save_every"):
             if not getattr(self, name) > 0:
