@@ -281,13 +281,13 @@ EASY = {"by_class": False, "measures": ["loss"], "shares": [0.5, 1.0]}
 
 
 def lm(**change: Any) -> Case:
-    """A run of `stillhouse lm distill`, also with a teacher that knows little."""
+    """A run of `stillhouse distill`, also with a teacher that knows little."""
     files = {"run.yaml": merged(LM, change)}
-    return Case("lm distill run.yaml --out {out} --force --quiet", files, ("teacher",))
+    return Case("distill run.yaml --out {out} --force --quiet", files, ("teacher",))
 
 
 LM_CASES = {
-    "teacher": Case("lm train-teacher run.yaml --out {out} --quiet", {"run.yaml": LM_TEACHER}),
+    "teacher": Case("train-teacher run.yaml --out {out} --quiet", {"run.yaml": LM_TEACHER}),
     "cached": lm(arms=["kd", "no-kd", "dense"]),
     "live": lm(
         arms=["kd", "no-kd"],

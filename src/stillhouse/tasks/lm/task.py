@@ -39,7 +39,7 @@ from stillhouse.tasks.lm.rollouts import window_difficulty
 from stillhouse.tasks.lm.saved import load_lm, save_lm
 from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text
 from stillhouse.tasks.lm.signals import build_language_signals
-from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students import NGramConfig
 from stillhouse.tasks.lm.students.network import firing
 from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.tasks.lm.students.trie import Trie, count_trie
@@ -115,12 +115,10 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         return config
 
     def check(self, config: LmRunConfig, data: Corpus) -> None:
-        """Refuse signals that cannot work, networks of another vocabulary, and texts shorter than a window."""
+        """Refuse signals that cannot work, and texts shorter than a window."""
         for where, signal in config.signals_heard():
             if (why := self.unsupported_reason(signal)) is not None:
                 raise InputError(f"{where} ({signal.kind}): {why}")
-        for student in (config.student, *config.teacher_assistants):
-            _fitted(student, data.tokenizer.vocab_size)
         TestWindows.of(data.test, data.tokenizer, config.score, config.loss.window)
         Windows(data.valid[: config.loss.validation_tokens + 1], config.loss.window)
 
@@ -213,7 +211,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def student(self, arm: Arm, choice: Any, seed: int, context: LmContext) -> nn.Module:
         """The network for the corpus's tokens."""
-        model = _fitted(choice, context.data.tokenizer.vocab_size).build()
+        model = replace(choice, vocab_size=context.data.tokenizer.vocab_size).build()
         if model.prior is not None:
             model.prior.fill(_counted(context, choice.ngram)[0])
         return model
@@ -352,19 +350,6 @@ def _save_teacher(
         "metrics": examination.score(nll, most=config.model.context)[0],
         "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
     }
-
-
-def _fitted(student: SpikingLMConfig, vocab_size: int) -> SpikingLMConfig:
-    """The student for a tokenizer.
-
-    Raises:
-        InputError: the configuration names another vocabulary.
-    """
-    if student.vocab_size not in (SpikingLMConfig().vocab_size, vocab_size):
-        raise InputError(
-            f"student.vocab_size: expected the tokenizer's {vocab_size}, got {student.vocab_size}; leave it out"
-        )
-    return replace(student, vocab_size=vocab_size)
 
 
 def _as_teacher(student: Any, name: str) -> LanguageTeacher:
