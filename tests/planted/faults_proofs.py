@@ -165,8 +165,6 @@ DOCUMENTS_000_AND_001 = (
           edited("batch.targets", "batch.labels"), "signals/test_own_signals.py::test_contrast_reads_mixed_labels"),
     fault("pixels stay pixels", "tasks.classification.data.boolean_features:with_boolean_features",
           edited('config.mode == "raw"', "True"), "vision/test_boolean_features.py::test_boolean_features_replace_pixels"),
-    fault("no bank has the tau that is set", "tasks.classification.students.base:ClauseModel.set_tau", nothing,
-          "students/test_tm_transformer.py::test_tau_is_the_threshold_of_every_bank_and_is_saved"),
     fault("the class token is read whatever the pool", "tasks.classification.students.transformer:UnifiedTMTransformer.pooled",
           edited('if self.pool == "cls"', "if self.class_token is not None"), f"{FLAG}[--transformer-pool]"),
     fault("read-outs learn nothing", "signals.exits:ProbeSignal.regularizers",

@@ -97,7 +97,8 @@ def test_average_of_tau_lags_behind_and_stands_still_in_eval():
     """The public average ran in eval mode too, and its tau never moved because nothing reached it."""
     model = build(LEARNED | {"tau_ema_beta": 0.9})
     threshold = model.blocks[0].feed_forward.bank.threshold
-    model.set_tau(0.7)
+    with torch.no_grad():
+        threshold.raw.fill_(threshold._unbounded(0.7))
     answer(model)
     assert threshold().item() == pytest.approx(0.5)
     answer(model, True)

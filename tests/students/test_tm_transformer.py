@@ -30,11 +30,12 @@ def test_tokens_reach_the_clauses_as_bits_and_clauses_differ_between_tokens():
 
 
 def test_tau_is_the_threshold_of_every_bank_and_is_saved():
-    """Literals at the start are as many at any tau, so a tau that reaches nothing would go unseen above; and a scheduled
-    one that is not saved changes the answers at reload."""
+    """Literals at the start are as many at any tau, so a tau that reaches nothing would go unseen; one that is not
+    saved changes the answers at reload."""
     pixels = torch.rand(4, 1, 8, 8)
     model, before = build().eval(), build().eval()(pixels)
-    model.set_tau(0.3)
+    for bank in model.banks():
+        bank.threshold.value.fill_(0.3)
     assert not torch.allclose(model(pixels), before)
     other = build(tm_tau=0.5).eval()
     other.load_state_dict(model.state_dict())

@@ -77,11 +77,6 @@ class ClauseModel(Student):
         """Every clause bank, those of gates and hidden layers included."""
         return (module for module in self.modules() if isinstance(module, ClauseBank))
 
-    def set_tau(self, value: float) -> None:
-        """Put the include threshold of every bank at a value in (0, 1): what a schedule calls."""
-        for bank in self.banks():
-            bank.threshold.set(value)
-
     def advance_tau(self) -> None:
         """One step of the averages of tau, in training mode; a forward pass begins with it."""
         if self.training:

@@ -17,7 +17,7 @@ from stillhouse.tasks.classification.students.config import ClauseOptions
 
 
 class Tau(nn.Module):
-    """tau in (0, 1), kept in the state dict, so that a scheduled or learned one reloads exactly.
+    """tau in (0, 1), kept in the state dict, so that a learned one reloads exactly.
 
     A learned tau is `low + (high - low) sigmoid(a)`. Its gradient comes from the masks `1[p > tau]`, whose surrogate is
     `p - tau`: raising tau excludes literals. With `ema` the masks use a moving average over training steps
@@ -32,7 +32,7 @@ class Tau(nn.Module):
 
     Example:
         >>> tau = Tau(0.5, ema=0.9)
-        >>> tau.set(0.6); tau.advance(); round(tau().item(), 4)
+        >>> _ = tau.value.fill_(0.6); tau.advance(); round(tau().item(), 4)
         0.51
     """
 
@@ -67,21 +67,6 @@ class Tau(nn.Module):
         """One step of the average; a model calls it once a training step."""
         if self.ema is not None:
             self.average.lerp_(self.now(), 1 - self.ema)
-
-    @torch.no_grad()
-    def set(self, value: float) -> None:
-        """Put tau at a value (a schedule does); an average follows it slowly.
-
-        Raises:
-            InputError: outside the bounds.
-        """
-        low, high = (0.0, 1.0) if self.raw is None else (self.low, self.high)
-        if not low < value < high:
-            raise InputError(f"tau: expected a number in ({low:g}, {high:g}), got {value}")
-        if self.raw is None:
-            self.value.fill_(value)
-        else:
-            self.raw.fill_(self._unbounded(value))
 
     def _unbounded(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
