@@ -82,6 +82,8 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 
 HEAD = """# Any signal, any student
 
+Made by `python -m benchmarks.house.matrix` from what the tasks say.
+
 Which signals and settings work in which task, by the same YAML; where one cannot, the reason, which a run prints too. `images`
 and `clauses` are one task, `classification`: networks without clauses, and with them.
 A path must name a sub-module that the networks at hand have: `attention` in `images` and `clauses`, say, wants networks with
