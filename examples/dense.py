@@ -63,7 +63,7 @@ def main(arguments=None):
 
     signals = [
         {"kind": "logits", "loss": "forward-kl"},
-        {"kind": "features", "student": "body", "teacher": "body", "pool": "auto"},
+        {"kind": "features", "student": "body", "teacher": "body"},
     ]
     distillation = attach(student, teacher, signals, example=draw(2)[0], ignore_index=IGNORED)
     optimizer = torch.optim.AdamW([*student.parameters(), *distillation.parameters()], 3e-3)

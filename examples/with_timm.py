@@ -41,7 +41,7 @@ def main(arguments=None):
     middle = f"blocks.{len(student.blocks) // 2}"
     signals = [
         {"kind": "logits", "loss": "forward-kl", "temperature": 2.0},
-        {"kind": "features", "student": middle, "teacher": "layer3", "pool": "auto", "weight": 0.5},
+        {"kind": "features", "student": middle, "teacher": "layer3", "weight": 0.5},
     ]
     distillation = attach(student, teacher, signals, example=batch(2)[0])
     both = nn.ModuleList(

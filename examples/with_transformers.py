@@ -49,7 +49,7 @@ def main(arguments=None):
     data = [{"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[0] % 3} for ids in texts]
     signals = [
         {"kind": "logits", "temperature": 2.0},
-        {"kind": "features", "student": "bert.encoder.layer.0", "teacher": "bert.encoder.layer.2", "pool": "auto"},
+        {"kind": "features", "student": "bert.encoder.layer.0", "teacher": "bert.encoder.layer.2"},
     ]
     distillation = attach(student, teacher, signals, example={"input_ids": texts[:2]})
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from stillhouse.core.machine import cpu_capabilities
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.kernel import threads
 from stillhouse.logic.machine import PackedModel
@@ -62,7 +61,7 @@ def main() -> None:
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(threads())
-    print(f"torch {torch.__version__}, {threads()} threads, CPU:", " ".join(cpu_capabilities()["flags"]))
+    print(f"torch {torch.__version__}, {threads()} threads, CPU:", torch.backends.cpu.get_cpu_capability())
     for name, failures in (("fuzzy, LF 8", 8), ("crisp", 1)):
         machine = make(failures)
         for rows in (1, 64, 1000, 10000):

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused():
     student, teacher, zeros = net(), net(seed=1), torch.zeros(2, 4)
     for signals, words in (
         ([{"kind": "features", "student": "9", "teacher": "0"}], "'9'"),
-        ([{"kind": "logits", "loss": "kl"}], "expected one of"),
+        ([{"kind": "logits", "loss": "kl"}], "expected .forward-kl"),
         ([{"kind": "logit"}], "expected one of .*, got 'logit'; did you mean 'logits'"),
         (
             [{"kind": "logits"}, {"kind": "logits", "temprature": 3}],

@@ -29,7 +29,7 @@ def small(monkeypatch, tmp_path):
     """A space of seconds."""
     monkeypatch.setattr(study, "HERE", tmp_path)
     (tmp_path / "flat.yaml").write_text("training.epochs: [1, 2]\nstudent.clauses: [20, 40]\n")
-    (tmp_path / "taught.yaml").write_text("signals.0.loss.temperature: [1, 4]\n")
+    (tmp_path / "taught.yaml").write_text("signals.0.temperature: [1, 4]\n")
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def test_every_arm_gets_the_same_draws(small):
     assert len(shared[0]) == 2
     assert shared[0] == shared[1] == shared[2]
     assert len({row["score"] for rows in (arms["untaught"], arms["mlp"]) for row in rows}) > 2  # other networks
-    assert all("signals.0.loss.temperature" in row for row in arms["taught"])
+    assert all("signals.0.temperature" in row for row in arms["taught"])
 
 
 def test_the_page_names_the_best_everywhere():
