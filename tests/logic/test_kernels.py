@@ -42,6 +42,17 @@ def test_thresholds_inside_the_kernel():
         np.testing.assert_array_equal(Kernel(clauses).scores_of_pixels(pixels, cuts), clauses.scores(bits))
 
 
+def test_a_clause_is_walked_once():
+    """Padding aside every literal is there: wanted bits in eights as they are, then what must not be one."""
+    clauses = random_set(7, bits=65, clauses=30, failures=8, outputs=1, longest=60)
+    walked = Kernel(clauses)
+    for j in range(clauses.num_clauses):
+        rows, middle = walked._walk(clauses.clause(j))
+        literals = [*rows[:middle], *((r - 65 if r >= 65 else r + 65) for r in rows[middle:] if r < 130)]
+        assert sorted(literals) == clauses.clause(j).tolist()
+        assert middle % 8 == len(rows) % 8 == 0
+
+
 def test_without_numba_there_is_numpy_and_one_line(monkeypatch):
     """The same scores, said once."""
     layer = ClauseSet.of([[0, 3], [1]], bits=4, capacity=[2, 1], votes=[[3, -1], [2, 5]])
