@@ -198,7 +198,7 @@ def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     text = capsys.readouterr().out
     assert ": poor; a linear classifier of pixels is better" in text
     assert "ready" not in text
-    settings = ["--set=seeds=1", "--set=training.epochs=1", "arms=[kd]", "--out", str(place[0] / "run")]
+    settings = ["seeds=1", "training.epochs=1", "arms=[kd]", "--out", str(place[0] / "run")]
     assert main(["distill", "mine.yaml", *settings]) == 0
     assert ": poor; a linear classifier" in capsys.readouterr().out
     assert read_json(place[0] / "run" / "teacher.json")["status"] == "poor"
