@@ -259,7 +259,9 @@ class GradientWatch:
         if self._hooks:
             return
         for name, parameter in self.module.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and not hasattr(
+                parameter, "full_tensor"
+            ):  # a part of one, which all must ask for
                 self._hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._keep, name)))
 
     def stop(self) -> dict[str, float]:
@@ -283,6 +285,8 @@ def norms_by_layer(named: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
     """
     layers: dict[str, list[Tensor]] = {}
     for name, x in named:
+        if hasattr(x, "full_tensor"):
+            continue  # split over processes: its norm is a question to all of them
         parts = name.split(".")[:2]
         layers.setdefault(".".join(parts if parts[-1].isdigit() else parts[:1]), []).append(x.detach())
     found = {name: float(nn.utils.get_total_norm(some)) for name, some in layers.items()}
