@@ -17,7 +17,7 @@ from stillhouse.tasks.classification.students.flat import DeepTMClassifier
 
 ALONE = """
 import sys
-for name in ("torch", "numba", "llvmlite", "timm", "scipy", "pydantic"):
+for name in ("torch", "numba", "llvmlite", "timm", "scipy"):
     sys.modules[name] = None
 import warnings
 warnings.simplefilter("ignore")

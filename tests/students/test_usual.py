@@ -22,7 +22,7 @@ def test_a_file_that_names_a_student_and_data_trains_as_is_usual_for_it(tmp_path
     path.write_text(FILE.replace("KIND", kind) + "training: {epochs: 7}\n")
     found = load_run(str(path))
     assert (found.training.epochs, found.training.learning_rate) == (7, USUAL["training"]["learning_rate"])
-    assert found.signals[0].loss.temperature == 1.0
+    assert found.signals[0].temperature.value == 1.0
     assert load_run(str(path), ["training.learning_rate=0.1"]).training.learning_rate == 0.1
 
 

@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments; `set` holds each KEY=VALUE. An unknown flag is an error that names the near one."""
-        words = [dashed(word) for word in arguments]
+        words = [dashed(word.removeprefix("--set=")) for word in arguments]
         settings = [word for word in words if self.takes_settings and is_setting(word)]
         positional = [
             f"{a.metavar or a.dest.upper()}{'...' * (a.nargs == '+')}" for a in self._actions if not a.option_strings

@@ -119,6 +119,8 @@ class TeacherConfig:
         Raises:
             InputError: unknown name, weights that cannot be fetched or do not fit, another class count; `self:average`.
         """
+        if self.source.startswith("given:"):
+            raise InputError(f"teacher {self.source!r} was given to stillhouse.distill in Python; give it again")
         if self.source.partition(":")[0] not in BUILT:
             raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
         from stillhouse.teachers.build import build

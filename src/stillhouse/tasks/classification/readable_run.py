@@ -205,6 +205,8 @@ def _c_string(text: str) -> str:
 
 
 def _sql(model: ReadableModel) -> dict[str, Any]:
+    if "columns" not in model.reading:
+        raise InputError("--to sql: expected a student of a table, got one of words; take --to python, c or json")
     conditions = _conditions(model.reading["columns"])
     sums = []
     for number, bias in enumerate(model.bias):

@@ -98,4 +98,4 @@ def grouped(values: Any) -> list[tuple[float, float]]:
         *np.unique([int(2 ** (k / 2)) for k in range(2 * len(values)) if 2 ** (k / 2) <= len(values)]),
         len(values) + 1,
     ]
-    return [((a + b - 1) / 2, float(np.mean(values[a - 1 : b - 1]))) for a, b in pairwise(ends)]
+    return [(float(a + b - 1) / 2, float(np.mean(values[a - 1 : b - 1]))) for a, b in pairwise(ends)]
