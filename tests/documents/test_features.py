@@ -1,4 +1,4 @@
-"""docs/features.md: every feature of the five documents beside a test that is there; and two of these tests."""
+"""features.md beside this file: every feature of the five documents beside a test that is there; and two of these tests."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ from stillhouse.teachers import EnsembleTeacher, Teacher
 
 ROOT = Path(__file__).parents[2]
 SEEDS = Path(os.environ.get("STILLHOUSE_DOCUMENTS", HERE))
-PAGE = (ROOT / "docs" / "features.md").read_text()
+PAGE = Path(__file__).with_name("features.md").read_text()
 PARTS = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:5]
 DOCUMENTS = (("000", "001"), ("002",), ("003",), ("004",))
 

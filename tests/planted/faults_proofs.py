@@ -1,4 +1,4 @@
-"""Faults that no test caught when they were first planted, and one for each row of docs/features.md that had none.
+"""Faults that no test caught when they were first planted, and one for each row of tests/documents/features.md that had none.
 
 Two lines a fault: what it is and where; what it makes of the source, and the test that must fail.
 """
