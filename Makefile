@@ -62,4 +62,4 @@ clean:
 
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet
-	@echo "docs: build/site/index.html"
+	@echo "docs: build/site/index.html; to search in them: $(BIN)/python -m http.server -d build/site"
