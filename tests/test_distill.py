@@ -342,3 +342,36 @@ def test_attach_names_a_signal_that_there_is_not():
     student, teacher = nn.Linear(4, 3), nn.Linear(4, 3)
     with pytest.raises(ConfigError, match="logit"):
         stillhouse.attach(student, teacher, "logit", example=torch.rand(5, 4))
+
+
+# ---------------------------------------------------------------------------------------------- few labels of one's own
+
+
+def test_two_validation_rows_refuse_no_teacher():
+    """100 labels leave ten to validate on, and no interval of ten rows of two classes is above a half."""
+    labels = ["a", "b"] * 30
+    inputs = [f"{label} word{n % 7}" for n, label in enumerate(labels)]
+    shown = [label if n < 20 else None for n, label in enumerate(labels)]
+    shares = np.eye(2)[[int(label == "b") for label in labels]] * 0.8 + 0.1
+    found = stillhouse.distill(
+        shares, "scorecard", (inputs, shown), test=(inputs[20:], labels[20:]), seeds=1, training__epochs=2
+    )
+    assert found.summary["teacher"]["rows"] == 20
+
+
+def test_labels_that_differ_by_spaces_are_one_class_and_rows_in_both_splits_are_counted(tmp_path):
+    """A space made a class of its own; test texts stood in training without a word."""
+    from stillhouse.tasks.classification.data.config import WordDataConfig
+    from stillhouse.tasks.classification.plan import ClassificationRunConfig
+    from stillhouse.tasks.classification.task import TASK
+
+    rows = [f"good {label * 2} word{n},{label}{' ' * (n % 3)}" for n, label in enumerate("ab" * 10)]
+    for name, part in (("train", rows), ("test", [*rows[:3], "a new,a", "b new,b"])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *part]))
+    lines = []
+    config = WordDataConfig(root=str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv"), validation_fraction=0.1)
+    data = TASK.data(ClassificationRunConfig(data=config, student={"kind": "scorecard"}), lines.append)
+    assert data.input_spec.class_names == ("a", "b")
+    held = {text.partition(",")[0] for text in data.validation.raw}
+    again = sum(row.partition(",")[0] not in held for row in rows[:3])
+    assert any(line.startswith(f"{again} of 5 test rows are training rows too") for line in lines)

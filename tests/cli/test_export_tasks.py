@@ -158,7 +158,7 @@ def test_a_focusing_networks_step_gives_its_lines(tmp_path, capsys):
     (tmp_path / "student").mkdir()
     save_model(tmp_path / "student", model, data)
     assert main(["export", str(tmp_path / "student"), "--to", "onnx", "--out", str(tmp_path / "step.onnx")]) == 0
-    assert "200 made-up samples (no test lines: " in capsys.readouterr().out
+    assert "200 samples of noise within " in capsys.readouterr().out
     lines = torch.randn(1, 30, model.config.input_dim, dtype=torch.complex64)
     stream = OnnxStream(tmp_path / "step.onnx")
     made = [line for t in range(30) if (line := stream.step(lines[:, t].numpy())) is not None]

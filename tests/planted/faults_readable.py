@@ -18,6 +18,14 @@ TAUGHT = f"{ROOM}.taught"
 SAID = "tests/report/test_taught.py::"
 
 READABLE = (
+    Fault("a teacher of few labels is checked on the few validation rows", f"{ROOM}.teachers:teacher_check",
+          edited("bool((data.train.labels == MISSING).any())", "False"),
+          "tests/test_distill.py::test_two_validation_rows_refuse_no_teacher"),
+    Fault("a space after a label is a class", f"{ROOM}.data.rows:_labelled", edited("label.strip()", "label"),
+          "tests/test_distill.py::test_labels_that_differ_by_spaces_are_one_class_and_rows_in_both_splits_are_counted"),
+    Fault("test rows in training are not counted", f"{ROOM}.task:ClassificationTask.data",
+          edited("in known for row", "is known for row"),
+          "tests/test_distill.py::test_labels_that_differ_by_spaces_are_one_class_and_rows_in_both_splits_are_counted"),
     Fault("rows of another length are read as far as they go", "stillhouse.rules_classifier:RulesClassifier.predict_proba",
           edited('hasattr(self, "n_features_in_")', "False"),
           "tests/test_distill.py::test_numbers_are_checked_as_scikit_learn_does"),

@@ -199,7 +199,7 @@ def check_teacher(
     teacher_check = task.teacher_check(teacher, config, data)
     if not teacher_check.ready and not force:
         raise TeacherAtChance(
-            f"{teacher_check.describe()}\nNothing can be learned from it: name or train a better one, or insist with --force"
+            f"{teacher_check.describe()}\nNothing can be learned from it: name or train a better one, or --force it (force=True)"
         )
     callback.log(teacher_check.describe())
     return teacher_check

@@ -26,6 +26,9 @@ SCREEN, WIDTH = 34, 118  # lines, characters
 EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
 PAGE = 8  # rules with examples on a page
 MOST_CLASSES, MOST_ROWS = 12, 6  # that have lines of their own; lines of one class where they are few
+LARGEST = (
+    4.0  # points that the strongest rule has at least: thresholds of a table share what they say, and are small each
+)
 WEAK = 0.75  # points below which a rule is not printed
 GROUPS = 24  # characters for the points themselves, which stand once for all rules that have them
 SHRINK, FITTED = 1e-4, 4000  # weight of the squared points, training rows that they are fitted to
@@ -275,8 +278,12 @@ def _small(
         printed[best[taken], taken] = True
         room[taken] -= cost[best[taken]]
         points, start = _fit(holds, target, printed, points, start)
-    points, start = _fit(holds, target, np.abs(points) >= WEAK, points, start)
-    return np.round(2 * points) / 2, np.round(2 * (start - np.median(start))) / 2
+    scale = max(1.0, LARGEST / max(float(np.abs(points).max(initial=0)), 1e-9))
+    points, start = _fit(holds, target, np.abs(scale * points) >= WEAK, points, start)
+    points, start = scale * points, scale * start
+    return np.round(2 * points) / 2, np.round(
+        2 * (start - np.median(start))
+    ) / 2  # of a common factor no answer depends
 
 
 def _fit(

@@ -138,6 +138,11 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
         data = config.data.build()
         log(f"data: {data.name}, {described(data)}")
+        known = {str(row) for row in getattr(data.train, "raw", ())}
+        if again := sum(str(row) in known for row in getattr(data.test, "raw", ())):
+            log(
+                f"{again:,} of {len(data.test):,} test rows are training rows too: take them out, or the scores are too good"
+            )
         return data
 
     def facts(self, data: Any) -> dict[str, Any]:

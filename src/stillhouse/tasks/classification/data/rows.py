@@ -164,7 +164,8 @@ def _labelled(path: Path, config: Config) -> tuple[list[Any], list[Any]]:
     for column in (config.label_column, *read):
         if column not in columns:
             raise InputError(f"{path}: expected a column {column!r}; {nearest(column, columns)}")
-    labels = [row.get(config.label_column) for row in rows]
+    found = (row.get(config.label_column) for row in rows)
+    labels = [label.strip() if isinstance(label, str) else label for label in found]
     if not isinstance(config, TableDataConfig):
         return [str(row.get(config.text_column) or "") for row in rows], labels
     kept = [name for name in columns if name not in {config.label_column, *read}]
