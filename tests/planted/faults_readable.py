@@ -18,6 +18,8 @@ TAUGHT = f"{ROOM}.taught"
 SAID = "tests/report/test_taught.py::"
 
 READABLE = (
+    Fault("points that are all small are not printed", f"{ROOM}.readable_text:_small", edited("0 < largest < 2 * WEAK", "False"),
+          f"{READ}test_points_that_are_all_small_are_printed_in_a_larger_unit"),
     Fault("a teacher of few labels is checked on the few validation rows", f"{ROOM}.teachers:teacher_check",
           edited("bool((data.train.labels == MISSING).any())", "False"),
           "tests/test_distill.py::test_two_validation_rows_refuse_no_teacher"),

@@ -181,3 +181,13 @@ def test_words_are_marked_as_they_are_counted():
     assert str(marked("Pins, my PIN.", ["pin"])) == "Pins, my <mark>PIN</mark>."
     assert str(marked("change a pin", ["change pin"])) == "<mark>change a pin</mark>"
     assert str(marked("<i>", [])) == "&lt;i&gt;"
+
+
+def test_points_that_are_all_small_are_printed_in_a_larger_unit():
+    """Thresholds of one column share what they say: each was too weak to be printed, and the screen was empty."""
+    names = tuple(f"w{n}" for n in range(12))
+    rules = tuple(Rule(((name, True),), (0.3, 0.0)) for name in names)
+    rows = (np.random.default_rng(0).random((400, 12)) < 0.5).astype(np.uint8)
+    model = ReadableModel(("x", "y"), READING, names, rules, (-1.8, 0.0))
+    found = screen(model, rows, rows, model.scores(rows).argmax(1), ["x"] * 400)
+    assert found.shown > 0.9

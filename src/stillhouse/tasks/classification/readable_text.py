@@ -278,7 +278,8 @@ def _small(
         printed[best[taken], taken] = True
         room[taken] -= cost[best[taken]]
         points, start = _fit(holds, target, printed, points, start)
-    scale = max(1.0, LARGEST / max(float(np.abs(points).max(initial=0)), 1e-9))
+    largest = float(np.abs(points).max(initial=0))
+    scale = LARGEST / largest if 0 < largest < 2 * WEAK else 1.0
     points, start = _fit(holds, target, np.abs(scale * points) >= WEAK, points, start)
     points, start = scale * points, scale * start
     return np.round(2 * points) / 2, np.round(
