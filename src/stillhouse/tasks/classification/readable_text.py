@@ -26,9 +26,8 @@ SCREEN, WIDTH = 34, 118  # lines, characters
 EXAMPLES, SHOWN = 3, 2  # of each first rule; rules whose examples are on the screen
 PAGE = 8  # rules with examples on a page
 MOST_CLASSES, MOST_ROWS = 12, 6  # that have lines of their own; lines of one class where they are few
-LARGEST = (
-    4.0  # points that the strongest rule has at least: thresholds of a table share what they say, and are small each
-)
+LARGEST = 4.0  # points of the strongest rule where all would be weak: thresholds of a table share what they say
+
 WEAK = 0.75  # points below which a rule is not printed
 GROUPS = 24  # characters for the points themselves, which stand once for all rules that have them
 SHRINK, FITTED = 1e-4, 4000  # weight of the squared points, training rows that they are fitted to
