@@ -162,6 +162,6 @@ def test_a_focusing_networks_step_gives_its_lines(tmp_path, capsys):
     lines = torch.randn(1, 30, model.config.input_dim, dtype=torch.complex64)
     stream = OnnxStream(tmp_path / "step.onnx")
     made = [line for t in range(30) if (line := stream.step(lines[:, t].numpy())) is not None]
-    got = np.concatenate([np.stack(made, 1), stream.finish()], 1)
+    got = np.stack([*made, *stream.finish()], 1)
     with torch.no_grad():
         np.testing.assert_allclose(got, model(lines).numpy(), atol=1e-4)
