@@ -65,21 +65,6 @@ def plant(fault: Fault) -> None:
                     setattr(known, name, instead)
 
 
-def times(factor: float) -> Broken:
-    """A function whose result is multiplied."""
-    return lambda original: lambda *a, **k: original(*a, **k) * factor
-
-
-def constant(value: Any) -> Broken:
-    """A function that always gives the same."""
-    return lambda original: lambda *a, **k: value
-
-
-def nothing(original: Any) -> Any:
-    """A function that does nothing."""
-    return lambda *a, **k: None
-
-
 def edited(old: str, new: str) -> Broken:
     """A function with other words in its source. Fails where the source has moved on, so that the list keeps up with it."""
 
