@@ -71,8 +71,8 @@ def techniques(tokens_teacher: Path) -> dict[str, Mapping[str, Any]]:
     return {
         "no-kd": NO_KD,
         "kd": {},
-        "kd, JS": {"loss": {"divergence": "js"}},
-        "kd, reverse KL": {"loss": {"divergence": "reverse-kl"}},
+        "kd, JS": {"loss": {"kd_weight": 0.0}, "signals": [{"kind": "logits", "loss": "js"}]},
+        "kd, reverse KL": {"loss": {"kd_weight": 0.0}, "signals": [{"kind": "logits", "loss": "reverse-kl"}]},
         "teacher of 1024 tokens: byte marginals": {
             "teacher": {**other, "tokens": "byte-marginals"}, "loss": {"source": "cache", "k": 64}
         },

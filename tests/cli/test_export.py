@@ -185,5 +185,5 @@ def test_every_task_names_its_forms():
     found = {kind: set(task(kind).exports()) for kind in TASKS}
     assert all(names and names <= set(TARGETS) for names in found.values())
     assert {"rules", "numpy", "onnx", "torch"} <= found["classification"]
-    assert found["lm"] == {"packed", "torch"}
+    assert found["lm"] == {"packed"}
     assert found["sar"] == {"onnx", "torch"}

@@ -106,17 +106,17 @@ def test_what_is_listed_is_what_there_is():
 
 
 def test_a_group_says_its_verbs_and_takes_those_of_every_task(capsys):
-    """`lm distill` is `distill`; what is no verb is an error that names the near one."""
+    """`sar evaluate` is `evaluate`; what is no verb is an error that names the near one."""
     for group, verbs in GROUPS.items():
         assert main([group, "--help"]) == 0
         text = capsys.readouterr().out
         assert all(verb in text for verb in (*verbs[0], *verbs[1]))
         assert main([group]) == 2
         capsys.readouterr()
-    assert main(["lm", "distill", "tiny-shakespeare", "--seeds", "7", "--print-config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["seeds"] == 7
-    assert main(["lm", "generat"]) == 2
-    assert "did you mean 'generate'" in capsys.readouterr().err
+    assert main(["sar", "evaluate", "nothing"]) == 2
+    assert "expected the folder of a student" in capsys.readouterr().err
+    assert main(["sar", "strem"]) == 2
+    assert "did you mean 'stream'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,9 @@ FAULTS = {
     "embed distill nope.npy": "expected a file of vectors or a capture folder, got nothing there",
     "embed distill taken --recipe embeding": "did you mean 'embedding'",
     "embed distill taken loss.perplexit=3": "did you mean 'perplexity'",
-    "lm distill wikitext-2 corpus.source=nope": "cannot read the text nope",
-    "lm distill wikitxt": "did you mean 'wikitext-2'",
-    "lm train-teacher wikitext-2-teacher windw=3": "did you mean 'window'",
-    "lm generate nope --prompt x": "nope",
+    "distill wikitext-2 corpus.source=nope": "cannot read the text nope",
+    "distill wikitxt": "did you mean 'wikitext-2'",
+    "train-teacher wikitext-2-teacher windw=3": "did you mean 'window'",
     "sar train --config s4x": "no recipe of that name",
     "sar stream nope": "nope",
     "sar compress taken --to sparse --out x": "--to sparse wants --share",

@@ -160,12 +160,13 @@ def test_to_predict_loads_no_package_that_answers_need_not(made, tmp_path):
     assert SLOW & {*done.stdout.split()} == NEEDED.get(made.case.kind, set())
 
 
+@pytest.mark.kinds("clauses", "embed", "images", "sar")
 def test_an_exported_program_is_checked_on_test_rows_of_the_run(made, tmp_path, capsys):
     """Made-up rows say little of rows as they come; where they are all there is, the line says so (see tests/cli)."""
     folder = made.out / "arms" / made.case.taught / "seed-0"
     assert main(["export", str(folder), "--to", "torch", "--out", str(tmp_path / "student.pt2")]) == 0
     said = capsys.readouterr().out
-    counts = {"embed": "60 test rows of", "sar": "200 samples of noise", "lm": "26 test windows of"}
+    counts = {"embed": "60 test rows of", "sar": "200 samples of noise"}
     assert counts.get(made.case.kind, "104 of 104 answers equal") in said
 
 

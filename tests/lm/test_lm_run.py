@@ -16,11 +16,11 @@ from stillhouse.core.folder import student_folder
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import in_words
 from stillhouse.recipes import load_run, load_teacher_run
-from stillhouse.tasks.lm.predict import TextPredictor
+from stillhouse.tasks.lm.predict import PackedPredictor, TextPredictor
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.score import model_nll, score_text
 from stillhouse.tasks.lm.task import TASK
-from stillhouse.tasks.lm.use import count_energy, evaluate
+from stillhouse.tasks.lm.use import evaluate
 
 WINDOW = 16
 
@@ -137,25 +137,12 @@ def test_the_packed_student_writes_what_the_network_writes(made, tmp_path, capsy
     prompt = "the river ran over the stone . " * 12
     student = TextPredictor(student_folder(root / "run"))
     assert len(student.transform(prompt)) > 2 * WINDOW
-    assert main(["lm", "generate", str(root / "run"), "--prompt", prompt, "--tokens", "12"]) == 0
-    said = capsys.readouterr().out
-    ids = student.transform(prompt)
-    assert said == prompt + student.tokenizer.decode(student.written(ids, 12)) + "\n"
     assert main(["export", str(root / "run"), "--to", "packed", "--out", str(tmp_path / "packed")]) == 0
     assert "times smaller" in capsys.readouterr().out
-    assert (tmp_path / "packed/tokenizer.json").is_file()
+    packed = PackedPredictor(tmp_path / "packed")
+    assert packed.written(packed.transform(prompt), 12) == student.written(student.transform(prompt), 12)
     with pytest.raises(InputError, match=r"at least one token"):
         student.predict([""])
-
-
-def test_energy_is_counted_and_labelled(made):
-    """An estimate passed off as a measurement."""
-    root, _ = made
-    found = count_energy(root / "run/arms/kd/seed-0")
-    assert "counted" in found["label"]
-    assert 0 < found["ratio"]["operations_pj"] < 1
-    with pytest.raises(InputError, match=r"expected a student with spikes"):
-        count_energy(root / "run/arms/dense/seed-0")
 
 
 def test_a_teacher_brings_its_tokenizer(tmp_path):

@@ -31,7 +31,6 @@ ROOMS = {  # where a verb's function lies; others: `main` of a module of its own
 }
 GROUPS = {  # verbs of one task, in tasks/GROUP/commands.py, and those of its document, in compat/GROUP.py
     "embed": (("capture", "explore"), ("distill",)),
-    "lm": (("generate", "energy"), ()),
     "sar": (("simulate", "stream", "compare", "compress"), ("train", "distill")),
 }
 RESUMED = {"distill", "train-teacher", "sweep", "curve", "vision", "train"}
@@ -105,7 +104,7 @@ def run_command(words: Sequence[str]) -> int:
             return _call(f"tasks.{verb}.commands:main" if inner in own else f"compat.{verb}:main", [inner, *rest[1:]])
         if inner not in COMMANDS:
             raise InputError(f"unknown command {inner!r}; {nearest(inner, [*own, *documented, *COMMANDS])}")
-        return run_command([inner, *rest[1:]])  # `lm distill` is `distill`
+        return run_command([inner, *rest[1:]])  # `sar evaluate` is `evaluate`
     if verb not in COMMANDS:
         raise InputError(f"unknown command {verb!r}; {nearest(verb, COMMANDS)}")
     return _call(ROOMS.get(verb, f"cli.{verb}:main"), rest)

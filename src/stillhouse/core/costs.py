@@ -9,7 +9,6 @@ COSTS = {
     "macs": "multiply-adds",
     "bytes": "bytes on disk",
     "state_bytes": "bytes of state",
-    "energy_pj": "energy a token, counted",
     "ms": "ms, batch of 1",
 }
 """Kinds of cost in words, the first that differs between students is what a Pareto front is drawn against."""

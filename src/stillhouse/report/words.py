@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from stillhouse.core.verdict import untested
@@ -11,7 +11,6 @@ from stillhouse.report.read import number
 
 GAP, MINUS, NOTHING = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
-PICOJOULES = ((1e9, "mJ"), (1e6, "\N{MICRO SIGN}J"), (1e3, "nJ"), (1.0, "pJ"))
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -58,33 +57,15 @@ def size(count: Any) -> str:
         >>> size(65_536).replace(GAP, " "), size(12).replace(GAP, " ")
         ('65.5 kB', '12 bytes')
     """
-    return _in_unit(count, BYTES)
-
-
-def energy(picojoules: Any) -> str:
-    """An energy with its unit.
-
-    Example:
-        >>> energy(31_027_438).replace(GAP, " "), energy(345.0).replace(GAP, " ")
-        ('31.0 µJ', '345 pJ')
-    """
-    return _in_unit(picojoules, PICOJOULES)
-
-
-def _in_unit(value: Any, units: Sequence[tuple[float, str]]) -> str:
-    found = number(value)
+    found = number(count)
     if found is None:
         return NOTHING
-    per, name = _unit(found, units)
+    per, name = next((unit for unit in BYTES if abs(found) >= unit[0]), BYTES[-1])
     return f"{plain(found / per) if per > 1 else f'{found:.0f}'}{GAP}{name}"
 
 
-def _unit(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
-    return next((unit for unit in units if abs(value) >= unit[0]), units[-1])
-
-
 def cost(kind: str, value: Any) -> str:
-    """A cost of a student (see `core.costs.COSTS`): counts whole, bytes and energies with their unit, times with three digits.
+    """A cost of a student (see `core.costs.COSTS`): counts whole, bytes with their unit, times with three digits.
 
     Example:
         >>> cost("params", 9216.0), cost("ms", 1.2345), cost("bytes", 2e6).replace(GAP, " ")
@@ -93,22 +74,9 @@ def cost(kind: str, value: Any) -> str:
     found = number(value)
     if found is None:
         return NOTHING
-    if kind.endswith(("bytes", "_pj")):
-        return size(found) if kind.endswith("bytes") else energy(found)
+    if kind.endswith("bytes"):
+        return size(found)
     return plain(found) if kind == "ms" else f"{found:,.0f}"
-
-
-def cost_on_axis(kind: str, words: str, values: Sequence[float]) -> tuple[float, str]:
-    """What a cost is divided by on the axis of a figure, and the words of the axis.
-
-    Example:
-        >>> cost_on_axis("energy_pj", "energy a token", [31e6, 2e6])
-        (1000000.0, 'energy a token (µJ)')
-    """
-    if not kind.endswith("_pj"):
-        return 1.0, words
-    per, unit = _unit(max(values), PICOJOULES)
-    return per, f"{words} ({unit})"
 
 
 def score_words(value: Any, in_percent: bool) -> str:

@@ -13,7 +13,7 @@ from stillhouse.core.records import REPORT, write_json
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
-from stillhouse.report.words import NOTHING, cost_on_axis, plain, score_words
+from stillhouse.report.words import NOTHING, plain, score_words
 from stillhouse.report.words import cost as cost_words
 from stillhouse.sweeps.study import Plan, command_of, space_mapping, trials_of
 
@@ -44,7 +44,7 @@ def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) ->
     known = list(dict.fromkeys(kind for trial in trials for kind in trial["cost"]))
     if wanted is not None and wanted not in known and trials:
         raise InputError(f"--cost {wanted}: expected one of {', '.join(known) or 'none'}")
-    order = ("macs", "params", "bytes", "state_bytes", "energy_pj")
+    order = ("macs", "params", "bytes", "state_bytes")
     differ = (kind for kind in order if kind in known and len({trial["cost"].get(kind) for trial in trials}) > 1)
     return wanted or next(differ, None)
 
@@ -100,9 +100,8 @@ def _blocks(found: Mapping[str, Any], done: Sequence[Mapping[str, Any]]) -> list
     if done and axis:
         scale, objective = (100.0, f"{found['objective']} (%)") if in_percent else (1.0, found["objective"])
         priced = [trial for trial in done if axis in trial["cost"]]
-        per, words = cost_on_axis(axis, COSTS[axis], [trial["cost"][axis] for trial in priced])
-        points = [(t["cost"][axis] / per, scale * t["score"], str(t["number"])) for t in priced]
-        drawing = figures.pareto(points, {str(number) for number in found["front"]}, words, objective)
+        points = [(t["cost"][axis], scale * t["score"], str(t["number"])) for t in priced]
+        drawing = figures.pareto(points, {str(number) for number in found["front"]}, COSTS[axis], objective)
         blocks.append(Figure("Trials", [(drawing, f"Score against {COSTS[axis]}; filled: on the front.")], ""))
     keys, kinds = list(found["space"]), list(dict.fromkeys(kind for trial in done for kind in trial["cost"]))
     rows: list[list[str | Cell]] = []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
@@ -218,7 +217,6 @@ class Windows:
         both = torch.from_numpy(self.ids[at].astype(np.int64))
         return both[:, :-1], both[:, 1:]
 
-    def sample(self, count: int, batch: int = 16) -> Iterator[Tensor]:
-        """Inputs (B, L) of `count` rows from anywhere in the text, drawn by a fixed seed, some at a time."""
-        rows = sample_rows(len(self), count)
-        return (self(some)[0] for some in np.split(rows, range(batch, len(rows), batch)))
+    def sample(self, count: int) -> Tensor:
+        """Inputs (B, L) of `count` rows from anywhere in the text, drawn by a fixed seed."""
+        return self(sample_rows(len(self), count))[0]

@@ -124,21 +124,21 @@ class SpikingGenerator:
         scores = plain["embedding.weight"] @ x
         return scores if self.prior is None else scores + self.prior.read(token).astype(scores.dtype)
 
-    def generate(self, prompt: Sequence[int], count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
-        """`count` tokens after a prompt of at least one; the state goes on from where it is.
+    def generate(self, prompt: Sequence[int], count: int) -> list[int]:
+        """The likeliest `count` tokens after a prompt of at least one; the state goes on from where it is.
 
-        Args:
-            prompt: token ids.
-            count: tokens to make.
-            temperature: 0 takes the likeliest token.
-            seed: of the draws.
+        Raises:
+            InputError: logits that are not numbers.
         """
-        generator, made = np.random.default_rng(seed), list[int]()
+        made = list[int]()
         for token in prompt[:-1]:
             self.step(token)
         token = prompt[-1]
         for _ in range(count):
-            token = draw(self.step(token), temperature, generator)
+            logits = self.step(token)
+            if not np.isfinite(logits).all():
+                raise InputError("generate: expected finite logits, got a NaN or an infinity")
+            token = int(logits.argmax())
             made.append(token)
         return made
 
@@ -181,22 +181,6 @@ class SpikingGenerator:
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def draw(logits: np.ndarray, temperature: float, generator: np.random.Generator) -> int:
-    """A token of logits (V,), the likeliest at temperature 0.
-
-    Raises:
-        InputError: logits that are not numbers.
-    """
-    if not np.isfinite(logits).all():
-        raise InputError("generate: expected finite logits, got a NaN or an infinity")
-    if temperature == 0:
-        return int(logits.argmax())
-    wide = logits.astype(np.float64)
-    with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest are at -infinity, as in the limit
-        p = np.exp((wide - wide.max()) / temperature)
-    return int(generator.choice(len(p), p=p / p.sum()))
 
 
 @numba.njit(cache=True)

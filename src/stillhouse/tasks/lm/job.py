@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.part import TrainedPart
-from stillhouse.losses import forward_kl, generalized_js, reverse_kl
+from stillhouse.losses import forward_kl
 from stillhouse.losses.top_k import scores_kl
 from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.plan import LanguageLossConfig, grown
@@ -29,7 +28,6 @@ from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
 Ids = NDArray[Any]
-DIVERGENCES = {"forward-kl": forward_kl, "reverse-kl": reverse_kl, "js": generalized_js}
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class LanguageJob(DistillJob):
             temperature = self.temperature(nothing, nothing, progress)
             if stage_teacher.cache is None:
                 told = stage_teacher(batch).logits.flatten(0, 1)
-                value = DIVERGENCES[loss.divergence](logits, told, temperature=temperature)
+                value = forward_kl(logits, told, temperature=temperature)
             else:
                 value = scores_kl(logits, stage_teacher.cache.kept(batch).flat().to(self.device), temperature)
             curriculum = self.signal_set.curriculum
@@ -222,7 +220,7 @@ class LanguageJob(DistillJob):
             return
         weights, spikes = self._shares()
         if spikes > 0 and not self.calibrated:
-            rows = sample_rows(len(self.windows), CALIBRATION_ROWS)
-            self.network.calibrate(self.windows(rows)[0].to(next(self.network.parameters()).device))
+            rows = self.windows.sample(CALIBRATION_ROWS)
+            self.network.calibrate(rows.to(next(self.network.parameters()).device))
             self.calibrated = True
         self.network.quantize(weights, spikes=spikes)

@@ -39,9 +39,6 @@ class LanguageLossConfig:
     epoch_steps: int = Field(default=50, gt=0, description="optimizer steps between two validations: an epoch")
     label_weight: float = Field(default=0.5, ge=0, description="weight of the cross-entropy with the text")
     kd_weight: float = Field(default=1.0, ge=0, description="weight of the divergence from the teacher's distribution")
-    divergence: Literal["forward-kl", "reverse-kl", "js"] = Field(
-        default="forward-kl", description="with a live teacher; a cache has the tokens for forward-kl only"
-    )
     temperature: TemperatureConfig = Field(default=FixedTemperature(value=1.0), description="of it; learned is CTKD")
     source: Literal["live", "cache"] = Field(
         default="cache", description="cache: the k largest logits, asked once; live: all logits, asked at every step"
@@ -59,15 +56,11 @@ class LanguageLossConfig:
                 )
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
-        if self.source == "cache" and self.divergence != "forward-kl":
-            raise ValueError(f"divergence: {self.divergence} needs all logits; expected source: live, got cache")
         if self.temperature.kind == "entropy" or getattr(self.temperature, "per_sample", False):
             raise ValueError(
                 "temperature: expected one of all tokens (fixed, scheduled or learned); kd_weight: 0 and a signal of kind logits "
                 "have one a token"
             )
-        if self.temperature.kind == "learned" and self.divergence != "forward-kl":
-            raise ValueError(f"temperature: learned goes with forward-kl, got {self.divergence}")
 
     @property
     def temperatures(self) -> tuple[float, ...]:

@@ -32,8 +32,8 @@ class LinePredictor(Predictor):
         """Of all tokens (L) after the first."""
 
     @abstractmethod
-    def written(self, ids: Any, count: int, *, temperature: float = 0.0) -> list[int]:
-        """So many tokens after some, the likeliest or drawn ones."""
+    def written(self, ids: Any, count: int) -> list[int]:
+        """So many tokens after some, the likeliest each time."""
 
     def transform(self, one: Any) -> Any:
         """(L) token ids of a text.
@@ -92,10 +92,10 @@ class PackedPredictor(LinePredictor):
             total += float(np.log(np.exp(logits).sum()) - logits[following])
         return total
 
-    def written(self, ids: Any, count: int, *, temperature: float = 0.0) -> list[int]:
+    def written(self, ids: Any, count: int) -> list[int]:
         """From an empty state."""
         self.generator.reset()
-        return self.generator.generate(ids, count, temperature=temperature)
+        return self.generator.generate(ids, count)
 
 
 class TextPredictor(LinePredictor):
@@ -123,10 +123,10 @@ class TextPredictor(LinePredictor):
         with torch.no_grad():
             return float(model_nll(self.network)(ids[None, :-1], ids[None, 1:]).sum())
 
-    def written(self, ids: Any, count: int, *, temperature: float = 0.0) -> list[int]:
+    def written(self, ids: Any, count: int) -> list[int]:
         """By its own steps."""
         from stillhouse.tasks.lm.rollouts import continued
 
-        found = continued(self.network, ids[None], count, temperature=temperature)
+        found = continued(self.network, ids[None], count)
         made: list[int] = found[0, len(ids) :].tolist()
         return made

@@ -20,39 +20,20 @@ WRITING_ROWS, ASKED_ROWS = 256, 16  # windows that it continues, or that a judge
 
 
 @torch.no_grad()
-def continued(model: Any, prompt: Tensor, count: int, *, temperature: float = 0.0, seed: int = 0) -> Tensor:
-    """Prompts with `count` tokens that a `SpikingLM` wrote after them; the cost of a token does not grow with the text.
+def continued(model: Any, prompt: Tensor, count: int) -> Tensor:
+    """Prompts (B, P) with the likeliest `count` tokens after them, (B, P + count); the cost of a token does not grow with the text.
 
-    Args:
-        model: in the mode it was given in afterwards, and without a trace of a gradient.
-        prompt: (B, P) int64, P at least 1.
-        count: tokens to write.
-        temperature: of the draws; 0 takes the likeliest token.
-        seed: of the draws, which do not depend on the device.
-
-    Returns:
-        (B, P + count) int64.
+    The `SpikingLM` is in the mode it was given in afterwards, and without a trace of a gradient.
     """
-    draws = torch.Generator().manual_seed(seed)
     training = model.training
     model.eval()
     scores, state = model.read(prompt)
-    found = [prompt]
-    for left in range(count, 0, -1):
-        found.append(_drawn(scores, temperature, draws).unsqueeze(1))
-        if left > 1:
-            scores, state = model.read(found[-1], state)
+    found = [prompt, scores.argmax(-1, keepdim=True)]
+    for _ in range(count - 1):
+        scores, state = model.read(found[-1], state)
+        found.append(scores.argmax(-1, keepdim=True))
     model.train(training)
     return torch.cat(found, 1)
-
-
-def _drawn(scores: Tensor, temperature: float, draws: torch.Generator) -> Tensor:
-    """(B,) tokens of scores (B, V)."""
-    if temperature == 0:
-        return scores.argmax(-1)
-    summed = (scores.float() / temperature).softmax(-1).cumsum(-1)
-    place = torch.rand(len(scores), 1, generator=draws).to(scores.device) * summed[:, -1:]
-    return (summed <= place).sum(-1).clamp(max=scores.shape[-1] - 1)
 
 
 def window_difficulty(judge: Any, windows: Windows, measures: Sequence[str], *, k: float = 60.0) -> np.ndarray:

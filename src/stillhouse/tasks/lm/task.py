@@ -30,7 +30,6 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.lm import use
 from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
-from stillhouse.tasks.lm.energy import measure_spikes
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.light import BITS, LanguageLight
 from stillhouse.tasks.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, taught, unsupported_reason
@@ -40,7 +39,6 @@ from stillhouse.tasks.lm.saved import load_lm, save_lm
 from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text
 from stillhouse.tasks.lm.signals import build_language_signals
 from stillhouse.tasks.lm.students import NGramConfig
-from stillhouse.tasks.lm.students.network import firing
 from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.tasks.lm.students.trie import Trie, count_trie
 from stillhouse.tasks.lm.teachers import cache
@@ -273,13 +271,12 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         examination, config = context.shared["examination"], context.config
         if arm.fit is not None:
             return _scores(examination, model, NLL)
-        model.cpu()
-        pieces = Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS)
-        spikes = firing([one.rate for one in measure_spikes(model, pieces).values()]) if model.spike_units() else {}
+        with torch.no_grad():
+            model.cpu().eval().hidden(Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS))
         steps = sum(stage.training.epochs for stage in config.stages_of(arm.taught)) * config.loss.epoch_steps
         tokens = steps * config.training.batch_size * config.loss.window
         facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters())}}
-        return _scores(examination, model_nll(model), NLL, spikes, facts)
+        return _scores(examination, model_nll(model), NLL, model.figures(), facts)
 
     def score_teacher(self, context: LmContext) -> Scores | None:
         """The teacher in the same windows; a cache has no answers to them."""
@@ -302,10 +299,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         summary["window"], summary["tokens_scored"] = examination.window, len(examination.ids) - 1
         summary["samples"] = use.samples(context.folder.path / SHIPPED, examination.ids)
 
-    def cost(self, folder: Path) -> dict[str, float]:
-        """Weights; of a spiking student also the counted energy of a token of the valid split."""
-        return use.cost(folder)
-
     def predictor(self, folder: Path) -> TextPredictor:
         """Lines of text into scores and continuations."""
         return TextPredictor(student_folder(folder))
@@ -315,10 +308,9 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         return use.evaluate(student_folder(folder), **choices)
 
     def exports(self) -> Mapping[str, Target]:
-        """Packed ternary weights with the tokenizer; the network for windows."""
+        """Packed ternary weights with the tokenizer."""
         return {
             "packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=()),
-            "torch": Target("whole windows, for torch.export.load", ".pt2", use.write_program, takes=()),
         }
 
 

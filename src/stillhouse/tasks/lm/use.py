@@ -1,39 +1,27 @@
-"""What is done with a trained student: score it again, show what it writes, export it, count what it costs."""
+"""What is done with a trained student: score it again, show what it writes, export it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above
 from stillhouse.core.records import read_object
-from stillhouse.core.sample import sample_rows
-from stillhouse.metrics.energy import LABEL
-from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, Windows, load_corpus, read_lines
-from stillhouse.tasks.lm.energy import student_operations, teacher_operations
+from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, load_corpus, read_lines
 from stillhouse.tasks.lm.light import PACKED
 from stillhouse.tasks.lm.packed import load_packed, pack_student
 from stillhouse.tasks.lm.plan import LmScoreConfig
 from stillhouse.tasks.lm.predict import TextPredictor
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.score import TestWindows, model_nll
-from stillhouse.tasks.lm.students.network import SpikingLM
-from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
-from stillhouse.tasks.lm.teachers.cache import load_teacher
-
-EXPORTED = 32  # windows on which an exported program is held against the network
-COUNTED = 64  # windows whose spikes are counted
 
 
 def evaluate(
@@ -103,35 +91,6 @@ def write_packed(folder: Path, out: Path, choices: ExportChoices) -> Sequence[st
     return [f"weights of {len(layers)} layers equal the network's; {smaller:.1f} times smaller than float32"]
 
 
-def write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-    """Logits of whole windows as a program of torch.export, from an empty state; compared on windows of the test split."""
-    from stillhouse.export.program import write_compared
-
-    model, tokenizer, card = load_lm(folder)
-    window = int(card["window"])
-    try:
-        windows = Windows(own_text(folder).test, window)
-        rows = windows(sample_rows(len(windows), EXPORTED))[0]
-        what = f"{len(rows)} test windows of the run"
-    except StillhouseError as error:
-        rows = torch.randint(tokenizer.vocab_size, (EXPORTED, window), generator=torch.Generator().manual_seed(0))
-        what = f"{EXPORTED} made-up windows (no test text: {error})"
-    return [write_compared(_Logits(model), rows, out, what)]
-
-
-class _Logits(nn.Module):
-    """A network's logits as one tensor."""
-
-    def __init__(self, model: SpikingLM) -> None:
-        super().__init__()
-        self.model = model.eval()
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, V) of the token after each of (B, L)."""
-        found: Tensor = self.model(tokens).logits
-        return found
-
-
 def config_of(folder: Path) -> dict[str, Any]:
     """The configuration of the run that a folder belongs to, as plain data.
 
@@ -153,35 +112,3 @@ def own_text(folder: Path) -> Corpus:
     built = load_corpus(parse(CorpusConfig, config_of(folder)["corpus"]))
     check_test_data(folder, "sha256", built.sha256, "--source")
     return built
-
-
-def count_energy(folder: Path) -> dict[str, Any]:
-    """Picojoules of a token, with and without weight traffic, of a student as it is deployed and of the teacher of its run.
-
-    Raises:
-        InputError: a student without spikes, or that belongs to no run.
-    """
-    built, (model, _, card) = own_text(folder), load_lm(folder)
-    if not model.spike_units():
-        raise InputError(f"{folder}: expected a student with spikes, got a dense one")
-    teacher = load_teacher(parse(LanguageTeacherConfig, config_of(folder)["teacher"]), built)
-    ours = student_operations(model, Windows(built.test, int(card["window"])).sample(COUNTED)).energy()
-    theirs = teacher_operations(teacher.network).energy()
-    ratio = {kind: value / theirs[kind] for kind, value in ours.items()}
-    return {"label": LABEL, "student": ours, "teacher": theirs, "ratio": ratio}
-
-
-def cost(folder: Path) -> dict[str, float]:
-    """Weights and bytes of a student, saved and packed; where it spikes and its run is at hand also the counted energy of a token.
-
-    Spikes are counted on the valid split.
-    """
-    model, _, card = load_lm(folder)
-    found = {"params": float(sum(p.numel() for p in model.parameters())), **weight_bytes(folder)}
-    with suppress(InputError):  # a student that was kept on its ramp has no packed form
-        found["packed_bytes"] = float(pack_student(model).bytes)
-    if run_above(folder) is None or not model.spike_units():
-        return found
-    valid = load_corpus(parse(CorpusConfig, config_of(folder)["corpus"])).valid
-    operations = student_operations(model, Windows(valid, int(card["window"])).sample(COUNTED))
-    return {**found, "energy_pj": operations.energy()["operations_pj"]}

@@ -209,8 +209,12 @@ class SpikingLM(Student):
         return {"spike_density": (spikes.density_weight, torch.stack(known).mean())} if known else {}
 
     def figures(self) -> dict[str, float]:
-        """Of the last pass: see `firing`."""
-        return firing([unit.rate.detach() for unit in self.spike_units().values() if unit.rate is not None])
+        """Of the last pass, as shares of channels: how many fired at a token, and how many hardly ever; {} without spikes."""
+        rates = [unit.rate.detach() for unit in self.spike_units().values() if unit.rate is not None]
+        if not rates:
+            return {}
+        rate = torch.cat(rates)
+        return {"density": rate.mean().item(), "dead_channels": (rate < DEAD).to(rate.dtype).mean().item()}
 
     def spike_units(self) -> dict[str, SpikeUnit]:
         """Every unit by the path of the layer whose input it makes."""
@@ -228,19 +232,6 @@ class SpikingLM(Student):
             whole = parameter.ndim > 1 and not name.endswith((".mu", "embedding.weight"))
             (decayed if whole else free).append(parameter)
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
-def firing(rates: list[Tensor]) -> dict[str, float]:
-    """`density` and `dead_channels` of the rates (D,) of all units, as shares; {} for none.
-
-    Example:
-        >>> firing([torch.tensor([0.5]), torch.tensor([0.0])])
-        {'density': 0.25, 'dead_channels': 0.5}
-    """
-    if not rates:
-        return {}
-    rate = torch.cat(rates)
-    return {"density": rate.mean().item(), "dead_channels": (rate < DEAD).to(rate.dtype).mean().item()}
 
 
 def rounded_rows(table: Tensor) -> Tensor:
