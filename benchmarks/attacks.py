@@ -94,7 +94,7 @@ distill {yaml} corpus.source={text} --out {new}""",
     "sar": """sar stream {run} --lines -1
 sar stream {run} --input {text}
 sar stream {run} --lines 100 --output /proc/x.npy
-sar compare {root}
+sar compare --length 0
 sar simulate --out {new}.npz --preset zzz
 sar train --config {text} --out {new}
 distill {yaml} teacher_checkpoint={bomb} --out {new}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from stillhouse.cli.main import main as stillhouse
 from stillhouse.core.records import read_json
-from stillhouse.tasks.sar.compare import baselines
+from stillhouse.tasks.sar.data.radar import filtered
 from stillhouse.tasks.sar.metrics import judge
 from stillhouse.tasks.sar.saved import load_data_config, load_model
 from stillhouse.tasks.sar.teacher import focused, in_units
@@ -76,7 +76,7 @@ def swath(folder: Path) -> None:
     for spread in (0.0, 0.02, 0.1, 0.3):
         data = replace(plain, rate_spread=spread).build()
         own = focused(in_units(model, scale, data), data.test.inputs)
-        best = baselines(data)[0].focus(data.test.inputs, data.kernels(data.test))
+        best = filtered(data.test.inputs[..., 0].numpy(), data.kernels(data.test))
         found = (-judge(lines, data.test, data.valid)["snr_db"] for lines in (own, best))
         print(f"rates over {spread:.0%}: network and matched filter", *(f"{x:.2f} dB" for x in found), flush=True)
 

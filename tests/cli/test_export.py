@@ -186,4 +186,4 @@ def test_every_task_names_its_forms():
     assert all(names and names <= set(TARGETS) for names in found.values())
     assert {"rules", "numpy", "onnx", "torch"} <= found["classification"]
     assert found["lm"] == {"packed"}
-    assert found["sar"] == {"onnx", "torch"}
+    assert found["sar"] == {"torch"}

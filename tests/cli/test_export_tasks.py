@@ -16,7 +16,6 @@ from stillhouse.tasks.lm.saved import save_lm
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.tokenizer import byte_tokenizer
 from stillhouse.tasks.sar.data import SarConfig
-from stillhouse.tasks.sar.onnx import OnnxStream
 from stillhouse.tasks.sar.saved import save_model
 from stillhouse.tasks.sar.students import StateSpaceConfig
 
@@ -126,22 +125,3 @@ def test_a_focusing_networks_program_gives_its_lines(tmp_path):
         expected = model(lines).numpy()
     got = run_program(tmp_path / "lines.pt2", lines.numpy(), tmp_path)
     np.testing.assert_allclose(got, expected, atol=1e-4 * abs(expected).max())
-
-
-@pytest.mark.slow
-def test_a_focusing_networks_step_gives_its_lines(tmp_path, capsys):
-    """A stream on onnxruntime against the training form of the network."""
-    pytest.importorskip("onnxruntime")
-    torch.manual_seed(0)
-    model = StateSpaceConfig(model_dim=3, state_dim=8, num_layers=2, look_ahead=4).build().eval()
-    data = SarConfig(preset="toy-64", length=120, train=8, validation=4, test=4).build()
-    (tmp_path / "student").mkdir()
-    save_model(tmp_path / "student", model, data)
-    assert main(["export", str(tmp_path / "student"), "--to", "onnx", "--out", str(tmp_path / "step.onnx")]) == 0
-    assert "200 samples of noise within " in capsys.readouterr().out
-    lines = torch.randn(1, 30, model.config.input_dim, dtype=torch.complex64)
-    stream = OnnxStream(tmp_path / "step.onnx")
-    made = [line for t in range(30) if (line := stream.step(lines[:, t].numpy())) is not None]
-    got = np.stack([*made, *stream.finish()], 1)
-    with torch.no_grad():
-        np.testing.assert_allclose(got, model(lines).numpy(), atol=1e-4)

@@ -202,9 +202,6 @@ class Sar(Case):
 
     kind = "sar"
 
-    def from_cache(self, folder: Path) -> dict[str, Any]:
-        return {"teacher_checkpoint": f"cache:{folder}"}
-
     unknown = "training.mixing.mixup_alpha=0.5"
     lines: ClassVar[dict[str, Any]] = {"preset": "toy-64", "length": 160, "train": 8, "validation": 6, "test": 6}
     wide: ClassVar[dict[str, Any]] = {

@@ -23,9 +23,3 @@ def student_run(files, teacher_run, tmp_path_factory):
     # a teacher of three epochs may be worse than silence
     assert sar(*distill_words(files, teacher_run, folder, "--force")) == 0
     return folder
-
-
-@pytest.fixture(scope="session")
-def compared_run(student_run):
-    assert sar("compare", student_run) == 0
-    return student_run

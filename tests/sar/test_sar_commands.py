@@ -91,8 +91,8 @@ def test_distill_says_whether_it_helped(student_run):
         assert torch.equal(model.eval()(lines), kept(lines))
 
 
-def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_run, capsys):
-    """One network, three commands, one set of numbers."""
+def test_stream_and_evaluate_read_what_was_saved(student_run, capsys):
+    """One network, two commands, one set of numbers."""
     folder = student_run / "arms" / "kd" / "seed-0"
     status, text = said(capsys, "stream", folder, "--lines", "300", "--check")
     assert status == 0
@@ -104,28 +104,19 @@ def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_ru
     figures = json.loads(text)
     result = json.loads((folder / "result.json").read_text())
     assert figures["quality"] == pytest.approx(result["metrics"]["quality"], abs=1e-6)
+    assert figures["matched_filter_quality"] > 0.95
     assert figures["points"]["points"] == 16
-    status, text = said(capsys, "compare", student_run)
-    assert status == 0
-    names = ["teacher", "kd", "no-kd", "teacher truncated to state_dim 16", "filters"]
-    lines = [line for line in text.splitlines() if line.startswith("comparing ")]  # one before each row that takes time
-    assert lines == [f"comparing {number} of 5: {name}" for number, name in enumerate(names, 1)]
-    rows = {row["name"]: row for row in json.loads((student_run / "comparison.json").read_text())["rows"]}
-    assert {*names[:-1], "matched filter", "matched filter cut to 33 taps", "identity (unfocused)"} <= set(rows)
-    assert rows["kd"]["ms_line"] > 0
-    assert rows["kd"]["latency_lines"] == 32
-    assert said(capsys, "compare", teacher_run)[0] == 2
 
 
 def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
     """`distillation_example.py --compare`: real parameters and times beside the percentages of the document."""
     import stillhouse.tasks.sar.compare as part
 
-    monkeypatch.setattr(part, "timed", lambda call, count, warm_up: (1.0, 1.0))
+    monkeypatch.setattr(part, "timed", lambda call, count, warm_up: 1.0)
     status, text = said(capsys, "compare")
     assert status == 0
-    assert "320,299 in the public code" in text
-    assert "documented 40-60 %" in text
+    assert "320,299" in text
+    assert "40-60 %" in text
 
 
 def test_flags_take_dashes_and_underscores(files, capsys):

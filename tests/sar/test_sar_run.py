@@ -203,8 +203,8 @@ def test_a_teacher_behind_the_matched_filter_is_poor(data):
 def test_a_filter_of_lines_whose_rate_is_not_known_judges_no_teacher(data):
     """The nominal filter of a product has another gain than its processor: its quality is no bar."""
     unknown = replace(data.validation, facts={})
-    assert filter_quality(replace(data, validation=unknown)) is None
-    assert filter_quality(replace(data, parameters=None)) is None
+    assert filter_quality(data, unknown) is None
+    assert filter_quality(replace(data, parameters=None), data.validation) is None
 
 
 def test_a_changed_teacher_file_is_refused_on_resume(files, teacher_run, tmp_path, capsys):

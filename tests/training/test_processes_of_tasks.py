@@ -22,7 +22,7 @@ from cases import CASES
 pytestmark = pytest.mark.slow
 KINDS = ("embed", "lm", "sar")
 TAUGHT = {"embed": "student", "lm": "kd", "sar": "kd"}
-FORM = {"embed": "numpy", "lm": "packed", "sar": "onnx"}
+FORM = {"embed": "numpy", "lm": "packed", "sar": "torch"}
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}
 
 

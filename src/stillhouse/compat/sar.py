@@ -64,7 +64,6 @@ def _distill(words: Sequence[str]) -> int:
 
     out = Path(options.out or save_folder(path) or f"results/{config.name}")
     carry_out(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
-    print(f"filters, truncation and times: stillhouse sar compare {out}")
     return 0
 
 

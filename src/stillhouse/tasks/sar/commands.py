@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,45 +51,37 @@ def _simulate(words: Sequence[str]) -> int:
 
 
 def _compare(words: Sequence[str]) -> int:
-    """The table of a run: teacher, students, truncation, filters; without a run: the documented sizes."""
-    parser = _parser(_compare, "results/student")
-    parser.add_argument("run", nargs="?", type=Path, help="folder of `stillhouse sar distill`")
-    parser.add_argument("--length", type=int, default=1000, help="without a run: lines of a whole scene [1000]")
+    """The documented sizes: parameters, state, operations and times, beside what the document expects."""
+    parser = _parser(_compare, "--length 1000")
+    parser.add_argument("--length", type=int, default=1000, help="lines of a whole scene [1000]")
     options = parser.parse(words)
-    from stillhouse.tasks.sar.compare import compare_run, compare_sizes
-
-    log = partial(print, file=sys.stderr, flush=True)
-    if options.run is not None:
-        _print_rows(compare_run(options.run, log))
-        from stillhouse.report.page import write_page
-        from stillhouse.tasks.sar.light import LIGHT
-
-        print(f"report: {write_page(LIGHT, options.run)}")
-        return 0
-    rows = compare_sizes(options.length, log)
-    _print_rows(rows)
-    for row in rows:
-        print(
-            f"{row['name']}: {row['parameters']:,} real parameters ({row['documented_parameters']:,} in the public code), "
-            f"{row['fewer_parameters']:.1%} fewer than the teacher"
-            + (f"; documented {row['documented']}" if "documented" in row else "")
-        )
-    return 0
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Scores and costs on the terminal."""
     from rich.table import Table
 
     from stillhouse.cli.show import print_table
-    from stillhouse.tasks.sar.report import COST_CAPTION, COSTS, SCORES, cells
+    from stillhouse.report.words import fixed, percent, size
+    from stillhouse.tasks.sar.compare import compare_sizes
 
-    columns = {**SCORES, **COSTS}
-    table = Table("", *columns)
-    for row in cells(rows, columns):
-        table.add_row(*row)
+    table = Table(
+        "", "parameters", "fewer", "documented", "public code", "state", "real multiply-adds", "ms", "ms, scene"
+    )
+    for row in compare_sizes(options.length, partial(print, file=sys.stderr, flush=True)):
+        macs = 4 * row["complex_macs"] + row["real_macs"]
+        table.add_row(
+            row["name"],
+            f"{row['parameters']:,}",
+            percent(row["fewer_parameters"]),
+            row["documented"],
+            f"{row['documented_parameters']:,}",
+            size(row["state_bytes"]),
+            f"{macs:,}",
+            fixed(row.get("processor_ms_line"), 4),
+            fixed(row["processor_ms_line_whole"], 4),
+        )
     print_table(table)
-    print(COST_CAPTION)
+    print(
+        "Of one range bin and line: state and operations are counted; ms of processor time, in the step form and by FFT."
+    )
+    return 0
 
 
 def _stream(words: Sequence[str]) -> int:

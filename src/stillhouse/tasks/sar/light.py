@@ -1,17 +1,32 @@
-"""Reports of focusing networks, without torch."""
+"""Reports of focusing networks, from files alone: no torch.
+
+focus.npz holds, for a patch of test lines (W lines, L samples of the valid region), NAME (W, L) complex.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from markupsafe import Markup
+
+from stillhouse.core.records import read_arrays
 from stillhouse.core.task import Light, Metric
 
 if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.report.blocks import Block
 
-FOCUS, COMPARISON = "focus.npz", "comparison.json"  # pictures of a run, and its table by `sar compare`
+FOCUS = "focus.npz"  # pictures of a run
+DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
+TAG = Markup(
+    '<img src="data:image/png;base64,{}" alt="Magnitude of the patch: {}" '
+    'style="display: block; width: 9rem; height: 22rem; image-rendering: pixelated">'
+)
+CAPTION = "A patch of test lines in decibels, azimuth upwards; focused images have the gray scale of the target."
 
 
 class SarLight(Light):
@@ -25,10 +40,26 @@ class SarLight(Light):
     )
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Images, coherence, the table, learning curves."""
-        from stillhouse.tasks.sar.report import sar_blocks
+        """Images before and after every focuser."""
+        from stillhouse.report.blocks import Figure
 
-        return sar_blocks(run.path)
+        if not (run.path / FOCUS).is_file():
+            return []
+        images = read_arrays(run.path / FOCUS)
+        drawn = [(_picture(name, x, x if name == "before" else images["target"]), name) for name, x in images.items()]
+        return [Figure("Images", drawn, CAPTION)]
+
+
+def _picture(name: str, image: Any, scale: Any) -> Markup:
+    """Magnitude in dB on the scale of an image; the (lines, samples) patch is turned so that lines are columns."""
+    from matplotlib.image import imsave
+
+    values, gray = (20 * np.log10(np.maximum(np.abs(x), 1e-6)) for x in (image, scale))
+    black, white = np.percentile(gray, [DARKEST, BRIGHTEST])
+    shades = np.clip((values - black) / max(white - black, 1e-9), 0, 1)
+    buffer = io.BytesIO()
+    imsave(buffer, shades.T, cmap="gray", vmin=0, vmax=1, format="png", metadata={"Software": ""})
+    return TAG.format(base64.b64encode(buffer.getvalue()).decode(), name)
 
 
 LIGHT = SarLight()

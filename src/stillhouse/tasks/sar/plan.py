@@ -101,7 +101,7 @@ class SarDistillConfig(RunPlan):
     name: str = Field(default="sar-student", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     teacher: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the trained network that teaches")
-    teacher_checkpoint: str = Field(min_length=1, description="its run folder, file of weights, or cache:FOLDER")
+    teacher_checkpoint: str = Field(min_length=1, description="its run folder or file of weights")
     student: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network that learns")
     objective: SarObjective = Field(default_factory=SarObjective, description="alpha, beta, gamma and their losses")
     training: SarTraining = Field(default_factory=SarTraining, description="the loop, the same for every arm")
@@ -126,6 +126,8 @@ class SarDistillConfig(RunPlan):
             check_channels(f"teacher_assistants.{number}", assistant, self.data)
         if self.auxiliary_losses or self.auxiliary_decay is not None:
             raise ValueError("auxiliary_losses: they read classes, which lines have not; leave it out")
+        if self.teacher_cache is not None:
+            raise ValueError("teacher_cache: a radar teacher is asked anew by every run; leave it out")
         if self.assistant_teachers == "all":
             raise ValueError("assistant_teachers: expected 'last': hidden lines of several networks have no mean")
 

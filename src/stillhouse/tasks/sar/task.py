@@ -13,10 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from stillhouse.cache.content import Content
-from stillhouse.cache.files import sha256_of_arrays
-from stillhouse.cache.queries import Part, TeacherQueries
-from stillhouse.cache.stored import SOURCE, spot_check
 from stillhouse.core import processes, ranks
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
@@ -33,32 +29,24 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.sar import saved
-from stillhouse.tasks.sar.compare import teacher_of, write_pictures
 from stillhouse.tasks.sar.data.radar import filtered
-from stillhouse.tasks.sar.data.sequences import SarData
+from stillhouse.tasks.sar.data.sequences import SarData, SarSplit
 from stillhouse.tasks.sar.job import MONITOR, SarJob, SarMonitor, find_wandb
-from stillhouse.tasks.sar.light import SarLight
+from stillhouse.tasks.sar.light import FOCUS, SarLight
 from stillhouse.tasks.sar.metrics import judge, line_figures, noise_quality, point_figures
 from stillhouse.tasks.sar.plan import SarDistillConfig, SarObjective, SarTrainConfig
-from stillhouse.tasks.sar.saved import load_data_config, load_model, save_documented, save_model
+from stillhouse.tasks.sar.saved import load_data_config, load_model, load_teacher, save_documented, save_model
 from stillhouse.tasks.sar.signals import as_complex, objective_signals, unsupported_reason
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.compression import step_cost
-from stillhouse.tasks.sar.students.network import SarSSM
-from stillhouse.tasks.sar.teacher import (
-    PIECE,
-    LineTeacher,
-    StoredLines,
-    batch_of,
-    focused,
-    in_units,
-    line_spec,
-)
+from stillhouse.tasks.sar.students.network import SarSSM, noise
+from stillhouse.tasks.sar.teacher import PIECE, LineTeacher, batch_of, focused, in_units, line_spec
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.teacher import StageTeacher, weights_sha256
 from stillhouse.training.loop import Fit
 
-POINTS = 16
+POINTS, PICTURED = 16, 48  # isolated points of an evaluation, test lines of a page
+CHECKED = 200  # samples of noise on which an export is held against its network
 SarContext = RunContext[SarDistillConfig, SarData]
 
 
@@ -123,51 +111,22 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     def teachers(
         self, config: SarDistillConfig, data: SarData, given: Any, log: Callable[[str], None]
-    ) -> Sequence[LineTeacher | StoredLines]:
-        """The network of `teacher_checkpoint`, in the units of these data, or the cache of its lines."""
-        if given is None and config.teacher_checkpoint.startswith(SOURCE):
-            return (_stored(config, data),)
+    ) -> Sequence[LineTeacher]:
+        """The network of `teacher_checkpoint`, with factors from the units of these data to those that it learned from."""
+        if isinstance(given, LineTeacher):
+            return (given,)
+        scale = None
         if given is None:
-            given = teacher_of(config, data)
-        if not isinstance(given, LineTeacher):
-            given = in_units(given, None, data, frozen=config.objective.freeze_teacher)
-        if config.teacher_cache is not None:
-            stored = StoredLines(Path(config.teacher_cache), live=given)
-            teacher_queries = self.teacher_queries(config, data, given, stored.content.features)
-            stored.require(teacher_queries.key)
-            log(spot_check(stored, teacher_queries))
-        return (given,)
+            given, scale = load_teacher(config.teacher, Path(config.teacher_checkpoint))
+        frozen, name = config.objective.freeze_teacher, config.teacher_checkpoint
+        return (in_units(given, scale, data, frozen=frozen, name=name),)
 
-    def teacher_queries(
-        self, config: SarDistillConfig, data: SarData, teacher: Any, features: Sequence[str] = ()
-    ) -> TeacherQueries:
-        """All lines of all splits, and the hidden lines that objective and signals read."""
-        if not isinstance(teacher, LineTeacher) or not teacher.frozen:
-            raise InputError("cache: expected a frozen teacher, whose answers stay as they are")
-        wanted = (*_features(config, data, len(teacher.module.blocks)), *features)
-        asked = teacher.with_features(wanted, data.train.inputs[:2])
-        cpu = torch.device("cpu")
-        return TeacherQueries(
-            asked,
-            teacher.name,
-            {n: Part(len(x), partial(batch_of, x, device=cpu), whole=n != "train") for n, x in data.splits.items()},
-            0,
-            teacher.identity(),
-            f"units of power: {teacher.input_factor:.9g} in, {teacher.output_factor:.9g} out",
-            data.sha256,
-            _targets(data),
-            batch=PIECE,
-            params=teacher.params,
-            about={"data": data.name, "sizes": dict(data.sizes), "data_config": to_mapping(config.data)},
-            content=Content(features=asked.features),
-        )
-
-    def fingerprint(self, teacher: LineTeacher | StoredLines) -> str:
+    def fingerprint(self, teacher: LineTeacher) -> str:
         """Of its weights."""
-        return teacher.identity() if isinstance(teacher, StoredLines) else weights_sha256(teacher.module)
+        return weights_sha256(teacher.module)
 
     def teacher_check(
-        self, teacher: LineTeacher | StoredLines, config: SarDistillConfig | SarTrainConfig, data: SarData
+        self, teacher: LineTeacher, config: SarDistillConfig | SarTrainConfig, data: SarData
     ) -> TeacherCheck:
         """Quality on the validation lines against silence, which has 0, or what noise can reach there."""
         wanted = data.validation.targets[..., 0].numpy()[:, data.valid]
@@ -177,9 +136,8 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
         low = mean_interval(quality[None]).low if len(quality) > 1 else float(quality.mean())
         facts = {"coherence": float(figures["coherence"].mean()), "params": teacher.params}
-        chance, plain = noise_quality(wanted), filter_quality(data)
-        found = TeacherCheck(teacher.name, float(quality.mean()), low, chance, "quality", facts)
-        return replace(found, plain=plain, baseline_name="the matched filter")
+        found = TeacherCheck(teacher.name, float(quality.mean()), low, noise_quality(wanted), "quality", facts)
+        return replace(found, plain=filter_quality(data, data.validation), baseline_name="the matched filter")
 
     def stage_teachers(self, context: SarContext) -> Sequence[StageTeacher]:
         """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
@@ -213,7 +171,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             if not teacher.frozen:  # every training starts anew
                 own_teacher = replace(teacher, module=copy.deepcopy(teacher.module))
                 stage_context = replace(stage_context, stage_teacher=replace(stage_teacher, teacher=own_teacher))
-            depths = len(stage_context.student.blocks), _depth(config, teacher)
+            depths = len(stage_context.student.blocks), len(teacher.module.blocks)
             own = objective_signals(config.objective, data.valid, *depths)
             signals = (*own, *map(as_complex, stage_context.stage.signals))
             stage_context = replace(stage_context, stage=replace(stage_context.stage, signals=signals))
@@ -266,11 +224,8 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         return load_model(folder)[0]
 
     def exports(self) -> Mapping[str, Target]:
-        """One step of the stream as an ONNX graph; whole lines as a program."""
-        return {
-            "onnx": Target("one step of the stream, for onnxruntime", ".onnx", _write_step, takes=()),
-            "torch": Target("whole lines, for torch.export.load", ".pt2", _write_program, takes=()),
-        }
+        """Whole lines as a program."""
+        return {"torch": Target("whole lines, for torch.export.load", ".pt2", _write_program, takes=())}
 
     def on_run_end(self, context: SarContext, summary: dict[str, Any]) -> None:
         """The documented files of the shipped student, and pictures."""
@@ -278,9 +233,14 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         model, _ = load_model(out / SHIPPED)
         save_documented(out / saved.FINAL, model)
         saved.save_documented_config(out / saved.FINAL_CONFIG, model.config)
-        networks: dict[str, Any] = {"teacher": context.teacher} if isinstance(context.teacher, LineTeacher) else {}
+        networks = {"teacher": context.teacher}
         networks |= {arm: in_units(*load_model(context.place(arm, 0)), data) for arm in config.arms}
-        write_pictures(out, data, networks)
+        inputs, targets = (x[:PICTURED] for x in (data.test.inputs, data.test.targets))
+        images: dict[str, Any] = {"before": inputs[..., 0].numpy(), "target": targets[..., 0].numpy()}
+        if data.parameters is not None:
+            images["matched filter"] = filtered(images["before"], data.kernels(data.test)[: len(inputs)])
+        images |= {name: focused(network, inputs) for name, network in networks.items()}
+        write_arrays(out / FOCUS, **{name: np.asarray(x[:, data.valid], np.complex64) for name, x in images.items()})
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Counted, of a line in the step form: real multiply-adds (a complex one is four), state, weights."""
@@ -304,65 +264,37 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         network = in_units(model, scale, built)
         found: dict[str, Any] = {"data": built.name, "lines": len(built.test)}
         found |= judge(focused(network, built.test.inputs), built.test, built.valid)
+        found["matched_filter_quality"] = filter_quality(built, built.test)
         if built.parameters is not None:
             points = built.points(POINTS)
             found["points"] = point_figures(focused(network, points.inputs), points, built.valid)
         return found
 
 
-def scores_of(network: LineTeacher | StoredLines, data: SarData) -> Scores:
+def scores_of(network: LineTeacher, data: SarData) -> Scores:
     """Of a network in the units of the data, on the test split."""
     lines, wanted = focused(network, data.test.inputs), data.test.targets[..., 0].numpy()
     return Scores(line_figures(lines[:, data.valid], wanted[:, data.valid]), judge(lines, data.test, data.valid))
 
 
-def filter_quality(data: SarData) -> float | None:
-    """The matched filter on the validation lines; None where radar or rates are not known exactly."""
-    split = data.validation
+def filter_quality(data: SarData, split: SarSplit) -> float | None:
+    """The matched filter on the lines of a split; None where radar or rates are not known exactly."""
     if data.parameters is None or "azimuth_rate" not in split.facts:
         return None  # the nominal filter of a product has another gain, which quality would count
     lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
     return judge(lines, split, data.valid)["quality"]
 
 
-def _targets(data: SarData) -> str:
-    return sha256_of_arrays(torch.view_as_real(split.targets).numpy() for split in data.splits.values())
-
-
-def _stored(config: SarDistillConfig, data: SarData) -> StoredLines:
-    """The cache that is named in the teacher's place, if it is of these lines."""
-    if not config.objective.freeze_teacher:
-        raise InputError("objective.freeze_teacher: a cache holds a teacher's answers, which cannot learn")
-    stored = StoredLines(Path(config.teacher_checkpoint.removeprefix(SOURCE)))
-    stored.require({"labels": _targets(data), "data": data.sha256})
-    return stored
-
-
-def _depth(config: SarDistillConfig, teacher: Any) -> int:
-    """Blocks of the teacher; of a cache those of the configured network."""
-    return len(teacher.module.blocks) if isinstance(teacher, LineTeacher) else config.teacher.num_layers
-
-
-def _features(config: SarDistillConfig, data: SarData, layers: int) -> tuple[str, ...]:
-    """Hidden lines that the objective and the signals of any stage read of a teacher."""
-    own = objective_signals(config.objective, data.valid, layers, layers)
-    stages = [signal for stage in config.stages_of(True) for signal in stage.signals]
-    return teacher_features((*own, *stages))
-
-
-def _stage_teacher(teacher: LineTeacher | StoredLines, context: SarContext) -> StageTeacher:
-    """A teacher with the hidden lines that any stage reads: a frozen one from its cache, where the run names one or its lines fit.
+def _stage_teacher(teacher: LineTeacher, context: SarContext) -> StageTeacher:
+    """A teacher with the hidden lines that objective and signals of any stage read; a frozen one is asked beforehand if it fits.
 
     `facts` are its outputs on the validation lines, asked in the same way.
     """
     config, data, device = context.config, context.data, _device(context)
-    wanted = _features(config, data, _depth(config, teacher))
+    layers = len(teacher.module.blocks)
+    own = objective_signals(config.objective, data.valid, layers, layers)
+    wanted = teacher_features((*own, *(signal for stage in config.stages_of(True) for signal in stage.signals)))
     asked = teacher.with_features(wanted, data.train.inputs[:2].to(device))
-    if config.teacher_cache is not None and teacher is context.teacher:
-        stored = StoredLines(Path(config.teacher_cache), features=wanted, live=teacher)
-        return StageTeacher(asked, asked.spec, stored, stored)
-    if isinstance(asked, StoredLines):
-        return StageTeacher(asked, asked.spec, asked, asked)
     kept: list[CachedTeacher | None] = [None, None]
     for place, split in enumerate((data.train, data.validation)):
         if asked.frozen and CachedTeacher.fits(asked.spec, len(split)):
@@ -389,18 +321,11 @@ def _monitor(stage_context: StageContext[SarDistillConfig, SarData]) -> SarMonit
     return SarMonitor(folder, config.wandb, f"{config.name}-{name}", to_mapping(config))
 
 
-def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-    from stillhouse.tasks.sar.onnx import write_checked_step
-
-    return [write_checked_step(load_model(folder)[0], out)]
-
-
 def _write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
     from stillhouse.export.program import write_compared
-    from stillhouse.tasks.sar.onnx import CHECKED, noise
 
     model, _ = load_model(folder)
-    return [write_compared(model, noise(model), out, f"{CHECKED} samples of noise")]
+    return [write_compared(model, noise(model, CHECKED), out, f"{CHECKED} samples of noise")]
 
 
 TASK = SarTask()

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.sar.data.sequences import SarData, SarScale, SarSplit
@@ -82,23 +81,7 @@ class LineTeacher(Teacher):
             InputError: a path that it does not have, with the near one.
         """
         features = tuple(dict.fromkeys(features))
-        outputs = replace(self, features=features)(Batch(example, example, torch.arange(len(example))))
-        spec = OutputSpec(0, {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
-        return replace(self, features=features, spec=spec)
-
-
-class StoredLines(StoredTeacher):
-    """The cache of a focusing network in its place: focused and hidden lines of the splits that it was asked about."""
-
-    frozen = True
-
-    def with_features(self, features: tuple[str, ...], example: Tensor) -> StoredLines:
-        """The same cache, read for these hidden lines too.
-
-        Raises:
-            InputError: lines that it does not hold.
-        """
-        return StoredLines(self.folder, features=tuple(dict.fromkeys(features)), live=self.live)
+        return replace(self, features=features, spec=line_spec(self.module.to(example.device), features, example))
 
 
 def extractor(module: nn.Module, inputs: Tensor, features: tuple[str, ...]) -> Outputs:
@@ -135,12 +118,8 @@ def in_units(
     )
 
 
-def focused(network: LineTeacher | StoredLines, inputs: Tensor) -> NDArray[np.complex64]:
-    """(N, L) focused lines of lines (N, L, C) in the units of the data; a cache has those of whole splits, in their order."""
-    if isinstance(network, StoredLines):
-        rows = torch.arange(len(inputs)).split(PIECE)
-        parts = [network(Batch(inputs[some], inputs[some], some)).logits[..., 0] for some in rows]
-        return np.asarray(torch.cat(parts).numpy(), np.complex64)
+def focused(network: LineTeacher, inputs: Tensor) -> NDArray[np.complex64]:
+    """(N, L) focused lines of lines (N, L, C) in the units of the data."""
     return np.asarray(focus(network.module, network.scaled(inputs)) * network.output_factor, np.complex64)
 
 

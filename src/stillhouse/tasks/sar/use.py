@@ -21,7 +21,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite
 from stillhouse.core.records import check_output, open_mapped
 from stillhouse.tasks.sar.saved import card_of, load_model
-from stillhouse.tasks.sar.students.network import focus
+from stillhouse.tasks.sar.students.network import focus, noise
 from stillhouse.tasks.sar.students.streaming import Stream
 
 AXES = "(N, L): N range bins, L azimuth samples each"
@@ -141,7 +141,11 @@ def stream(
     if out is not None:
         check_output(out, suffixes=(".npy",), source=source)
     student = LinePredictor(folder)
-    given = _noise(student, lines) if source is None else student.checked(_opened(source), str(source))
+    if source is None:
+        given = noise(student.network, lines).numpy()
+        given[..., : student.network.config.signal_channels] *= student.scale.input_rms
+    else:
+        given = student.checked(_opened(source), str(source))
     flow, total = Stream(student.network, len(given)), given.shape[1]
     sink = None if out is None else open_mapped(out, np.complex64, (len(given), total))
     before, written, waits, kept, busy = flow.state_bytes, 0, list[float](), list[Tensor](), 0.0
@@ -168,15 +172,6 @@ def stream(
         error = float((torch.stack(kept, 1) - whole).abs().max() / whole.abs().square().mean().sqrt())
     median = statistics.median(waits)
     return StreamReport(total, len(given), flow.latency, before, after, median, busy / total, error)
-
-
-def _noise(student: LinePredictor, count: int) -> np.ndarray:
-    """(1, L, C) of the power of the network's data, with places along a line where it reads them."""
-    random = torch.randn(1, count, student.channels, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    lines: np.ndarray = random.numpy() * np.float32(student.scale.input_rms)
-    if student.network.config.use_pos_encoding:
-        lines[..., -1] = 0.5 + 1j * np.arange(count) / count
-    return lines
 
 
 def _opened(path: Path) -> np.ndarray:

@@ -85,6 +85,15 @@ def focus(model: SarSSM, lines: Tensor, batch: int = 64) -> NDArray[np.complex64
     return torch.cat(parts)[..., 0].numpy()
 
 
+def noise(model: SarSSM, count: int) -> Tensor:
+    """(1, count, C) lines of unit power, with places along a line where the network reads them."""
+    channels = model.config.input_dim
+    lines = torch.randn(1, count, channels, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    if model.config.use_pos_encoding:
+        lines[..., -1] = 0.5 + 1j * torch.arange(count) / count
+    return lines
+
+
 DYNAMICS = ("log_dt", "log_decay", "frequency")
 
 

@@ -1,31 +1,29 @@
-"""The step form: line by line in constant memory, with the state in and out.
+"""The step form: line by line in constant memory.
 
-Shapes: B range bins, C input channels, H model width, S states a channel, D lines that a layer looks ahead. `StreamStep` computes
-on complex tensors, or on real pairs (re, im) on a last axis of their own, since ONNX has no complex numbers.
+Shapes: B range bins, C input channels, H model width, M modes, D lines that a layer looks ahead.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from stillhouse.core.checks import InputError
-from stillhouse.layers.state_space.block import SOFT, StateSpaceBlock, gain
-from stillhouse.layers.state_space.kernel import paired
-from stillhouse.tasks.sar.onnx import LineStream
+from stillhouse.core.checks import InputError, same_shape
+from stillhouse.layers.state_space.block import StateSpaceBlock
 from stillhouse.tasks.sar.students.network import SarSSM
 
 
-class Stream(LineStream):
+class Stream:
     """A network that is fed one line at a time and gives the focused line D lines later.
 
     The numbers are those of the training form, to rounding: `step` for every line and `finish` at the end give what `forward`
     gives for the whole scene.
 
     Args:
-        model: causal or with a fixed look-ahead; its weights are read once, so make a new stream after training.
+        model: causal or with a fixed look-ahead; its poles are read once, so make a new stream after training.
         batch: B, range bins that are focused side by side.
 
     Raises:
@@ -43,150 +41,96 @@ class Stream(LineStream):
     def __init__(self, model: SarSSM, batch: int = 1) -> None:
         if model.training and model.config.dropout > 0:
             raise InputError("stream: expected a network in eval mode, got one whose dropout is on; call model.eval()")
-        self._step = StreamStep(model)
-        super().__init__(batch, model.config.input_dim, self._step.latency)
-
-    def start(self) -> dict[str, Tensor]:
-        """Zeros."""
-        shapes = self._step.states().items()
-        return {name: self._step.input.new_zeros(self.batch, *shape) for name, shape in shapes}
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of state of all range bins: what a line changes and the next one reads, as `step_cost` counts it for one bin."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.state.values())
-
-    @torch.no_grad()
-    def run(self, line: Tensor, total: int) -> Tensor | None:
-        """One step."""
-        focused, ready, *states = self._step(line, self.count, total, *self.state.values())
-        self.state = dict(zip(self.state, states))
-        return focused if ready else None
-
-
-class StreamStep(nn.Module):
-    """One step: a line (B, C) and the states in; its focus of `latency` lines ago, whether it is one, and the next states out.
-
-    Args:
-        model: causal or with a fixed look-ahead; computed as in eval mode.
-        pairs: on real pairs, for ONNX.
-
-    Raises:
-        InputError: a bidirectional network.
-    """
-
-    def __init__(self, model: SarSSM, *, pairs: bool = False) -> None:
-        super().__init__()
         if model.config.look_ahead is None:
             raise InputError(
                 "streaming: expected a causal network or one with a fixed look_ahead, got a bidirectional one, which needs "
                 "the last line before the first"
             )
-        self.config, self.latency = model.config, model.config.look_ahead
-        self.layers: Any = nn.ModuleList(_Layer(block, pairs) for block in model.blocks)  # type: ignore[arg-type]
-        self.input, self.output = (_buffer(x.matrix().T, pairs) for x in (model.input, model.output))
-        self.modulation = model.modulation
+        self.batch, self.latency, self._model = batch, model.config.look_ahead, model
+        blocks: Any = model.blocks
+        self._layers = [_Layer(block) for block in blocks]
+        self.reset()
 
-    def states(self) -> dict[str, tuple[int, ...]]:
-        """Shapes without B by name."""
-        every = enumerate(self.layers)
-        return {f"{number}.{name}": shape for number, layer in every for name, shape in layer.states().items()}
+    def reset(self) -> None:
+        """Forget everything: the next line is the first one."""
+        self.count = 0
+        self.state = [layer.start(self.batch) for layer in self._layers]
 
-    def forward(self, line: Tensor, count: Any, total: Any, *states: Tensor) -> tuple[Any, ...]:
-        """`focused` (B, output_dim), `ready` and the next states.
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of state of all range bins: what a line changes and the next one reads, as `step_cost` counts it for one bin."""
+        return sum(x.numel() * x.element_size() for state in self.state for x in state.values())
+
+    def step(self, line: Tensor) -> Tensor | None:
+        """The focused line (B, output_dim) of `latency` lines ago; None while that was before the first.
 
         Args:
-            line: (B, C).
-            count: lines before this one.
-            total: lines of the scene, beyond which the layers read zeros.
-            *states: in the order of `states`.
+            line: (B, C) complex.
+
+        Raises:
+            InputError: real numbers, another shape, or a NaN or infinity (it would stay in the state for ever). The state is as it
+                was before.
         """
-        left, following, latency = list(states), list[Tensor](), 0
-        h = _mapped(line[:, : self.config.signal_channels], self.input)
-        if self.modulation is not None:
-            factor = torch.einsum("bi,hip->bhp", _parts(line[:, -1]), self.modulation)
-            h = h + _product(h, torch.view_as_complex(factor.contiguous()) if h.is_complex() else factor)
-        for layer in self.layers:
-            there = (count >= latency) & (count < total + latency)  # else the line is before the scene or past it
-            state = {name: left.pop(0) for name in layer.states()}
-            h, after = layer(h * there, state)
-            following += [after[name] for name in state]
+        if not line.is_complex():
+            raise InputError(f"line {self.count}: expected complex numbers, got {line.dtype}")
+        same_shape(f"line {self.count}", tuple(line.shape), (self.batch, self._model.config.input_dim))
+        if not bool(torch.isfinite(line).all()):
+            raise InputError(f"line {self.count}: expected finite numbers, got a NaN or an infinity")
+        return self._next(line, math.inf)
+
+    def finish(self) -> list[Tensor]:
+        """The last lines, as many as the latency or as came; then the next line is the first of another scene.
+
+        Each layer reads zeros past its last line, as the training form does.
+        """
+        total = self.count
+        nothing = self._model.input.weight.new_zeros(self.batch, self._model.config.input_dim, dtype=torch.complex64)
+        rest = [self._next(nothing, total) for _ in range(self.latency if total else 0)]
+        self.reset()
+        return [line for line in rest if line is not None]
+
+    @torch.no_grad()
+    def _next(self, line: Tensor, total: float) -> Tensor | None:
+        """One line of a scene of so many through every layer."""
+        h, latency = self._model.embed(line.unsqueeze(1)).squeeze(1), 0
+        for layer, state in zip(self._layers, self.state):
+            there = latency <= self.count < total + latency  # else the line is before the scene or past it
+            h = layer.step(h if there else torch.zeros_like(h), state)
             latency += layer.ahead
-        ready = (count >= latency) & (count < total + latency)
-        return (_mapped(h, self.output) * ready, ready, *following)
+        ready = latency <= self.count < total + latency
+        self.count += 1
+        return self._model.output(h) if ready else None
 
 
-class _Layer(nn.Module):
-    """One block: its output of `ahead` lines ago (B, H), and the next state."""
+class _Layer:
+    """One block, with its poles and weights in discrete time."""
 
-    def __init__(self, block: StateSpaceBlock, pairs: bool) -> None:
-        super().__init__()
-        self.block, self.ahead, self.last = block, block.look_ahead, (2,) * pairs
-        self.poles, self.weights = (_buffer(x, pairs) for x in block.s4d.discrete())
-        self.through, self.mix = _buffer(block.s4d.through(), pairs), _buffer(block.mix.matrix().T, pairs)
-        threshold = block.activation.threshold()
-        self.threshold = None if threshold is None else nn.Buffer(threshold.detach())
+    def __init__(self, block: StateSpaceBlock) -> None:
+        self.block, self.ahead = block, block.look_ahead
+        with torch.no_grad():
+            self.poles, self.weights = block.s4d.discrete()
+            self.through = block.s4d.through()
 
-    def states(self) -> dict[str, tuple[int, ...]]:
-        """Shapes without B by name; only a gate reads the line before."""
-        width, block = self.block.s4d.channels, self.block
-        found: dict[str, tuple[int, ...]] = {"modes": (width, block.s4d.modes, *self.last)}
+    def start(self, batch: int) -> dict[str, Tensor]:
+        """Zeros; only a gate reads the line before."""
+        width, modes = self.poles.shape
+        state = {"modes": self.poles.new_zeros(batch, width, modes)}
         if self.ahead:
-            found["delay"] = (self.ahead, width, *self.last)
-        return found if block.gate is None else {**found, "previous": (width, *self.last)}
+            state["delay"] = self.poles.new_zeros(batch, self.ahead, width)
+        if self.block.gate is not None:
+            state["previous"] = self.poles.new_zeros(batch, width)
+        return state
 
-    def forward(self, h: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of the newest line (B, H)."""
-        block, newest, after = self.block, h, dict[str, Tensor]()
+    def step(self, newest: Tensor, state: dict[str, Tensor]) -> Tensor:
+        """The output (B, H) of `ahead` lines ago; the state moves on."""
+        block, h = self.block, newest
         if self.ahead:
-            waiting = torch.cat([state["delay"], h.unsqueeze(1)], 1)
-            h, after["delay"] = waiting[:, 0], waiting[:, 1:]
-        after["modes"] = _product(state["modes"], self.poles) + newest.unsqueeze(2)
-        y = _product(after["modes"], self.weights).sum(2) + _product(h, self.through)
-        if block.activation.name != "identity":
-            y = _scaled(y, gain(block.activation.name, _modulus(y), self.threshold))
-        y = _mapped(y, self.mix)
-        if block.gate is not None:
-            turn = _product(h, _conjugate(state["previous"]))
-            turn = _parts(_scaled(turn, 1 / (_modulus(turn) + SOFT)))
-            y = _scaled(y, block.gate.factors(_modulus(h), turn[..., 0], turn[..., 1]))
-            after["previous"] = h
-        return h + y, after
-
-
-# ---------------------------------------------------------------------------------------------- complex, or pairs
-
-
-def _buffer(x: Tensor, pairs: bool) -> nn.Buffer:
-    return nn.Buffer((paired(x.detach()) if pairs else x.detach()).contiguous())
-
-
-def _parts(x: Tensor) -> Tensor:
-    return torch.view_as_real(x) if x.is_complex() else x
-
-
-def _product(x: Tensor, y: Tensor) -> Tensor:
-    if x.is_complex():
-        return x * y
-    (a, b), (c, d) = x.unbind(-1), y.unbind(-1)
-    return torch.stack([a * c - b * d, a * d + b * c], -1)
-
-
-def _mapped(x: Tensor, matrix: Tensor) -> Tensor:
-    """(B, I) by a complex matrix (I, O)."""
-    if x.is_complex():
-        return x @ matrix
-    (a, b), (c, d) = x.unbind(-1), matrix.unbind(-1)
-    return torch.stack([a @ c - b @ d, a @ d + b @ c], -1)
-
-
-def _scaled(x: Tensor, factor: Tensor) -> Tensor:
-    return x * (factor if x.is_complex() else factor.unsqueeze(-1))
-
-
-def _conjugate(x: Tensor) -> Tensor:
-    return x.conj() if x.is_complex() else torch.stack([x[..., 0], -x[..., 1]], -1)
-
-
-def _modulus(x: Tensor) -> Tensor:
-    return x.abs() if x.is_complex() else x.square().sum(-1).sqrt()
+            waiting = torch.cat([state["delay"], newest.unsqueeze(1)], 1)
+            h, state["delay"] = waiting[:, 0], waiting[:, 1:]
+        state["modes"] = state["modes"] * self.poles + newest.unsqueeze(2)
+        y = block.mix(block.activation((state["modes"] * self.weights).sum(2) + h * self.through))
+        if block.gate is None:
+            return h + y
+        y = block.gate(h.unsqueeze(1), state["previous"]).squeeze(1) * y
+        state["previous"] = h
+        return h + y
