@@ -18,7 +18,6 @@ from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTra
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig
-from stillhouse.training.config import DoctorConfig
 from stillhouse.training.state import load_checkpoint
 
 STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
@@ -111,21 +110,6 @@ def test_only_the_named_parts_learn_in_a_stage(tmp_path):
         run(small(stages=(StageConfig(name="a", train_only=("heads",)),)), tmp_path / "wrong")
 
 
-def test_moments_are_carried_only_when_asked(tmp_path):
-    """A new stage with the old moments takes another first step."""
-    first = {}
-    for carry in ((), ("optimizer",)):
-        stages = (StageConfig(name="a"), StageConfig(name="b", restore_from_previous=carry))
-        out = tmp_path / f"carry-{len(carry)}"
-        run(small(stages=stages), out)
-        found = lines(out / "arms/kd/seed-0")
-        first[carry] = found[-1]["loss"]
-    assert first[()] != first[("optimizer",)]
-    stages = (StageConfig(name="a", signals=(FEATURES,)), StageConfig(name="b", restore_from_previous=("optimizer",)))
-    with pytest.raises(StillhouseError, match="the same in both stages"):
-        run(small(stages=stages), tmp_path / "unlike")
-
-
 def test_an_untaught_pipeline_has_as_many_steps(tmp_path):
     """A control with a smaller budget proves nothing."""
     stages = (StageConfig(name="general", label_weight=0.0, signals=(FEATURES,)), StageConfig(name="task"))
@@ -178,7 +162,6 @@ def test_the_students_average_teaches_it(tmp_path):
     ("change", "words"),
     [
         ({"stages": [{"name": "a"}, {"name": "a"}]}, "different names"),
-        ({"stages": [{"name": "a", "restore_from_previous": ["optimizer"]}]}, "no stage before"),
         ({"arms": ["kd", "direct"]}, "there is none"),
         ({"signals": [{"kind": "logits", "temperature": STAGED}]}, "take over: steps"),
         ({"curriculum": {}, "arms": ["no-kd"]}, "no arm is 'kd'"),
@@ -261,21 +244,6 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     assert torch.equal(kept[name], body.state_dict()[name])
     assert not torch.equal(own[name], body.state_dict()[name])
     assert torch.equal(kept["network.layer2.0.conv1.weight"], own["network.layer2.0.conv1.weight"])
-
-
-def test_the_doctor_reads_the_weights_that_are_applied(tmp_path):
-    """Read before balancing, a signal brought down long ago would still be called dominating."""
-    training = replace(
-        small().training, epochs=3, log_every=1, doctor=DoctorConfig(every=1, balance=True, smoothing=0.5)
-    )
-    run(small(signals=(LogitsConfig(weight=50.0),), training=training), tmp_path)
-    found = list(records.read_records(tmp_path / "arms" / "kd" / "seed-0" / records.RECORDS))
-    last = [r for r in found if r["split"] == "doctor"][-2:]
-    step = next(r for r in found if r["split"] == "train" and r["step"] == last[0]["step"] + 1)
-    weight = (step["loss"] - step["terms"]["labels"]) / step["terms"]["logits"]
-    assert weight == pytest.approx(last[1]["weights"]["logits"], rel=1e-3)
-    assert weight < 5.0
-    assert last[1]["readings"]["logits"]["ratio"] < 5.0
 
 
 def test_a_signal_does_not_take_the_name_of_the_labels(tmp_path):

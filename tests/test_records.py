@@ -180,15 +180,6 @@ def test_a_line_that_was_changed_does_not_take_the_rest_along(tmp_path):
         list(read_records(path))
 
 
-def test_the_doctors_record_of_a_step_that_was_not_done_is_dropped(tmp_path):
-    """The doctor looks before the step: after a kill it looks again."""
-    path = tmp_path / "r.jsonl"
-    for split, step in (("doctor", 0), ("train", 1), ("doctor", 1), ("train", 2), ("doctor", 2), ("train", 3)):
-        append_record(path, {"split": split, "step": step})
-    keep_records_until(path, 2)
-    assert [(r["split"], r["step"]) for r in read_records(path)][-2:] == [("doctor", 1), ("train", 2)]
-
-
 def test_half_a_surrogate_pair_is_written_as_json_writes_it(tmp_path):
     """A file name that is not Unicode ended a finished run in a traceback."""
     write_json(tmp_path / "run.json", {"command": "x \udc80"})

@@ -85,9 +85,6 @@ IMAGE_CASES = {
         signals=[{"kind": "logits", "temperature": 2.0}],
         stages=[FOUR, {"name": "task", "epochs": 1}, {"name": "head", "epochs": 1, "train_only": ["head"]}],
     ),
-    "carry": images(
-        signals=[FEATURES], stages=[{"name": "a"}, {"name": "b", "restore_from_previous": ["optimizer", "extras"]}]
-    ),
     "curriculum": images(
         arms=["kd", "no-kd"],
         curriculum=CURRICULUM,
@@ -121,10 +118,6 @@ IMAGE_CASES = {
             {"kind": "logits", "name": "entropy", "temperature": {"kind": "entropy", "share": 0.5}},
         ]
     ),
-    "doctor": images(
-        training={"doctor": {"every": 2, "balance": True}, "ema_decay": 0.9, "keep": "best"},
-        signals=[{"kind": "logits", "weight": 20.0}, FEATURES, {**FEATURES, "student": "blocks.1", "distance": "mse"}],
-    ),
     "signals": images(
         signals=[
             {"kind": "logits", "loss": "dkd", "temperature": 4.0},
@@ -153,8 +146,7 @@ IMAGE_CASES = {
         flags="--force",
     ),
     "dot": images(training={"optimizer": "dot", "learning_rate": 0.1, "weight_decay": 5.0e-4}),
-    "pcgrad": images(training={"gradients": "pcgrad"}, signals=[{"kind": "logits"}, FEATURES]),
-    "cosine-gate-muon": images(training={"gradients": "cosine-gate", "optimizer": "muon", "accumulate": 2}),
+    "muon": images(training={"optimizer": "muon", "accumulate": 2}),
     "own": images(
         teacher=None,
         signals=[{"kind": "exits", "exits": ["blocks.0"], "weight": 0.3}],

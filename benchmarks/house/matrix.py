@@ -71,13 +71,11 @@ TEACHERS: dict[str, dict[str, Any]] = {"lm": {"source": "other"}}
 
 DIMENSIONS: dict[str, dict[str, Any]] = {
     "curriculum": {"curriculum": {"by_class": False, "measures": ["loss"]}},
-    "stages": {"stages": [{"name": "first"}, {"name": "second", "restore_from_previous": ["optimizer"]}]},
+    "stages": {"stages": [{"name": "first"}, {"name": "second"}]},
     "chain of assistants": {"teacher_assistants": [...]},
     "several teachers": {"more_teachers": [...]},
     "self-distillation (auxiliary_decay)": {"auxiliary_losses": [{"kind": "logits"}], "auxiliary_decay": 0.9},
-    "doctor": {"training": {"doctor": {"every": 1}}},
     "optimizer dot": {"training": {"optimizer": "dot"}},
-    "gradients pcgrad": {"training": {"gradients": "pcgrad"}},
 }
 
 HEAD = """# Any signal, any student

@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 
-def work(folder: Path, devices: int, strategy: str, device: str, batch: int, steps: int, relations: bool) -> None:
+def work(folder: Path, devices: int, device: str, batch: int, steps: int, relations: bool) -> None:
     """One training; process 0 writes what it took."""
     from benchmarks.processes.task import make
 
@@ -30,9 +30,7 @@ def work(folder: Path, devices: int, strategy: str, device: str, batch: int, ste
     from stillhouse.training.loop import fit
 
     task = make(batch, steps, threads=1)
-    config = replace(
-        task.config, device=device, devices=devices, strategy=strategy, optimizer="sgd", learning_rate=0.02, log_every=1
-    )
+    config = replace(task.config, device=device, devices=devices, optimizer="sgd", learning_rate=0.02, log_every=1)
     seen: list[float] = []
     started = time.perf_counter()
     job = replace(task, config=config).job(relations)
@@ -53,38 +51,33 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        place, devices, strategy, relations = options.work
-        work(
-            Path(place), int(devices), strategy, options.device, options.batch, options.steps, relations == "relations"
-        )
+        place, devices, relations = options.work
+        work(Path(place), int(devices), options.device, options.batch, options.steps, relations == "relations")
         return
-    print(
-        "| processes | strategy | signals | ms a step | steps a second x one | whole run, s | largest difference of a loss |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    print("| processes | signals | ms a step | steps a second x one | whole run, s | largest difference of a loss |")
+    print("|---|---|---|---|---|---|")
     for signals in ("logits", "relations"):
         base = None
         for devices in options.processes:
-            for strategy in ("auto",) if devices == 1 else ("ddp", "fsdp"):
-                with tempfile.TemporaryDirectory() as folder:
-                    words = [sys.executable, "-m", "benchmarks.processes.two", "--device", options.device]
-                    words += ["--batch", str(options.batch), "--steps", str(options.steps)]
-                    subprocess.run(
-                        [*words, "--work", folder, str(devices), strategy, signals],
-                        check=True,
-                        stdout=subprocess.DEVNULL,
-                    )
-                    found = json.loads((Path(folder) / "found.json").read_text())
-                base = base or found
-                apart = max(abs(a - b) for a, b in zip(found["losses"], base["losses"]))
-                print(
-                    f"| {devices} | {strategy} | {signals} | {1000 * found['step']:.1f} | {base['step'] / found['step']:.2f} | "
-                    f"{found['seconds']:.1f} | {apart:.1e} of {base['losses'][0]:.3f} to {base['losses'][-1]:.3f} |",
-                    flush=True,
+            with tempfile.TemporaryDirectory() as folder:
+                words = [sys.executable, "-m", "benchmarks.processes.two", "--device", options.device]
+                words += ["--batch", str(options.batch), "--steps", str(options.steps)]
+                subprocess.run(
+                    [*words, "--work", folder, str(devices), signals],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
                 )
+                found = json.loads((Path(folder) / "found.json").read_text())
+            base = base or found
+            apart = max(abs(a - b) for a, b in zip(found["losses"], base["losses"]))
+            print(
+                f"| {devices} | {signals} | {1000 * found['step']:.1f} | {base['step'] / found['step']:.2f} | "
+                f"{found['seconds']:.1f} | {apart:.1e} of {base['losses'][0]:.3f} to {base['losses'][-1]:.3f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

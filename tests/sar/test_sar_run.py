@@ -119,7 +119,7 @@ def test_stages_assistants_and_a_judging_student(run):
         teacher_assistants=[{**SMALL, "model_dim": 5, "num_layers": 3}],
         stages=[
             {"name": "body", "train_only": ["blocks"]},
-            {"name": "whole", "signals": [signal], "restore_from_previous": ["extras"]},
+            {"name": "whole", "signals": [signal]},
         ],
         curriculum={"shares": [0.5, 1.0]},
         difficulty_model="student",

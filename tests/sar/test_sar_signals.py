@@ -11,7 +11,6 @@ from stillhouse.signals import SignalConfig
 from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.signals import REFUSED, unsupported_reason
 from stillhouse.tasks.sar.task import TASK
-from stillhouse.training.loop import fit
 
 BLOCKS = {"student": "blocks.1", "teacher": "blocks.2"}
 MANY = {"student": "blocks.{}", "student_layers": 2, "teacher": "blocks.{}", "teacher_layers": 3}
@@ -102,19 +101,6 @@ def test_what_cannot_read_lines_is_refused_in_a_line(signal, data):
     staged = small_run(stages=[{"name": "a"}, {"name": "b", "signals": [signal]}])
     with pytest.raises(InputError, match=r"stages\.1\.signals\.0"):
         TASK.check(staged, data)
-
-
-@pytest.mark.parametrize("gradients", ["pcgrad", "cosine-gate"])
-def test_gradients_and_doctor_hold_terms_against_the_students_own(gradients, data, tmp_path):
-    """The term of the task is called `student` here."""
-    training = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1, "log_every": 1, "gradients": gradients}
-    config = small_run(objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1}})
-    job = TASK.job(stage_context_of(config, data, tmp_path / "run", teacher=line_teacher(1)))
-    assert job.task_term == "student"
-    fit(job, config.training, seed=0, folder=tmp_path / "arm")
-    text = (tmp_path / "arm" / "records.jsonl").read_text()
-    assert '"doctor"' in text
-    assert "distillation" in text
 
 
 def test_difficulty_is_the_judges_error(data, tmp_path):

@@ -248,7 +248,7 @@ def test_batches_that_are_too_small_are_refused(store):
     ],
 )
 def test_the_task_is_a_term_that_is_there(loss, student, name, store):
-    """What the doctor and the optimizers hold the others against."""
+    """What an optimizer holds the others against."""
     made = job(store, loss, student)
     assert made.task_term == name
     assert name in terms(made)

@@ -97,12 +97,3 @@ def test_a_checkpoint_holds_the_state_of_both():
 def test_a_network_without_blocks_is_told_so():
     with pytest.raises(InputError, match=r"muon.*Sequential has none; take adamw"):
         build_optimizer(nn.Sequential(nn.Linear(2, 2)), nn.Module(), CONFIG, 10)
-
-
-@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("16-mixed", False)])
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_steps_are_fused_but_under_a_loss_scale(name, precision, fused):
-    """A fused step under a scale unscales by itself, and the loop could not clip."""
-    optimizer, _ = build_optimizer(net(), nn.Module(), replace(CONFIG, optimizer=name, precision=precision), 10)
-    found = {bool(group["fused"]) for group in optimizer.param_groups if "fused" in group}
-    assert found == {fused}

@@ -53,25 +53,9 @@ def test_layer_rates_keep_their_ratio_at_every_step():
     assert rates(optimizer, module)["head.weight"] == pytest.approx(1e-4, rel=0.1)
 
 
-def test_the_cosine_is_the_same_with_and_without_layers():
-    """Two code paths, one curve."""
-    found = []
-    for decay in (1.0, 0.999999999):
-        module = net()
-        optimizer, schedule = build_optimizer(module, nn.Module(), replace(QUICK, layer_decay=decay), 10)
-        course = []
-        for _ in range(40):
-            course.append(rates(optimizer, module)["head.weight"])
-            optimizer.step()
-            schedule.step()
-        found.append(course)
-    assert found[0] == pytest.approx(found[1], rel=1e-6)
-
-
-@pytest.mark.parametrize("decay", [1.0, 0.999999999])
-def test_restarts_are_those_of_torch(decay):
+def test_restarts_are_those_of_torch():
     """Period, floor and jump, after the warm-up."""
-    config = replace(QUICK, cycle_steps=7, warmup_epochs=0, layer_decay=decay)
+    config = replace(QUICK, cycle_steps=7, warmup_epochs=0)
     module = net()
     optimizer, schedule = build_optimizer(module, nn.Module(), config, 10)
     other = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-2)
@@ -112,14 +96,6 @@ def test_centralized_gradients_have_mean_zero_and_include_logits_are_left_alone(
     assert module.stem.weight.grad.abs().max() > 1e-3
     assert module.stem.bias.grad.abs().max() > 1e-3
     assert module.include_logits.grad.mean() > 0.1
-
-
-def test_what_would_do_nothing_is_refused():
-    """Restarts of a constant rate; centralizing what is never summed."""
-    with pytest.raises(ValueError, match="cycle_steps"):
-        TrainingConfig(schedule="constant", cycle_steps=5)
-    with pytest.raises(ValueError, match="centralize_gradients"):
-        TrainingConfig(gradients="pcgrad", centralize_gradients=True)
 
 
 def test_matrices_decay_and_vectors_do_not():

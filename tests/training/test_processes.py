@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from two_cases import CASES, MORE, train
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, STUDENT, read_json, read_records
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import open_run
@@ -67,7 +66,7 @@ def one(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ALIKE)
 def test_two_processes_train_as_one(name, two, one):
-    """Of means of unequal parts, of relations inside parts, of gradients combined before they are averaged, none would be equal.
+    """Of means of unequal parts, of relations inside parts, none would be equal.
 
     144 rows in batches of 11: parts of 6 and 5, and a last row that one process has alone.
     """
@@ -81,32 +80,11 @@ def test_two_processes_train_as_one(name, two, one):
     assert first["best"] == second["best"]
 
 
-@pytest.mark.parametrize(
-    ("name", "case"),
-    [("fsdp", "split"), ("fsdp-embedding", "embedding"), ("fsdp-language", "language")],
-)
-def test_split_weights_train_as_whole_ones(name, case, two, one):
-    """And are kept whole."""
-    alone, (first, second) = one(case), two(name)
-    torch.testing.assert_close(first["weights"], alone["weights"], **TOLERANCE)
-    torch.testing.assert_close(first["extras"], alone["extras"], **TOLERANCE)
-    assert torch.equal(first["weights"], second["weights"])
-    assert first["best"] == pytest.approx(alone["best"], rel=1e-5, abs=1e-6)
-
-
-def test_each_process_holds_its_part_of_the_student(two):
-    """Count what is split while it trains."""
-    fsdp, plain = (two(name)[0] for name in ("fsdp", "split"))
-    assert plain["parts"] == 0
-    assert fsdp["whole"] / 2 <= fsdp["parts"] < 0.6 * fsdp["whole"]
-
-
-@pytest.mark.parametrize("kind", ["dropout", "fsdp"])
-def test_a_stop_of_one_process_stops_both_and_a_resume_repeats_the_rest(kind, two):
+def test_a_stop_of_one_process_stops_both_and_a_resume_repeats_the_rest(two):
     """A signal came to process 0 alone; dropout draws in each process, so each must go on with its own random state."""
-    stopped = two(f"{kind}-stopped")
+    stopped = two("dropout-stopped")
     assert stopped == [{"stopped": 14}] * 2
-    for whole, resumed in zip(two(f"{kind}-whole"), two(f"{kind}-resumed"), strict=True):
+    for whole, resumed in zip(two("dropout-whole"), two("dropout-resumed"), strict=True):
         assert torch.equal(resumed["weights"], whole["weights"])
         assert torch.equal(resumed["extras"], whole["extras"])
         assert resumed["losses"] == whole["losses"]
@@ -119,7 +97,7 @@ def test_processes_draw_dropout_of_their_own(folder):
 
 
 def test_a_run_goes_on_with_another_number_of_processes(folder, two, one):
-    """From one to two, and from two with split weights to one: a checkpoint is whole, and the order knows no processes."""
+    """From one to two, and from two to one: neither a checkpoint nor the order knows processes."""
     first, _ = two("from-one")
     torch.testing.assert_close(first["weights"], one("split")["weights"], **TOLERANCE)
     assert first["losses"] == pytest.approx(one("split")["losses"], rel=1e-5)
@@ -156,24 +134,9 @@ def test_an_error_of_one_process_ends_all(folder):
     assert not (folder / "breaks-0.pt").exists()
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"devices": 0}, "devices"),
-        ({"devices": 2, "strategy": "fsdp", "optimizer": "muon"}, "strategy: fsdp splits weights"),
-        ({"devices": 2, "strategy": "fsdp", "gradients": "pcgrad"}, "strategy: fsdp splits weights"),
-        ({"devices": 2, "strategy": "fsdp", "doctor": {}}, "strategy: fsdp splits weights"),
-    ],
-)
-def test_what_cannot_be_on_several_processes_is_refused(settings, words):
-    """Before anything is loaded."""
-    with pytest.raises(ConfigError, match=words):
-        parse(TrainingConfig, settings)
-
-
 def test_the_number_of_processes_may_change_on_resume(tmp_path):
     """It decides how fast a run is, not what it finds; anything else of a training is refused as ever."""
-    before, after = ({"training": {"devices": n, "strategy": s, "epochs": 3}} for n, s in ((8, "fsdp"), (1, "auto")))
+    before, after = ({"training": {"devices": n, "epochs": 3}} for n in (8, 1))
     with open_run(tmp_path / "run", before, TrainingConfig(device="cpu"), resume=False) as folder:
         folder.begin({"config": before})
     with open_run(tmp_path / "run", after, TrainingConfig(device="cpu"), resume=True) as folder:

@@ -101,8 +101,8 @@ def test_a_whole_run_on_two_processes_is_that_of_one(kind, folder):
     assert page(two) == page(one)
 
 
-def test_split_weights_are_stopped_resumed_by_one_process_and_exported(kind, folder):
-    """A checkpoint of two processes that hold half of the student each is whole; so is the student that is used afterwards."""
+def test_a_run_of_two_is_stopped_resumed_by_one_process_and_exported(kind, folder):
+    """A checkpoint knows no number of processes."""
     assert [found[1] for found in both(folder, kind)] == [f"stopped after step {two_tasks.STOP + 1}"] * 2
     run = folder / "split" / kind
     assert two_tasks.distill(folder, kind, run, "--resume") == 0

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from stillhouse.cli.main import run_command as command
 from stillhouse.core import ranks
@@ -25,7 +24,6 @@ from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
-from stillhouse.training.config import DoctorConfig
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.loop import fit
 from stillhouse.training.state import load_checkpoint
@@ -149,11 +147,7 @@ CASES = {
     "dist": lambda folder: taught(("dist",), replace(PLAIN, batch_size=10)),
     "features": lambda folder: taught(("features",)),
     "accumulate": lambda folder: taught(("logits",), replace(PLAIN, accumulate=3)),
-    "pcgrad": lambda folder: taught(("relations",), replace(PLAIN, gradients="pcgrad")),
     "dot": lambda folder: taught(("logits", "relations"), replace(PLAIN, optimizer="dot")),
-    "doctor": lambda folder: taught(
-        ("logits", "relations"), replace(PLAIN, doctor=DoctorConfig(every=2, balance=True))
-    ),
     "embedding": embedding,
     "language": lambda folder: language(),
     "split": lambda folder: taught(("logits", "relations", "features")),
@@ -167,14 +161,12 @@ class Stop(Exception):
 
 
 def train(name, folder, *, place=None, stop=None, resume=False, **changes):
-    """Fit one case; its weights and those of what it learned along, as one vector each, and what was split meanwhile."""
+    """Fit one case; its weights and those of what it learned along, as one vector each."""
     place = Path(folder) / (place or name)
     place.mkdir(parents=True, exist_ok=True)
     job, config = CASES[name](place)
-    whole, parts = sum(p.numel() for p in job.model.parameters()), []
 
     def on_progress(progress, news):
-        parts.append(sum(p.to_local().numel() for p in job.model.parameters() if isinstance(p, DTensor)))
         if progress.step == stop:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -186,8 +178,6 @@ def train(name, folder, *, place=None, stop=None, resume=False, **changes):
         "weights": flat(job.model, load_checkpoint(place / CHECKPOINT)["best_weights"]),
         "extras": flat(job.extras),
         "best": {key: value for key, value in done.best.items() if value is not None},
-        "parts": max(parts, default=0),
-        "whole": whole,
         "losses": [r["loss"] for r in read_records(place / RECORDS) if r["split"] == "train"],
     }
 
@@ -200,17 +190,11 @@ def flat(module, kept=None):
 
 # what is done on two processes beside every case: name -> (case, settings), in this order
 MORE = {
-    "fsdp": ("split", {"strategy": "fsdp"}),
-    "fsdp-embedding": ("embedding", {"strategy": "fsdp"}),
-    "fsdp-language": ("language", {"strategy": "fsdp"}),
     "dropout-whole": ("dropout", {}),
     "dropout-stopped": ("dropout", {"place": "dropout-resumed", "stop": 13}),
     "dropout-resumed": ("dropout", {"place": "dropout-resumed", "resume": True}),
-    "fsdp-whole": ("dropout", {"strategy": "fsdp"}),
-    "fsdp-stopped": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "stop": 13}),
-    "fsdp-resumed": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "resume": True}),
     "from-one": ("split", {"resume": True}),
-    "for-one": ("split", {"strategy": "fsdp", "stop": 13}),
+    "for-one": ("split", {"stop": 13}),
 }
 RUN = "--epochs 1 --seeds 1 arms=[kd,no-kd] data.train_limit=120 data.test_limit=60 --device cpu --threads 1 --quiet"
 

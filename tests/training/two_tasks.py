@@ -49,7 +49,7 @@ def main(folder, devices, kinds):
     for kind in kinds:
         many = ("--set", f"training.devices={devices}")
         found = [distill(folder, kind, folder / "two" / kind, *many)]
-        found.append(stopped(folder, kind, folder / "split" / kind, *many, "--set", "training.strategy=fsdp"))
+        found.append(stopped(folder, kind, folder / "split" / kind, *many))
         torch.save(found, folder / f"{kind}-{ranks.rank()}.pt")
 
 

@@ -216,11 +216,11 @@ def test_the_device_is_used_or_refused(tmp_path, capsys):
 
 def test_processes_are_asked_for(capsys):
     """They reach the training; what they do there is tested with two processes (tests/training/test_processes.py)."""
-    words = ["training.devices=2", "training.num_nodes=3", "training.strategy=fsdp"]
+    words = ["training.devices=2", "training.num_nodes=3"]
     words += ["training.optimizer=adamw", "--print-config"]
     assert main(["vision", *TINY, *words]) == 0
     found = yaml.safe_load(capsys.readouterr().out)["training"]
-    assert [found[name] for name in ("devices", "num_nodes", "strategy")] == [2, 3, "fsdp"]
+    assert [found[name] for name in ("devices", "num_nodes")] == [2, 3]
 
 
 def test_shares_add_up_to_the_total():

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from stillhouse.core import processes, records
+from stillhouse.core import processes
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.context import RunContext
 from stillhouse.core.context import StageContext as StageContext
@@ -21,7 +21,6 @@ from stillhouse.curricula import Curriculum
 from stillhouse.training.distillation import networks_of
 from stillhouse.training.init_from_teacher import init_layers_from_teacher
 from stillhouse.training.loop import Fit, fit
-from stillhouse.training.state import load_checkpoint
 
 C = TypeVar("C")
 D = TypeVar("D")
@@ -70,7 +69,6 @@ def _through_stages(
     if taught:
         _inherit(student, stage_teachers, context)
     stages = context.config.stages_of(taught)
-    before: Path | None = None
     seconds, done = 0.0, Fit()
     for number, stage in enumerate(stages):
         place = folder if number == len(stages) - 1 else folder / "stages" / stage.name
@@ -79,7 +77,7 @@ def _through_stages(
         if context.config.curriculum is not None and (taught or context.config.difficulty_model == "student"):
             curriculum = _curriculum(task, stage_context, choice, taught, place / "judge")
             stage_context = replace(stage_context, curriculum=curriculum)
-        carry, epochs = stage.restore_from_previous, sum(s.training.epochs for s in stages[:number])
+        epochs = sum(s.training.epochs for s in stages[:number])
 
         def validated(epoch: int, rank: Sequence[float], epochs: int = epochs) -> None:
             if choice is arm.student:
@@ -93,16 +91,10 @@ def _through_stages(
                 seed=seed,
                 folder=place,
                 resume=context.resume,
-                carry=(before, carry) if before is not None and carry else None,
                 on_progress=partial(context.callback.on_progress, arm.name, seed),
                 on_validation=validated,
             )
         seconds += done.seconds
-        before = place / records.CHECKPOINT
-        if stage.training.strategy == "fsdp":  # what was trained is split for good
-            student = task.student(arm, choice, seed, context)
-            student.load_state_dict(load_checkpoint(before)["best_weights"])
-            student.eval()
     done.seconds = seconds
     return student, done
 

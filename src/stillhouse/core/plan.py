@@ -28,9 +28,6 @@ class StageConfig:
     train_only: tuple[str, ...] = Field(
         default=(), description="paths of the student's sub-modules that learn in this stage; empty: all"
     )
-    restore_from_previous: tuple[Literal["optimizer", "extras"], ...] = Field(
-        default=(), description="taken over from the stage before, beside weights: optimizer moments, projectors"
-    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class Stage:
     signals: tuple[Any, ...]
     teacher: Any = None
     train_only: tuple[str, ...] = ()
-    restore_from_previous: tuple[str, ...] = ()
 
 
 @configclass
@@ -112,18 +108,13 @@ class RunPlan:
         return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
 
     def untaught_stage(self, stage: Stage) -> Stage:
-        """A stage as the control has it: without signals of a teacher, and without what they learned in the stage before."""
-        carry = (
-            stage.restore_from_previous
-            if self.auxiliary_losses
-            else tuple(part for part in stage.restore_from_previous if part != "extras")
-        )
-        return replace(stage, signals=(), teacher=None, restore_from_previous=carry)
+        """A stage as the control has it: without signals of a teacher."""
+        return replace(stage, signals=(), teacher=None)
 
     def trial_stage(self, stage: Stage) -> Stage:
         """A stage as the judge of a curriculum has it, a student that has learned for one epoch without a teacher."""
-        plain = self.untaught_stage(replace(stage, train_only=(), restore_from_previous=()))
-        once = replace(plain.training, epochs=1, warmup_epochs=0.1, doctor=None, patience=0)
+        plain = self.untaught_stage(replace(stage, train_only=()))
+        once = replace(plain.training, epochs=1, warmup_epochs=0.1, patience=0)
         return replace(plain, training=once)
 
     def _shortened(self, stage: Stage) -> Stage:
@@ -138,7 +129,7 @@ class RunPlan:
         signals = self.signals if stage.signals is None else stage.signals
         teacher = getattr(stage, "teacher", None)
         training = replace(self.training, **given)
-        return Stage(stage.name, training, signals, teacher, stage.train_only, stage.restore_from_previous)
+        return Stage(stage.name, training, signals, teacher, stage.train_only)
 
 
 def one_teacher(given: Any, why: str) -> Any:
@@ -158,8 +149,6 @@ def check_plan(plan: RunPlan) -> None:
     names = [stage.name for stage in plan.stages]
     if len(set(names)) < len(names):
         raise ValueError(f"stages: expected different names, got {', '.join(names)}")
-    if plan.stages and plan.stages[0].restore_from_previous:
-        raise ValueError("stages.0.restore_from_previous: there is no stage before the first")
     arms = getattr(plan, "arms", ())
     if len(set(arms)) < len(arms):
         raise ValueError(f"arms: expected each arm once, got {', '.join(arms)}")

@@ -312,8 +312,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 def keep_records_until(path: Path, step: int) -> None:
     """Drop the lines written after `step` was done: on resume they are written again."""
-    # the doctor looks before a step is done
-    kept = [r for r in read_records(path) if r["step"] < step or (r["step"] == step and r.get("split") != "doctor")]
+    kept = [r for r in read_records(path) if r["step"] <= step]
     text = "".join(json.dumps(record) + "\n" for record in kept)
     write_atomically(path, lambda file: file.write(text.encode()))
 

@@ -22,7 +22,6 @@ from stillhouse.core.task import Task
 from stillhouse.training.device import open_run
 from stillhouse.training.job import Job
 from stillhouse.training.loop import Fit, fit
-from stillhouse.training.state import load_checkpoint
 
 D = TypeVar("D")
 
@@ -93,9 +92,6 @@ def train(
         done = fit(
             how.job(model, data), config.training, seed=config.seed, folder=out, resume=resume, on_progress=progress
         )
-        if config.training.strategy == "fsdp":  # what was trained is split for good
-            model = how.build(data)
-            model.load_state_dict(load_checkpoint(out / records.CHECKPOINT)["best_weights"])
         kept = kept_in_words(done)
         callback.log(kept)
         params = sum(p.numel() for p in model.parameters())

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
-MOST_FINDINGS = 20  # of the gradient monitor
 
 
 def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
@@ -234,35 +232,18 @@ def _curves(arms: Mapping[str, list[SeedRun]], metric: Metric) -> list[Block]:
 
 
 def _signals(run: RunFolder) -> list[Block]:
-    """What each term of the loss did in the shipped arm's first seed: its value, its pull on the student, what was found."""
+    """What each term of the loss did in the shipped arm's first seed."""
     shipped = str(mapping(run.summary.get("shipped")).get("arm", "kd"))
     taught = next((seed.records for arm in (shipped, *run.arms) for seed in run.arms.get(arm, []) if seed.records), {})
-    train, monitored = taught.get("train", []), taught.get("doctor", [])
+    train = taught.get("train", [])
     rows: list[list[str]] = []
     for kind in ("terms", "figures"):
         for name in dict.fromkeys(name for record in train for name in mapping(record.get(kind))):
             values = [v for record in train if (v := number(mapping(record.get(kind)).get(name))) is not None]
             ends = [plain(values[0]), plain(values[-1])] if values else [NOTHING] * 2
-            readings = [mapping(mapping(record.get("readings")).get(name)) for record in monitored]
-            rows.append([name, *ends, *(_median(readings, key) for key in ("ratio", "cosine"))])
-    findings = list(dict.fromkeys(str(text) for record in monitored for text in record.get("findings") or ()))
-    caption = (
-        "Terms of the loss of the taught arm, first seed, unweighted. Gradients are those of the weighted terms at the "
-        "student's weights (written where training.doctor is set): 1 pulls as strongly as the task's own loss, a "
-        "cosine below 0 pulls against it."
-    )
-    head = ["", "first value", "last value", "gradient, of the task's", "cosine with the task's"]
-    blocks: list[Block] = [Table("What each signal did", head, rows, caption)] if rows else []
-    if findings:
-        blocks.append(
-            Facts("Findings of the doctor", [(str(n), text) for n, text in enumerate(findings[:MOST_FINDINGS], 1)])
-        )
-    return blocks
-
-
-def _median(readings: Sequence[Mapping[str, Any]], key: str) -> str:
-    known = [value for one in readings if (value := number(one.get(key))) is not None]
-    return f"{np.median(known):.3g}" if known else NOTHING
+            rows.append([name, *ends])
+    caption = "Terms of the loss of the taught arm, first seed, unweighted."
+    return [Table("What each signal did", ["", "first value", "last value"], rows, caption)] if rows else []
 
 
 def _costs(run: RunFolder) -> list[Block]:

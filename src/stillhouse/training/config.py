@@ -12,34 +12,6 @@ TASK = "labels"  # the term that the others are held against, unless the task na
 
 
 @configclass
-class DoctorConfig:
-    """Every so many steps: how strongly each term pulls, and whether it pulls with the task or against it.
-
-    A weight alone means little: a term of weight 1 may be a thousandth of the gradient or all of it. Costs one backward pass a
-    term on the steps that are examined.
-    """
-
-    every: int = Field(default=100, gt=0, description="optimizer steps between two examinations")
-    dominating: float = Field(
-        default=10.0, gt=1, description="ratio to the task's gradient above which a term dominates"
-    )
-    vanishing: float = Field(default=1e-3, gt=0, lt=1, description="ratio below which a term is as good as absent")
-    conflicting: float = Field(
-        default=-0.5, ge=-1, lt=0, description="cosine below which a term works against the task"
-    )
-    balance: bool = Field(default=False, description="set the weights of terms so that they reach target_ratio")
-    target_ratio: float = Field(
-        default=0.5, gt=0, description="wanted ratio of a balanced term's gradient to the task's"
-    )
-    smoothing: float = Field(
-        default=0.9, ge=0, lt=1, description="share of the old weight (in logarithms) kept at each examination"
-    )
-    limit: float = Field(
-        default=100.0, gt=1, description="balanced weights stay within this factor of the configured ones"
-    )
-
-
-@configclass
 class TrainingConfig:
     """Knobs of the training loop, the same for every arm of a run and for every task."""
 
@@ -73,16 +45,9 @@ class TrainingConfig:
         description="muon: Muon for the matrices inside blocks, AdamW for the rest; dot: SGD that remembers the "
         "teacher's gradients longer than the task's",
     )
-    momentum: float | None = Field(default=None, ge=0, lt=1, description="of sgd and dot [0.9]")
-    delta: float | None = Field(
-        default=None, ge=0, lt=1, description="of dot: added to the teacher's momentum, taken off the task's [0.075]"
-    )
-    gradients: Literal["sum", "pcgrad", "cosine-gate"] = Field(
-        default="sum",
-        description="pcgrad: terms that conflict are projected; cosine-gate: a term against the task is left out",
-    )
-    doctor: DoctorConfig | None = Field(
-        default=None, description="examine each term's gradient now and then, and balance weights if asked"
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and dot")
+    delta: float = Field(
+        default=0.075, ge=0, lt=1, description="of dot: added to the teacher's momentum, taken off the task's"
     )
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the weight average that is scored; 0 turns it off"
@@ -94,7 +59,7 @@ class TrainingConfig:
     patience: int = Field(
         default=0, ge=0, description="stop after so many epochs without a better validation score; 0: never"
     )
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         default="auto",
         description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)",
     )
@@ -103,10 +68,6 @@ class TrainingConfig:
         default=1, description="processes of each machine, a GPU each; auto: all GPUs, or what torchrun started"
     )
     num_nodes: int = Field(default=1, gt=0, le=100_000, description="machines, joined by torchrun or SLURM")
-    strategy: Literal["auto", "ddp", "fsdp"] = Field(
-        default="auto",
-        description="of several processes: ddp (auto): each has all weights; fsdp: weights, gradients and moments are split",
-    )
     threads: int | None = Field(default=None, gt=0, le=1024, description="CPU threads; none: one a core")
     evaluation_batch_size: int = Field(default=512, gt=0, description="rows per forward pass when scoring")
     log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
@@ -115,29 +76,11 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        apart = self.gradients != "sum" or self.optimizer == "dot"  # gradients of terms apart
-        split = self.strategy == "fsdp"
-        adam = self.optimizer in {"adamw", "muon"}
         for wrong, words in (
-            (self.momentum is not None and adam, "momentum: belongs to sgd and dot"),
-            (self.delta is not None and self.optimizer != "dot", "delta: belongs to dot"),
             (
-                self.gradients != "sum" and self.optimizer == "dot",
-                "gradients: pcgrad and cosine-gate make one gradient of all, and dot needs two; take one of them",
+                self.optimizer == "dot" and self.centralize_gradients,
+                "centralize_gradients: works on the gradient of the sum, and dot has two; take another optimizer",
             ),
-            (
-                (apart or split) and self.precision == "16-mixed",
-                "precision: 16-mixed scales the loss, which gradients a term apart and split ones cannot have; take bf16-mixed",
-            ),
-            (
-                (apart or split) and self.centralize_gradients,
-                "centralize_gradients: works on whole gradients of the sum; take gradients: sum, and neither dot nor fsdp",
-            ),
-            (
-                split and (apart or self.optimizer == "muon" or self.doctor is not None),
-                "strategy: fsdp splits weights; gradients of terms apart (gradients, dot, doctor) and muon need strategy: ddp",
-            ),
-            (self.cycle_steps and self.schedule != "cosine", "cycle_steps: restarts a cosine; take schedule: cosine"),
             (self.patience and self.keep == "last", "patience: waits for a better epoch; take keep: best"),
             (
                 self.accumulate > self.batch_size,

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PATIENCE = timedelta(days=7)  # the others wait while process 0 scores and writes, however long that takes
-OF_PROCESSES = ("training.devices", "training.num_nodes", "training.strategy")
-FORWARD_METHODS = ("hidden", "encode", "features", "forward_features", "forward_head")  # called beside `forward`
+OF_PROCESSES = ("training.devices", "training.num_nodes")
 
 
 def check_device(device: str) -> None:
@@ -68,31 +67,30 @@ def open_run(
         InputError: what `RunFolder.open` and `join` raise.
     """
     join(training)
+    change = (*may_change, *OF_PROCESSES)
     with ExitStack() as stack:
 
         def opened() -> dict[str, Any]:
-            change = (*may_change, *OF_PROCESSES)
             return stack.enter_context(RunFolder.open(path, config, resume=resume, may_change=change, **grown)).before
 
-        before = processes.on_first(opened)
-        yield RunFolder(path, before)
+        yield RunFolder(path, processes.on_first(opened))
 
 
 def fabric(config: TrainingConfig) -> Fabric:
-    """The engine of a training, its processes joined.
+    """The device and the number format of a training, its processes joined.
 
     Raises:
         InputError: see `join`.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
-    chosen: dict[str, Any] = {"accelerator": config.device, "devices": 1, "precision": precision(config)}
+    chosen: dict[str, Any] = {"accelerator": config.device, "precision": precision(config)}
     if _is_plain(config):
-        return Fabric(**chosen)
+        return Fabric(devices=1, **chosen)
     devices = _devices(config)
     try:
-        strategy = _strategy(config, devices)
-        found = Fabric(**{**chosen, "devices": devices}, num_nodes=config.num_nodes, strategy=strategy)
+        found = Fabric(devices=devices, num_nodes=config.num_nodes, strategy=DDPStrategy(timeout=PATIENCE), **chosen)
         found.launch()
     except Exception as error:
         text = " ".join(str(error).split())
@@ -122,7 +120,7 @@ def precision(config: TrainingConfig) -> str:
 
 def _is_plain(config: TrainingConfig) -> bool:
     """Whether one process trains alone, as nearly always."""
-    return config.devices == 1 and config.num_nodes == 1 and config.strategy == "auto"
+    return config.devices == 1 and config.num_nodes == 1
 
 
 def _devices(config: TrainingConfig) -> int:
@@ -134,37 +132,3 @@ def _devices(config: TrainingConfig) -> int:
     import torch
 
     return max(1, torch.cuda.device_count()) if config.device in {"auto", "cuda"} else 1
-
-
-def _strategy(config: TrainingConfig, devices: int) -> Any:
-    from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
-
-    if config.strategy == "fsdp":
-        world = devices * config.num_nodes
-        return ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1, timeout=PATIENCE)
-
-    class Replicated(DDPStrategy):
-        """Fabric's DDP without torch's wrapper, which averages gradients of one forward and one backward call.
-
-        A step here calls parts of networks, several times, and takes the gradients of terms apart; the loop averages them itself.
-        """
-
-        def setup_module(self, module: Any) -> Any:
-            return module
-
-    return Replicated(timeout=PATIENCE)
-
-
-def _shard(module: Any, mesh: Any) -> Any:
-    """Split a student over the first axis of a mesh (FSDP2).
-
-    It is one group: its weights are whole from the forward pass to the end of the backward pass, since losses read them too, and
-    its gradients and optimizer moments are always split.
-    """
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-
-    fully_shard(module, mesh=mesh["data_parallel"], reshard_after_forward=False)
-    for name in FORWARD_METHODS:
-        if callable(getattr(module, name, None)):
-            register_fsdp_forward_method(module, name)
-    return module

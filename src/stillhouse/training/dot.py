@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class DOT(Optimizer):
     A parameter that only one of the two reaches (a projector) has momentum m, and weight decay counts once. First gradients
     start the buffers as they are. A buffer without a gradient in a step rests, as in torch's SGD. SGD only, as published.
 
-    Each step: `optimizer.keep_distillation(...)`, then the task's gradients into `.grad`, then `optimizer.step()`.
+    Each step: `optimizer.backward(task, distillation)` for each micro-batch, then `optimizer.step()`. The task's gradients are in
+    `.grad`, the distillation's in `.grad` of `twins`, tensors that share the parameters' memory.
 
     Args:
         params: as every optimizer.
@@ -44,8 +45,8 @@ class DOT(Optimizer):
         >>> x = torch.zeros(1, requires_grad=True)
         >>> optimizer = DOT([x], lr=1.0, momentum=0.5, delta=0.25)
         >>> for _ in range(2):
-        ...     optimizer.keep_distillation([torch.ones(1)])
-        ...     x.grad = torch.ones(1)
+        ...     optimizer.zero_grad()
+        ...     optimizer.backward(task=x.sum(), distillation=x.sum())
         ...     optimizer.step()
         >>> x.item()
         -5.0
@@ -65,20 +66,27 @@ class DOT(Optimizer):
         if not 0 <= delta <= momentum or momentum + delta >= 1:
             raise InputError(f"delta: expected 0 to momentum ({momentum}), with their sum below 1, got {delta}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "delta": delta, "weight_decay": weight_decay})
-        self._distillation: dict[Tensor, Tensor] = {}
+        self._parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        self.twins = [parameter.detach() for parameter in self._parameters]
 
-    def keep_distillation(self, gradients: Sequence[Tensor | None]) -> None:
-        """Take the distillation's gradients for this step: one a parameter, in the order of the groups."""
-        self._distillation = {
-            p: gradient for p, gradient in zip(self._parameters(), gradients, strict=True) if gradient is not None
-        }
+    def backward(self, task: Tensor, distillation: Tensor) -> None:
+        """Add the gradients of two losses () to those of the step; of one without a graph there is none."""
+        if distillation.requires_grad:
+            learned = [pair for pair in zip(self.twins, self._parameters) if pair[1].requires_grad]
+            found = torch.autograd.grad(distillation, [p for _, p in learned], retain_graph=True, allow_unused=True)
+            for (twin, _), gradient in zip(learned, found):
+                if gradient is not None:
+                    twin.grad = gradient if twin.grad is None else twin.grad + gradient
+        if task.requires_grad:
+            task.backward()
 
     def clip(self, max_norm: float) -> Tensor:
         """Scale both gradients of the step together so that the norm of their sum is at most `max_norm`; returns that norm ().
 
         `clip_grad_norm_` sees `.grad` alone, and would clip the task against nothing of the distillation.
         """
-        pairs = [[x for x in (p.grad, self._distillation.get(p)) if x is not None] for p in self._parameters()]
+        both = zip(self._parameters, self.twins)
+        pairs = [[x.grad for x in pair if x.grad is not None] for pair in both]
         norm = torch.nn.utils.get_total_norm([sum(pair[1:], pair[0]).float() for pair in pairs if pair])
         factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for gradient in (x for pair in pairs for x in pair):
@@ -86,20 +94,21 @@ class DOT(Optimizer):
         return norm
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear `.grad` and what was kept of the distillation."""
+        """Clear the gradients of both."""
         super().zero_grad(set_to_none)
-        self._distillation.clear()
+        for twin in self.twins:
+            twin.grad = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step from `.grad` (task) and what was kept (distillation), which is used up."""
+        """One step from both gradients."""
+        twins = iter(self.twins)
         for group in self.param_groups:
             for parameter in group["params"]:
-                self._move(parameter, group)
-        self._distillation.clear()
+                self._move(parameter, next(twins).grad, group)
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        task, distill = parameter.grad, self._distillation.get(parameter)
+    def _move(self, parameter: Tensor, distill: Tensor | None, group: dict[str, Any]) -> None:
+        task = parameter.grad
         if task is None and distill is None:
             return
         momentum, delta = group["momentum"], group["delta"] if task is not None and distill is not None else 0.0
@@ -121,6 +130,3 @@ class DOT(Optimizer):
             else:
                 state[name] = gradient.detach().clone()
             parameter.add_(state[name], alpha=-group["lr"])
-
-    def _parameters(self) -> list[Tensor]:
-        return [parameter for group in self.param_groups for parameter in group["params"]]

@@ -42,7 +42,7 @@ class Job(ABC):
         extras: what is learned along and not kept: projectors, temperatures.
 
     Attributes:
-        task_term: name of the task's own loss, which the doctor, DOT, PCGrad and the cosine gate hold the others against.
+        task_term: name of the task's own loss, which DOT keeps apart from the others.
     """
 
     task_term: str = TASK

@@ -4,7 +4,7 @@ A run is a pure function of (job, config, seed): the order of the rows depends o
 (seed, step), and a checkpoint holds the rest, so that a resumed run repeats the losses of an uninterrupted one.
 
 On several processes every one of them goes through the same steps with its part of each batch (`core/processes.py`), and the
-first one writes. Checkpoints hold whole tensors: a run can go on with another number of processes.
+first one writes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,10 +27,9 @@ from stillhouse.core.checks import Interrupted, StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, keep_records_until
 from stillhouse.core.types import Progress
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.gradients import Gradient, add_gradients, averaged, combine, per_term_gradients, total
 from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.state import Fit as Fit
-from stillhouse.training.state import TrainingState, load_whole, whole
+from stillhouse.training.state import TrainingState
 
 
 class Diverged(StillhouseError):
@@ -44,7 +43,6 @@ def fit(
     seed: int,
     folder: Path,
     resume: bool = False,
-    carry: tuple[Path, Sequence[str]] | None = None,
     on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
     on_validation: Callable[[int, Sequence[float]], None] = lambda epoch, rank: None,
 ) -> Fit:
@@ -56,7 +54,6 @@ def fit(
         seed: fixes dropout and whatever else draws from torch's generator.
         folder: records, TensorBoard events and the checkpoint are written here.
         resume: go on from the folder's checkpoint, if there is one.
-        carry: checkpoint of the stage before, and what to start from beside weights: "optimizer" moments, "extras".
         on_progress: called after each step with the progress and the latest figures.
         on_validation: called after each validation with the epoch and its rank.
 
@@ -68,8 +65,6 @@ def fit(
     trainer.on_validation = on_validation
     if processes.agree(resume and (folder / CHECKPOINT).is_file()):
         trainer.load()
-    elif carry is not None:
-        trainer.take_over(*carry)
     with _stop_request() as stop:
         return trainer.run(stop, on_progress if ranks.first() else lambda progress, news: None)
 
@@ -117,7 +112,7 @@ class _Trainer(TrainingState):
             if self.board is not None:
                 self.board.close()
             self.job.close()
-        load_whole(self.model.to(self.fabric.device), self.best_weights)
+        self.model.to(self.device).load_state_dict(self.best_weights)
         self.model.eval()
         return self.state
 
@@ -156,23 +151,20 @@ class _Trainer(TrainingState):
         ends = (progress.step + 1) % self.steps_per_epoch == 0  # each epoch has a record, however short it is
         log = progress.step % config.log_every == 0 or ends
         sums: dict[str, Tensor] = {}
-        gradients: dict[str, Gradient] = {}
         self.optimizer.zero_grad()
-        for number, part in enumerate(rows.chunk(config.accumulate)):
-            terms = self._terms(part, progress)
-            if self.monitor is not None:
-                terms = self._examined(terms, number, progress)
-            share = len(part) / len(rows)
-            loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=self.fabric.device))
-            if self.apart:
-                gradients = add_gradients(gradients, per_term_gradients(terms, self.learned, scale=share))
+        for part in rows.chunk(config.accumulate):
+            terms, share = self._terms(part, progress), len(part) / len(rows)
+            loss = self._total(terms.values())
+            if self.dot is None:
+                (loss * share).backward()
             else:
-                self.fabric.backward(loss * share)
+                of_task = [term for name, term in terms.items() if name == self.job.task_term]
+                of_teacher = [term for name, term in terms.items() if name != self.job.task_term]
+                self.dot.backward(self._total(of_task) * share, self._total(of_teacher) * share)
             for name, (_, value) in {**terms, "loss": (1.0, loss)}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
         if self.many:
-            sums = self._reduce(gradients, sums, log)
-        further = self._combine(gradients, progress.step) if self.apart else {}
+            sums = self._reduce(sums, log)
         norm = self._clip(sums)
         self.optimizer.step()
         rate = self.schedule.get_last_lr()[0]
@@ -191,8 +183,7 @@ class _Trainer(TrainingState):
             )
         total = values.pop("loss")
         record = {"loss": total, "terms": values, "learning_rate": rate, "gradient_norm": norm}
-        figures = {**self.job.figures(), **further}
-        if figures:
+        if figures := self.job.figures():
             record["figures"] = figures
         self._record("train", (self.state.step - 1) / self.steps_per_epoch, record)
         return {"loss": total}
@@ -210,57 +201,20 @@ class _Trainer(TrainingState):
         factor = sizes[ranks.rank()] * ranks.count() / sum(sizes)
         return {name: (weight, value * factor) for name, (weight, value) in terms.items()}
 
-    def _reduce(self, gradients: dict[str, Gradient], sums: dict[str, Tensor], log: bool) -> dict[str, Tensor]:
+    def _total(self, terms: Iterable[tuple[float, Tensor]]) -> Tensor:
+        """Their weighted sum ()."""
+        return sum((weight * value for weight, value in terms), torch.zeros((), device=self.device))
+
+    def _reduce(self, sums: dict[str, Tensor], log: bool) -> dict[str, Tensor]:
         """Average gradients, and where they are logged the terms, over the processes; agree on a stop and a checkpoint."""
         flags = [self.stopping, self.saving and ranks.first()]
-        if self.split:
-            if all(p.grad is None for p in self.learned[: self.shared]):
-                raise StillhouseError(
-                    "strategy fsdp: no gradient reached the student through what its forward returns (logits, or a tuple that "
-                    "begins with them); take strategy: ddp"
-                )
-            flags = processes.average_gradients(self.learned[self.shared :], flags, self.fabric.device)
-        elif self.apart:
-            gradients.update(averaged(gradients, self.learned))
-            flags = processes.average_gradients([], flags, self.fabric.device)
-        else:
-            flags = processes.average_gradients(self.learned, flags, self.fabric.device)
-        self.stopping, self.saving = flags
+        gradients = self.learned if self.dot is None else [*self.learned, *self.dot.twins]
+        self.stopping, self.saving = processes.average_gradients(gradients, flags, self.device)
         if not log:
             return sums
         values = {name: value.detach().float().clone() for name, value in sums.items()}
         processes.average(values.values())
         return values
-
-    def _combine(self, gradients: dict[str, Gradient], step: int) -> dict[str, float]:
-        """Gradients of the terms apart, into `.grad` (and into the second memory of DOT)."""
-        if self.dot is None:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            kind = self.config.gradients
-            return combine(
-                kind, gradients, self.learned, shared=self.shared, task=self.job.task_term, generator=generator
-            )
-        nothing: Gradient = [None] * len(self.learned)
-        of_teacher = [gradient for name, gradient in gradients.items() if name != self.job.task_term]
-        self.dot.keep_distillation(total(of_teacher) if of_teacher else nothing)
-        for parameter, gradient in zip(self.learned, gradients.get(self.job.task_term, nothing), strict=True):
-            parameter.grad = gradient
-        return {}
-
-    def _examined(self, terms: Terms, part: int, progress: Progress) -> Terms:
-        """Let the monitor look at the first micro-batch of a step that is due, as it is weighed; then weights as it sets them."""
-        assert self.monitor is not None
-        assert self.config.doctor is not None
-        configured = {name: weight for name, (weight, _) in terms.items()}
-        weights = self.monitor.balanced_weights(configured)
-        if part == 0 and progress.step % self.config.doctor.every == 0:
-            shared = [p for p in self.model.parameters() if p.requires_grad]
-            weighed = {name: (weights[name], value) for name, (_, value) in terms.items()}
-            readings, findings = self.monitor.examine(weighed, shared)
-            record = {"readings": readings, "weights": weights, "findings": findings}
-            self._record("doctor", progress.step / self.steps_per_epoch, record)
-            weights = self.monitor.balanced_weights(configured)
-        return {name: (weights[name], value) for name, (_, value) in terms.items()}
 
     def _progress(self) -> Progress:
         return Progress(self.state.step, self.total, *self.job.stage)
@@ -268,10 +222,7 @@ class _Trainer(TrainingState):
     def _clip(self, sums: Mapping[str, Tensor]) -> float:
         # one norm either way: it is the cheapest test that every gradient is a finite number
         limit = self.config.clip_norm if self.config.clip_norm > 0 else float("inf")
-        if self.split:
-            norm = _clip_split(self.learned, limit)
-        else:
-            norm = torch.nn.utils.clip_grad_norm_(self.learned, limit) if self.dot is None else self.dot.clip(limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.learned, limit) if self.dot is None else self.dot.clip(limit)
         if not torch.isfinite(norm):
             shown = ", ".join(f"{name} {float(value):.4g}" for name, value in sums.items())
             raise Diverged(
@@ -324,8 +275,8 @@ class _Trainer(TrainingState):
         self.best_weights = self._held(self.model)
 
     def _held(self, module: torch.nn.Module) -> dict[str, Tensor]:
-        """Whole weights in the memory of the CPU."""
-        return {name: x.detach().cpu().clone() for name, x in whole(module).items()}
+        """Weights in the memory of the CPU."""
+        return {name: x.detach().cpu().clone() for name, x in module.state_dict().items()}
 
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
@@ -333,17 +284,3 @@ class _Trainer(TrainingState):
         for name, value in {**values, **values.get("terms", {}), **values.get("figures", {})}.items():
             if isinstance(value, float) and self.board is not None:
                 self.board.add_scalar(f"{split}/{name}", value, self.state.step)
-
-
-def _clip_split(parameters: Sequence[Tensor], limit: float) -> Tensor:
-    """`clip_grad_norm_` where some gradients are split over the processes and some are whole."""
-    from torch.distributed.tensor import DTensor
-
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    parts = [[x for x in gradients if isinstance(x, DTensor) is split] for split in (True, False)]
-    norms = [torch.nn.utils.get_total_norm(part) for part in parts if part]
-    norm = torch.linalg.vector_norm(torch.stack([x.full_tensor() if isinstance(x, DTensor) else x for x in norms]))
-    factor = (limit / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor)
-    return norm

@@ -10,15 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    CosineAnnealingLR,
-    CosineAnnealingWarmRestarts,
-    LambdaLR,
-    LinearLR,
-    LRScheduler,
-    SequentialLR,
-)
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.part import TrainedPart, parameter_groups
@@ -45,44 +37,36 @@ def build_optimizer(
     if config.centralize_gradients:
         centralize_gradients(model)
     optimizer = _optimizer(own + extra_groups(extras), config)
-    total = config.epochs * steps_per_epoch
-    warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
-    after = _after_warmup(optimizer, config, max(1, total - warmup))
-    if warmup == 0:
-        return optimizer, after
-    start = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
-    return optimizer, SequentialLR(optimizer, [start, after], milestones=[warmup])
+    return optimizer, LambdaLR(optimizer, _shape_of_rate(config, steps_per_epoch))
 
 
 def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> Optimizer:
-    # one pass over the weights; under a loss scale such a step cannot be clipped
-    fused = config.precision != "16-mixed"
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     if config.optimizer == "muon":
-        return MuonAdamW(groups, lr=config.learning_rate, fused=fused)
-    momentum = 0.9 if config.momentum is None else config.momentum
+        return MuonAdamW(groups, lr=config.learning_rate)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)
-    return DOT(groups, config.learning_rate, momentum=momentum, delta=0.075 if config.delta is None else config.delta)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return DOT(groups, config.learning_rate, momentum=config.momentum, delta=config.delta)
 
 
-def _after_warmup(optimizer: Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
-    if config.schedule == "constant":
-        return ConstantLR(optimizer, factor=1.0, total_iters=0)
-    cycle = config.cycle_steps or steps
-    if len({group["lr"] for group in optimizer.param_groups}) > 1:
-        # torch's cosines end at one rate for all groups, which would take the groups' ratios away on the way down
-        lowest = config.final_learning_rate / config.learning_rate
+def _shape_of_rate(config: TrainingConfig, steps_per_epoch: int) -> Callable[[int], float]:
+    """Of a step: the factor of every group's own rate. (torch's cosines end at one rate for all groups.)"""
+    total = config.epochs * steps_per_epoch
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
+    cycle = config.cycle_steps or max(1, total - warmup)
+    lowest = config.final_learning_rate / config.learning_rate
 
-        def factor(step: int) -> float:
-            place = (step % cycle if config.cycle_steps else min(step, cycle)) / cycle
-            return lowest + (1 - lowest) * (1 + math.cos(math.pi * place)) / 2
+    def factor(step: int) -> float:
+        if step < warmup:
+            return 0.01 + 0.99 * step / warmup
+        if config.schedule == "constant":
+            return 1.0
+        place = step - warmup
+        place = place % cycle if config.cycle_steps else min(place, cycle)
+        return lowest + (1 - lowest) * (1 + math.cos(math.pi * place / cycle)) / 2
 
-        return LambdaLR(optimizer, factor)
-    if config.cycle_steps:
-        return CosineAnnealingWarmRestarts(optimizer, T_0=cycle, eta_min=config.final_learning_rate)
-    return CosineAnnealingLR(optimizer, T_max=cycle, eta_min=config.final_learning_rate)
+    return factor
 
 
 # ---------------------------------------------------------------------------------------------- groups
@@ -183,7 +167,6 @@ class MuonAdamW(Optimizer):
     Args:
         groups: as every optimizer; those made by `with_matrices_apart` are Muon's.
         lr: learning rate of groups without their own.
-        fused: of AdamW: one pass over the weights.
 
     Example:
         A gradient of which one direction is a hundred times another moves both alike:
@@ -203,11 +186,11 @@ class MuonAdamW(Optimizer):
     (the size of a step).
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, *, fused: bool = False) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
         theirs = [group for group in groups if group.get("matrices")]
         others = [group for group in groups if not group.get("matrices")]
         self._muon = torch.optim.Muon(theirs, lr=lr * STRIDE, adjust_lr_fn="match_rms_adamw")
-        self._adamw = torch.optim.AdamW(others or [{"params": []}], lr=lr, fused=fused)
+        self._adamw = torch.optim.AdamW(others or [{"params": []}], lr=lr, fused=True)
         super().__init__(groups, {"lr": lr})  # the same dictionaries, which those two have filled, in the given order
         self._share()
 

@@ -1,8 +1,7 @@
-"""What a training is made of, and how that is saved, restored and handed to the next stage.
+"""What a training is made of, and how that is saved and restored.
 
 A checkpoint is what `torch.save` writes and one line after it: the sha256 of all before. So `torch.load(path, weights_only=True)`
-reads it too, and a changed bit anywhere is found before anything of it is used. It holds whole tensors: a run can go on with
-another number of processes, and weights that were split (FSDP2) may be whole next time.
+reads it too, and a changed bit anywhere is found before anything of it is used. A run can go on with another number of processes.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError, StillhouseError
@@ -25,7 +24,6 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, write_atomically
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import fabric
 from stillhouse.training.dot import DOT
-from stillhouse.training.gradient_monitor import GradientMonitor
 from stillhouse.training.job import Job
 from stillhouse.training.optimizer import build_optimizer
 
@@ -55,32 +53,20 @@ class TrainingState:
         self.batch_size = job.batch_size or config.batch_size
         self.steps_per_epoch = -(-job.rows // self.batch_size)
         self.total = config.epochs * self.steps_per_epoch
-        self.fabric = fabric(config)
-        self.many, self.split = ranks.count() > 1, config.strategy == "fsdp"
+        self.fabric, self.many = fabric(config), ranks.count() > 1
+        self.device = self.fabric.device
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.model, self.extras = job.model, job.extras.to(self.fabric.device)
+        self.model, self.extras = job.model.to(self.device), job.extras.to(self.device)
         if self.many:
-            self.model.to(self.fabric.device)
             processes.copy_from_first([*self.model.state_dict().values(), *self.extras.state_dict().values()])
-        # before weights are split: a copy of whole ones, which is split like them
-        self.average: Any = self._build_average() if self.split else None
-        self.fabric.setup_module(self.model)
-        optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
-        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
-        job.to(self.fabric.device)
-        if self.average is None:
-            self.average = self._build_average()
-        elif self.split:
-            self.fabric.setup_module(self.average.module)
+        self.optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
+        self.dot = self.optimizer if isinstance(self.optimizer, DOT) else None
+        self.learned = [p for group in self.optimizer.param_groups for p in group["params"]]
+        job.to(self.device)
+        self.average = self._build_average()
         self.state = Fit()
         self.best_weights: dict[str, Tensor] = {}
-        self.learned = [p for group in optimizer.param_groups for p in group["params"]]
-        own = {id(p) for p in self.model.parameters()}
-        self.shared = sum(id(p) in own for p in self.learned)  # the student's come first
-        self.dot = optimizer if isinstance(optimizer, DOT) else None
-        self.apart = self.dot is not None or config.gradients != "sum"
-        self.monitor = None if config.doctor is None else GradientMonitor(config.doctor, job.task_term)
         self.stopping = self.saving = False
         torch.manual_seed(seed + 1 + ranks.rank() * STRIDE)
 
@@ -100,7 +86,9 @@ class TrainingState:
         found = [*self.model.buffers(), *self.extras.buffers()]
         return found if self.average is None else [*found, *self.average.module.buffers()]
 
-    # ------------------------------------------------------------------------------------------------ checkpoints
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "extras": self.extras, "job": self.job, "optimizer": self.optimizer}
+        return {**parts, "schedule": self.schedule, "average": self.average and self.average.module}
 
     def save(self) -> None:
         """Write the checkpoint; of several processes the first does."""
@@ -109,14 +97,7 @@ class TrainingState:
         state = {
             "fit": vars(self.state).copy(),
             "total": self.total,
-            "model": whole(self.model),
-            "extras": self.extras.state_dict(),
-            "job": self.job.state_dict(),
-            "doctor": None if self.monitor is None else self.monitor.state_dict(),
-            "optimizer": _full(self.optimizer.state_dict()),
-            "schedule": self.schedule.state_dict(),
-            "precision": self.fabric.strategy.precision.state_dict(),
-            "average": None if self.average is None else whole(self.average.module),
+            **{name: part if part is None else part.state_dict() for name, part in self._parts().items()},
             "best_weights": self.best_weights,
             "generators": processes.together(_generators()),
         }
@@ -143,16 +124,9 @@ class TrainingState:
             raise InputError(f"checkpoint {path} is of another model or configuration: {text}") from error
 
     def _restore(self, state: dict[str, Any]) -> None:
-        load_whole(self.model, state["model"])
-        self.extras.load_state_dict(state["extras"])
-        self.job.load_state_dict(state["job"])
-        if self.monitor is not None:
-            self.monitor.load_state_dict(state["doctor"])
-        self._load_optimizer(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
-        if self.average is not None:
-            load_whole(self.average.module, state["average"])
+        for name, part in self._parts().items():
+            if part is not None:
+                part.load_state_dict(state[name])
         self.best_weights = state["best_weights"]
         self.state = replace(self.state, **state["fit"])
         if ranks.rank() < len(state["generators"]):
@@ -162,36 +136,6 @@ class TrainingState:
                 torch.cuda.set_rng_state_all(held["cuda"])
         else:  # there were fewer processes before
             torch.manual_seed(self.seed + 1 + ranks.rank() * STRIDE + self.state.step)
-
-    def take_over(self, path: Path, parts: Sequence[str]) -> None:
-        """Start from the moments or the extras of another training, as far as they are the same parameters."""
-        state = load_checkpoint(path)
-        if "extras" in parts:
-            here = self.extras.state_dict()
-            shared = {n: x for n, x in state["extras"].items() if n in here and here[n].shape == x.shape}
-            if not shared:
-                raise StillhouseError(f"restore_from_previous: 'extras' of {path}: nothing there fits; leave it out")
-            self.extras.load_state_dict({**here, **shared})
-        if "optimizer" in parts:
-            now, old = self.optimizer.state_dict(), state["optimizer"]
-            sizes = [[len(group["params"]) for group in x["param_groups"]] for x in (now, old)]
-            if sizes[0] != sizes[1]:
-                raise StillhouseError(
-                    f"restore_from_previous: 'optimizer' of {path}: expected parameter groups of {sizes[0]}, got {sizes[1]}; "
-                    "train_only and signals that learn projectors must be the same in both stages"
-                )
-            self._load_optimizer({**now, "state": old["state"]})
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        """A whole state, its moments split as the parameters are."""
-        moments = {
-            number: {
-                name: _like(x, self.learned[number]) if getattr(x, "shape", None) == self.learned[number].shape else x
-                for name, x in entries.items()
-            }
-            for number, entries in state["state"].items()
-        }
-        self.optimizer.load_state_dict({**state, "state": moments})
 
 
 # ------------------------------------------------------------------------------------------------ files
@@ -253,40 +197,3 @@ def _last_line(content: bytes | memoryview) -> bytes:
 def _generators() -> dict[str, Any]:
     """The random states of this process."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
-# ------------------------------------------------------------------------------------------------ split weights
-
-
-def whole(module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module, of which split tensors are whole; all processes must ask for it alike."""
-    from torch.distributed.fsdp import FSDPModule
-
-    for part in module.modules():
-        if isinstance(part, FSDPModule):
-            part.reshard()  # what a forward pass without a backward pass left whole
-    found: dict[str, Tensor] = _full(module.state_dict())
-    return found
-
-
-@torch.no_grad()
-def load_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """`load_state_dict` of whole tensors into a module whose weights may be split."""
-    now = module.state_dict()
-    module.load_state_dict({name: _like(x, now[name]) if name in now else x for name, x in state.items()})
-
-
-def _full(state: Any) -> Any:
-    from torch.distributed.tensor import DTensor
-    from torch.utils._pytree import tree_map
-
-    return tree_map(lambda x: x.full_tensor() if isinstance(x, DTensor) else x, state)
-
-
-def _like(tensor: Tensor, target: Tensor) -> Tensor:
-    """A whole tensor, split as another one is."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    if not isinstance(target, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(target.device, target.dtype), target.device_mesh, target.placements)

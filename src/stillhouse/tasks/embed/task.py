@@ -159,8 +159,8 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
 
     def _keep_stage(self, stage_context: EmbedStage, stage: int) -> None:
         """The student as it stands at the end of a temperature's stage, in `stages/tau-1` and so on of its arm."""
-        context, split = stage_context.context, stage_context.stage.training.strategy == "fsdp"
-        if split or ranks.rank():  # split weights are whole at the end only
+        context = stage_context.context
+        if ranks.rank():
             return
         name = f"{stage_context.stage.name}-tau-{stage + 1}" if context.config.stages else f"tau-{stage + 1}"
         place = context.place(stage_context.arm.name, stage_context.seed) / "stages" / name

@@ -93,7 +93,7 @@ class LanguageTrainingConfig(TrainingConfig):
     keep: Literal["best", "last"] = Field(
         default="last", description="weights to end with: of the best epoch, or the last"
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+    precision: Literal["32-true", "bf16-mixed"] = Field(
         default="32-true", description="a recurrence adds up what half precision loses"
     )
     evaluation_batch_size: int = Field(default=16, gt=0, description="windows per forward pass when scoring")
