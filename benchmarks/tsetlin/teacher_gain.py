@@ -23,7 +23,7 @@ from stillhouse.core.summary import summarize
 from stillhouse.signals import LogitsConfig
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
-from stillhouse.tasks.classification.students.model_configs import FlatTMConfig
+from stillhouse.tasks.classification.students.config import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.device import open_run

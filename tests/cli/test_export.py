@@ -21,7 +21,7 @@ from stillhouse.tasks.classification.card import save_student
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.exports import write_onnx, write_program
 from stillhouse.tasks.classification.numpy_machine import ClauseMachine
-from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig
+from stillhouse.tasks.classification.students.config import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
     (tmp_path / "full" / "x").write_text("mine")
     assert main([*words, "rules", "--out", str(tmp_path / "full"), *DIGITS]) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
-    from stillhouse.tasks.classification.students.model_configs import HybridTMConfig
+    from stillhouse.tasks.classification.students.config import HybridTMConfig
 
     save(tmp_path / "hybrid", HybridTMConfig(clauses=8))
     assert main(["export", str(tmp_path / "hybrid"), "--to", "numpy", *DIGITS]) == 2

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from stillhouse.layers.spikes.linear import Quantization
 from stillhouse.layers.spikes.unit import SHARE_UNIT, SpikeUnit, spike_counts
-from stillhouse.layers.ternary import ternary_codes, ternary_weight
+from stillhouse.layers.straight_through import ternary_codes, ternary_weight
 
 
 def unit(threshold=1.0, amplitude=2.0, **settings):

@@ -5,7 +5,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.norms import ScaleNorm, make_norm
-from stillhouse.layers.windows import Windows
+from stillhouse.tasks.classification.students.attention import Windows
 
 CASES = [
     (8, 8, 4, True),

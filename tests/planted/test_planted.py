@@ -43,7 +43,7 @@ def test_a_source_that_has_moved_on_is_an_error():
 def test_an_edited_method_still_finds_its_base():
     """`super()` of an edited method failed, so that any test of it failed: faults were caught that broke nothing else."""
     fault = Fault(
-        "", "stillhouse.tasks.classification.students.base:ClauseModel.__init__", edited("super()", "super()"), ""
+        "", "stillhouse.tasks.classification.students.clauses:ClauseModel.__init__", edited("super()", "super()"), ""
     )
     original, instead = broken(fault)
     assert instead.__code__.co_freevars == original.__code__.co_freevars == ("__class__",)

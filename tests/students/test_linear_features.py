@@ -12,8 +12,8 @@ from stillhouse.layers.part import regularizers
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.students.feature_configs import ScorecardConfig, TfidfConfig
 from stillhouse.tasks.classification.students.linear_features import SCALE, Scorecard
+from stillhouse.tasks.classification.students.networks import ScorecardConfig, TfidfConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 

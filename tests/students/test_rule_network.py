@@ -12,7 +12,7 @@ from stillhouse.core.checks import Interrupted
 from stillhouse.core.types import FeatureSpec
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import fit_classifier
-from stillhouse.tasks.classification.students.feature_configs import RulesConfig
+from stillhouse.tasks.classification.students.networks import RulesConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 
 NAMES = ("pin", "transfer", "card", "change", "lost", "noise", "more", "the")

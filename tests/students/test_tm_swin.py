@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from stillhouse.core.checks import StillhouseError
-from stillhouse.layers.windows import Windows
-from stillhouse.tasks.classification.students.attention import Attention, Place, WindowAttention
+from stillhouse.tasks.classification.students.attention import Attention, Place, WindowAttention, Windows
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
 SMALL = {"num_classes": 3, "architecture": "swin", "image_size": 12, "in_channels": 1, "patch_size": 1, "embed_dim": 8}

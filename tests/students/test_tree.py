@@ -14,7 +14,7 @@ from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import fit_classifier
 from stillhouse.tasks.classification.readable import ReadableModel
 from stillhouse.tasks.classification.readable_text import screen
-from stillhouse.tasks.classification.students.feature_configs import TreeConfig
+from stillhouse.tasks.classification.students.networks import TreeConfig
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 
 NAMES = ("pin", "transfer", "card", "change", "lost")

@@ -9,7 +9,7 @@ from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.job import ClassificationJob, class_weights
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.tasks.classification.students.feature_configs import USUAL
+from stillhouse.tasks.classification.students.networks import USUAL
 from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 
 FILE = "data: {name: words, root: some.csv}\nteacher: {source: 'vectors:some.npy'}\nstudent: {kind: KIND}\n"

@@ -142,8 +142,6 @@ CASES = {
     ),
     "model.transformer.layerscale_init": (student, VIT, "0.1"),
     "model.transformer.use_layerscale": (student, [*VIT, "model.transformer.use_layerscale=false"], "true"),
-    "model.transformer.tau_min": (student, [*VIT, "--transformer-learnable-tau"], "0.3"),
-    "model.transformer.tau_max": (student, [*VIT, "--transformer-learnable-tau"], "0.7"),
     "model.transformer.ff_gate_activation": (student, [*VIT, "--transformer-ff-gate", "linear"], "relu"),
     "model.transformer.tm_failures": (student, VIT, "2"),
     "model.transformer.tm_literals": (student, VIT, "6"),

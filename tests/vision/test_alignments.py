@@ -10,7 +10,7 @@ from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
 from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progress
 from stillhouse.signals.exits import ProbesConfig
-from stillhouse.tasks.classification.students.config import UnifiedTMConfig
+from stillhouse.tasks.classification.students.transformer_config import UnifiedTMConfig
 from stillhouse.tasks.classification.vision.run import places_of
 from stillhouse.teachers import TeacherConfig
 

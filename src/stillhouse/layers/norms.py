@@ -1,7 +1,8 @@
-"""Normalizations by name, for blocks that let the user choose."""
+"""Normalizations: of tokens by name, for blocks that let the user choose, and of pixels as a part of the network."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -44,3 +45,29 @@ def make_norm(name: NormName, width: int) -> nn.Module:
     if name in {"layernorm", "ln"}:
         return nn.LayerNorm(width)
     return nn.RMSNorm(width, eps=1e-6) if name in {"rmsnorm", "rms"} else ScaleNorm(width)
+
+
+class Normalized(nn.Module):
+    """A network behind the normalization of its pixels.
+
+    Args:
+        network: normalized (B, C, H, W) -> logits (B, K).
+        mean: (C) pixel mean in [0, 1].
+        std: (C) pixel deviation.
+
+    Example:
+        >>> Normalized(nn.Flatten(), (0.5,), (0.25,))(torch.ones(1, 1, 1, 1)).item()
+        2.0
+    """
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1]."""
+        return self.network((pixels - self.mean) / self.std)

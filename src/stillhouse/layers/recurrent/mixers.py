@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.layers.mixing import Mixing
+from stillhouse.layers.hooks import Mixing
 from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
 from stillhouse.layers.spikes.linear import Quantization
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stillhouse.layers.spikes.unit import SHARE_UNIT, SpikeUnit, share_of
-from stillhouse.layers.ternary import ternary_weight
+from stillhouse.layers.straight_through import ternary_weight
 
 
 class SpikeLinear(nn.Module):

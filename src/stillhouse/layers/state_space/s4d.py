@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.mixing import Mixing
+from stillhouse.layers.hooks import Mixing
 from stillhouse.layers.state_space.kernel import complex_sequence, convolve, discretize, joined, one_sided_kernel
 
 

@@ -16,7 +16,7 @@ from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
 from stillhouse.core.types import FeatureSpec, ImageSpec, InputSpec, TextSpec
-from stillhouse.export.weights import read_weights
+from stillhouse.export import read_weights
 
 FORMAT = "stillhouse-student-1"
 INPUTS = {

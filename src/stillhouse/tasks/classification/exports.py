@@ -21,7 +21,7 @@ from stillhouse.core.exports import compare_answers
 from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json, write_arrays, write_atomically
 from stillhouse.core.types import ImageSpec
-from stillhouse.export.program import first_line, quiet, traced
+from stillhouse.export import first_line, quiet, traced
 from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import load_json, load_packed, parts_of, save_packed, write_json
 from stillhouse.logic.simplify import simplify

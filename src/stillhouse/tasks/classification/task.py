@@ -219,7 +219,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
     def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> nn.Module:
         """A network for the data, its clauses started from the prior and with the learning rate that is theirs."""
         from stillhouse.tasks.classification.specialize import has_clauses as in_network
-        from stillhouse.tasks.classification.students.base import ClauseModel
+        from stillhouse.tasks.classification.students.clauses import ClauseModel
         from stillhouse.tasks.classification.students.core import apply_prior
 
         network: nn.Module = choice.build(context.data.input_spec)

@@ -22,7 +22,7 @@ from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
-from stillhouse.export.program import quiet, write_compared
+from stillhouse.export import quiet, write_compared
 from stillhouse.tasks.embed import numpy_embedder
 from stillhouse.tasks.embed.network import load_embedder
 from stillhouse.tasks.embed.numpy_embedder import CARD, WEIGHTS, NumpyEmbedder

@@ -160,7 +160,7 @@ def pack_student(model: SpikingLM) -> PackedStudent:
         InputError: a network on its ramp, which would be another one when packed, or weights that are not finite.
     """
     from stillhouse.layers.spikes.unit import SHARE_UNIT
-    from stillhouse.layers.ternary import ternary_codes
+    from stillhouse.layers.straight_through import ternary_codes
 
     packed, done = PackedStudent(model.config), set[str]()
     for path, layer in model.linear_layers().items():

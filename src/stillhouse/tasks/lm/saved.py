@@ -13,7 +13,7 @@ from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
-from stillhouse.export.weights import read_weights
+from stillhouse.export import read_weights
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM
 from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer

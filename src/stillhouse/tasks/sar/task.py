@@ -322,7 +322,7 @@ def _monitor(stage_context: StageContext[SarDistillConfig, SarData]) -> SarMonit
 
 
 def _write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-    from stillhouse.export.program import write_compared
+    from stillhouse.export import write_compared
 
     model, _ = load_model(folder)
     return [write_compared(model, noise(model, CHECKED), out, f"{CHECKED} samples of noise")]

@@ -5,27 +5,24 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from stillhouse.tasks.classification.students.config import TsetlinViTConfig, UnifiedTMConfig
-from stillhouse.tasks.classification.students.feature_configs import (
-    RulesConfig,
-    ScorecardConfig,
-    TfidfConfig,
-    TreeConfig,
-)
-from stillhouse.tasks.classification.students.model_configs import (
+from stillhouse.tasks.classification.students.config import (
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
     PyramidTMConfig,
     ResNetTMConfig,
-    SwinTMConfig,
 )
 from stillhouse.tasks.classification.students.networks import (
+    RulesConfig,
+    ScorecardConfig,
     SpikingStudentConfig,
     SpikingTextConfig,
     TextTransformerConfig,
+    TfidfConfig,
     TimmStudentConfig,
+    TreeConfig,
 )
+from stillhouse.tasks.classification.students.transformer_config import SwinTMConfig, TsetlinViTConfig, UnifiedTMConfig
 
 
 def _kind(value: Any) -> Any:

@@ -1,33 +1,37 @@
-"""A bank of fuzzy pattern clauses: soft ANDs over bits, trained by gradient, exact as bit operations.
+"""A bank of fuzzy pattern clauses, soft ANDs over bits, trained by gradient, exact as bit operations; the base of their models.
 
-Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C clauses.
+Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C clauses; B batch, C channels, H W pixels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse, to_mapping
 from stillhouse.layers.hooks import Clauses
+from stillhouse.layers.part import Student
 from stillhouse.layers.straight_through import hard_include, revivable_relu
 from stillhouse.tasks.classification.students.config import ClauseOptions
 
+LOW, HIGH = 0.05, 0.95  # bounds of a learned tau
+
 
 class Tau(nn.Module):
-    """tau in (0, 1), kept in the state dict, so that a learned one reloads exactly.
+    """tau in (0.05, 0.95), kept in the state dict, so that a learned one reloads exactly.
 
-    A learned tau is `low + (high - low) sigmoid(a)`. Its gradient comes from the masks `1[p > tau]`, whose surrogate is
-    `p - tau`: raising tau excludes literals. With `ema` the masks use a moving average over training steps
-    (`advance` takes one step), and the gradient still goes to tau itself.
+    A learned tau is `0.05 + 0.9 sigmoid(a)`. Its gradient comes from the masks `1[p > tau]`, whose surrogate is `p - tau`:
+    raising tau excludes literals. With `ema` the masks use a moving average over training steps (`advance` takes one step), and
+    the gradient still goes to tau itself.
 
     Args:
         value: tau at the start.
         learnable: whether it is a parameter.
-        low: lower bound of a learned tau.
-        high: upper bound of a learned tau.
         ema: memory of the average, in (0, 1); None for no average.
 
     Example:
@@ -36,16 +40,13 @@ class Tau(nn.Module):
         0.51
     """
 
-    def __init__(
-        self, value: float, *, learnable: bool = False, low: float = 0.05, high: float = 0.95, ema: float | None = None
-    ) -> None:
+    def __init__(self, value: float, *, learnable: bool = False, ema: float | None = None) -> None:
         super().__init__()
-        if not 0.0 < value < 1.0:
-            raise InputError(f"tau: expected a number in (0, 1), got {value}")
-        self.start, self.low, self.high, self.ema = value, low, high, ema
+        self.start, self.ema = value, ema
         self.value: Tensor
         self.average: Tensor
-        self.raw = nn.Parameter(torch.tensor(self._unbounded(value))) if learnable else None
+        share = (value - LOW) / (HIGH - LOW)
+        self.raw = nn.Parameter(torch.tensor(math.log(share / (1 - share)))) if learnable else None
         if not learnable:
             self.register_buffer("value", torch.tensor(value))
         if ema is not None:
@@ -53,9 +54,7 @@ class Tau(nn.Module):
 
     def now(self) -> Tensor:
         """0-d: tau of this step, before any average."""
-        if self.raw is None:
-            return self.value
-        return self.low + (self.high - self.low) * torch.sigmoid(self.raw)
+        return self.value if self.raw is None else LOW + (HIGH - LOW) * torch.sigmoid(self.raw)
 
     def forward(self) -> Tensor:
         """0-d: what masks are compared with; its gradient is that of `now`."""
@@ -67,11 +66,6 @@ class Tau(nn.Module):
         """One step of the average; a model calls it once a training step."""
         if self.ema is not None:
             self.average.lerp_(self.now(), 1 - self.ema)
-
-    def _unbounded(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        share = min(max(share, 1e-4), 1 - 1e-4)
-        return math.log(share / (1 - share))
 
 
 class ClauseBank(Clauses):
@@ -114,8 +108,7 @@ class ClauseBank(Clauses):
         self.failures, self.leak = options.failures, options.leak
         self.literals = options.literals_at_start
         self.literal_dropout, self.literal_budget = options.literal_dropout, options.literal_budget
-        low, high = options.tau_min, options.tau_max
-        self.threshold = Tau(options.tau, learnable=options.learnable_tau, low=low, high=high, ema=options.tau_ema)
+        self.threshold = Tau(options.tau, learnable=options.learnable_tau, ema=options.tau_ema)
         self.include_logits = nn.Parameter(torch.empty(2, num_clauses, num_bits))
         self.reset_parameters(self.literals)
 
@@ -163,3 +156,83 @@ class ClauseBank(Clauses):
         hits = nn.functional.linear(bits, positive - negated)
         # an all-zero input misses every positive literal
         return revivable_relu(hits + (capacity - positive.sum(1)), self.leak) / self.failures
+
+
+class ClauseModel(Student):
+    """An image model with clauses; it takes raw pixels in [0, 1].
+
+    Args:
+        **options: fields of the class's configuration; an unknown one is refused with the near one.
+
+    Attributes:
+        config: the configuration, defaults included.
+        model_kwargs: what builds the same network again: `type(model)(**model.model_kwargs)`.
+
+    Raises:
+        ConfigError: an unknown keyword, a value out of range, sizes that do not fit.
+    """
+
+    config_class: ClassVar[type]
+    clause_learning_rate_factor: float = 1.0  # of a run's training, see `parameter_groups`
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.config: Any = parse(self.config_class, options)
+        self.model_kwargs: dict[str, Any] = {n: v for n, v in to_mapping(self.config).items() if n != "kind"}
+        self.image_shape: tuple[int, int, int] = self.config.image_shape
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+        for name in ("pixel_mean", "pixel_std"):
+            if hasattr(self.config, name):
+                values = torch.as_tensor(getattr(self.config, name), dtype=torch.float32)
+                self.register_buffer(name, values.reshape(-1, 1, 1))
+
+    def checked(self, pixels: Tensor) -> Tensor:
+        """The pixels as they are.
+
+        Raises:
+            InputError: another shape than (B, C, H, W) of the configuration.
+        """
+        if tuple(pixels.shape[1:]) != self.image_shape:
+            raise InputError(
+                f"pixels: expected (B, {', '.join(map(str, self.image_shape))}), got {tuple(pixels.shape)}"
+            )
+        return pixels
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Raw pixels (B, C, H, W), checked, minus the mean, over the deviation."""
+        return (self.checked(pixels) - self.pixel_mean) / self.pixel_std
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the loss term of the last forward pass: its graph cannot be copied or pickled."""
+        return {name: None if name == "_penalty" else value for name, value in self.__dict__.items()}
+
+    def banks(self) -> Iterator[ClauseBank]:
+        """Every clause bank, those of gates and hidden layers included."""
+        return (module for module in self.modules() if isinstance(module, ClauseBank))
+
+    def advance_tau(self) -> None:
+        """One step of the averages of tau, in training mode; a forward pass begins with it."""
+        if self.training:
+            for bank in self.banks():
+                bank.threshold.advance()
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for an optimizer: matrices decay; biases, norms, positions, tokens and include logits do not.
+
+        Decay would pull an include logit towards 0, which is the threshold: it would include literals, not forget them.
+        What belongs to a layer of clauses (include logits, votes, biases of clauses) is at `clause_learning_rate_factor` times
+        the common rate: an include logit has to cross half a unit or more before anything changes, a weight a few hundredths.
+        """
+        layers = (module for module in self.modules() if any(isinstance(c, ClauseBank) for c in module.children()))
+        of_clauses = {id(parameter) for layer in layers for parameter in layer.parameters()}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(False, False): [], (False, True): []}
+        for name, parameter in self.named_parameters():
+            free = parameter.ndim < 2 or name.endswith("include_logits") or name in {"positions", "class_token"}
+            scaled = self.clause_learning_rate_factor != 1 and id(parameter) in of_clauses
+            groups.setdefault((scaled, free), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": 0.0 if free else weight_decay}
+            | ({"rate_factor": self.clause_learning_rate_factor} if scaled else {})
+            for (scaled, free), parameters in sorted(groups.items(), key=lambda entry: entry[0])
+        ]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from stillhouse.layers.straight_through import hard_step
 from stillhouse.tasks.classification.students.clauses import ClauseBank
-from stillhouse.tasks.classification.students.config import ClauseOptions, Gate, GateActivation, UnifiedTMConfig
+from stillhouse.tasks.classification.students.config import ClauseOptions
 from stillhouse.tasks.classification.students.core import ClauseOutput, DeepTM
+from stillhouse.tasks.classification.students.transformer_config import Gate, GateActivation, UnifiedTMConfig
 
 LAST = 2  # clauses of the last layer of deeptm over those of the first, as the table of parameters needs
 START = 0.05  # thresholds start above 0: at 0 a positive gate could never change a sign, and so no bit

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.layers.straight_through import hard_step
 from stillhouse.tasks.classification.data.boolean_features import boolean_features
-from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.clauses import ClauseModel
+from stillhouse.tasks.classification.students.config import DeepTMConfig, FlatTMConfig, HybridTMConfig
 from stillhouse.tasks.classification.students.core import Binarizer, ClauseOutput, ControlCore, DeepTM, make_core
-from stillhouse.tasks.classification.students.model_configs import DeepTMConfig, FlatTMConfig, HybridTMConfig
 
 
 class Thermometer(nn.Module):

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.clauses import ClauseModel
+from stillhouse.tasks.classification.students.config import PyramidTMConfig
 from stillhouse.tasks.classification.students.core import Binarizer, make_core
-from stillhouse.tasks.classification.students.model_configs import PyramidTMConfig
 
 
 class Scale(nn.Module):

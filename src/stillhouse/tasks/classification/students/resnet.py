@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
-from stillhouse.tasks.classification.students.base import ClauseModel
+from stillhouse.tasks.classification.students.clauses import ClauseModel
+from stillhouse.tasks.classification.students.config import ResNetTMConfig
 from stillhouse.tasks.classification.students.core import StageVote, make_core
-from stillhouse.tasks.classification.students.model_configs import ResNetTMConfig
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 

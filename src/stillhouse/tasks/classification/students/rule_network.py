@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stillhouse.core.types import FeatureSpec
 from stillhouse.layers.part import Student
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.students.feature_configs import RulesConfig
+from stillhouse.tasks.classification.students.networks import RulesConfig
 
 BEGIN = 0.4  # share of the training after which rules are begun
 GROW = (0.5, 0.6, 0.7)  # and after which each of them may get one more word

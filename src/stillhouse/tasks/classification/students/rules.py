@@ -33,8 +33,7 @@ from stillhouse.tasks.classification.students.banks import (
     round_weights,
     write_masks,
 )
-from stillhouse.tasks.classification.students.base import ClauseModel
-from stillhouse.tasks.classification.students.clauses import ClauseBank
+from stillhouse.tasks.classification.students.clauses import ClauseBank, ClauseModel
 from stillhouse.tasks.classification.students.core import DeepTM, TMLayer
 
 Banks = Mapping[str, ClauseBank]

@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.windows import Windows
 from stillhouse.tasks.classification.students.attention import (
     Attention,
     PatchMerge,
     Place,
     WindowAttention,
+    Windows,
     stochastic_depth,
 )
-from stillhouse.tasks.classification.students.base import ClauseModel
-from stillhouse.tasks.classification.students.config import Stage
+from stillhouse.tasks.classification.students.clauses import ClauseModel
 from stillhouse.tasks.classification.students.core import StageVote, make_core
-from stillhouse.tasks.classification.students.model_configs import SwinTMConfig
+from stillhouse.tasks.classification.students.transformer_config import Stage, SwinTMConfig
 
 
 class WindowClauses(nn.Module):

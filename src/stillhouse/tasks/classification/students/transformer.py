@@ -18,18 +18,18 @@ from torch.utils.checkpoint import checkpoint
 
 from stillhouse.core.records import write_atomically
 from stillhouse.layers.norms import make_norm
-from stillhouse.layers.windows import Windows
 from stillhouse.tasks.classification.students.attention import (
     Attended,
     Attention,
     PatchMerge,
     Place,
     WindowAttention,
+    Windows,
     stochastic_depth,
 )
-from stillhouse.tasks.classification.students.base import ClauseModel
-from stillhouse.tasks.classification.students.config import Stage, UnifiedTMConfig
+from stillhouse.tasks.classification.students.clauses import ClauseModel
 from stillhouse.tasks.classification.students.feed_forward import ClauseFeedForward, MLPFeedForward
+from stillhouse.tasks.classification.students.transformer_config import Stage, UnifiedTMConfig
 
 
 class BlockOut(NamedTuple):

@@ -14,15 +14,14 @@ from stillhouse.signals import ContrastiveConfig, EnsembleConfig, LogitsConfig, 
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.data.config import FeaturesMode
 from stillhouse.tasks.classification.plan import ArmName, ClassificationRunConfig, RunTrainingConfig
-from stillhouse.tasks.classification.students.config import UnifiedTMConfig
-from stillhouse.tasks.classification.students.model_configs import (
+from stillhouse.tasks.classification.students.config import (
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
     PyramidTMConfig,
     ResNetTMConfig,
-    SwinTMConfig,
 )
+from stillhouse.tasks.classification.students.transformer_config import SwinTMConfig, UnifiedTMConfig
 from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.temperature import FixedTemperature

@@ -1,4 +1,4 @@
-"""A network as a program of `torch.export`, which loads without this library, held against the network.
+"""Weights of a file into a network, checked; a network as a program of `torch.export`, held against the network.
 
 Shapes: N rows, B rows of a batch.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
@@ -92,3 +94,24 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def read_weights(path: Path, module: nn.Module) -> None:
+    """Fill a module with the weights of a safetensors file.
+
+    Raises:
+        InputError: the file is missing or truncated, or holds the weights of another module.
+    """
+    try:
+        weights = load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != got:
+        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
+        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
+        raise InputError(f"{path} holds another model than its card: {len(wrong)} entries differ ({shown})")
+    module.load_state_dict(weights)

@@ -1,1 +1,0 @@
-"""What several tasks share of a student outside torch."""
