@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.records import write_json
 from stillhouse.core.types import OutputSpec, Progress
-from stillhouse.losses import forward_kl
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.temperature import (
     FixedTemperature,
     LearnedTemperature,

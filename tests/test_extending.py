@@ -117,7 +117,7 @@ def test_the_student_and_the_teacher_of_the_page_work_together(written):
     import torch
     from sklearn.ensemble import RandomForestClassifier
 
-    from stillhouse.losses import forward_kl
+    from stillhouse.losses.divergence import forward_kl
     from stillhouse.tasks.classification.data import DataConfig
 
     data = DataConfig(name="digits").build()

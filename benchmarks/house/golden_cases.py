@@ -149,7 +149,7 @@ IMAGE_CASES = {
     "muon": images(training={"optimizer": "muon", "accumulate": 2}),
     "own": images(
         teacher=None,
-        signals=[{"kind": "exits", "exits": ["blocks.0"], "weight": 0.3}],
+        signals=[{"kind": "exits", "places": ["blocks.0"], "weight": 0.3}],
         auxiliary_losses=[
             {"kind": "logits"},
             {"kind": "probes", "places": ["blocks.0"]},

@@ -40,15 +40,11 @@ SIGNALS: dict[str, dict[str, Any]] = {
     "dynamics (projector)": {"kind": "dynamics", "student": ["a"], "teacher": ["b"]},
     "dynamics (logits)": {"kind": "dynamics", "student": ["a"], "teacher": ["b"], "space": "logits"},
     "ensemble": {"kind": "ensemble"},
-    "exits": {"kind": "exits", "exits": ["a"]},
+    "exits": {"kind": "exits", "places": ["a"]},
     "dual-head": {"kind": "dual-head", "student": "a"},
     "probes": {"kind": "probes", "places": ["a"], "weight": 0.5},
     "contrastive": {"kind": "contrastive", "place": "a"},
     "ofa": {"kind": "ofa", "places": ["a"]},
-    "taid": {"kind": "taid"},
-    "time-steps": {"kind": "time-steps", "student": "a", "read": "linear"},
-    "activation-maps": {"kind": "activation-maps", **BETWEEN},
-    "mixing": {"kind": "mixing", **BETWEEN},
     "clause-targets": {"kind": "clause-targets", **BETWEEN},
 }
 
@@ -79,8 +75,6 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 }
 
 HEAD = """# Any signal, any student
-
-Made by `python -m benchmarks.house.matrix` from what the tasks say.
 
 Which signals and settings work in which task, by the same YAML; where one cannot, the reason, which a run prints too. `images`
 and `clauses` are one task, `classification`: networks without clauses, and with them.

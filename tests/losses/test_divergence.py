@@ -9,19 +9,19 @@ from scipy.spatial.distance import cityblock, jensenshannon
 from scipy.special import rel_entr, softmax
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses import (
+from stillhouse.losses.correlation import dist_inter
+from stillhouse.losses.divergence import (
     decoupled_kl,
-    dist_inter,
     forward_kl,
     generalized_js,
-    mse_logits,
     reverse_kl,
     skew_forward_kl,
     skew_reverse_kl,
-    standardize_logits,
     symmetric_kl,
     total_variation,
 )
+from stillhouse.losses.regression import mse_logits
+from stillhouse.losses.softened import standardize_logits
 
 DIVERGENCES = [
     forward_kl,

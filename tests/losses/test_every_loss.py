@@ -5,33 +5,48 @@ import math
 import pytest
 import torch
 
-import stillhouse.losses as losses
 from stillhouse.core.checks import InputError
+from stillhouse.losses.attention import attention_kl, attention_score_mse, relation_kl
+from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
 from stillhouse.losses.complex import coherence_loss, complex_mse, complex_nmse, robust_nmse
-from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
-from stillhouse.losses.relations import pearson_of_distances
+from stillhouse.losses.correlation import dist_inter, dist_intra, dist_relations, pearson_distance
+from stillhouse.losses.divergence import (
+    decoupled_kl,
+    forward_kl,
+    generalized_js,
+    reverse_kl,
+    skew_forward_kl,
+    skew_reverse_kl,
+    symmetric_kl,
+    target_enhanced_kl,
+    total_variation,
+)
+from stillhouse.losses.neighbours import contrastive_distillation, cosine_neighbor_kl, neighbor_kl
+from stillhouse.losses.regression import cosine_distance, mse, mse_logits, normalized_mse, smooth_l1
+from stillhouse.losses.relations import pearson_of_distances, pkt, rkd_angle, rkd_distance, similarity_preserving
+
+
+def by_name(*functions):
+    return {function.__name__: function for function in functions}
+
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 3])
 SCORES = {  # of rows (B, K), one value a row
-    **{name: getattr(losses, name) for name in ("forward_kl", "reverse_kl", "symmetric_kl", "generalized_js")},
-    **{name: getattr(losses, name) for name in ("skew_forward_kl", "skew_reverse_kl", "total_variation")},
-    **{name: getattr(losses, name) for name in ("mse_logits", "pearson_distance", "dist_inter")},
-    "decoupled_kl": lambda s, t: losses.decoupled_kl(s, t, LABELS[: len(s)]),
-    "target_enhanced_kl": lambda s, t: losses.target_enhanced_kl(s, t, LABELS[: len(s)], gamma=1.5),
+    **by_name(forward_kl, reverse_kl, symmetric_kl, generalized_js, skew_forward_kl, skew_reverse_kl),
+    **by_name(total_variation, mse_logits, pearson_distance, dist_inter),
+    "decoupled_kl": lambda s, t: decoupled_kl(s, t, LABELS[: len(s)]),
+    "target_enhanced_kl": lambda s, t: target_enhanced_kl(s, t, LABELS[: len(s)], gamma=1.5),
 }
-FEATURES = {name: getattr(losses, name) for name in ("mse", "smooth_l1", "cosine_distance", "normalized_mse")}
+FEATURES = by_name(mse, smooth_l1, cosine_distance, normalized_mse)
 LINES = {  # complex lines (B, L, 1)
-    **{"complex_mse": complex_mse, "complex_nmse": complex_nmse, "coherence_loss": coherence_loss},
+    **by_name(complex_mse, complex_nmse, coherence_loss),
     "robust_nmse": lambda s, t: robust_nmse(s, t, temperature=0.7),
 }
-SQUARES = {name: getattr(losses, name) for name in ("attention_kl", "attention_score_mse")}  # (B, H, L, L)
-TOKENS = {"relation_kl": lambda s, t: losses.relation_kl(s, t, heads=2)}  # (B, L, D)
+SQUARES = by_name(attention_kl, attention_score_mse)  # (B, H, L, L)
+TOKENS = {"relation_kl": lambda s, t: relation_kl(s, t, heads=2)}  # (B, L, D)
 TOGETHER = {  # of rows (B, D) that are compared with each other
-    **{name: getattr(losses, name) for name in ("rkd_distance", "rkd_angle", "similarity_preserving")},
-    **{name: getattr(losses, name) for name in ("pkt", "cka_loss", "kernel_alignment_loss", "dist_intra")},
-    **{name: getattr(losses, name) for name in ("dist_relations", "sample_relations", "class_relations")},
-    **{"contrastive_distillation": losses.contrastive_distillation, "multi_level": losses.multi_level},
-    **{"pearson_of_distances": pearson_of_distances, "cosine_neighbor_kl": cosine_neighbor_kl},
+    **by_name(rkd_distance, rkd_angle, similarity_preserving, pkt, cka_loss, kernel_alignment_loss, dist_intra),
+    **by_name(dist_relations, contrastive_distillation, pearson_of_distances, cosine_neighbor_kl),
     "neighbor_kl": lambda s, t: neighbor_kl(s, t, perplexity=3.0),
 }
 SHAPES = dict.fromkeys(SCORES | FEATURES | TOGETHER, (6, 4))

@@ -6,7 +6,7 @@ import torch
 
 from stillhouse.core.config import parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import kernel_alignment_loss
+from stillhouse.losses.cka import kernel_alignment_loss
 from stillhouse.signals import HiddenConfig
 from stillhouse.signals.relations import RelationsConfig
 

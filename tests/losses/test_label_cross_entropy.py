@@ -2,7 +2,7 @@
 
 import torch
 
-from stillhouse.losses import label_cross_entropy
+from stillhouse.losses.regression import label_cross_entropy
 
 
 def test_label_smoothing_mixes_in_the_uniform_distribution():

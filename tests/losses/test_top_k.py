@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
-from stillhouse.losses import forward_kl
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.top_k import Scores, scores_kl
 
 B, V = 6, 19

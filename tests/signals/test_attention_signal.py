@@ -223,13 +223,10 @@ def test_what_does_not_fit_says_so():
     build(
         "teacher feature 'blocks.1.qkv' is not among its outputs; did you mean 'blocks.0.qkv'", teacher="blocks.1.qkv"
     )
-    build(
-        r"student feature map: expected \(L, 3 D\), queries, keys and values side by side",
-        student="map",
-    )
+    build(r"student: expected \(L, D\) of each", student="map")
     build("student: expected at least 2 tokens after student_skip 4, got 1", student_skip=4)
-    build(r"student feature odd: expected \(L, 3 D\)", student="odd")
-    build(r"heads that divide the width \[8\] of each of q, k and v, got 3", relation_heads=3)
+    build(r"student: expected \(L, D\) of each", student="odd")
+    build(r"heads that divide the widths \[8, 8, 8\], got 3", relation_heads=3)
     build("one length and one width", student=("long", "short", "blocks.0.qkv"))
 
 

@@ -1,17 +1,17 @@
 """Under `torch.compile` every loss of a signal has the gradients of eager mode, in one graph; so has a learned temperature."""
 
-from functools import partial
-
 import pytest
 import torch
 
-from stillhouse import losses
 from stillhouse.core.checks import InputError
 from stillhouse.core.schedules import Linear
 from stillhouse.core.types import OutputSpec, Progress
-from stillhouse.losses.attention import attention_scores
-from stillhouse.losses.softened import checked_temperature
-from stillhouse.losses.top_k import Scores
+from stillhouse.losses.attention import attention_kl, attention_score_mse, attention_scores, relation_kl
+from stillhouse.losses.divergence import decoupled_kl, forward_kl
+from stillhouse.losses.neighbours import supervised_contrastive
+from stillhouse.losses.regression import label_cross_entropy
+from stillhouse.losses.softened import checked_temperature, standardize_logits
+from stillhouse.losses.top_k import Scores, scores_kl
 from stillhouse.signals.dynamics import delta_loss
 from stillhouse.signals.exits import binary_kl
 from stillhouse.signals.features import DISTANCES
@@ -54,28 +54,24 @@ def kept(t):
 DRAWN = ("rkd", "rkd-angle")
 ROWS = {
     # rkd is the sum of two, and angles are drawn: see below
-    name: partial(row.function, step=0)
+    name: row.function
     for name, row in RELATIONS.items()
     if name not in DRAWN
 }
 TOKENS = {
     **DISTANCES,
-    "attention-kl": of_scores(losses.attention_kl, mask=MASK, causal=True),
-    "attention-score-mse": of_scores(losses.attention_score_mse, mask=MASK),
-    "attention-transfer": lambda s, t: losses.attention_transfer(*(losses.activation_energy(x) for x in (s, t))),
-    "mixing": of_scores(losses.mixing_distance, asked=MASK),
-    "relation-kl": lambda s, t: losses.relation_kl(s, t, heads=2, mask=MASK),
+    "attention-kl": of_scores(attention_kl, mask=MASK, causal=True),
+    "attention-score-mse": of_scores(attention_score_mse, mask=MASK),
+    "relation-kl": lambda s, t: relation_kl(s, t, heads=2, mask=MASK),
     "delta": lambda s, t: delta_loss([s, s * s], [t, t * t], student_depths=(0.5, 1.0), teacher_depths=(0.5, 1.0)),
 }
 CLASSES = {
     "binary-kl": binary_kl,
-    "standardized": lambda s, t: losses.forward_kl(*(losses.standardize_logits(x) for x in (s, t))),
-    "labels": lambda s, t: losses.label_cross_entropy(s, LABELS, smoothing=0.1),
-    "supervised-contrastive": lambda s, t: losses.supervised_contrastive(s, LABELS),
-    "supervised-contrastive-mixed": lambda s, t: losses.supervised_contrastive(s, t.softmax(1)),
-    "sample-relations": losses.sample_relations,
-    "class-relations": losses.class_relations,
-    "top-k": lambda s, t: losses.scores_kl(s, kept(t), 2.0),
+    "standardized": lambda s, t: forward_kl(*(standardize_logits(x) for x in (s, t))),
+    "labels": lambda s, t: label_cross_entropy(s, LABELS, smoothing=0.1),
+    "supervised-contrastive": lambda s, t: supervised_contrastive(s, LABELS),
+    "supervised-contrastive-mixed": lambda s, t: supervised_contrastive(s, t.softmax(1)),
+    "top-k": lambda s, t: scores_kl(s, kept(t), 2.0),
 }
 
 
@@ -107,7 +103,7 @@ def test_a_learned_temperature_keeps_its_sign_and_its_strength(per_sample, rever
         hot = temperature(s, t, now)
         if broken:
             torch._dynamo.graph_break()
-        return losses.forward_kl(s, t, temperature=hot).mean()
+        return forward_kl(s, t, temperature=hot).mean()
 
     def gradient(run, now):
         return torch.autograd.grad(run(now), list(temperature.parameters())[-1])[0]
@@ -124,7 +120,7 @@ def test_a_learned_temperature_keeps_its_sign_and_its_strength(per_sample, rever
         losses_at = []
         for move in (1e-2, -2e-2):
             last.add_(move)
-            losses_at.append(losses.forward_kl(s, t, temperature=temperature(s, t, now).detach()).mean())
+            losses_at.append(forward_kl(s, t, temperature=temperature(s, t, now).detach()).mean())
     torch.testing.assert_close(slope.sum(), (1, -1)[reversal] * (losses_at[0] - losses_at[1]) / 2e-2, rtol=1e-2, atol=0)
 
 
@@ -133,4 +129,4 @@ def test_eager_mode_still_looks_at_the_numbers():
     with pytest.raises(InputError, match="temperature: expected positive and finite"):
         checked_temperature(torch.tensor([1.0, -1.0]), 2)
     with pytest.raises(InputError, match="expected class numbers from 0 to 4, got 0 to 9"):
-        losses.decoupled_kl(draw(0, B, K), draw(1, B, K), torch.tensor([0, 4, 2, 1, 1, 9]))
+        decoupled_kl(draw(0, B, K), draw(1, B, K), torch.tensor([0, 4, 2, 1, 1, 9]))

@@ -9,7 +9,7 @@ from torch import nn
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.losses import label_cross_entropy
+from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.signals.exits import DualHeadConfig, binary_kl
 
 NOW = Progress(0, 1)

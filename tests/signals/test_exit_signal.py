@@ -7,7 +7,8 @@ from torch import nn
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.losses import forward_kl, label_cross_entropy
+from stillhouse.losses.divergence import forward_kl
+from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.signals.exits import ExitsConfig
 
 NOW = Progress(0, 1)
@@ -29,7 +30,7 @@ def batch():
 def parts(**given):
     """The student, what it said, and the signal with exits after both blocks."""
     model = network()
-    config = ExitsConfig(exits=("1", "3"), **given)
+    config = ExitsConfig(places=("1", "3"), **given)
     extractor = FeatureExtractor(model, config.student_paths)
     torch.manual_seed(2)
     return model, extractor(batch().inputs), config.build(extractor.spec(batch().inputs))
@@ -69,7 +70,7 @@ def test_the_deepest_layer_is_not_pulled_to_the_shallow_ones():
 
 
 def test_exits_become_classifiers():
-    """Training by the signal alone: exits get better than chance, and their figures say so."""
+    """Training by the signal alone: exits get better than chance."""
     model, _, signal = parts()
     torch.manual_seed(3)
     labels = torch.arange(48) % K
@@ -83,11 +84,8 @@ def test_exits_become_classifiers():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    signal(extractor(data.inputs), None, data, NOW)
-    assert min(signal.figures().values()) > 0.8
-    assert list(signal.figures()) == ["accuracy_1", "accuracy_3"]
-    by_hand = (signal.exit_logits(extractor(data.inputs))["1"].argmax(1) == labels).float().mean()
-    assert signal.figures()["accuracy_1"] == pytest.approx(by_hand.item())
+    found = signal.exit_logits(extractor(data.inputs))
+    assert min((logits.argmax(1) == labels).float().mean() for logits in found.values()) > 0.8
 
 
 def test_it_needs_no_teacher():
@@ -95,21 +93,10 @@ def test_it_needs_no_teacher():
     _, said, signal = parts()
     assert ExitsConfig.needs_teacher is False
     torch.testing.assert_close(signal(said, Outputs(torch.randn(8, K)), batch(), NOW), signal(said, None, batch(), NOW))
-    config = parse(ExitsConfig, {"exits": ["1"]})
-    assert config.student_paths == ("1",)
-    with pytest.raises(ConfigError, match="needs_teacher"):
-        parse(ExitsConfig, {"exits": ["1"], "needs_teacher": True})
 
 
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        ({"exits": []}, "exits"),
-        ({"exits": ["1", "1"]}, "each path once"),
-        ({"exits": ["1"], "alpha": 1.5}, "alpha"),
-    ],
-)
+@pytest.mark.parametrize(("given", "text"), [({"places": []}, "places"), ({"places": ["1", "1"]}, "each path once")])
 def test_settings_that_cannot_be_meant_are_refused(given, text):
-    """A path without its factor would do nothing."""
+    """Two exits of one path would have one name."""
     with pytest.raises(ConfigError, match=text):
         parse(ExitsConfig, given)

@@ -3,7 +3,7 @@
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.signals.layer_maps import layer_map, layer_paths
+from stillhouse.signals.hidden import layer_map, layer_paths
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.contrastive import supervised_contrastive
+from stillhouse.losses.neighbours import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.signals.contrastive import ContrastiveConfig
 from stillhouse.signals.exits import ProbesConfig
+from stillhouse.signals.relations import ContrastiveConfig
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig

@@ -9,10 +9,7 @@ import torch
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
-from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextSpec
-from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.losses import forward_kl
-from stillhouse.signals.time_steps import TimeStepsConfig
+from stillhouse.core.types import TextSpec
 from stillhouse.tasks.classification.recipes import RECIPES
 from stillhouse.tasks.classification.students.networks import SpikingTextConfig
 from stillhouse.tasks.classification.task import TASK
@@ -51,20 +48,6 @@ def test_products_take_spikes_and_the_answer_is_the_mean_over_time():
     out.square().sum().backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     assert silent == []
-
-
-def test_each_time_step_can_be_taught():
-    """By the signal of all spiking students, from the scores of the head."""
-    model = student()
-    extractor = FeatureExtractor(model, ("head",))
-    ids = torch.randint(1, 20, (4, 6))
-    signal = TimeStepsConfig(student="head").build(extractor.spec(ids), OutputSpec(2))
-    out, teacher = extractor(ids), Outputs(torch.randn(4, 2))
-    value = signal(out, teacher, Batch(ids, torch.zeros(4, dtype=torch.int64), torch.arange(4)), Progress(0, 1))
-    each = [forward_kl(out.features["head"][:, t], teacher.logits, temperature=2.0) for t in range(3)]
-    torch.testing.assert_close(value, torch.stack(each).mean(0))
-    value.sum().backward()
-    assert model.blocks[0].qkv.weight.grad.abs().sum() > 0
 
 
 @pytest.fixture(scope="module")

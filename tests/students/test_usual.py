@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stillhouse.core.types import Outputs, Progress
-from stillhouse.losses import label_cross_entropy
+from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.job import ClassificationJob, class_weights

@@ -9,7 +9,7 @@ import yaml
 from stillhouse.core.config import configclass, dump_yaml, parse
 from stillhouse.core.schedules import Constant, Cosine, Linear, Steps
 from stillhouse.core.types import OutputSpec, Progress
-from stillhouse.losses import forward_kl
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.temperature import (
     EntropyTemperature,
     FixedTemperature,

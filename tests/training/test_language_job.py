@@ -10,7 +10,7 @@ from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
-from stillhouse.losses import forward_kl
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.signals import LogitsConfig, student_features, teacher_features
 from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule

@@ -9,7 +9,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import label_cross_entropy
+from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob, mix

@@ -24,7 +24,6 @@ PLACES = "student: blocks.1, teacher: '0:layer2'"
 BANK = "student: blocks.1.feed_forward.core.layers.0.bank, teacher: '0:layer2'"
 SIGNALS = {
     "feature_loss": f"{{kind: features, name: feature_loss, weight: 0.1, pool: mean, {PLACES}}}",
-    "attention_loss": f"{{kind: activation-maps, name: attention_loss, weight: 1.0, {PLACES}}}",
     "relation_loss": f"{{kind: relations, name: relation_loss, weight: 0.2, relation: cka, {PLACES}}}",
     "clause_loss": f"{{kind: clause-targets, name: clause_loss, weight: 0.5, {BANK}}}",
 }
@@ -32,7 +31,7 @@ SIGNALS = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two teachers, all four alignments, read-outs of heads, TensorBoard: one run of a few steps."""
+    """Two teachers, all three alignments, read-outs of heads, TensorBoard: one run of a few steps."""
     out = tmp_path_factory.mktemp("aligned")
     given = [f"signals=[{', '.join(SIGNALS.values())}]", "more_teachers=[{source: builtin:digits}]"]
     words = [*TAUGHT, *given, "training.log_every=1"]
@@ -49,7 +48,7 @@ def test_alignments_and_several_teachers_in_one_run(run):
     signals = {signal["name"]: signal for signal in found["config"]["signals"]}
     assert signals["teacher_kd_loss"]["kind"] == "ensemble"
     assert signals["feature_loss"]["teacher"] == "0:layer2"
-    assert {name: signals[name]["weight"] for name in SIGNALS} == dict(zip(SIGNALS, (0.1, 1.0, 0.2, 0.5)))
+    assert {name: signals[name]["weight"] for name in SIGNALS} == dict(zip(SIGNALS, (0.1, 0.2, 0.5)))
     assert len(found["config"]["more_teachers"]) == 1
 
 

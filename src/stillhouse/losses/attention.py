@@ -30,7 +30,7 @@ def attention_scores(queries: Tensor, keys: Tensor, *, heads: int) -> Tensor:
         (B, H, L, L) before the softmax.
 
     Raises:
-        InputError: shapes differ, are not (B, L, D), or H does not divide D.
+        InputError: shapes differ.
 
     Example:
         Two heads of width 1: products 1 * 3 and 2 * 4.
@@ -41,7 +41,7 @@ def attention_scores(queries: Tensor, keys: Tensor, *, heads: int) -> Tensor:
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
     """
     same_shape("keys", tuple(keys.shape), tuple(queries.shape))
-    q, k = _heads(queries, heads, "queries"), _heads(keys, heads, "keys")
+    q, k = _heads(queries, heads), _heads(keys, heads)
     return q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
 
 
@@ -136,7 +136,7 @@ def relation_kl(
         (B,) in nats, mean over heads and positions asked.
 
     Raises:
-        InputError: other batch or length on the two sides, heads that do not divide a width, or a mask that is not (B, L) bool.
+        InputError: other batch or length on the two sides, or a mask that is not (B, L) bool.
 
     Example:
         Orthogonal tokens of length 1 relate by softmax(1, 0), equal ones evenly: KL((.731, .269) || (.5, .5)) = 0.1109.
@@ -150,12 +150,7 @@ def relation_kl(
 
     Source: Wang et al. 2020, arXiv:2002.10957 (MiniLM), eq. 4, values; Wang et al. 2021, arXiv:2012.15828 (MiniLMv2), eq. 7.
     """
-    ours, theirs = _heads(student, heads, "student"), _heads(teacher.detach(), heads, "teacher")
-    if ours.shape[:3] != theirs.shape[:3]:
-        raise InputError(
-            f"relations: expected the same batch and length on both sides, got {tuple(student.shape)} and "
-            f"{tuple(teacher.shape)}"
-        )
+    ours, theirs = _heads(student, heads), _heads(teacher.detach(), heads)
     ours, theirs = (x @ x.transpose(2, 3) / math.sqrt(x.shape[3]) for x in (ours, theirs))
     return _kl(ours, theirs, *_checked(ours, theirs, mask, causal))
 
@@ -178,83 +173,11 @@ def activation_energy(tokens: Tensor) -> Tensor:
     return wide(tokens).abs().square().mean(dim=2)
 
 
-@without_autocast
-def attention_transfer(student_energy: Tensor, teacher_energy: Tensor) -> Tensor:
-    """|s / |s| - t / |t||^2 of maps of activity: the student is active where its teacher is.
-
-    Args:
-        student_energy: (B, N), see `activation_energy`.
-        teacher_energy: (B, N); gets no gradient.
-
-    Returns:
-        (B,): 2 - 2 cos of the two maps, in [0, 2] since no map is negative. A map of zeros has no direction and no gradient.
-
-    Raises:
-        InputError: shapes differ or are not (B, N).
-
-    Example:
-        Directions (3, 4)/5 and (1, 0): 2 - 2 * 3/5.
-
-        >>> round(attention_transfer(torch.tensor([[3.0, 4.0]]), torch.tensor([[7.0, 0.0]])).item(), 4)
-        0.8
-
-    Relations:
-        `similarity_preserving` compares samples where this compares positions.
-
-    Source: Zagoruyko, Komodakis 2017, arXiv:1612.03928, eq. 2; the square of its norm, as in the released code.
-    """
-    same_shape("teacher", tuple(teacher_energy.shape), tuple(student_energy.shape))
-    if student_energy.ndim != 2:
-        raise InputError(f"maps: expected (B, N), got {tuple(student_energy.shape)}")
-    return (_unit(student_energy) - _unit(teacher_energy.detach())).square().sum(dim=1)
-
-
-@without_autocast
-def mixing_distance(student: Tensor, teacher: Tensor, *, asked: Tensor | None = None) -> Tensor:
-    """Squared difference of two mixing matrices, summed over a row and averaged over rows and heads.
-
-    Args:
-        student: (B, H, L, L), real or complex: what position s (last axis) adds to position t.
-        teacher: the same shape; gets no gradient.
-        asked: (B, L) bool, the rows that count; all if None.
-
-    Returns:
-        (B,).
-
-    Raises:
-        InputError: shapes differ or are not (B, H, L, L).
-
-    Example:
-        One row off by (1/2, -1/2), the other right: (1/4 + 1/4 + 0) / 2.
-
-        >>> a, b = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]]), torch.tensor([[[[0.5, 0.5], [0.5, 0.5]]]])
-        >>> mixing_distance(a, b).item()
-        0.25
-
-    Relations:
-        `attention_kl` compares rows as distributions, which those of a recurrence are not.
-
-    Source: Bick et al. 2024, arXiv:2408.10189 (MOHAWK), stage 1: matrix orientation.
-    """
-    same_shape("teacher", tuple(teacher.shape), tuple(student.shape))
-    if student.ndim != 4 or student.shape[2] != student.shape[3]:
-        raise InputError(f"mixing matrices: expected (B, H, L, L), got {tuple(student.shape)}")
-    gap = student - teacher.detach()
-    row = (gap.real.square() + gap.imag.square() if gap.is_complex() else wide(gap).square()).sum(dim=3).mean(dim=1)
-    if asked is None:
-        return row.mean(dim=1)
-    return (row * asked).sum(dim=1) / asked.sum(dim=1).clamp(min=1)
-
-
 # ---------------------------------------------------------------------------------------------------------------- inside
 
 
-def _heads(x: Tensor, heads: int, what: str) -> Tensor:
+def _heads(x: Tensor, heads: int) -> Tensor:
     """(B, L, D) -> (B, H, L, D / H), in float32 at least."""
-    if x.ndim != 3:
-        raise InputError(f"{what}: expected (B, L, D), got {tuple(x.shape)}")
-    if heads < 1 or x.shape[2] % heads:
-        raise InputError(f"{what}: expected heads that divide the width {x.shape[2]}, got {heads}")
     return wide(x).unflatten(2, (heads, -1)).transpose(1, 2)
 
 
@@ -287,12 +210,3 @@ def _kl(student: Tensor, teacher: Tensor, allowed: Tensor, asked: Tensor) -> Ten
     )
     divergence = kl_of_logs(log_p, log_q).reshape(B, H, L).mean(dim=1)
     return divergence.masked_fill(~asked, 0.0).sum(dim=1) / asked.sum(dim=1).clamp(min=1)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Vectors of the last axis at length 1; those of zeros as they are."""
-    x = wide(x)
-    scale = x.detach().abs().amax(dim=-1, keepdim=True)
-    x = x / torch.where(scale > 0, scale, 1.0)
-    square = x.square().sum(dim=-1, keepdim=True)
-    return x / torch.where(square > 0, square, 1.0).sqrt()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
-from stillhouse.losses.softened import wide, without_autocast
+from stillhouse.losses.softened import compared_rows, wide, without_autocast
 
 ROUNDING = 64  # an own product below this many roundings of its largest part is 0
 
@@ -108,22 +107,9 @@ def kernel_alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (1 - value) * ~constant
 
 
-def _check(x: Tensor, y: Tensor, at_least: int) -> None:
-    for which, side in (("first", x), ("second", y)):
-        if side.ndim != 2 or side.shape[1] == 0:
-            raise InputError(f"cka, {which} side: expected (n, D), got {tuple(side.shape)}")
-    if len(x) != len(y):
-        raise InputError(f"cka: expected as many rows on both sides, got {tuple(x.shape)} and {tuple(y.shape)}")
-    if len(x) < at_least:
-        raise InputError(
-            f"cka: expected a batch of at least {at_least} samples, got {len(x)}; take a larger batch "
-            "(a last one that is too small may be dropped)"
-        )
-
-
 def _cka(x: Tensor, y: Tensor, debiased: bool, *, center: bool = True) -> tuple[Tensor, Tensor]:
     """CKA, or kernel alignment without `center`, and whether the second side is constant (0 without `center`)."""
-    _check(x, y, (4 if debiased else 3) if center else 2)
+    compared_rows(x, y, "cka", (4 if debiased else 3) if center else 2)
     (x, flat_x), (y, flat_y) = _prepared(x, center), _prepared(y, center)
     cross, _ = _product(x, y, debiased)
     own = []
@@ -141,14 +127,10 @@ def _prepared(x: Tensor, center: bool) -> tuple[Tensor, Tensor]:
     x = x.to(torch.promote_types(x.dtype, torch.complex64)).resolve_conj() if x.is_complex() else wide(x)
     largest = x.detach().abs().amax()
     x = x / largest.masked_fill(largest == 0, 1.0)
-    x = _centered(x) if center else x
+    x = x - x.mean(dim=0) if center else x
     spread = x.detach().abs().amax()
     flat = spread <= 4 * torch.finfo(x.dtype).eps
     return x / spread.masked_fill(flat, 1.0), flat
-
-
-def _centered(x: Tensor) -> Tensor:
-    return x - x.mean(dim=0)
 
 
 def _product(x: Tensor, y: Tensor, debiased: bool) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
-"""Who is near whom: each sample's distribution over the others, as the teacher has it and as the student has it.
+"""Who of a batch is near whom, as the teacher has it or as the labels have it.
 
-Shapes: B batch, D width of either side. Every loss is (B,) and 0 at its least, unchanged when either side is rotated, and sees
-only who is near: two widths need nothing in common. A row is never its own neighbor (its distance 0 would outweigh all).
+Shapes: B batch, D width of either side, K classes. Every loss is (B,) and unchanged when either side is rotated; a row is never its
+own neighbor (its distance 0 would outweigh all). The two KLs are 0 at their least and see only who is near: two widths need nothing
+in common.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.relations import unit_rows
-from stillhouse.losses.softened import wide, without_autocast
+from stillhouse.losses.softened import compared_rows, everywhere, wide, without_autocast
 
 BISECTIONS = 40  # halvings of the bandwidth: 2^-40 of the first bracket
 NOBODY = -1e30  # score of a row that is no candidate: exp of it is 0, and 0 times it is no NaN
@@ -61,7 +62,7 @@ def neighbor_kl(
     Source: Hinton, Roweis 2002 (SNE); van der Maaten, Hinton 2008 (t-SNE); van der Maaten 2009 (parametric, degrees of
     freedom); van der Maaten 2014, arXiv:1301.3342 (three times the perplexity).
     """
-    ours, theirs = checked_rows(student, teacher)
+    ours, theirs = map(wide, compared_rows(student, teacher, "neighbors", 3))
     if not degrees > 0:
         raise InputError(f"degrees: expected a number above 0 (inf: Gaussian), got {degrees}")
     own = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
@@ -106,7 +107,7 @@ def cosine_neighbor_kl(student: Tensor, teacher: Tensor, *, tau: float = 0.1) ->
 
     Source: Passalis, Tefas 2018, arXiv:1803.10837 (PKT); with the softmax of Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
     """
-    ours, theirs = checked_rows(student, teacher)
+    ours, theirs = map(wide, compared_rows(student, teacher, "neighbors", 3))
     if not 0 < tau < math.inf:
         raise InputError(f"tau: expected a positive number, got {tau}")
     own = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
@@ -166,27 +167,6 @@ def squared_distances(x: Tensor) -> Tensor:
     return (square[:, None] + square[None, :] - 2 * (x @ x.t())).clamp(min=0)
 
 
-def checked_rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides as (B, D) in float32 at least, the teacher's without gradient.
-
-    Raises:
-        InputError: not two matrices of as many rows, or fewer than 3.
-    """
-    for side, x in (("student", student), ("teacher", teacher)):
-        if x.ndim != 2:
-            raise InputError(f"{side}: expected (B, D), got {tuple(x.shape)}")
-    if len(student) != len(teacher):
-        raise InputError(
-            f"batch: expected as many rows on both sides, got {tuple(student.shape)} and {tuple(teacher.shape)}"
-        )
-    if len(student) < 3:
-        raise InputError(
-            f"batch: expected at least 3 rows to know near from far, got a batch of {len(student)}: one other row is the "
-            "nearest on both sides, whatever the student does"
-        )
-    return wide(student), wide(teacher.detach())
-
-
 def _teacher_side(distances: Tensor, perplexity: float, nearest: int | None) -> tuple[Tensor, Tensor]:
     """log P (B, k), and the columns (B, k) it belongs to."""
     B = distances.shape[1]
@@ -197,3 +177,92 @@ def _teacher_side(distances: Tensor, perplexity: float, nearest: int | None) -> 
     if k < B:
         distances, columns = distances.topk(k, dim=1, largest=False)
     return row_log_probabilities(distances, perplexity)[0], columns
+
+
+@without_autocast
+def contrastive_distillation(student: Tensor, teacher: Tensor, *, temperature: float = 0.1) -> Tensor:
+    """InfoNCE: each student embedding must find its own sample's teacher embedding among all of the batch.
+
+    It cannot be won by a collapsed student, and wants no equal values, only that the own teacher is the nearest.
+
+    Args:
+        student: (B, D), projected to the teacher's width.
+        teacher: (B, D); gets no gradient.
+        temperature: divides the cosines.
+
+    Returns:
+        (B,) in nats, a cross-entropy: ln B where nothing is distinguished, and above 0 for equal embeddings too.
+
+    Raises:
+        InputError: shapes differ, or fewer than 2 rows.
+
+    Example:
+        Right-angled and right: ln(1 + e^-1) at temperature 1.
+
+        >>> [round(x, 4) for x in contrastive_distillation(torch.eye(2), torch.eye(2), temperature=1.0).tolist()]
+        [0.3133, 0.3133]
+
+    Relations:
+        `pkt` compares whole distributions over the batch instead of picking one.
+
+    Source: Tian et al. 2020, arXiv:1910.10699 (CRD), with the batch in place of its memory bank; van den Oord et al. 2018,
+        arXiv:1807.03748 (InfoNCE).
+    """
+    same_shape("teacher embeddings", tuple(teacher.shape), tuple(student.shape))
+    ours, theirs = map(wide, compared_rows(student, teacher, "contrastive distillation", 2))
+    cosines = unit_rows(ours) @ unit_rows(theirs).t() / temperature
+    return -cosines.log_softmax(dim=1).diagonal()
+
+
+@without_autocast
+def supervised_contrastive(features: Tensor, labels: Tensor, *, temperature: float = 0.1) -> Tensor:
+    """Embeddings of one class together, of others apart; with mixed labels, as much together as the labels are.
+
+    Two samples belong together by the inner product of their label distributions: 0 or 1 for hard labels, so that the loss is
+    the published one, and the chance of drawing the same class under mixup, where hard labels would be wrong for both parts.
+
+    Args:
+        features: (B, D).
+        labels: (B,) class numbers, or (B, K) distributions.
+        temperature: divides the cosines.
+
+    Returns:
+        (B,) in nats. A sample that shares no class with another has nothing to come near to: 0.
+
+    Raises:
+        InputError: features not (B, D) or fewer than 2, labels of another number, not integers, or no distributions.
+
+    Example:
+        Two pairs at a right angle: -ln(e / (e + 2)) at temperature 1.
+
+        >>> pairs = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> round(supervised_contrastive(pairs, torch.tensor([0, 0, 1, 1]), temperature=1.0)[0].item(), 4)
+        0.5514
+
+    Relations:
+        `contrastive_distillation` takes a teacher in place of labels.
+
+    Source: Khosla et al. 2020, arXiv:2004.11362, eq. 2 (the sum outside the logarithm).
+    """
+    compared_rows(features, features, "supervised contrastive", 2)
+    together = _together(labels, len(features))
+    same = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    unit = unit_rows(wide(features))
+    log_share = (unit @ unit.t() / temperature).masked_fill(same, -torch.inf).log_softmax(dim=1).masked_fill(same, 0.0)
+    weight = together.to(log_share.dtype).masked_fill(same, 0.0)
+    total = weight.sum(dim=1)
+    return -(weight * log_share).sum(dim=1) / total.masked_fill(total == 0, 1.0)
+
+
+def _together(labels: Tensor, rows: int) -> Tensor:
+    """(B, B) chance that two samples, each drawn from its label distribution, are of one class."""
+    if len(labels) != rows or labels.ndim not in (1, 2):
+        raise InputError(f"labels: expected ({rows},) or ({rows}, K), got {tuple(labels.shape)}")
+    if labels.ndim == 1:
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise InputError(f"labels: expected class numbers as integers, or distributions (B, K), got {labels.dtype}")
+        return labels[:, None] == labels[None, :]
+    labels = wide(labels)
+    if not everywhere(labels >= 0) or not everywhere((labels.sum(dim=1) - 1).abs() < 1e-3):
+        raise InputError("labels: expected rows of numbers from 0 that add up to 1")
+    return labels @ labels.t()

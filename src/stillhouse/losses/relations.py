@@ -10,9 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
 from stillhouse.losses.correlation import pearson_distance
-from stillhouse.losses.softened import wide, without_autocast
+from stillhouse.losses.softened import compared_rows, wide, without_autocast
 
 OPPOSITE = 1e-5  # what `pkt` adds to a similarity, so that exact opposites (0) keep a logarithm with a bounded gradient
 
@@ -43,7 +42,7 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Park et al. 2019, arXiv:1904.05068 (RKD), eq. 4 to 7.
     """
-    ours, theirs = _rows(student, teacher, "rkd distance", 3)
+    ours, theirs = _rows(student, teacher, "rkd distance")
     ours, theirs = (_others(pairwise_distances(_scaled(x))) for x in (ours, theirs))
     ours, theirs = (d / _positive(d.mean()) for d in (ours, theirs))
     return torch.nn.functional.smooth_l1_loss(ours, theirs)
@@ -81,7 +80,7 @@ def rkd_angle(
 
     Source: Park et al. 2019, arXiv:1904.05068 (RKD), eq. 8 to 10.
     """
-    ours, theirs = _rows(student, teacher, "rkd angle", 3)
+    ours, theirs = _rows(student, teacher, "rkd angle")
     B = len(ours)
     if triples is not None and triples < B * (B - 1) * (B - 2):
         drawn = _draw_triples(B, triples, generator, ours.device)
@@ -121,7 +120,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Tung, Mori 2019, arXiv:1907.09682 (SP), eq. 2 to 4.
     """
-    ours, theirs = (_centered(x) for x in _rows(student, teacher, "similarity preserving", 3))
+    ours, theirs = (_centered(x) for x in _rows(student, teacher, "similarity preserving"))
     ours, theirs = (unit_rows(x @ x.t()) for x in (_scaled(ours), _scaled(theirs)))
     return (ours - theirs).square().mean()
 
@@ -155,7 +154,7 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Passalis, Tefas 2018, arXiv:1803.10837 (PKT), eq. 5 to 8.
     """
-    ours, theirs = _rows(student, teacher, "pkt", 3)
+    ours, theirs = _rows(student, teacher, "pkt")
     log_q, log_p = (_log_neighbors(unit_rows(x)) for x in (ours, theirs))
     return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
 
@@ -186,7 +185,7 @@ def pearson_of_distances(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Székely, Rizzo, Bakirov 2007 (distance correlation, in its plain form).
     """
-    ours, theirs = _rows(student, teacher, "pearson of distances", 3)
+    ours, theirs = _rows(student, teacher, "pearson of distances")
     row, column = torch.triu_indices(len(ours), len(ours), offset=1, device=ours.device)
     ours, theirs = (pairwise_distances(_scaled(x))[row, column].unsqueeze(0) for x in (ours, theirs))
     return pearson_distance(ours, theirs).squeeze(0)
@@ -241,21 +240,10 @@ def unit_rows(x: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------------- inside
 
 
-def _rows(student: Tensor, teacher: Tensor, what: str, at_least: int) -> tuple[Tensor, Tensor]:
+def _rows(student: Tensor, teacher: Tensor, what: str) -> tuple[Tensor, Tensor]:
     """Both sides as real matrices in float32 at least; the teacher's without gradient."""
-    for side, x in (("student", student), ("teacher", teacher)):
-        if x.ndim != 2 or x.shape[1] == 0:
-            raise InputError(f"{what}, {side}: expected (B, D), got {tuple(x.shape)}")
-    if len(student) != len(teacher):
-        raise InputError(
-            f"{what}: expected as many rows on both sides, got {tuple(student.shape)} and {tuple(teacher.shape)}"
-        )
-    if len(student) < at_least:
-        raise InputError(
-            f"{what}: expected a batch of at least {at_least} samples, got {len(student)}; take a larger batch "
-            "(a last one that is too small may be dropped)"
-        )
-    return _real(student), _real(teacher.detach())
+    ours, theirs = compared_rows(student, teacher, what, 3)
+    return _real(ours), _real(theirs)
 
 
 def _real(x: Tensor) -> Tensor:

@@ -205,6 +205,25 @@ def everywhere(condition: Tensor) -> bool:
     return torch.compiler.is_compiling() or bool(condition.all())
 
 
+def compared_rows(student: Tensor, teacher: Tensor, what: str, least: int) -> tuple[Tensor, Tensor]:
+    """Both sides of a loss that compares the rows of a batch, the teacher's without gradient.
+
+    Raises:
+        InputError: not two matrices (B, D) of as many rows, or too few of them.
+    """
+    for side, x in (("student", student), ("teacher", teacher)):
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise InputError(f"{what}, {side}: expected (B, D), got {tuple(x.shape)}")
+    if len(student) != len(teacher):
+        raise InputError(f"{what}: expected as many rows on both sides, got {len(student)} and {len(teacher)}")
+    if len(student) < least:
+        raise InputError(
+            f"{what}: expected a batch of at least {least} samples, got {len(student)}; take a larger batch (a last one that is "
+            "too small may be dropped)"
+        )
+    return student, teacher.detach()
+
+
 def check_labels(labels: Tensor, batch: int, classes: int) -> None:
     """Refuse labels (B,) that are not class numbers from 0 to K - 1, and scores of a single class.
 

@@ -13,19 +13,16 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import OutputSpec
-from stillhouse.signals.attention import AttentionConfig, MixingConfig
+from stillhouse.signals.attention import AttentionConfig
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.clause_targets import ClauseTargetsConfig
-from stillhouse.signals.contrastive import ContrastiveConfig
 from stillhouse.signals.dynamics import DynamicsConfig
 from stillhouse.signals.ensemble import EnsembleConfig
 from stillhouse.signals.exits import DualHeadConfig, ExitsConfig, OfaConfig, ProbesConfig
-from stillhouse.signals.features import ActivationMapsConfig, FeaturesConfig
+from stillhouse.signals.features import FeaturesConfig
 from stillhouse.signals.hidden import HiddenConfig
 from stillhouse.signals.logits import LogitsConfig
-from stillhouse.signals.relations import RelationsConfig
-from stillhouse.signals.taid import TaidConfig
-from stillhouse.signals.time_steps import TimeStepsConfig
+from stillhouse.signals.relations import ContrastiveConfig, RelationsConfig
 
 RESERVED = frozenset({"labels", "loss"})  # names of the terms that every training has
 SignalConfig = Annotated[
@@ -41,10 +38,6 @@ SignalConfig = Annotated[
     | ProbesConfig
     | ContrastiveConfig
     | OfaConfig
-    | TaidConfig
-    | TimeStepsConfig
-    | ActivationMapsConfig
-    | MixingConfig
     | ClauseTargetsConfig,
     Field(discriminator="kind"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -172,24 +172,6 @@ def check_classes(name: str, student: OutputSpec, teacher: OutputSpec, *, all_sc
             f"signal {name!r}: needs all class scores, and the cache holds the {teacher.kept} largest; expected a cache of "
             "--content scores"
         )
-
-
-def refuse_idle(config: Any, field: str, read_by: Mapping[Any, Collection[str]]) -> None:
-    """Refuse settings that the chosen word of a field does not read: they would be believed and do nothing.
-
-    Args:
-        config: whose unset settings are None or False.
-        field: that names the word.
-        read_by: settings by word.
-
-    Raises:
-        ValueError: with the words that read it.
-    """
-    chosen = getattr(config, field)
-    for name in sorted({name for names in read_by.values() for name in names}.difference(read_by[chosen])):
-        if getattr(config, name) is not None and getattr(config, name) is not False:
-            able = " or ".join(repr(word) for word, names in read_by.items() if name in names)
-            raise ValueError(f"{name}: does nothing under {field} {chosen!r}; leave it out, or take {able}")
 
 
 def _paths(given: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import forward_kl, mse, pearson_distance
+from stillhouse.losses.correlation import pearson_distance
+from stillhouse.losses.divergence import forward_kl
+from stillhouse.losses.regression import mse
 from stillhouse.losses.softened import wide
 from stillhouse.signals.base import Signal
 from stillhouse.signals.bridges import standardized
 from stillhouse.signals.features import check_widths, projector_for
-from stillhouse.signals.hidden import LayersConfig
-from stillhouse.signals.layer_maps import Pairs, uniform_map
+from stillhouse.signals.hidden import LayersConfig, Pairs, uniform_map
 
 
 @configclass

@@ -17,7 +17,8 @@ from torch.func import functional_call
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import forward_kl, label_cross_entropy, target_enhanced_kl
+from stillhouse.losses.divergence import forward_kl, target_enhanced_kl
+from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.losses.softened import wide
 from stillhouse.signals.base import Signal, SignalBase, check_classes
 from stillhouse.signals.bridges import LAYOUT_HELP, Layout, Side
@@ -27,20 +28,19 @@ from stillhouse.signals.bridges import LAYOUT_HELP, Layout, Side
 class _PlacesConfig(SignalBase):
     """Places of the student alone."""
 
+    places: tuple[str, ...] = Field(
+        min_length=1, description="paths of the student's sub-modules that get a classifier"
+    )
     layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("student"))
 
-    @property
-    def _places(self) -> tuple[str, ...]:
-        raise NotImplementedError
-
     def __post_init__(self) -> None:
-        if len(set(self._places)) < len(self._places):
-            raise ValueError(f"places: expected each path once, got {', '.join(self._places)}")
+        if len(set(self.places)) < len(self.places):
+            raise ValueError(f"places: expected each path once, got {', '.join(self.places)}")
 
     @property
     def student_paths(self) -> tuple[str, ...]:
         """Paths to tap in the student."""
-        return self._places
+        return self.places
 
 
 class _Exits(Signal):
@@ -56,24 +56,10 @@ class _Exits(Signal):
         self.exits = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(read.width), nn.Linear(read.width, student.num_classes)) for read in self.reads
         )
-        self._last: tuple[dict[str, Tensor], Tensor] | None = None
 
     def exit_logits(self, student_out: Outputs) -> dict[str, Tensor]:
         """Logits (B, K) of every exit by path, for early exits: `student_out` needs the tapped features."""
         return {read.path: stop(read.pooled(student_out.features)) for read, stop in zip(self.reads, self.exits)}
-
-    def scores(self, student_out: Outputs, batch: Batch) -> Iterable[Tensor]:
-        """Logits (B, K) of every exit, remembered for the figures."""
-        found = self.exit_logits(student_out)
-        self._last = ({path: x.detach() for path, x in found.items()}, batch.labels.detach())
-        return found.values()
-
-    def figures(self) -> dict[str, float]:
-        """Accuracy of each exit on the last batch."""
-        if self._last is None:
-            return {}
-        answers, labels = self._last
-        return {f"accuracy_{path}": float((x.argmax(1) == labels).float().mean()) for path, x in answers.items()}
 
 
 @configclass
@@ -90,13 +76,8 @@ class ExitsConfig(_PlacesConfig):
     needs_teacher: ClassVar[bool] = False
 
     kind: Literal["exits"] = "exits"
-    exits: tuple[str, ...] = Field(min_length=1, description="paths of the student's sub-modules that get a classifier")
     alpha: float = Field(default=0.1, ge=0, le=1, description="share of the last scores against the labels")
     temperature: float = Field(default=3.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
-
-    @property
-    def _places(self) -> tuple[str, ...]:
-        return self.exits
 
 
 class ExitSignal(_Exits, of=ExitsConfig):
@@ -113,7 +94,7 @@ class ExitSignal(_Exits, of=ExitsConfig):
         """(B,) loss of each sample."""
         config, teacher = self.config, student_out.logits.detach()
         total = torch.zeros(len(teacher), device=teacher.device)
-        for logits in self.scores(student_out, batch):
+        for logits in self.exit_logits(student_out).values():
             total = total + (1 - config.alpha) * label_cross_entropy(logits, batch.targets)
             if config.alpha > 0:
                 total = total + config.alpha * forward_kl(logits, teacher, temperature=config.temperature)
@@ -133,13 +114,8 @@ class OfaConfig(_PlacesConfig):
     """
 
     kind: Literal["ofa"] = "ofa"
-    places: tuple[str, ...] = Field(min_length=1, description="paths of the student's sub-modules that get an exit")
     gamma: float = Field(default=1.4, ge=1, description="exponent of the enhancement; 1 is the plain KL")
     temperature: float = Field(default=1.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
-
-    @property
-    def _places(self) -> tuple[str, ...]:
-        return self.places
 
     @property
     def reads_one_label(self) -> bool:
@@ -162,9 +138,10 @@ class OfaSignal(_Exits, of=OfaConfig):
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample."""
         settings = {"gamma": self.config.gamma, "temperature": self.config.temperature}
-        scores, teacher = self.scores(student_out, batch), teacher_out.logits.detach()
-        found = [target_enhanced_kl(x, teacher, batch.labels, **settings) for x in scores]
-        return torch.stack(found).sum(dim=0)
+        scores = self.exit_logits(student_out).values()
+        return torch.stack([target_enhanced_kl(x, teacher_out.logits, batch.labels, **settings) for x in scores]).sum(
+            dim=0
+        )
 
 
 @configclass
@@ -180,7 +157,6 @@ class ProbesConfig(_PlacesConfig):
     needs_teacher: ClassVar[bool] = False
 
     kind: Literal["probes"] = "probes"
-    places: tuple[str, ...] = Field(min_length=1, description="paths of the student's sub-modules that are read")
     heads: tuple[int, ...] = Field(
         default=(),
         description="one number a place: a read-out for each of so many equal parts (attention heads); none: one a place",
@@ -194,10 +170,6 @@ class ProbesConfig(_PlacesConfig):
             raise ValueError(
                 f"heads: expected one number above 0 for each of {len(self.places)} places, got {self.heads}"
             )
-
-    @property
-    def _places(self) -> tuple[str, ...]:
-        return self.places
 
 
 class ProbeSignal(Signal, of=ProbesConfig):

@@ -15,9 +15,9 @@ from torch.nn.utils import parametrizations
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import activation_energy, attention_transfer, cosine_distance, mse, normalized_mse, smooth_l1
+from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, Side, standardized
+from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, standardized
 
 ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Distance = Literal["mse", "normalized-mse", "cosine", "smooth-l1"]
@@ -134,44 +134,3 @@ class FeatureSignal(Signal, of=FeaturesConfig):
         if self.normalize:
             student, teacher = standardized(student), standardized(teacher)
         return DISTANCES[self.distance](student, teacher)
-
-
-@configclass
-class ActivationMapsConfig(PlacesConfig):
-    """Match where a student's layer is active to where its teacher's is: a number a position, so no width has to match.
-
-    The map is the mean over channels of |x|^2, its direction is compared. Grids of unlike size are averaged to the coarser
-    one, *after* the map is made: what is active there counts, however the channels would cancel. A leading class token of
-    tokens in a square is left out. As published
-    the mean square over positions has a weight of hundreds; here the square is summed, so that a weight of the order of 1 to 10
-    means the same on any grid.
-
-    Source: Zagoruyko, Komodakis 2017, arXiv:1612.03928 (attention transfer).
-    """
-
-    kind: Literal["activation-maps"] = "activation-maps"
-
-
-class ActivationMapSignal(Signal, of=ActivationMapsConfig):
-    """Distance of the directions of two maps; (B,) unweighted.
-
-    Raises:
-        InputError: a name that is not there, or positions that cannot be joined or of which there is one alone.
-    """
-
-    def __init__(self, config: ActivationMapsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__(config.name or f"activation-maps:{config.between}", config.weight)
-        self.bridge = config.bridge((config.student, config.teacher), (student, teacher))
-        if self.bridge.positions < 2:
-            raise InputError(f"{self.bridge}: expected two positions at least, got one, where a map is always 1")
-
-    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
-        """(B,) distance of each sample."""
-        return attention_transfer(
-            self._map(student_out, self.bridge.student_side), self._map(teacher_out, self.bridge.teacher_side)
-        )
-
-    def _map(self, outputs: Outputs, side: Side) -> Tensor:
-        """(B, N) energy at the positions that both sides have."""
-        energy = activation_energy(side.tokens(outputs.features[side.path])).unsqueeze(2)
-        return self.bridge.fitted(energy, side).squeeze(2)

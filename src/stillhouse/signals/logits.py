@@ -9,13 +9,17 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 from torch import Tensor
 
-from stillhouse import losses
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.schedules import ScheduleConfig
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.signals.base import Signal, SignalBase, check_classes, refuse_idle
-from stillhouse.temperature import HOTTEST, FixedTemperature, ScheduledTemperature, Softness, Temperature
+from stillhouse.losses import divergence
+from stillhouse.losses.correlation import dist_relations
+from stillhouse.losses.regression import mse_logits
+from stillhouse.losses.softened import standardize_logits
+from stillhouse.losses.top_k import scores_kl
+from stillhouse.signals.base import Signal, SignalBase, check_classes
+from stillhouse.temperature import FixedTemperature, ScheduledTemperature, Softness, Temperature
 
 LossName = Literal[
     "forward-kl",
@@ -30,7 +34,6 @@ LossName = Literal[
     "dkd",
     "dist",
     "ofa",
-    "mlld",
 ]
 
 
@@ -51,21 +54,19 @@ class LogitLoss(NamedTuple):
 
 
 LOSSES: dict[LossName, LogitLoss] = {
-    "forward-kl": LogitLoss(losses.forward_kl),
-    "reverse-kl": LogitLoss(losses.reverse_kl),
-    "symmetric-kl": LogitLoss(losses.symmetric_kl, ("mix",)),
-    "js": LogitLoss(losses.generalized_js, ("beta", "normalized")),
-    "skew-forward-kl": LogitLoss(losses.skew_forward_kl, ("skew",)),
-    "skew-reverse-kl": LogitLoss(losses.skew_reverse_kl, ("skew",)),
-    "total-variation": LogitLoss(losses.total_variation, temperature=1.0),
-    "mse": LogitLoss(losses.mse_logits, temperature=None),
-    "centered-mse": LogitLoss(partial(losses.mse_logits, centered=True), temperature=None),
-    "dkd": LogitLoss(losses.decoupled_kl, ("target_weight", "nontarget_weight"), reads_labels=True),
-    "dist": LogitLoss(losses.dist_relations, ("inter_weight", "intra_weight"), temperature=1.0),
-    "ofa": LogitLoss(losses.target_enhanced_kl, ("gamma",), temperature=1.0, reads_labels=True),
-    "mlld": LogitLoss(losses.multi_level, ("temperatures",), temperature=None),
+    "forward-kl": LogitLoss(divergence.forward_kl),
+    "reverse-kl": LogitLoss(divergence.reverse_kl),
+    "symmetric-kl": LogitLoss(divergence.symmetric_kl, ("mix",)),
+    "js": LogitLoss(divergence.generalized_js, ("beta", "normalized")),
+    "skew-forward-kl": LogitLoss(divergence.skew_forward_kl, ("skew",)),
+    "skew-reverse-kl": LogitLoss(divergence.skew_reverse_kl, ("skew",)),
+    "total-variation": LogitLoss(divergence.total_variation, temperature=1.0),
+    "mse": LogitLoss(mse_logits, temperature=None),
+    "centered-mse": LogitLoss(partial(mse_logits, centered=True), temperature=None),
+    "dkd": LogitLoss(divergence.decoupled_kl, ("target_weight", "nontarget_weight"), reads_labels=True),
+    "dist": LogitLoss(dist_relations, ("inter_weight", "intra_weight"), temperature=1.0),
+    "ofa": LogitLoss(divergence.target_enhanced_kl, ("gamma",), temperature=1.0, reads_labels=True),
 }
-READ_BY = {name: (*row.settings, *(["temperature"] if row.temperature else [])) for name, row in LOSSES.items()}
 
 
 @configclass
@@ -74,7 +75,7 @@ class LogitsConfig(SignalBase):
 
     `forward-kl` is the default. `dist` follows relations only and `dkd` gives wrong classes their own weight: both are for
     teachers much stronger or surer than the student. `dkd` and `ofa` read the labels; `dist` needs batches of at least 3.
-    `ofa` is for teachers of another architecture, `mlld` compares whole batches at several temperatures.
+    `ofa` is for teachers of another architecture.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531; for each loss see its function in `stillhouse.losses`.
     """
@@ -88,33 +89,27 @@ class LogitsConfig(SignalBase):
     standardize: bool = Field(
         default=False, description="bring each row of scores to mean 0 and deviation 1 first, on both sides"
     )
-    mix: float | None = Field(default=None, ge=0, le=1, description="symmetric-kl: share of the reverse KL [0.5]")
-    beta: float | None = Field(default=None, gt=0, lt=1, description="js: weight of the teacher in the mixture [0.5]")
+    mix: float = Field(default=0.5, ge=0, le=1, description="symmetric-kl: share of the reverse KL")
+    beta: float = Field(default=0.5, gt=0, lt=1, description="js: weight of the teacher in the mixture")
     normalized: bool = Field(default=False, description="js: divide by beta (1 - beta), so that beta sets no weight")
-    skew: float | None = Field(
-        default=None, ge=0, lt=1, description="skewed KLs: share of the first side in the mixture [0.1]"
-    )
-    target_weight: float | None = Field(default=None, ge=0, description="dkd: weight of the label's class [1]")
-    nontarget_weight: float | None = Field(default=None, ge=0, description="dkd: weight of the other classes [8]")
-    inter_weight: float | None = Field(default=None, ge=0, description="dist: weight between classes [1]")
-    intra_weight: float | None = Field(default=None, ge=0, description="dist: weight within a class over the batch [1]")
-    gamma: float | None = Field(default=None, ge=1, description="ofa: exponent; 1 is the plain KL [1.4]")
-    temperatures: tuple[float, ...] | None = Field(
-        default=None, min_length=1, description="mlld: at which predictions are compared [2, 3, 4, 5, 6]"
-    )
+    skew: float = Field(default=0.1, ge=0, lt=1, description="skewed KLs: share of the first side in the mixture")
+    target_weight: float = Field(default=1.0, ge=0, description="dkd: weight of the label's class")
+    nontarget_weight: float = Field(default=8.0, ge=0, description="dkd: weight of the other classes")
+    inter_weight: float = Field(default=1.0, ge=0, description="dist: weight between classes")
+    intra_weight: float = Field(default=1.0, ge=0, description="dist: weight within a class over the batch")
+    gamma: float = Field(default=1.4, ge=1, description="ofa: exponent; 1 is the plain KL")
 
     def __post_init__(self) -> None:
-        refuse_idle(self, "loss", READ_BY)
         for one, other in (("target_weight", "nontarget_weight"), ("inter_weight", "intra_weight")):
             if getattr(self, one) == 0 and getattr(self, other) == 0:
                 raise ValueError(f"{one} and {other}: expected at least one above 0, got 0 and 0")
-        if self.temperatures and not 0 < min(self.temperatures) <= max(self.temperatures) <= HOTTEST:
-            raise ValueError(f"temperatures: expected above 0 and at most {HOTTEST:g}, got {self.temperatures}")
+        if self.temperature is not None and LOSSES[self.loss].temperature is None:
+            raise ValueError(f"temperature: does nothing under loss {self.loss!r}; leave it out")
 
     @property
     def compares_samples(self) -> bool:
-        """True of the relations within a class, and of those of a batch."""
-        return self.loss == "mlld" or (self.loss == "dist" and self.intra_weight != 0)
+        """True of the relations within a class."""
+        return self.loss == "dist" and self.intra_weight != 0
 
     @property
     def reads_one_label(self) -> bool:
@@ -140,10 +135,15 @@ class LogitSignal(Signal, of=LogitsConfig):
     def __init__(self, config: LogitsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or "logits", config.weight)
         check_classes(self.name, student, teacher, all_scores=config.loss != "forward-kl" or config.standardize)
-        _check_enough_classes(self.name, config, student.num_classes)
+        # two standardized scores are always -1 and 1, two probabilities correlate by -1 or 1: a gradient of 0 whatever they are
+        unused = {"dist": config.intra_weight, "dkd": config.target_weight}.get(config.loss, 1.0) == 0
+        fewest = 3 if config.standardize or unused else 1 if config.loss == "mse" else 2
+        if student.num_classes < fewest:
+            raise InputError(
+                f"signal {self.name!r}: expected at least {fewest} classes for {config.loss}, got {student.num_classes}"
+            )
         self.loss, self.standardize = LOSSES[config.loss], config.standardize
-        given = {name: getattr(config, name) for name in self.loss.settings}
-        self.settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.settings = {name: getattr(config, name) for name in self.loss.settings}
         chosen = config.temperature or FixedTemperature(value=self.loss.temperature or 1.0)
         self.temperature: Temperature = chosen.build(student, teacher)
         if teacher.kept is not None and self.temperature.reads_scores:
@@ -156,9 +156,9 @@ class LogitSignal(Signal, of=LogitsConfig):
         """(B,) loss of each sample, or 0-d of the batch."""
         student, teacher = student_out.logits, teacher_out.logits.detach()
         if teacher_out.kept is not None:
-            return losses.scores_kl(student, teacher_out.kept, self.temperature(student, teacher, progress))
+            return scores_kl(student, teacher_out.kept, self.temperature(student, teacher, progress))
         if self.standardize:
-            student, teacher = losses.standardize_logits(student), losses.standardize_logits(teacher)
+            student, teacher = standardize_logits(student), standardize_logits(teacher)
         sides = (student, teacher, batch.labels) if self.loss.reads_labels else (student, teacher)
         if self.loss.temperature is None:
             return self.loss.function(*sides, **self.settings)
@@ -176,15 +176,3 @@ class LogitSignal(Signal, of=LogitsConfig):
     def groups(self) -> list[dict[str, Any]]:
         """Those of the temperature."""
         return self.temperature.groups()
-
-
-def _check_enough_classes(name: str, config: LogitsConfig, classes: int) -> None:
-    """Refuse a loss whose gradient is 0 whatever the scores: two standardized or correlated ones are always -1 and 1."""
-    zero = [name for name in ("intra_weight", "target_weight") if getattr(config, name) == 0]
-    why = ["standardize", *zero] if config.standardize else zero
-    fewest = 3 if why else 1 if config.loss == "mse" else 2
-    if classes < fewest:
-        raise InputError(
-            f"signal {name!r}: expected at least {fewest} classes, got {classes}, where {why[0] if why else config.loss} leaves "
-            "nothing to learn"
-        )

@@ -1,12 +1,12 @@
-"""Relations between samples, in place of their features.
+"""Relations between samples, in place of their features: matched to a teacher's, or set by the labels.
 
-Shapes: B batch, N positions, R rows compared, S and D widths of the two sides.
+Shapes: B batch, N positions, R rows compared, S and D widths of the two sides, K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses import cka_loss, contrastive_distillation, kernel_alignment_loss, pkt, similarity_preserving
-from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
-from stillhouse.signals.base import BatchSignal
-from stillhouse.signals.bridges import PlacesConfig, Pool, Side, drawn
+from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
+from stillhouse.losses.neighbours import contrastive_distillation, supervised_contrastive
+from stillhouse.losses.relations import pearson_of_distances, pkt, rkd_angle, rkd_distance, similarity_preserving
+from stillhouse.signals.base import BatchSignal, Signal, SignalBase
+from stillhouse.signals.bridges import Layout, PlacesConfig, Pool, Side, drawn
 from stillhouse.signals.features import projector_for
 
 ROWS, TRIPLES = 1024, 200_000  # of a batch at most, drawn anew each step
@@ -40,14 +41,16 @@ class Relation(NamedTuple):
     """How the rows of two sides are compared.
 
     Attributes:
-        function: (R, S) and (R, D), in the same order -> 0-d, or (R,).
+        function: (R, S) and (R, D), in the same order (and the step) -> 0-d, or (R,).
         least: rows; with two, all that most relations compare is fixed by the scale.
         directions: whether rows of one channel, which have two directions, mean nothing to it.
+        drawn: whether it is a sample, drawn by the step.
     """
 
-    function: Callable[[Tensor, Tensor, int], Tensor]
+    function: Callable[..., Tensor]
     least: int = 3
     directions: bool = False
+    drawn: bool = False
 
 
 def _angles(student: Tensor, teacher: Tensor, step: int) -> Tensor:
@@ -58,20 +61,16 @@ def _rkd(student: Tensor, teacher: Tensor, step: int) -> Tensor:
     return rkd_distance(student, teacher) + ANGLE_WEIGHT * _angles(student, teacher, step)
 
 
-def _drawn_by_nothing(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, int], Tensor]:
-    return lambda student, teacher, step: loss(student, teacher)
-
-
 RELATIONS: dict[RelationName, Relation] = {
-    "rkd-distance": Relation(_drawn_by_nothing(rkd_distance)),
-    "rkd-angle": Relation(_angles, directions=True),
-    "rkd": Relation(_rkd),
-    "similarity-preserving": Relation(_drawn_by_nothing(similarity_preserving)),
-    "pkt": Relation(_drawn_by_nothing(pkt), directions=True),
-    "pearson": Relation(_drawn_by_nothing(pearson_of_distances)),
-    "cka": Relation(_drawn_by_nothing(cka_loss), least=4),  # the unbiased products divide by R - 3
-    "kernel-alignment": Relation(_drawn_by_nothing(kernel_alignment_loss), least=2),
-    "contrastive": Relation(_drawn_by_nothing(contrastive_distillation), least=2, directions=True),
+    "rkd-distance": Relation(rkd_distance),
+    "rkd-angle": Relation(_angles, directions=True, drawn=True),
+    "rkd": Relation(_rkd, drawn=True),
+    "similarity-preserving": Relation(similarity_preserving),
+    "pkt": Relation(pkt, directions=True),
+    "pearson": Relation(pearson_of_distances),
+    "cka": Relation(cka_loss, least=4),  # the unbiased products divide by R - 3
+    "kernel-alignment": Relation(kernel_alignment_loss, least=2),
+    "contrastive": Relation(contrastive_distillation, least=2, directions=True),
 }
 
 
@@ -131,7 +130,8 @@ class RelationSignal(BatchSignal, of=RelationsConfig):
         if self.config.relation in ("cka", "kernel-alignment"):
             # their products are Hermitian: a common phase must not count
             student, teacher = _complex(student, self.bridge.student_side), _complex(teacher, self.bridge.teacher_side)
-        value = self.relation.function(self.projector(student), teacher, progress.step).mean()
+        step = (progress.step,) if self.relation.drawn else ()
+        value = self.relation.function(self.projector(student), teacher, *step).mean()
         self.seen.fill_(True)
         return value
 
@@ -139,3 +139,51 @@ class RelationSignal(BatchSignal, of=RelationsConfig):
 def _complex(rows: Tensor, side: Side) -> Tensor:
     """Pairs of real numbers as the complex ones that they were; real rows as they are."""
     return torch.view_as_complex(rows.unflatten(1, (-1, 2)).contiguous()) if side.is_complex else rows
+
+
+@configclass
+class ContrastiveConfig(SignalBase):
+    """Supervised contrastive loss on one feature of the student; of mixed images as much together as their labels are.
+
+    Source: Khosla et al. 2020, arXiv:2004.11362.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    kind: Literal["contrastive"] = "contrastive"
+    place: str = Field(min_length=1, description="path of the student's sub-module whose output is compared")
+    layout: Layout = Field(default="auto", description="axes of that output; auto: by their number")
+    temperature: float = Field(default=0.1, gt=0, description="divides the cosines")
+    weight: float = Field(default=0.1, ge=0, description="factor in the total loss")
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the student."""
+        return (self.place,)
+
+    @property
+    def compares_samples(self) -> bool:
+        """It does nothing else."""
+        return True
+
+
+class ContrastiveSignal(Signal, of=ContrastiveConfig):
+    """`supervised_contrastive` of one feature of the student with the batch's labels, mixed or not; (B,) unweighted.
+
+    A batch of one has nobody to compare with: its loss is 0.
+
+    Raises:
+        InputError: a path that is not among the student's outputs, or axes that cannot be read.
+    """
+
+    def __init__(self, config: ContrastiveConfig, student: OutputSpec, teacher: OutputSpec | None = None) -> None:
+        super().__init__(config.name or "contrastive_loss", config.weight)
+        self.config = config
+        self.read = Side.of("student", config.place, student, config.layout)
+
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        """(B,) loss of each sample."""
+        feature = self.read.pooled(student_out.features)
+        if len(feature) < 2:
+            return feature.sum(1) * 0.0
+        return supervised_contrastive(feature, batch.targets, temperature=self.config.temperature)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.layers.hooks import Mixing
 from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
 from stillhouse.layers.spikes.linear import Quantization
 
@@ -108,7 +107,6 @@ class MatrixMixer(nn.Module):
         self.decay = LowRank(make, width, rank, memories, "tanh")
         self.gate = LowRank(make, width, 2 * rank, torch.zeros(width), "sigmoid")
         self.bonus = nn.Parameter(torch.zeros(width))
-        self.mixing = Mixing()
         self.norm_gain = nn.Parameter(torch.ones(width))
         self.rate = LowRank(make, width, rank, torch.zeros(width), "none")
         self.removal_gain = nn.Parameter(torch.ones(width))
@@ -129,7 +127,6 @@ class MatrixMixer(nn.Module):
         kappa = F.normalize(k * self._vector(self.removal_gain), dim=-1, eps=1e-6)
         k = k * (1 + (rate - 1) * self._vector(self.rate_share))
         removed = (-rate * kappa, kappa)
-        self.mixing.offer(lambda: self._matrix(r, k, log_w, *removed))
         if x.shape[1] == 1:
             y, memory = delta_recurrent(r, k, v, log_w, *removed, state.memory)
         else:
@@ -139,14 +136,6 @@ class MatrixMixer(nn.Module):
         y = y * self._vector(self.norm_gain) + (r * k * self._vector(self.bonus)).sum(-1, keepdim=True) * v
         y = y.transpose(1, 2).flatten(2) * (2 * torch.sigmoid(self.gate(streams[4])))
         return self.output(y), MixerState(x[:, -1], memory)
-
-    def _matrix(self, r: Tensor, k: Tensor, log_w: Tensor, *removed: Tensor) -> Tensor:
-        """(B, H, L, L): what the value of token s adds to the memory's answer at t, from an empty memory; the norm comes after.
-
-        The recurrence is linear in its values: its answer to the identity is its matrix.
-        """
-        tokens = torch.eye(r.shape[2], dtype=r.dtype, device=r.device).expand(*r.shape[:2], -1, -1)
-        return delta_chunked(r, k, tokens, log_w, *removed, chunk=self.chunk)[0]
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, H, L, K) float32 or wider of (B, L, D)."""

@@ -10,7 +10,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.hooks import Mixing
 from stillhouse.layers.state_space.kernel import complex_sequence, convolve, discretize, joined, one_sided_kernel
 
 
@@ -62,7 +61,6 @@ class S4D(nn.Module):
         self.output = nn.Parameter(self._unit_output(look_ahead is None))
         self.later_output = nn.Parameter(self._unit_output(True)) if look_ahead is None else None
         self.feedthrough = nn.Parameter(torch.randn(channels, 2) * math.sqrt(0.5))
-        self.mixing = Mixing()
 
     def discrete(self, later: bool = False) -> tuple[Tensor, Tensor]:
         """(dA, dC), both (H, M): all of the recurrence besides the feedthrough; `later`: of the backward kernel."""
@@ -87,23 +85,11 @@ class S4D(nn.Module):
             InputError: real numbers, or another shape.
         """
         complex_sequence("input of the state-space layer", u, self.channels)
-        self.mixing.offer(lambda: self.matrix(u.shape[1]).expand(len(u), -1, -1, -1))
         length, ahead = u.shape[1], self.look_ahead or 0
         back = self.kernel(length, later=True) if self.look_ahead is None else None
         kernel = self.kernel(length + ahead)
         y = convolve(u.transpose(1, 2), kernel, earlier=back, ahead=ahead)
         return y.transpose(1, 2) + self.through() * u
-
-    def matrix(self, length: int) -> Tensor:
-        """(H, L, L) complex: what sample s adds to output t, feedthrough on the diagonal."""
-        ahead = self.look_ahead or 0
-        kernel = self.kernel(length + ahead)
-        place = torch.arange(length, device=kernel.device)
-        lag = place[:, None] - place[None, :] + ahead
-        found = kernel[..., lag.clamp(min=0)] * (lag >= 0)
-        if self.look_ahead is None:
-            found = found + self.kernel(length, later=True)[..., (-lag - 1).clamp(min=0)] * (lag < 0)
-        return found + torch.diag_embed(self.through().unsqueeze(1).expand(-1, length))
 
     def _unit_output(self, halved: bool) -> Tensor:
         """C (H, M, 2), scaled so that white input of unit power comes out with unit power on average."""

@@ -16,7 +16,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.labels import MISSING
 from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.losses import label_cross_entropy
+from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.plan import SELF
 from stillhouse.tasks.classification.predict import evaluate, predict_together
@@ -267,9 +267,6 @@ def check_missing(config: Any, labels: Tensor) -> None:
                 f"arms: {SELF!r} labels rows without a label, and every training row has one; leave it out"
             )
         return
-    stages = config.stages_of(True)
-    if any(signal.kind == "time-steps" and signal.reads_labels for stage in stages for signal in stage.signals):
-        raise InputError("signals (time-steps): label_weight needs a label in every training row; leave it out")
     if config.training.mixing.on:
         raise InputError(
             "training.mixing: mixed images need two labels, and some training rows have none; leave it out"

@@ -208,7 +208,7 @@ def unsupported_reason(signal: Any) -> str | None:
     """Why a signal cannot work here; None where it can. Codes and vectors are relations and features, never class scores."""
     if signal.kind not in SIGNALS:
         return (
-            "vectors and codes have no classes, attention maps, clauses or time steps; take relations or features (student: "
+            "vectors and codes have no classes, attention maps or clauses; take relations or features (student: "
             "code, hidden1 or hidden2; teacher: vector)"
         )
     if getattr(signal, "space", None) == "logits":

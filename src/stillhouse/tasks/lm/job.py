@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.part import TrainedPart
-from stillhouse.losses import forward_kl
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.top_k import scores_kl
 from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.plan import LanguageLossConfig, grown

@@ -211,8 +211,6 @@ def taught(arm: str) -> bool:
 
 def unsupported_reason(signal: Any) -> str | None:
     """Why a signal cannot work between a transformer and a recurrent student; None: it works."""
-    if signal.kind == "time-steps":
-        return "a recurrent student of texts has one answer a token and no time steps; take logits"
     if signal.kind == "clause-targets":
         return "a recurrent student has no clauses to teach; take a student of clauses on images"
     if signal.kind == "attention" and signal.what in ("scores", "probabilities") and isinstance(signal.student, str):

@@ -19,7 +19,7 @@ from stillhouse.signals import build_signals
 from stillhouse.signals.base import Signal
 
 # they compare tokens, each a row with the next token as its label; all others compare sequences (B, L, D) of hidden states
-BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive", "ofa", "taid"})
+BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive", "ofa"})
 POSITIONS = 16  # of a window: all of them would be (layers x tokens x vocabulary) scores
 NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 Head = Callable[[Tensor], Tensor]

@@ -20,7 +20,7 @@ from stillhouse.signals.base import Signal
 from stillhouse.tasks.sar.plan import Distance, SarObjective
 
 FEATURE_FLOOR = 1e-8  # hidden lines have no fixed scale
-SCORES = ("logits", "ensemble", "dual-head", "exits", "ofa", "taid", "time-steps")
+SCORES = ("logits", "ensemble", "dual-head", "exits", "ofa")
 REFUSED = {
     **dict.fromkeys(SCORES, "a focused line has no class scores; objective.beta compares the lines themselves"),
     **dict.fromkeys(("probes", "contrastive"), "lines have no classes"),
