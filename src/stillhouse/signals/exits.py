@@ -139,9 +139,8 @@ class OfaSignal(_Exits, of=OfaConfig):
         """(B,) loss of each sample."""
         settings = {"gamma": self.config.gamma, "temperature": self.config.temperature}
         scores = self.exit_logits(student_out).values()
-        return torch.stack([target_enhanced_kl(x, teacher_out.logits, batch.labels, **settings) for x in scores]).sum(
-            dim=0
-        )
+        found = [target_enhanced_kl(x, teacher_out.logits, batch.labels, **settings) for x in scores]
+        return torch.stack(found).sum(dim=0)
 
 
 @configclass
