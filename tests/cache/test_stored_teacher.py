@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from stillhouse.cache.content import Content, same, seen
-from stillhouse.cache.files import MANIFEST, SHA, _digest
+from stillhouse.cache.files import MANIFEST, SHA
 from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
@@ -58,7 +58,7 @@ def written(folder, data=None, content=None, told=None, plan=None):
     data = images() if data is None else data
     told = network(data.input_spec) if told is None else told
     teacher_queries = teacher_queries_of(plan or config(), data, told)
-    assert write_cache(teacher_queries, folder, content or teacher_queries.content, shard_bytes=1000)
+    write_cache(teacher_queries, folder, content or teacher_queries.content)
     return teacher_queries, data, told
 
 
@@ -101,20 +101,12 @@ def test_inputs_that_it_was_not_asked_about_are_refused(tmp_path, spoil):
 
 
 def forged(folder, name, change):
-    """A shard changed with all its hashes made good again: only the teacher or the inputs can tell."""
+    """A file changed with its hash made good again: only the teacher or the inputs can tell."""
     path = folder / name
     np.save(path, change(np.load(path)))
     found = json.loads((folder / MANIFEST).read_text())
-    for shard in found["shards"].values():
-        for array, about in shard.items():
-            if name.endswith(f".{array}.npy") and name.startswith(
-                next(k for k, v in found["shards"].items() if v is shard)
-            ):
-                about[SHA] = sha256_of(path)
-    content = {key: value for key, value in found.items() if key != SHA}
-    (folder / MANIFEST).write_text(json.dumps({**content, SHA: _digest(content)}))
-    for left in folder.glob("*-*.json"):  # records of shards, which would not agree
-        left.unlink()
+    found[SHA][name] = sha256_of(path)
+    (folder / MANIFEST).write_text(json.dumps(found))
 
 
 @pytest.mark.parametrize("content", [Content(), Content(False, 3)], ids=["scores", "topk"])
@@ -126,11 +118,11 @@ def test_reversed_rows_with_good_hashes_are_found_by_the_live_teacher(tmp_path, 
     stored = StoredTeacher(tmp_path / "c")
     assert "rows (drawn by seed 7)" in spot_check(stored, teacher_queries, seed=7)
     array = "logits" if content.scores else "scores"
-    forged(tmp_path / "c", f"train-00000.{array}.npy", lambda x: x[::-1])
+    forged(tmp_path / "c", f"train.{array}.npy", lambda x: x[::-1])
     with pytest.raises(InputError, match=r"its answers of train differ from the live teacher's"):
         spot_check(StoredTeacher(tmp_path / "c"), teacher_queries, rows=100)
-    forged(tmp_path / "c", f"train-00000.{array}.npy", lambda x: x[::-1])
-    forged(tmp_path / "c", "train-00000.seen.npy", lambda x: x[::-1])
+    forged(tmp_path / "c", f"train.{array}.npy", lambda x: x[::-1])
+    forged(tmp_path / "c", "train.seen.npy", lambda x: x[::-1])
     with pytest.raises(InputError, match=r"row 0 of train is of other inputs"):
         spot_check(StoredTeacher(tmp_path / "c"), teacher_queries, rows=100)
 

@@ -56,7 +56,7 @@ def teacher_queries(told, data="d", batch=16):
 
 
 def write(told, folder, content=KEPT, *, batch=16, **how):
-    write_cache(teacher_queries(told, batch=batch), folder, content, wait=True, **how)
+    write_cache(teacher_queries(told, batch=batch), folder, content, **how)
     return StoredTeacher(folder)
 
 
@@ -161,7 +161,7 @@ def test_a_cache_of_another_teacher_text_or_content_is_refused(tmp_path):
         (teacher_queries(told), Content(False, 5, (), (1.5,)), "temperatures"),
     ):
         with pytest.raises(InputError, match=said):
-            write_cache(strange, tmp_path / "c", content, wait=True)
+            write_cache(strange, tmp_path / "c", content)
     with pytest.raises(InputError, match="another teacher"):
         cache.require(teacher_queries(other).key)
     with pytest.raises(InputError, match=r"differ from the live teacher's"):
@@ -180,21 +180,21 @@ class Told:
 
 def write_and_be_killed(folder):
     kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None  # noqa: E731
-    write(Told(), folder, batch=2, shard_bytes=1, on_progress=kill)
+    write(Told(), folder, batch=2, on_progress=kill)
 
 
 def test_a_killed_caching_run_goes_on_bit_for_bit(tmp_path):
-    """SIGKILL runs no cleanup: what the manifest counts must be on disk. A hole of zeros teaches that token 0 is certain."""
+    """SIGKILL runs no cleanup: what the files hold must be on disk. A hole of zeros teaches that token 0 is certain."""
     process = multiprocessing.get_context("fork").Process(target=write_and_be_killed, args=(tmp_path / "cut",))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    with pytest.raises(InputError, match=r"2 of 4 shards are done"):
+    with pytest.raises(InputError, match=r"4 of 7 rows are done"):
         StoredTeacher(tmp_path / "cut")
     asked = []
-    again = write(Told(), tmp_path / "cut", batch=2, shard_bytes=1, on_progress=lambda done, total: asked.append(done))
+    again = write(Told(), tmp_path / "cut", batch=2, on_progress=lambda done, total: asked.append(done))
     assert asked == [4, 6, 7]  # rows 0 to 3 were not asked for again
-    whole = write(Told(), tmp_path / "whole", batch=2, shard_bytes=1)
+    whole = write(Told(), tmp_path / "whole", batch=2)
     for name in ("ids", "scores", "rest"):
         a, b = (cache.arrays("train", (name,), np.arange(ROWS))[name] for cache in (whole, again))
         assert np.array_equal(a, b)

@@ -148,7 +148,7 @@ def test_labels_are_the_next_token_and_kd_is_the_teachers(told):
 def cached(told, folder, k=V, **changes):
     content = Content(False, k, **changes)
     teacher_queries = teacher_queries_of(told, Windows(split(), L), content, data_sha256="train")
-    write_cache(teacher_queries, folder, content, wait=True)
+    write_cache(teacher_queries, folder, content)
     return StoredTeacher(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.files import Plan, rows_a_shard, shard_bytes_of, write_shards
+from stillhouse.cache.files import Plan, write_rows
+from stillhouse.core import processes
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
 
@@ -89,32 +90,30 @@ class TeacherQueries:
         """What is kept of a part."""
         return content.whole if self.parts[part].whole and content.topk else content
 
-    def answers(self, part: str, start: int, stop: int, content: Content) -> Iterator[dict[str, NDArray[Any]]]:
-        """Arrays of the rows of a part from `start` to `stop`, a batch at a time."""
+    def answers(self, part: str, start: int, content: Content) -> Iterator[dict[str, NDArray[Any]]]:
+        """Arrays of the rows of a part from `start` on, a batch at a time."""
         kept = self.content_of(part, content)
-        for rows in torch.arange(start, stop).split(self.batch):
+        for rows in torch.arange(start, self.parts[part].rows).split(self.batch):
             batch = self.parts[part].batch(rows)
             with torch.no_grad():
                 yield kept.encode(self.teacher(batch), batch, self.name)
 
-    def plan(self, content: Content, *, licence: str | None = None, shard_bytes: int | None = None) -> Plan:
+    def plan(self, content: Content, *, licence: str | None = None) -> Plan:
         """What a cache of the answers holds; a first batch of every part is asked to know their shapes."""
         if not self.parts or min(part.rows for part in self.parts.values()) < 1:
             raise InputError(f"teacher {self.name}: expected rows to ask about, got none")
         arrays: dict[str, Any] = {}
         of_views: dict[str, Any] = {}
-        for name, part in self.parts.items():
+        for name in self.parts:
             stem = name.rpartition("-")[0] or name  # thousands of views have the shapes of the first
             if stem not in of_views:
-                found = next(self.answers(name, 0, min(2, part.rows), content))
+                found = next(self.answers(name, 0, content))
                 of_views[stem] = {what: (values.shape[1:], values.dtype.str) for what, values in found.items()}
             arrays[name] = of_views[stem]
         rows = {name: part.rows for name, part in self.parts.items()}
-        key = {**self.key, **content.to_key(), "classes": self.classes, "batch": self.batch}
+        key = {**self.key, **content.to_key(), "classes": self.classes}
         about = {"teacher": self.name, "params": self.params, "licence": licence or self.licence, **self.about}
-        plan = Plan(key, rows, arrays, {}, about)
-        most = shard_bytes or shard_bytes_of(plan.bytes)
-        return replace(plan, shard_rows={n: rows_a_shard(plan.row_bytes(n), self.batch, most) for n in rows})
+        return Plan(key, rows, arrays, self.batch, about)
 
 
 def write_cache(
@@ -123,32 +122,23 @@ def write_cache(
     content: Content,
     *,
     licence: str | None = None,
-    wait: bool = False,
-    shard_bytes: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> bool:
-    """Ask a teacher and keep its answers; a folder that was begun is continued, beside other processes that write in it.
+) -> None:
+    """Ask a teacher and keep its answers; a folder that was begun is continued. Of the processes of a run the first asks.
 
     Args:
         teacher_queries: rows and teacher.
         folder: for the files.
         content: what is kept of the training rows.
         licence: under which the teacher's outputs may be passed on [as the teacher says itself].
-        wait: until other writers have finished.
-        shard_bytes: size of a shard [8 to 256 MiB, by the size of all].
         on_progress: called with (rows done, rows).
-
-    Returns:
-        Whether the cache is finished.
 
     Raises:
         InputError: the folder holds a cache of something else, a disk that is full, answers that are not numbers.
     """
-    plan = teacher_queries.plan(content, licence=licence, shard_bytes=shard_bytes)
-    return write_shards(
-        folder,
-        plan,
-        lambda part, start, stop: teacher_queries.answers(part, start, stop, content),
-        wait=wait,
-        on_progress=on_progress,
-    )
+    plan = teacher_queries.plan(content, licence=licence)
+
+    def fill(part: str, start: int) -> Iterator[dict[str, NDArray[Any]]]:
+        return teacher_queries.answers(part, start, content)
+
+    processes.on_first(lambda: write_rows(folder, plan, fill, on_progress=on_progress))

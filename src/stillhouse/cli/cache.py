@@ -1,4 +1,4 @@
-"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any task, by any number of processes."""
+"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import TRAINING, Parser, print_config, read_config
-from stillhouse.core.checks import InputError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +33,6 @@ def main(arguments: Sequence[str]) -> int:
 def write(config: Any, options: Namespace) -> int:
     """Ask the teacher of a run of any task."""
     from stillhouse.cache.content import Content
-    from stillhouse.cache.files import MANIFEST, Plan, missing
     from stillhouse.cache.queries import write_cache
     from stillhouse.cli.runs import loaded
     from stillhouse.cli.show import bar
@@ -47,23 +45,9 @@ def write(config: Any, options: Namespace) -> int:
     found = check_teacher(task, teachers[-1], config, data, force=options.force, callback=callback)
     queries = replace(queries, about={**queries.about, "teacher_check": found.to_fields()})
     out = options.out or Path("caches") / config.name
-    whole = (out / MANIFEST).is_file() and not missing(out, Plan.read(out / MANIFEST))
     with bar("asking the teacher", quiet=options.quiet) as on_progress:
-        done = write_cache(queries, out, kept, licence=options.licence, on_progress=on_progress)
-    plan = Plan.read(out / MANIFEST)
-    left = missing(out, plan)
-    here = sum((one.stop - one.start) * plan.row_bytes(one.part) for one in plan.shards if one.name not in left)
-    print(f"{out}: {here:,} of {plan.bytes:,} bytes, {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
-    if whole and left:
-        raise InputError(
-            f"cache {out}: files are missing or of another length: {', '.join(left[:5])}; delete {out / MANIFEST} and ask again"
-        )
-    if whole:
-        print(f"it was finished before: nothing was asked; `stillhouse cache show {out}` compares every byte")
-    if done:
-        print(f"use it with teacher_cache={out}, or without the teacher as teacher.source=cache:{out}")
-    else:
-        print("the others are being written by other processes")
+        write_cache(queries, out, kept, licence=options.licence, on_progress=on_progress)
+    print(f"{out}: use it with teacher_cache={out}, or without the teacher as teacher.source=cache:{out}")
     return 0
 
 
@@ -79,5 +63,5 @@ def _show(words: Sequence[str]) -> int:
     for part, rows in plan.parts.items():
         arrays = ", ".join(f"{n} {list(shape)} {kind[1:]}" for n, (shape, kind) in plan.arrays[part].items())
         print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")
-    print(f"{plan.bytes:,} bytes in {len(plan.shards)} shards, every row as it was written")
+    print(f"{plan.bytes:,} bytes, every row as it was written")
     return 0

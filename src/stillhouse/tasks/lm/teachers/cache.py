@@ -200,7 +200,7 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, lo
         queries = questions_about(config, corpus, teacher, None)
         if config.teacher_cache is None:
             log(f"cache: {queries.parts['train'].rows:,} windows, {queries.content.topk} logits a token, in {folder}")
-            write_cache(queries, folder, queries.content, wait=True)
+            write_cache(queries, folder, queries.content)
         # a cache may hold more of the largest logits than the run would have asked for, and be exact elsewhere
         stored = StoredTeacher(Path(config.teacher_cache or folder))
         stored.require(queries.key)
