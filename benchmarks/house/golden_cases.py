@@ -115,7 +115,6 @@ IMAGE_CASES = {
     "temperatures": images(
         signals=[
             {"kind": "logits", "temperature": {"kind": "learned", "initial": 4.0, "anchor_weight": 0.1}},
-            {"kind": "logits", "name": "entropy", "temperature": {"kind": "entropy", "share": 0.5}},
         ]
     ),
     "signals": images(

@@ -293,7 +293,7 @@ def test_between_kept_temperatures_the_rest_is_within_its_bounds(tmp_path):
         ),
         ({"loss": "dkd"}, "needs all class scores"),
         ({"standardize": True}, "needs all"),
-        ({"temperature": {"kind": "entropy"}}, "read from the scores"),
+        ({"temperature": {"kind": "learned", "per_sample": True}}, "read from the scores"),
     ],
 )
 def test_signals_that_need_all_scores_refuse_the_largest(signal, words):

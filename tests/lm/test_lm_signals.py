@@ -41,7 +41,6 @@ LIVE = {
     "logits": {"kind": "logits"},
     "logits, dkd": {"kind": "logits", "loss": "dkd"},
     "logits, learned temperature": {"kind": "logits", "temperature": {"kind": "learned", "per_sample": True}},
-    "logits, entropy": {"kind": "logits", "temperature": {"kind": "entropy"}},
     "logits, scheduled": {
         "kind": "logits",
         "temperature": {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0}},

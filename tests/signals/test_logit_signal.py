@@ -27,7 +27,7 @@ from stillhouse.losses.softened import standardize_logits
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.signals.logits import LOSSES
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
-from stillhouse.temperature import EntropyTemperature, FixedTemperature, LearnedTemperature, ScheduledTemperature
+from stillhouse.temperature import FixedTemperature, LearnedTemperature, ScheduledTemperature
 from stillhouse.training.optimizer import extra_groups
 
 B, K = 6, 5
@@ -111,22 +111,6 @@ def test_any_temperature_may_stand_in_for_a_number(loss, config, numbers):
         torch.testing.assert_close(now, value(LogitsConfig(loss=loss, temperature=number), s, t), rtol=1e-5, atol=1e-6)
         if not isinstance(config, (float, FixedTemperature)):
             assert signal.figures()["temperature"] == pytest.approx(number)
-
-
-def test_a_temperature_by_entropy_is_of_the_scores_that_are_softened():
-    """With standardized scores it must see those: else its target entropy is not reached."""
-    s, t = logits(0), logits(1)
-    for standardize in (False, True):
-        signal = LogitsConfig(temperature=EntropyTemperature(share=0.5, low=0.01, high=99.0), standardize=standardize)
-        seen = standardize_logits(t) if standardize else t
-        built = signal.build(SPEC, SPEC)
-        out = built(Outputs(s), Outputs(t), BATCH, NOW)
-        assert out.shape == (B,)
-        hot = built.temperature(s, seen, NOW)
-        entropy = torch.distributions.Categorical(logits=seen / hot.unsqueeze(1)).entropy()
-        torch.testing.assert_close(entropy, torch.full((B,), 0.5 * math.log(K), dtype=torch.float64), rtol=1e-4, atol=0)
-        ours = standardize_logits(s) if standardize else s
-        torch.testing.assert_close(out, forward_kl(ours, seen, temperature=hot))
 
 
 def test_a_learned_temperature_is_learned_saved_and_shown():

@@ -11,13 +11,12 @@ from stillhouse.core.schedules import Constant, Cosine, Linear, Steps
 from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.temperature import (
-    EntropyTemperature,
     FixedTemperature,
     LearnedTemperature,
     ScheduledTemperature,
     TemperatureConfig,
+    scale_gradient,
 )
-from stillhouse.temperature.learned import scale_gradient
 from stillhouse.training.optimizer import extra_groups
 
 FULL = Constant(value=1.0)
@@ -229,7 +228,6 @@ def test_senseless_settings_are_refused(settings, text):
         ScheduledTemperature(schedule=Cosine(start=4.0, end=1.0)),
         LearnedTemperature(per_sample=True, anchor=4.0),
         LearnedTemperature(reversal=False),
-        EntropyTemperature(share=0.3),
     ],
 )
 def test_every_member_survives_yaml_and_is_a_temperature(config):

@@ -69,10 +69,10 @@ def described(room: str, ends: str = "Config") -> dict[str, str]:
 
     Example:
         >>> sorted(described("temperature", ""))
-        ['entropy', 'fixed', 'learned', 'scheduled']
+        ['fixed', 'learned', 'scheduled']
     """
     found: dict[str, str] = {}
-    for path in sorted((PACKAGE / room).rglob("*.py")):
+    for path in sorted([*PACKAGE.glob(f"{room}.py"), *(PACKAGE / room).rglob("*.py")]):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name.endswith(ends):
                 kinds = [

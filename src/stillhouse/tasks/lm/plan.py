@@ -56,7 +56,7 @@ class LanguageLossConfig:
                 )
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
-        if self.temperature.kind == "entropy" or getattr(self.temperature, "per_sample", False):
+        if getattr(self.temperature, "per_sample", False):
             raise ValueError(
                 "temperature: expected one of all tokens (fixed, scheduled or learned); kd_weight: 0 and a signal of kind logits "
                 "have one a token"

@@ -1,23 +1,102 @@
-"""Temperatures with weights of their own, trained against the student. Shapes: B batch, K classes."""
+"""How soft the targets are, now and for this sample: fixed, on a schedule, or learned against the student. B batch, K classes."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from stillhouse.core.config import configclass
 from stillhouse.core.schedules import Cosine, ScheduleConfig, reach
 from stillhouse.core.types import OutputSpec, Progress
+from stillhouse.layers.part import TrainedPart
 from stillhouse.losses.softened import wide
-from stillhouse.temperature.given import Temperature
 
+# beyond it the loss is half of centered-mse to a hundredth, and what is left of float32 fewer than four digits
+HOTTEST = 1000.0
 HIDDEN = 128  # width of the network of `per_sample`
 FLOOR = -50.0  # nats: a class that is ruled out (-inf) must not turn the network's input into a NaN
+
+
+class Temperature(TrainedPart, ABC):
+    """What every `TemperatureConfig.build(student, teacher)` gives.
+
+    `figures` has `temperature` (its mean), and `lambda` where there is an adversary; `groups` holds what is learned, with its
+    own learning rate and no weight decay. `reads_scores`: whether it needs all class scores.
+    """
+
+    reads_scores: bool = False
+
+    @abstractmethod
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> float | Tensor:
+        """A positive number, a tensor () with a gradient, or (B,) one a sample, for logits (B, K)."""
+
+
+@configclass
+class FixedTemperature:
+    """One number for the whole run.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+    """
+
+    kind: Literal["fixed"] = "fixed"
+    value: float = Field(
+        default=2.0, gt=0, le=HOTTEST, description="softens both sides; the loss is multiplied by its square"
+    )
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> GivenTemperature:
+        """The number as a temperature; a constant is not recorded."""
+        return GivenTemperature(lambda progress: self.value, recorded=False)
+
+
+@configclass
+class ScheduledTemperature:
+    """A number that follows a schedule over the steps, or over the stages of a curriculum, rising or falling.
+
+    Source: rising: Liu et al. 2025, arXiv:2506.05695 (POCL); falling: Jafari et al. 2021, arXiv:2104.07163 (Annealing-KD).
+    """
+
+    kind: Literal["scheduled"] = "scheduled"
+    schedule: ScheduleConfig = Field(description="the temperature over the run; the square in the loss moves with it")
+
+    def __post_init__(self) -> None:
+        lowest = reach(self.schedule)[0]
+        if lowest <= 0:
+            raise ValueError(f"schedule: expected temperatures above 0, got one that reaches {lowest}")
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> GivenTemperature:
+        """The schedule as a temperature."""
+        return GivenTemperature(self.schedule)
+
+
+class GivenTemperature(Temperature):
+    """The number that a schedule gives now, whatever the logits are.
+
+    Example:
+        >>> from stillhouse.core.schedules import Linear
+        >>> rising = GivenTemperature(Linear(start=1.0, end=4.0))
+        >>> rising(None, None, Progress(step=50, total_steps=100)), rising.figures()
+        (2.5, {'temperature': 2.5})
+    """
+
+    def __init__(self, schedule: Callable[[Progress], float], *, recorded: bool = True) -> None:
+        super().__init__()
+        self.schedule, self.recorded = schedule, recorded
+        self._last: float | None = None
+
+    def forward(self, student_logits: Tensor | None, teacher_logits: Tensor | None, progress: Progress) -> float:
+        """The temperature now."""
+        self._last = self.schedule(progress)
+        return self._last
+
+    def figures(self) -> dict[str, float]:
+        """The temperature of the last call."""
+        return {} if self._last is None or not self.recorded else {"temperature": self._last}
 
 
 # the released code reaches full strength after 10 of 240 epochs on CIFAR-100 (5 of 120 on ImageNet)
@@ -83,26 +162,52 @@ class LearnedTemperature:
         if highest == 0:
             raise ValueError("strength: is 0 throughout, which freezes the temperature; take kind 'fixed'")
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> LearnedScalar | LearnedPerSample:
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> AdversarialTemperature:
         """The module that holds the learned numbers."""
-        if self.per_sample:
-            return LearnedPerSample(self, student.num_classes, teacher.num_classes)
-        return LearnedScalar(self)
+        return AdversarialTemperature(self, student.num_classes + teacher.num_classes)
 
 
-class _Learned(Temperature):
-    """Bounds, reversal, anchor and figures; what is inside the sigmoid is the subclass's."""
+class AdversarialTemperature(Temperature):
+    """One learned temperature for all samples, or one a sample, from a network of two layers that reads the scores of both sides.
 
-    def __init__(self, config: LearnedTemperature) -> None:
+    The network reads log-probabilities (the logits less a constant of the row, so that no such constant matters) and gives no
+    gradient to the student. Its last layer starts with weight 0: every sample begins at `initial`.
+
+    Example:
+        T = 1 + 20 sigmoid(raw) is 2 at raw = ln(1/19) = -2.944.
+
+        >>> temperature = AdversarialTemperature(LearnedTemperature(initial=2.0), scores=10)
+        >>> round(temperature.weight.item(), 3)
+        -2.944
+        >>> round(temperature(torch.zeros(3, 5), torch.zeros(3, 5), Progress(0, 1)).item(), 4)
+        2.0
+
+    Source: Li et al. 2023, arXiv:2211.16231 (CTKD), global and instance-wise temperature.
+    """
+
+    def __init__(self, config: LearnedTemperature, scores: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.reads_scores = config, config.per_sample
         self.anchor = config.initial if config.anchor is None else config.anchor
         self._last: Tensor | None = None
         self._strength = 0.0
+        share = (config.initial - config.low) / (config.high - config.low)
+        raw = math.log(share) - math.log1p(-share)
+        if config.per_sample:
+            last = nn.Linear(HIDDEN, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.constant_(last.bias, raw)
+            self.network = nn.Sequential(nn.Linear(scores, HIDDEN), nn.ReLU(), last)
+        else:
+            self.weight = nn.Parameter(torch.tensor(raw))
 
-    @abstractmethod
-    def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    def _raw(self, *logits: Tensor) -> Tensor:
         """What the sigmoid bounds: () or (B,)."""
+        if not self.config.per_sample:
+            return self.weight
+        dtype = next(self.network.parameters()).dtype
+        raw: Tensor = self.network(torch.cat([_log_probabilities(x).to(dtype) for x in logits], dim=1)).squeeze(1)
+        return raw
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> Tensor:
         """The temperature, () or (B,), in float32 at least; its gradient into the weights is reversed.
@@ -116,7 +221,7 @@ class _Learned(Temperature):
         self._strength = config.strength(progress)
         # bf16 has steps of 0.06 near T = 10: a learning rate of 0.01 would move nothing
         with torch.autocast(device_type=student_logits.device.type, enabled=False):
-            raw = wide(self.raw(student_logits.detach(), teacher_logits.detach()))
+            raw = wide(self._raw(student_logits.detach(), teacher_logits.detach()))
             bounded = config.low + (config.high - config.low) * torch.sigmoid(raw)
         self._last = bounded
         return scale_gradient(bounded, -self._strength if config.reversal else self._strength)
@@ -148,63 +253,6 @@ class _Learned(Temperature):
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave the last forward's graph behind: torch refuses to copy one."""
         return {**super().__getstate__(), "_last": None}
-
-    def _initial_raw(self) -> float:
-        share = (self.config.initial - self.config.low) / (self.config.high - self.config.low)
-        return math.log(share) - math.log1p(-share)
-
-
-class LearnedScalar(_Learned):
-    """One learned temperature for all samples.
-
-    Example:
-        T = 1 + 20 sigmoid(raw) is 2 at raw = ln(1/19) = -2.944.
-
-        >>> temperature = LearnedScalar(LearnedTemperature(initial=2.0))
-        >>> round(temperature.weight.item(), 3)
-        -2.944
-        >>> round(temperature(torch.zeros(3, 5), torch.zeros(3, 5), Progress(0, 1)).item(), 4)
-        2.0
-
-    Relations:
-        `LearnedPerSample` lets each sample have its own.
-
-    Source: Li et al. 2023, arXiv:2211.16231 (CTKD), global temperature.
-    """
-
-    def __init__(self, config: LearnedTemperature) -> None:
-        super().__init__(config)
-        self.weight = nn.Parameter(torch.tensor(self._initial_raw()))
-
-    def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """The weight itself."""
-        return self.weight
-
-
-class LearnedPerSample(_Learned):
-    """A temperature for each sample, from a network of two layers that reads the scores of both sides.
-
-    It reads log-probabilities (the logits less a constant of the row, so that no such constant matters) and gives no
-    gradient to the student. The last layer starts with weight 0: every sample begins at `initial`.
-
-    Source: Li et al. 2023, arXiv:2211.16231 (CTKD), instance-wise temperature.
-    """
-
-    reads_scores = True
-
-    def __init__(self, config: LearnedTemperature, student_classes: int, teacher_classes: int) -> None:
-        super().__init__(config)
-        last = nn.Linear(HIDDEN, 1)
-        nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, self._initial_raw())
-        self.network = nn.Sequential(nn.Linear(student_classes + teacher_classes, HIDDEN), nn.ReLU(), last)
-
-    def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """(B,)."""
-        dtype = next(self.network.parameters()).dtype
-        read = torch.cat([_log_probabilities(x).to(dtype) for x in (student_logits, teacher_logits)], dim=1)
-        raw: Tensor = self.network(read).squeeze(1)
-        return raw
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
@@ -254,3 +302,17 @@ class _Scale(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         # not grad * 0: an infinite gradient would become NaN where it was asked to vanish
         return (grads[0] * ctx.factor if ctx.factor else torch.zeros_like(grads[0])), None
+
+
+TemperatureConfig = Annotated[FixedTemperature | ScheduledTemperature | LearnedTemperature, Field(discriminator="kind")]
+
+
+def _of_number(given: Any) -> Any:
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    return FixedTemperature(value=given) if is_number else given
+
+
+if TYPE_CHECKING:
+    Softness = FixedTemperature | ScheduledTemperature | LearnedTemperature
+else:
+    Softness = Annotated[TemperatureConfig, BeforeValidator(_of_number)]
