@@ -14,7 +14,7 @@ from stillhouse.curricula import CurriculumConfig
 from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.tasks import task_of
-from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig, StageConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig, StageConfig
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig
@@ -232,7 +232,7 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     config = ClassificationRunConfig(
         data=small().data,
         student=TimmStudentConfig(architecture="test_resnet"),
-        training=RunTrainingConfig(epochs=2, batch_size=32, device="cpu"),
+        training=ClassificationTrainingConfig(epochs=2, batch_size=32, device="cpu"),
         seeds=1,
         init_from_teacher={"network.layer1": "network.layer1"},
         arms=("kd", "no-kd"),

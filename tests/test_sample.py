@@ -13,7 +13,7 @@ from stillhouse.tasks.classification import teachers
 from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.tasks.classification.data.boolean_features import CopiedSplit, PackedSplit
 from stillhouse.tasks.classification.data.rows import RowSplit
-from stillhouse.tasks.classification.specialize import clause_usage
+from stillhouse.tasks.classification.job import clause_usage
 from stillhouse.tasks.classification.students import rules
 from stillhouse.tasks.classification.students.flat import FlatTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from stillhouse.core.config import configclass
 from stillhouse.core.types import TextSpec
 from stillhouse.tasks.classification.data.rows import RowData
-from stillhouse.tasks.classification.job import fit_classifier
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.predict import evaluate, predict
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
+from stillhouse.training.loop import fit
 
 LENGTH = 40
 
@@ -151,9 +151,8 @@ def main() -> None:
     training = ClassificationTrainingConfig(
         epochs=options.epochs, batch_size=32, learning_rate=8e-5, final_learning_rate=0.0, weight_decay=0.01, threads=1
     )
-    done = fit_classifier(
-        model,
-        data,
+    done = fit(
+        ClassificationJob(model, data, training, seed=0),
         training,
         seed=0,
         folder=options.out.parent / f"{options.out.stem}-training",

@@ -22,7 +22,7 @@ from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
 from stillhouse.signals import LogitsConfig
 from stillhouse.tasks.classification.data import DataConfig
-from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.config import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers import TeacherConfig
@@ -42,7 +42,7 @@ def config_of(
         teacher=TeacherConfig(source=source),
         student=FlatTMConfig(clauses=CLASSES * clauses, levels=LEVELS[name]),
         signals=(LogitsConfig(temperature=temperature, weight=1.0),),
-        training=RunTrainingConfig(
+        training=ClassificationTrainingConfig(
             epochs=options.epochs, batch_size=128, learning_rate=3e-3, warmup_epochs=0.1, threads=1, keep="last"
         ),
         arms=("kd",),

@@ -23,10 +23,9 @@ from stillhouse.signals.exits import DualHeadConfig
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.teachers import _check_stored, build_teachers, flops_of, teacher_queries_of
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import EnsembleTeacher, Teacher
 
 K = 6

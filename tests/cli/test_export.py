@@ -77,7 +77,7 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys, monkeypatch):
     """The page asks for nothing from outside; the JSON has what the text says."""
     # of random weights, whose clauses decide nothing, no rule is drawn
-    monkeypatch.setattr("stillhouse.tasks.classification.rules_report.decides", lambda index: True)
+    monkeypatch.setattr("stillhouse.tasks.classification.rules_file.decides", lambda index: True)
     out = tmp_path / "rules"
     assert main(["export", str(flat[0] / "card.json"), "--to", "rules", "--out", str(out), *DIGITS]) == 0
     assert "Clauses decide" in capsys.readouterr().out

@@ -23,7 +23,7 @@ def watched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(lines):
         patched.setattr(show, "LEAST_SECONDS", 0.0)
         # after two epochs clauses decide nothing, and rules are not drawn
-        patched.setattr("stillhouse.tasks.classification.rules_report.decides", lambda index: True)
+        patched.setattr("stillhouse.tasks.classification.rules_file.decides", lambda index: True)
         main(["distill", "digits", "--out", str(out), *SMALL, *TINY])
     return out, lines.getvalue()
 

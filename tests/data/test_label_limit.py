@@ -13,11 +13,18 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.recipes import load
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification import teachers
-from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit, label_draw
-from stillhouse.tasks.classification.data.label_draw import Hidden, described, drawn, limit_labels
-from stillhouse.tasks.classification.job import ClassificationJob, fit_classifier, mixed_order, slots
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit, split
+from stillhouse.tasks.classification.data.split import Hidden, described, drawn, limit_labels
+from stillhouse.tasks.classification.job import ClassificationJob, mixed_order, slots
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
+from stillhouse.training.loop import fit
+
+
+def fit_classifier(model, data, config, *, seed=0, signal_set=None, **more):
+    """`fit` of a `ClassificationJob`."""
+    return fit(ClassificationJob(model, data, config, seed=seed, signal_set=signal_set), config, seed=seed, **more)
+
 
 QUICK = ClassificationTrainingConfig(epochs=3, batch_size=16, device="cpu", threads=1, log_every=1)
 TINY = ["data.label_limit=60", "student.kind=flat-tm", "training.epochs=1", "training.threads=1", "training.device=cpu"]
@@ -80,8 +87,8 @@ def test_labels_that_are_hidden_change_nothing(tmp_path, monkeypatch):
         key = (rows, count, seed)
         return fixed.setdefault(key, true_sample(rows, count, labels=labels, seed=seed))
 
-    true_sample = label_draw.sample_rows
-    monkeypatch.setattr(label_draw, "sample_rows", same_rows)
+    true_sample = split.sample_rows
+    monkeypatch.setattr(split, "sample_rows", same_rows)
     task, config = load("digits", [*TINY, "seeds=2"])
     for spoilt in (False, True):
         data = config.data.build()

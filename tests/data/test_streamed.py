@@ -12,8 +12,15 @@ from stillhouse.core.checks import InputError
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.data.augment import augment
 from stillhouse.tasks.classification.data.streamed import Streamed
-from stillhouse.tasks.classification.job import fit_classifier
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
+from stillhouse.training.loop import fit
+
+
+def fit_classifier(model, data, config, *, seed=0, signal_set=None, **more):
+    """`fit` of a `ClassificationJob`."""
+    return fit(ClassificationJob(model, data, config, seed=seed, signal_set=signal_set), config, seed=seed, **more)
+
 
 FOLDER = DataConfig(name="folder", image_size=8, channels=3, test_fraction=0.2)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 
@@ -13,8 +12,8 @@ import pytest
 import stillhouse
 from stillhouse.cli.main import main
 from stillhouse.tasks.classification.data.readers import read_features
-from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.readable_run import readable_of, text_of
+from stillhouse.tasks.classification.exports import text_of
+from stillhouse.tasks.classification.readable import ReadableModel, readable_of
 
 COMMON = ["teacher=null", "arms=[no-kd]", "signals=[]", "seeds=1", "training.epochs=12", "training.learning_rate=0.05"]
 COMMON += ["training.threads=1", "training.warmup_epochs=0", "data.label_column=label", "--quiet"]
@@ -49,18 +48,14 @@ def student(request, tmp_path_factory):
     return folder / "run", data == "table"
 
 
-@pytest.mark.parametrize("form", ["python", "sql", "json", "c", "rules"])
+@pytest.mark.parametrize("form", ["python", "json", "c", "rules"])
 def test_every_form_answers_as_the_student(student, form, tmp_path, capsys):
-    """Exit code 0 means that every test row was compared; of words there is no SQL."""
-    folder, is_table = student
+    """Exit code 0 means that every test row was compared."""
+    folder, _ = student
     if form == "c" and shutil.which("cc") is None:
         pytest.skip("no C compiler")
     status = main(["export", str(folder), "--to", form, "--out", str(tmp_path / "out")])
     said = capsys.readouterr()
-    if form == "sql" and not is_table:
-        assert status
-        assert "expected a student of a table" in said.err
-        return
     assert status == 0, said.err
     assert "of 80 answers equal" in said.out or "of 480 answers equal" in said.out or form == "rules"
 
@@ -148,24 +143,3 @@ def test_a_tie_is_the_first_class_in_every_program():
     program: dict = {}
     exec(text_of(model, "python"), program)
     assert program["predict"]({"age": 4}) == "a"
-    base = sqlite3.connect(":memory:")
-    base.execute("CREATE TABLE rows (age REAL)")
-    base.execute("INSERT INTO rows VALUES (4)")
-    assert base.execute(text_of(model, "sql")).fetchone()[-1] == "a"
-
-
-def test_a_negation_of_what_is_missing_holds_in_sql():
-    """NOT of NULL is NULL: a rule `not age > 3` would not hold for a row without an age, and does for the student."""
-    columns = [{"name": "age", "cuts": [3.0]}, {"name": "job", "categories": ["cook"]}]
-    literals = (("age > 3", False), ("job = cook", False))
-    model = ReadableModel(
-        ("a", "b"),
-        {"kind": "table", "columns": columns},
-        ("age > 3", "job = cook"),
-        (Rule(literals, (0.0, 1.0)),),
-        (0.5, 0.0),
-    )
-    base = sqlite3.connect(":memory:")
-    base.execute("CREATE TABLE rows (age REAL, job TEXT)")
-    base.execute("INSERT INTO rows VALUES (NULL, NULL)")
-    assert base.execute(text_of(model, "sql")).fetchone()[-1] == "b" == model.predict([{"age": None, "job": ""}])[0]

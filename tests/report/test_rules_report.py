@@ -12,8 +12,7 @@ from matplotlib.image import imread
 from stillhouse.core.records import write_arrays
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks
-from stillhouse.tasks.classification.rules_file import ARRAYS, RULES, read_rules
-from stillhouse.tasks.classification.rules_report import rule_blocks
+from stillhouse.tasks.classification.rules_file import ARRAYS, RULES, read_rules, rule_blocks
 
 
 @pytest.fixture

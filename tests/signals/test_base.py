@@ -14,7 +14,7 @@ from stillhouse.signals import Signal, SignalBase, SignalConfig, build_signals, 
 from stillhouse.signals.attention import AttentionConfig
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.optimizer import extra_groups
 

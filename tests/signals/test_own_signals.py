@@ -76,7 +76,7 @@ def test_probes_find_what_is_linearly_there_and_validation_says_so():
 
 
 def on_cpu():
-    from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+    from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 
     return ClassificationTrainingConfig(device="cpu")
 

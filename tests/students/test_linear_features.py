@@ -11,11 +11,10 @@ from stillhouse.core.types import FeatureSpec, Progress
 from stillhouse.layers.part import regularizers
 from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.linear_features import SCALE, Scorecard
 from stillhouse.tasks.classification.students.networks import ScorecardConfig, TfidfConfig
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
 
 SPEC = FeatureSpec(("a", "b", "c"), tuple("vwxyz"), (1.2, 2.0, 3.1, 1.0, 4.0), {"kind": "words", "ngrams": 1})
 

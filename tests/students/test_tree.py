@@ -11,11 +11,18 @@ from torch import nn
 from stillhouse.core.checks import Interrupted
 from stillhouse.core.types import FeatureSpec
 from stillhouse.tasks.classification.data import WordDataConfig
-from stillhouse.tasks.classification.job import fit_classifier
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.tasks.classification.readable import ReadableModel
 from stillhouse.tasks.classification.readable_text import screen
 from stillhouse.tasks.classification.students.networks import TreeConfig
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.training.loop import fit
+
+
+def fit_classifier(model, data, config, *, seed=0, signal_set=None, **more):
+    """`fit` of a `ClassificationJob`."""
+    return fit(ClassificationJob(model, data, config, seed=seed, signal_set=signal_set), config, seed=seed, **more)
+
 
 NAMES = ("pin", "transfer", "card", "change", "lost")
 SPEC = FeatureSpec(("change_pin", "transfers", "lost"), NAMES, (1.7,) * 5, {"kind": "words", "ngrams": 1})

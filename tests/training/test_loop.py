@@ -16,12 +16,19 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
-from stillhouse.tasks.classification.job import fit_classifier as fit
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
+from stillhouse.training import loop
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.job import epoch_order
 from stillhouse.training.loop import Diverged
 from stillhouse.training.state import load_checkpoint, save_checkpoint
+
+
+def fit(model, data, config, *, seed=0, signal_set=None, **more):
+    """`fit` of a `ClassificationJob`."""
+    return loop.fit(ClassificationJob(model, data, config, seed=seed, signal_set=signal_set), config, seed=seed, **more)
+
 
 QUICK = ClassificationTrainingConfig(
     epochs=3, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu"

@@ -13,8 +13,11 @@ from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob, mix
-from stillhouse.tasks.classification.plan import ClassificationRunConfig, RunTrainingConfig
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig, MixingConfig
+from stillhouse.tasks.classification.plan import (
+    ClassificationRunConfig,
+    ClassificationTrainingConfig,
+    MixingConfig,
+)
 from stillhouse.training.distillation import SignalSet
 
 
@@ -66,7 +69,8 @@ def test_what_cannot_be_mixed_is_refused():
         ClassificationTrainingConfig(mixing=MixingConfig(cutmix_alpha=0.2), teacher_view="clean")
     with pytest.raises(ValueError, match="two"):
         ClassificationRunConfig(
-            signals=(LogitsConfig(loss="dkd"),), training=RunTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2))
+            signals=(LogitsConfig(loss="dkd"),),
+            training=ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2)),
         )
 
 

@@ -10,9 +10,15 @@ from torch import nn
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
-from stillhouse.tasks.classification.job import fit_classifier
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
+from stillhouse.training.loop import fit
+
+
+def fit_classifier(model, data, config, *, seed=0, signal_set=None, **more):
+    """`fit` of a `ClassificationJob`."""
+    return fit(ClassificationJob(model, data, config, seed=seed, signal_set=signal_set), config, seed=seed, **more)
 
 
 def seen_by(view, tmp_path):

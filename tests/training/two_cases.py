@@ -22,7 +22,7 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.loop import fit

@@ -123,7 +123,6 @@ def test_tau_is_that_of_flat_and_hybrid_machines_too():
         ("--transformer-heads 4 --transformer-stage-heads 4", "mean the same"),
         ("--tm-target-size 28 32", "square"),
         ("--tm-feature-mode conv", "tm and deep_tm"),
-        ("--models transformer transformer", "each model once"),
         ("--transformer-deepness 3", "unknown flag"),
         ("--transformer-pool cls --no-transformer-use-cls", "class token"),
         ("--lr-cycle-steps 5 training.schedule=constant", "cycle_steps"),

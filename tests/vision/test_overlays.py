@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stillhouse.tasks.classification.data import DataConfig, ImageData
-from stillhouse.tasks.classification.plan import RunTrainingConfig
-from stillhouse.tasks.classification.specialize import ClausesJob, clause_usage
+from stillhouse.tasks.classification.job import ClassificationJob, clause_usage
+from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.tasks.classification.vision.overlays import OVERLAYS, write_overlays
 
@@ -63,9 +63,9 @@ def test_clause_maps_are_the_means_of_the_last_block(model, data, tmp_path):
 def test_heads_are_weighed_by_the_validation_split(model, data):
     """As published the gains came from the test split, which makes its score an optimist."""
     shares = {name: clause_usage(model, getattr(data, name)) for name in ("validation", "test")}
-    config = RunTrainingConfig(clause_specialize=0.5)
+    config = ClassificationTrainingConfig(clause_specialize=0.5)
     job = SimpleNamespace(config=config, data=data, model=model)
-    news = ClausesJob.before_validation(job, model)
+    news = ClassificationJob.before_validation(job, model)
     gains = {name: block.attention.head_gains.clone() for name, block in model.named_blocks()}
     expected = {
         split: {name: 0.5 + 0.5 * used["heads"] / used["heads"].mean() for name, used in found.items()}

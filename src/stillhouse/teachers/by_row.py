@@ -283,20 +283,6 @@ def take(x: Any, rows: NDArray[np.int64]) -> Any:
     return [x[row] for row in rows] if isinstance(x, list) else x[rows]
 
 
-def fitted_again(teacher: FittedTeacher, split: Any, labelled: Any) -> FittedTeacher:
-    """A teacher fitted to the labelled rows of a split.
-
-    Args:
-        teacher: fitted to others, or to none.
-        split: has `batch`, an index to a batch with `rows`.
-        labelled: (n) index of the rows with a label.
-    """
-    batch = split.batch(labelled)
-    if batch.rows is None:
-        raise InputError(f"teacher {teacher.name}: answers by the number of a row, and these data have none")
-    return teacher.fitted(batch.rows.numpy(), batch.labels.numpy())
-
-
 def _log(probabilities: Probabilities, name: str) -> torch.Tensor:
     """(N, K) logarithms of probabilities of sum 1, none of them below the floor; NaN stays."""
     if probabilities.ndim != 2 or probabilities.shape[1] < 2:

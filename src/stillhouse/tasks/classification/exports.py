@@ -1,11 +1,13 @@
-"""What a student with classes can be written as, and checked on the test split: rules, machines of logic, ONNX, torch.export.
+"""What a student with classes can be written as, and checked on the test split: rules, programs, machines of logic, networks.
 
-Shapes: N test rows, B rows of a batch, K classes.
+Legend: N rows, B rows of a batch, F features, K classes.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import runpy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,26 +16,205 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.exports import compare_answers
+from stillhouse.core.exports import ExportChoices, compare_answers
 from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json, write_arrays, write_atomically
-from stillhouse.core.types import ImageSpec
+from stillhouse.core.types import FeatureSpec, ImageSpec
 from stillhouse.export import first_line, quiet, traced
+from stillhouse.logic.c import answers, c_text, compiled
 from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import load_json, load_packed, parts_of, save_packed, write_json
 from stillhouse.logic.simplify import simplify
 from stillhouse.report.page import write_blocks
-from stillhouse.tasks.classification import numpy_machine
+from stillhouse.tasks.classification import numpy_machine, predict
+from stillhouse.tasks.classification.data.readers import EMPTY, WORD, read_features
+from stillhouse.tasks.classification.data.split import Part
 from stillhouse.tasks.classification.lower import lower
 from stillhouse.tasks.classification.photos import KEY
-from stillhouse.tasks.classification.rules_file import RULES, decided, heading, read_rules, write_rules
-from stillhouse.tasks.classification.rules_report import blocks_of
+from stillhouse.tasks.classification.readable import ReadableModel, readable_of
+from stillhouse.tasks.classification.readable_text import FILE, SCREEN, Screen, read_screen, screen, write_screen
+from stillhouse.tasks.classification.report import readable_blocks
+from stillhouse.tasks.classification.rules_file import RULES, blocks_of, decided, heading, read_rules, write_rules
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM
+from stillhouse.tasks.classification.students.rules import rules_of
 
 OPSET, ROUNDING, BATCH = 18, 1e-3, 256
+
+
+def write(form: str, load: Callable[[Path], Any], folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """Write the student of a folder in a form; lines that say what was checked.
+
+    Raises:
+        InputError: a form that the student has not, or other answers than the student's.
+    """
+    model, data = load(folder), predict.data_of(folder, choices.data, choices.data_root)
+    if form == "onnx":
+        return [write_onnx(model, data.test, out, data.input_spec)]
+    if form == "torch":
+        return [write_program(model, data.test, out)]
+    if isinstance(data.input_spec, FeatureSpec) or form == "python":
+        return export_readable(form, model, data, out)
+    if form == "rules":
+        return export_rules(model, data, folder, out)
+    return export_machine(form, model, data, out)
+
+
+# ------------------------------------------------------------------------------------------------ rules that people read
+
+
+def screen_of(model: ReadableModel, data: Any, lines: int = SCREEN) -> Screen:
+    """What is shown of a model, counted on validation and test rows."""
+    held = [_counted(split) for split in (data.validation, data.test)]
+    counts, labels = (np.concatenate([one[place] for one in held]) for place in (0, 1))
+    raw = [row for one in held for row in one[2]]
+    return screen(model, _counted(data.train)[0], counts, labels, raw, lines=lines)
+
+
+def _counted(split: Any) -> tuple[NDArray[Any], NDArray[Any], Sequence[Any]]:
+    """Counts (N, F), labels (N) and raw rows of a split, or of a part of one."""
+    whole, rows = (split.split, split.rows.numpy()) if isinstance(split, Part) else (split, np.arange(len(split)))
+    return whole.ids.numpy()[rows], split.labels.numpy(), [whole.raw[row] for row in rows]
+
+
+def write_shipped(task: Any, context: Any, summary: dict[str, Any]) -> None:
+    """Rules of the shipped student into the run folder, and what a screen of them keeps into the summary."""
+    shipped = summary["shipped"]
+    model = readable_of(task.load(context.place(shipped["arm"], shipped["seed"])), context.data.input_spec)
+    found = screen_of(model, task.of_seed(context, shipped["seed"]).data)
+    write_screen(context.folder.path, model, found, student=dict(shipped))
+    summary["rules"] = {"shown": found.shown, "full": found.full, "rows": found.rows, "count": found.rules}
+
+
+def rules_of_folder(folder: Path, network: Any, input_spec: FeatureSpec, lines: int | None = None) -> str:
+    """What `rules()` of a loaded student gives: what its run found, or found now on its run's data.
+
+    Args:
+        folder: of the student.
+        network: of the student.
+        input_spec: of the student.
+        lines: at most so many; None: what its run found, where it is the student that the run ships.
+    """
+    model, run = readable_of(network, input_spec), run_above(folder)
+    if run is None:
+        raise InputError(f"{folder}: rules are counted on the test rows of a run, and this student lies in none")
+    if lines is None and (run / FILE).is_file() and is_of(folder, run, read_json(run / FILE)):
+        return read_screen(run / FILE)[1].text()
+    return screen_of(model, predict.data_of(folder), lines or SCREEN).text()
+
+
+def export_readable(form: str, network: Any, data: Any, out: Path) -> Sequence[str]:
+    """Write a student of rules or a scorecard (python, json, c, rules), and run what was written on every test row.
+
+    Raises:
+        InputError: another student, or other answers than the student's.
+    """
+    model = readable_of(network, data.input_spec)
+    if form == "rules":
+        out.mkdir()
+        found = screen_of(model, data)
+        write_screen(out, model, found)
+        head = {"title": "Rules", "kicker": "stillhouse rules", "headline": "What decides", "lead": found.kept()}
+        write_blocks(out / "rules.html", readable_blocks(found), **head)
+        return [found.kept()]
+    model = model.compact()
+    out.write_text(text_of(model, form), encoding="utf-8")
+    expected = logits_of(network, data.test).astype(np.float64)
+    bound = ROUNDING * max(1.0, float(np.abs(expected).max()))
+    return [compare_answers(expected, _answers_of(form, out, model, data.test.raw), out.name, bound=bound)]
+
+
+def text_of(model: ReadableModel, form: str) -> str:
+    """A model as json, python or c; see `templates` for how each is called."""
+    if form == "json":
+        return json.dumps(model.to_mapping(), indent=1, ensure_ascii=False) + "\n"
+    if form not in ("python", "c"):
+        raise InputError(f"--to {form}: not a form of rules and scorecards; take python, json, c, rules, onnx or torch")
+    values = _python(model) if form == "python" else _c(model)
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    made = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    title = f"{len(model.rules)} rules for {len(model.class_names)} classes"
+    return made.get_template(f"student.{form}.jinja").render(title=title, **values)
+
+
+def _python(model: ReadableModel) -> dict[str, Any]:
+    words = model.reading["kind"] == "words"
+    rules = []
+    for rule in model.rules:
+        wanted, unwanted = (tuple(name for name, there in rule.literals if there == side) for side in (True, False))
+        rules.append(
+            (repr(wanted), repr(unwanted), {number: value for number, value in enumerate(rule.votes) if value})
+        )
+    columns = model.reading.get("columns", ())
+    named = "{" + ", ".join(f'"{column["name"]}": ...' for column in columns[:2]) + "}"
+    return {
+        "example": '"the text of a message"' if words else named.replace('"""', "'''"),
+        "classes": list(model.class_names),
+        "bias": list(model.bias),
+        "rules": rules,
+        "words": words,
+        "ngrams": model.reading.get("ngrams"),
+        "word": repr(WORD),
+        "columns": columns,
+        "empty": sorted(EMPTY),
+    }
+
+
+def _c(model: ReadableModel) -> dict[str, Any]:
+    place = {feature: number for number, feature in enumerate(model.names)}
+    literals, starts, points = [], [0], []
+    for number, rule in enumerate(model.rules):
+        literals += [place[one] if there else -1 - place[one] for one, there in rule.literals]
+        starts.append(len(literals))
+        points += [(value, kind, number) for kind, value in enumerate(rule.votes) if value]
+    names, classes = ([_c_string(one) for one in some] for some in (model.names, model.class_names))
+    tables = {"literals": literals or [0], "starts": starts, "points": points or [(0.0, 0, 0)]}
+    return {"names": names, "classes": classes, "bias": model.bias, **tables}
+
+
+def _c_string(text: str) -> str:
+    """Bytes that are not ASCII in octal, whose length is fixed."""
+    found = "".join(chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode("utf-8"))
+    return f'"{found}"'
+
+
+def _answers_of(form: str, path: Path, model: ReadableModel, raw: Sequence[Any]) -> NDArray[Any]:
+    """(N, K) scores of a written form on raw rows.
+
+    Raises:
+        InputError: it names a class that has not the largest score.
+    """
+    if form == "json":
+        read = ReadableModel.from_mapping(read_json(path))
+        return read.scores(read_features(read.reading, read.names, raw))
+    scores, named = (_run_python if form == "python" else _run_c)(path, model, raw)
+    wrong = int((scores.argmax(1) != np.array(named)).sum())
+    if wrong:
+        raise InputError(f"{path.name}: expected the class with the largest score, got another one on {wrong:,} rows")
+    return scores
+
+
+def _run_python(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
+    program = runpy.run_path(str(path))
+    named = [model.class_names.index(program["predict"](row)) for row in raw]
+    return np.array([program["scores"](row) for row in raw], dtype=np.float64), named
+
+
+def _run_c(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
+    """Compiled, with every warning an error."""
+    counts, program = np.ascontiguousarray(read_features(model.reading, model.names, raw)), compiled(path)
+    scores, named = np.zeros((len(counts), len(model.class_names))), []
+    for row, found in zip(counts, scores):
+        program.student_scores(row.ctypes.data_as(ctypes.c_char_p), found.ctypes.data_as(ctypes.c_void_p))
+        named.append(int(program.student_predict(row.ctypes.data_as(ctypes.c_char_p))))
+    return scores, named
+
+
+# ------------------------------------------------------------------------------------------------ clauses
 
 
 def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str]:
@@ -52,8 +233,6 @@ def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str
         for name in ("rules.json", "rules.npz", "rules.txt"):
             shutil.copyfile(run / name, out / name)
     else:
-        from stillhouse.tasks.classification.students.rules import rules_of
-
         saved = rules_of(model, data)
         write_rules(out, saved)
     line, headline = decided(saved.index), f"{folder.resolve().name}: {heading(saved.index)}"
@@ -67,9 +246,6 @@ def is_of(folder: Path, run: Path, index: Mapping[str, Any]) -> bool:
     shipped = index.get("student") or {}
     place = run / "arms" / str(shipped.get("arm")) / f"seed-{shipped.get('seed')}"
     return folder.resolve() in {(run / "student").resolve(), place.resolve()}
-
-
-# ------------------------------------------------------------------------------------------------ machines of logic
 
 
 def export_machine(form: str, model: Any, data: Any, out: Path) -> Sequence[str]:
@@ -103,8 +279,6 @@ def export_machine(form: str, model: Any, data: Any, out: Path) -> Sequence[str]
 def _written(form: str, machine: PackedModel, split: Any, out: Path) -> np.ndarray:
     """(N, K) whole-numbered scores of what was written."""
     if form == "c":
-        from stillhouse.logic.c import answers, c_text
-
         if split.images.dtype != torch.uint8:
             raise InputError(f"expected a test split of bytes (uint8), which C reads, got {split.images.dtype}")
         out.write_text(c_text(machine))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,12 @@ from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.tasks.classification.data import ImageData
-from stillhouse.tasks.classification.plan import SELF
+from stillhouse.tasks.classification.plan import SELF, ClassificationTrainingConfig
 from stillhouse.tasks.classification.predict import evaluate, predict_together
-from stillhouse.tasks.classification.training import ClassificationTrainingConfig
-from stillhouse.teachers.by_row import UNEQUAL
 from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation, epoch_order
-from stillhouse.training.loop import Fit, fit
 
+ROWS = 1024  # validation images whose clauses are measured: enough for means over tokens
 SURE = 0.9  # probability from which a model's answer is taken for a label
 
 
@@ -58,7 +55,6 @@ class ClassificationJob(DistillJob):
         self.seen = (0.0, 0)
         labels = data.train.labels
         self.slots = slots(labels, config.batch_size, config.labelled_share)
-        self.class_weights = class_weights(labels, data.input_spec.num_classes, config.balanced)
         self.labelled = self.slots / config.batch_size or max(1, int((labels != MISSING).sum())) / len(labels)
 
     def order(self, epoch: int) -> Tensor:
@@ -104,18 +100,11 @@ class ClassificationJob(DistillJob):
         there = batch.labels != MISSING
         if self.labelled < 1:
             logits, targets = logits[there], targets[there]
-        losses = self._balanced(label_cross_entropy(logits, targets, smoothing=smoothing), targets)
+        losses = label_cross_entropy(logits, targets, smoothing=smoothing)
         if self.labelled == 1:
             return {self.task_term: (weight, losses.mean())}
         # the mean over a whole batch: parts of it, which are summed, have more labelled rows or fewer
         return {self.task_term: (weight, losses.sum() / (len(there) * self.labelled))}
-
-    def _balanced(self, losses: Tensor, targets: Tensor) -> Tensor:
-        """Losses (B), of rare classes heavier where that is asked for; targets are classes (B) or shares of them (B, K)."""
-        if self.class_weights is None:
-            return losses
-        weights = self.class_weights.to(losses.device)
-        return losses * (weights[targets] if targets.ndim == 1 else targets @ weights)
 
     def teacher_batch(self, batch: Batch, progress: Progress) -> Batch:
         """The very tensors that the student sees, unless the configuration asks for the worse alternatives."""
@@ -127,8 +116,11 @@ class ClassificationJob(DistillJob):
         return Batch(clean.inputs.to(self.device), batch.labels, batch.index, rows=batch.rows)
 
     def before_validation(self, model: nn.Module) -> dict[str, float | None]:
-        """A last change of the model before it is scored, and figures of it for the record; nothing here."""
-        return {}
+        """Measure clauses on the validation split and set the gains of the heads; controls have no clauses."""
+        strength = self.config.clause_specialize
+        if strength == 0 or not has_clauses(model):
+            return {}
+        return specialize((self.model, model), self.data.validation, strength, self.config.evaluation_batch_size)
 
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy first, then negative log-likelihood; accuracies of read-outs on the way as `component/PLACE`."""
@@ -186,22 +178,6 @@ class ClassificationJob(DistillJob):
         right, seen = (sum(part) for part in zip(*processes.together(self.seen)))
         self.seen = (0.0, 0)
         return {"train_accuracy": right / seen} if seen else {}
-
-
-def fit_classifier(
-    model: nn.Module,
-    data: ImageData,
-    config: ClassificationTrainingConfig,
-    *,
-    seed: int,
-    folder: Path,
-    signal_set: SignalSet | None = None,
-    resume: bool = False,
-    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
-) -> Fit:
-    """`fit` of a `ClassificationJob`; see both."""
-    job = ClassificationJob(model, data, config, seed=seed, signal_set=signal_set)
-    return fit(job, config, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
 
 
 def standard_error(share: float, rows: int) -> float:
@@ -348,28 +324,6 @@ def mixed_order(labels: Tensor, batch_size: int, count: int, seed: int, epoch: i
     return torch.empty(len(labels), dtype=torch.int64).masked_scatter(labelled, mine).masked_scatter(~labelled, others)
 
 
-def class_weights(labels: Tensor, num_classes: int, balanced: bool | None) -> Tensor | None:
-    """What a labelled row of each class counts, so that all classes count alike; their mean over those rows is 1.
-
-    Args:
-        labels: (N) class numbers, -1 where there is none.
-        num_classes: K.
-        balanced: None: where the largest class has 1.5 times the rows of the smallest, or more.
-
-    Returns:
-        (K); None where every row counts the same.
-
-    Example:
-        >>> class_weights(torch.tensor([0, 0, 0, 1, -1]), 2, None).tolist()
-        [0.6666666865348816, 2.0]
-    """
-    counts = torch.bincount(labels[labels != MISSING], minlength=num_classes)
-    there = counts[counts > 0]
-    if balanced is False or not len(there) or (balanced is None and there.max() < UNEQUAL * there.min()):
-        return None
-    return counts.sum() / (len(there) * counts.clamp(min=1))
-
-
 def _in_turns(rows: Tensor, places: Tensor, seed: int) -> Tensor:
     """The rows at some places of an endless row of shuffles."""
     if not len(places):
@@ -378,3 +332,86 @@ def _in_turns(rows: Tensor, places: Tensor, seed: int) -> Tensor:
     first, last = int(turn[0]), int(turn[-1])
     shuffles = torch.stack([epoch_order(len(rows), seed, number) for number in range(first, last + 1)])
     return rows[shuffles[turn - first, within]]
+
+
+# ------------------------------------------------------------------------------------------------ heads weighed by clauses
+
+
+@torch.no_grad()
+def clause_usage(model: nn.Module, split: Any, batch_size: int = 256, rows: int = ROWS) -> dict[str, dict[str, Tensor]]:
+    """How strongly clauses of each block answer, and how much of that goes with each head.
+
+    Args:
+        model: a transformer with clauses; in eval mode.
+        split: images; where there are more than `rows`, that many drawn by class are read.
+        batch_size: images per forward pass.
+        rows: how many images.
+
+    Returns:
+        By block: `clauses` (C) mean strength of each clause, `heads` (H) clause activity that goes with each head.
+
+    Raises:
+        InputError: a model without clauses or heads.
+    """
+    if not hasattr(model, "named_blocks") or not has_clauses(model):
+        raise InputError(f"clause usage: expected a transformer with clauses, got {type(model).__name__}")
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    sums: dict[str, dict[str, Tensor]] = {}
+    some = split.sample(rows)
+    for batch in some.batches(batch_size):
+        _, notes = model(batch.inputs.to(device), collect_diagnostics=True)
+        share = len(batch.labels) / len(some)
+        for name, means in (("clauses", notes.clause_mean), ("heads", notes.head_mean)):
+            for block, mean in means.items():
+                held = sums.setdefault(block, {})
+                held[name] = held.get(name, 0) + share * mean.cpu()
+    model.train(was_training)
+    return sums
+
+
+@torch.no_grad()
+def set_gains(model: nn.Module, heads: dict[str, Tensor], strength: float) -> None:
+    """Weigh the heads of every block: gain = 1 - strength + strength x activity / mean activity.
+
+    Args:
+        model: with `head_gains` (H) buffers in the attention of each block.
+        heads: (H) activity by block.
+        strength: 0 leaves all heads at 1.
+    """
+    blocks: dict[str, Any] = dict(model.named_blocks())  # type: ignore[operator]
+    for name, activity in heads.items():
+        blocks[name].heads.head_gains.copy_(_gains(activity, strength))
+
+
+def _gains(activity: Tensor, strength: float) -> Tensor:
+    mean = activity.mean()
+    return torch.ones_like(activity) if mean <= 0 else 1 - strength + strength * activity / mean
+
+
+def specialize(models: Sequence[nn.Module], split: Any, strength: float, batch_size: int) -> dict[str, float | None]:
+    """Measure the last model on validation images and give all of them the same gains, before the epoch is scored.
+
+    Args:
+        models: what is trained, and its weight average if there is one: the last is measured.
+        split: validation images.
+        strength: see `set_gains`.
+        batch_size: images per forward pass.
+
+    Returns:
+        For the record: smallest and largest gain, mean clause strength by block.
+    """
+    usage = clause_usage(models[-1], split, batch_size)
+    heads = {block: entry["heads"] for block, entry in usage.items()}
+    for model in models:
+        set_gains(model, heads, strength)
+    gains = torch.cat([_gains(x, strength) for x in heads.values()])
+    found: dict[str, float | None] = {"head_gain/least": float(gains.min()), "head_gain/most": float(gains.max())}
+    return found | {f"clause_usage/{block}": float(entry["clauses"].mean()) for block, entry in usage.items()}
+
+
+def has_clauses(model: nn.Module) -> bool:
+    """Whether there is a clause bank in a model; controls have none."""
+    banks = getattr(model, "banks", None)
+    return callable(banks) and any(True for _ in banks())

@@ -53,16 +53,15 @@ class Light(task.Light):
         return {"agreement": student == teacher}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """What was taught, calibration, and of students that people read the rules, with pictures."""
+        """What was taught, and of students that people read the rules, with pictures."""
         from stillhouse.tasks.classification.report import blocks, screen_blocks
-        from stillhouse.tasks.classification.rules_report import rule_blocks
+        from stillhouse.tasks.classification.rules_file import rule_blocks
 
         return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path)]
 
     def load_exported(self, place: Path) -> Predictor | None:
         """A machine of clauses as `export --to packed`, `json` or `numpy` wrote it, or an ONNX file by onnxruntime."""
-        from stillhouse.tasks.classification.machine_use import open_machine
-        from stillhouse.tasks.classification.photos import open_onnx
+        from stillhouse.tasks.classification.photos import open_machine, open_onnx
 
         return open_machine(place) or (open_onnx(place) if place.suffix == ".onnx" and place.is_file() else None)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.types import FeatureSpec
 from stillhouse.tasks.classification.data.readers import read_features
 
 FORMAT = "stillhouse-rules-1"
@@ -120,3 +121,26 @@ class ReadableModel:
             return cls(tuple(found["class_names"]), found["reading"], names, rules, bias, found["tree"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"expected rules of format {FORMAT!r}, got a malformed file ({error!r})") from None
+
+
+def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
+    """The model that people read.
+
+    Args:
+        network: with `readable()`; or a scorecard in eval mode: `points()` (K, F) times what is there, plus `bias` (K).
+        input_spec: names of its features and classes.
+
+    Raises:
+        InputError: a network that is neither.
+    """
+    if hasattr(network, "readable"):
+        found: ReadableModel = network.readable()
+        return found
+    if not hasattr(network, "points"):
+        raise InputError(f"expected a student of rules or a scorecard, got {type(network).__name__}")
+    weight, bias = (x.detach().double().cpu().numpy() for x in (network.points(), network.bias))
+    used = np.flatnonzero((weight != 0).any(0))
+    rules = tuple(Rule(((input_spec.names[place], True),), tuple(weight[:, place].tolist())) for place in used)
+    return ReadableModel(
+        input_spec.class_names, dict(input_spec.reading), input_spec.names, rules, tuple(bias.tolist())
+    )

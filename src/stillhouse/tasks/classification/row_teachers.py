@@ -27,7 +27,7 @@ from stillhouse.core.types import ImageSpec
 from stillhouse.tasks.classification.data.readers import is_missing, number_in, rows_of
 from stillhouse.tasks.classification.data.rows import BANKING, HERE
 from stillhouse.teachers import TeacherConfig
-from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, fitted_again, logistic_head
+from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, logistic_head
 
 VECTORS = HERE / "vectors.npy"  # of the messages in the package
 
@@ -90,27 +90,17 @@ def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str =
 
 
 def head_on(name: str, vectors: NDArray[Any], data: Any, balanced: bool | None = None) -> FittedTeacher:
-    """A logistic head on vectors (N, D), fitted to no labels yet.
-
-    Raises:
-        InputError: a vector that is not finite.
-    """
+    """A logistic head on vectors (N, D), fitted to no labels yet."""
     x = np.ascontiguousarray(vectors, np.float32)
-    bad = ~np.isfinite(x).all(1)
-    if bad.any():
-        raise InputError(
-            f"teacher {name}: expected finite vectors, got NaN or infinite ones in {int(bad.sum()):,} rows "
-            f"(first: {int(bad.argmax())})"
-        )
     digest = hashlib.sha256(f"head {balanced} {x.shape}".encode() + x.tobytes()).hexdigest()
-    choose = partial(logistic_head, balanced=balanced)
-    return FittedTeacher(name, x, data.input_spec.num_classes, choose, digest)
+    return FittedTeacher(name, x, data.input_spec.num_classes, partial(logistic_head, balanced=balanced), digest)
 
 
 def fitted_to(teacher: FittedTeacher, data: Any) -> FittedTeacher:
     """A teacher fitted to the training rows of data that have a label."""
     train = data.for_teachers.train
-    return fitted_again(teacher, train, torch.nonzero(train.labels != MISSING).flatten())
+    labelled = torch.nonzero(train.labels != MISSING).flatten()
+    return teacher.fitted(numbers_of(f"teacher {teacher.name}", train)[labelled], train.labels[labelled])
 
 
 def on_rows(name: str, estimator: Any, data: Any) -> RowTeacher:
@@ -171,11 +161,15 @@ def texts_of(name: str, data: Any) -> list[str]:
     """
     if not isinstance(data.input_spec, ImageSpec):
         found = _raw(data)
-        if all(isinstance(row, str) for row in found if row is not None):
+        if _are_texts(found):
             return [row or "" for row in found]
     raise InputError(
         f"teacher {name}: reads texts, and these are {data.input_spec.rows}; for images take timm:NAME with teacher.head=probe"
     )
+
+
+def _are_texts(raw: Sequence[Any]) -> bool:
+    return all(isinstance(row, str) for row in raw if row is not None)
 
 
 def _readable(estimator: Any, data: Any) -> tuple[Any, Any]:
@@ -186,7 +180,7 @@ def _readable(estimator: Any, data: Any) -> tuple[Any, Any]:
     if isinstance(data.input_spec, ImageSpec):
         return estimator, _pixels(data)
     raw = _raw(data)
-    if all(isinstance(row, str) for row in raw if row is not None):
+    if _are_texts(raw):
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         whole = estimator if isinstance(estimator, Pipeline) else make_pipeline(TfidfVectorizer(), estimator)
@@ -207,24 +201,23 @@ def _readable(estimator: Any, data: Any) -> tuple[Any, Any]:
 
 def _column(cells: Sequence[Any]) -> NDArray[np.float64]:
     """(N) numbers of a column; categories are numbered in alphabetical order, what is missing is NaN."""
-    there = [cell for cell in cells if not is_missing(cell)]
-    if all(number_in(cell) is not None for cell in there):
-        return np.array([np.nan if is_missing(cell) else number_in(cell) for cell in cells], np.float64)
-    place = {word: float(n) for n, word in enumerate(sorted({str(cell) for cell in there}))}
-    return np.array([np.nan if is_missing(cell) else place[str(cell)] for cell in cells])
+    there = [None if is_missing(cell) else cell for cell in cells]
+    place: dict[str, float] = {}
+    if any(cell is not None and number_in(cell) is None for cell in there):
+        words = sorted({str(cell) for cell in there if cell is not None})
+        place = {word: float(number) for number, word in enumerate(words)}
+    return np.array([np.nan if x is None else place[str(x)] if place else number_in(x) for x in there], np.float64)
 
 
 def _raw(data: Any) -> list[Any]:
     """Texts, or rows of a table as mappings, by number; None for rows that no split has."""
-    found: list[Any] = []
+    known: dict[int, Any] = {}
     for split in data.for_teachers.whole_splits.values():
         numbers = [] if split.numbers is None else split.numbers.tolist()
-        found += [None] * (max(numbers, default=-1) + 1 - len(found))
-        for number, row in zip(numbers, getattr(split, "raw", ())):
-            found[number] = row
-    if not any(row is not None for row in found):
+        known |= dict(zip(numbers, getattr(split, "raw", ())))
+    if not known:
         raise InputError("teacher: reads raw rows, and these data keep none; take vectors:FILE.npy")
-    return found
+    return [known.get(number) for number in range(max(known) + 1)]
 
 
 def _pixels(data: Any) -> NDArray[np.float32]:
@@ -280,9 +273,7 @@ def _loaded(path: Path) -> Any:
         found = np.load(path, allow_pickle=False)
         return {key: found[key] for key in found.files} if hasattr(found, "files") else found
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: expected arrays in a .npy or .npz file, got one that cannot be read: {error}"
-        ) from None
+        raise InputError(f"{path}: expected arrays in a .npy or .npz file, which cannot be read: {error}") from None
 
 
 def read_predictions(path: Path, data: Any, whole: bool) -> NDArray[np.float64]:
@@ -290,7 +281,7 @@ def read_predictions(path: Path, data: Any, whole: bool) -> NDArray[np.float64]:
 
     A table (.csv, .tsv, .jsonl, .parquet) has a column of probabilities for each class, by its name, or one column `label` or
     `prediction` with names of classes; its rows are in the order of the data, or numbered from 0 in a column `row`. A .npy file
-    holds probabilities (N, K), class numbers (N) or names (N).
+    holds probabilities (N, K) or names (N).
 
     Args:
         path: the file.
@@ -300,22 +291,23 @@ def read_predictions(path: Path, data: Any, whole: bool) -> NDArray[np.float64]:
     Raises:
         InputError: a file that cannot be read, lacks a class, or names a class or row that the data do not have.
     """
-    classes = data.input_spec.class_names
-    if path.suffix.lower() != ".npy":
-        rows = rows_of(path)
-        found = _of_table(path, rows, classes)
-        if "row" in rows[0]:
-            return _placed(path, found, [row.get("row") for row in rows], data)
-    else:
-        given = _loaded(path)
-        if given.ndim == 1:
-            numbered = given.dtype.kind in "iu"
-            names = [classes[x] if numbered and 0 <= x < len(classes) else str(x) for x in given.tolist()]
-            found = one_hot(str(path), names, classes)
-        else:
-            found = np.asarray(given, np.float64)
-    check_length(f"predictions {path}", len(found), data, whole)
-    return found
+    if path.suffix.lower() == ".npy":
+        given, classes = _loaded(path), data.input_spec.class_names
+        found = one_hot(str(path), given.tolist(), classes) if given.ndim == 1 else np.asarray(given, np.float64)
+        check_length(f"predictions {path}", len(found), data, whole)
+        return found
+    rows = rows_of(path)
+    found = _of_table(path, rows, data.input_spec.class_names)
+    if "row" not in rows[0]:
+        check_length(f"predictions {path}", len(found), data, whole)
+        return found
+    places = [number_in(row.get("row")) for row in rows]
+    most = 1 + max(int(numbers_of("predictions", split).max()) for split in data.for_teachers.whole_splits.values())
+    if len(set(places)) < len(places) or not set(places) <= set(range(most)):
+        raise InputError(f"{path}: rows: expected each number once, from 0 to {most - 1}")
+    placed = np.full((most, found.shape[1]), np.nan)
+    placed[np.array(places, np.int64)] = found
+    return placed
 
 
 def _of_table(path: Path, rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> NDArray[np.float64]:
@@ -328,41 +320,22 @@ def _of_table(path: Path, rows: Sequence[Mapping[str, Any]], classes: Sequence[s
         raise InputError(
             f"{path}: expected a column for each class, or one called label; {lacking[0]!r}: {nearest(lacking[0], columns)}"
         )
-    found = np.full((len(rows), len(classes)), np.nan)
-    for number, row in enumerate(rows):
-        for place, name in enumerate(classes):
-            value = np.nan if is_missing(row.get(name)) else number_in(row.get(name))
-            if value is None:
-                raise InputError(f"{path}: row {number}, {name!r}: expected a number, got {row.get(name)!r:.40}")
-            found[number, place] = value
-    return found
+    try:
+        cells = [[np.nan if is_missing(row.get(name)) else row[name] for name in classes] for row in rows]
+        return np.array(cells, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected numbers in the columns of classes: {error}") from None
 
 
 def one_hot(where: str, names: Sequence[Any], classes: Sequence[str]) -> NDArray[np.float64]:
     """(N, K) of names; NaN where there is none."""
-    found = np.full((len(names), len(classes)), np.nan)
-    for row, name in enumerate(names):
-        if name is None or not str(name).strip():
-            continue
-        if str(name) not in classes:
-            raise InputError(
-                f"{where}: row {row}: {str(name)[:40]!r} is no class of the data; {nearest(str(name), classes)}"
-            )
-        found[row] = [float(str(name) == other) for other in classes]
+    words = np.array(["" if name is None else str(name).strip() for name in names])
+    if unknown := set(words.tolist()) - {"", *classes}:
+        name = sorted(unknown)[0]
+        raise InputError(f"{where}: {name[:40]!r} is no class of the data; {nearest(name, classes)}")
+    found = (words[:, None] == np.array(classes)).astype(np.float64)
+    found[words == ""] = np.nan
     return found
-
-
-def _placed(path: Path, found: NDArray[np.float64], numbers: Sequence[Any], data: Any) -> NDArray[np.float64]:
-    """Answers at the numbers that the file gives its rows."""
-    most = 1 + max(int(numbers_of("predictions", split).max()) for split in data.for_teachers.whole_splits.values())
-    placed, seen = np.full((most, found.shape[1]), np.nan), set()
-    for answer, number in zip(found, numbers):
-        place = number_in(number)
-        if place is None or place % 1 or not 0 <= place < most or place in seen:
-            raise InputError(f"{path}: row {number!r}: expected each number once, from 0 to {most - 1}")
-        seen.add(place)
-        placed[int(place)] = answer
-    return placed
 
 
 def check_length(what: str, rows: int, data: Any, whole: bool) -> None:
@@ -376,11 +349,10 @@ def check_length(what: str, rows: int, data: Any, whole: bool) -> None:
     """
     numbers = {name: numbers_of(what, split) for name, split in data.for_teachers.whole_splits.items()}
     own = 1 + int(torch.cat([numbers["train"], numbers["validation"]]).max())
-    most = max(own, 1 + int(numbers["test"].max()))
-    wanted = {most, own} if int(numbers["test"].min()) >= own else {most}
+    wanted = {max(own, 1 + int(numbers["test"].max()))} | ({own} if int(numbers["test"].min()) >= own else set())
     if (whole and rows not in wanted) or rows < min(wanted):
-        first = f"{own:,}, or {most:,} with those of the test file after them" if len(wanted) > 1 else f"{most:,}"
-        raise InputError(f"{what}: expected a row for each row of the data ({first}), in their order, got {rows:,}")
+        counts = " or ".join(f"{count:,}" for count in sorted(wanted))
+        raise InputError(f"{what}: expected a row for each row of the data ({counts}), in their order, got {rows:,}")
 
 
 def numbers_of(what: str, split: Any) -> torch.Tensor:

@@ -48,7 +48,6 @@ FORMS = {  # what a student can be written as, and the suffix of the file
     "c": ("C99, no allocation", ".c"),
     "json": ("literals and votes for other programs", ".json"),
     "python": ("one file that needs Python alone", ".py"),
-    "sql": ("one SELECT over a table", ".sql"),
     "numpy": ("needs numpy alone", ""),
     "rules": ("rules and clauses to read", ""),
     "onnx": ("for onnxruntime", ".onnx"),
@@ -134,7 +133,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def data(self, config: ClassificationRunConfig, log: Callable[[str], None]) -> Any:
         """Read, check and split the data."""
-        from stillhouse.tasks.classification.data.label_draw import described
+        from stillhouse.tasks.classification.data.split import described
 
         data = config.data.build()
         log(f"data: {data.name}, {described(data)}")
@@ -218,7 +217,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
     def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> nn.Module:
         """A network for the data, its clauses started from the prior and with the learning rate that is theirs."""
-        from stillhouse.tasks.classification.specialize import has_clauses as in_network
+        from stillhouse.tasks.classification.job import has_clauses as in_network
         from stillhouse.tasks.classification.students.clauses import ClauseModel
         from stillhouse.tasks.classification.students.core import apply_prior
 
@@ -233,12 +232,12 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
     def job(self, stage_context: StageContext[ClassificationRunConfig, Any]) -> Job:
         """Labels, and what the stage's teacher puts out."""
         from stillhouse.core.signal_set import signal_set_of
-        from stillhouse.tasks.classification.specialize import ClausesJob
+        from stillhouse.tasks.classification.job import ClassificationJob
 
         context = stage_context.context
         known = [one for one in context.stage_teachers if one is not None]
         own = stage_context.arm.name == SELF
-        return ClausesJob(
+        return ClassificationJob(
             stage_context.student,
             self._self_labelled(context, stage_context.seed) if own else context.data,
             stage_context.stage.training,  # type: ignore[arg-type]
@@ -299,7 +298,7 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         write_taught(context, summary)
         student = context.config.student
         if student.kind in READABLE:
-            from stillhouse.tasks.classification.readable_run import write_shipped
+            from stillhouse.tasks.classification.exports import write_shipped
 
             write_shipped(self, context, summary)
         if has_clauses(student):
@@ -350,9 +349,9 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
 
         def writer(form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
             def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-                from stillhouse.tasks.classification import readable_run
+                from stillhouse.tasks.classification.exports import write as write_form
 
-                return readable_run.write(form, self.load, folder, out, choices)
+                return write_form(form, self.load, folder, out, choices)
 
             return write
 

@@ -24,9 +24,8 @@ from stillhouse.core.types import Batch, ImageSpec, Outputs
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.classification.card import load_student
-from stillhouse.tasks.classification.data.label_draw import drawn
 from stillhouse.tasks.classification.data.rows import BANKING
-from stillhouse.tasks.classification.data.split import labelled_rows
+from stillhouse.tasks.classification.data.split import drawn, labelled_rows
 from stillhouse.tasks.classification.plain import numbers_of
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict

@@ -14,7 +14,7 @@ from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.task import Task
 from stillhouse.tasks.classification.data import ImageData
-from stillhouse.tasks.classification.data.label_draw import drawn
+from stillhouse.tasks.classification.data.split import drawn
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import TeacherRunConfig
 from stillhouse.tasks.classification.predict import evaluate, probabilities_of

@@ -114,7 +114,7 @@ class FeatureClasses(_OfNetwork):
         Raises:
             InputError: a student of another kind, or one whose run and data are gone.
         """
-        from stillhouse.tasks.classification.readable_run import rules_of_folder
+        from stillhouse.tasks.classification.exports import rules_of_folder
 
         return rules_of_folder(self.folder, self.network, self.input_spec, lines)
 

@@ -17,8 +17,7 @@ from stillhouse.core.labels import MISSING
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.data.augment import Augmentation, augment, augment_rows
 from stillhouse.tasks.classification.data.config import DataConfig
-from stillhouse.tasks.classification.data.label_draw import limit_labels
-from stillhouse.tasks.classification.data.split import Split, SplitData, hold_out, limit
+from stillhouse.tasks.classification.data.split import Split, SplitData, hold_out, limit, limit_labels
 from stillhouse.tasks.classification.data.streamed import CHUNK, Streamed
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow turns RGB to gray

@@ -20,9 +20,8 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import MISSING, missing_labels, require_labels
 from stillhouse.core.types import Batch, FeatureSpec, TextSpec
 from stillhouse.tasks.classification.data.config import TableDataConfig, TextDataConfig, WordDataConfig
-from stillhouse.tasks.classification.data.label_draw import limit_labels
 from stillhouse.tasks.classification.data.readers import fit_table, fit_words, read_features, rows_of, table_names
-from stillhouse.tasks.classification.data.split import Split, SplitData, hold_out, limit
+from stillhouse.tasks.classification.data.split import Split, SplitData, hold_out, limit, limit_labels
 
 Config = TextDataConfig | WordDataConfig | TableDataConfig
 BANKING, HERE = "builtin:banking", Path(__file__).parent / "banking"  # messages that come with the package

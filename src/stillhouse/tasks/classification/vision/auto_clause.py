@@ -17,13 +17,12 @@ from torch.nn.functional import cross_entropy
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_object, write_json
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.data.split import Split
 from stillhouse.tasks.classification.job import ClassificationJob
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.banks import hooked, named_banks
 from stillhouse.tasks.classification.students.core import apply_prior
-from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.tasks.classification.vision.config import ClauseConfig
 from stillhouse.training.loop import fit
 
@@ -67,13 +66,12 @@ def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str
         batch_size: rows per forward pass.
 
     Returns:
-        (L) each: `worth`, nats by which the loss rises; `error`, the standard error of that; `accuracy`, without the block's
-        clauses; and (1) `whole`, the accuracy with all.
+        (L) each: `worth`, nats by which the loss rises; `error`, the standard error of that.
     """
     model.eval()
     blocks = model.feed_forwards()
     found = {name: bank for name, bank in named_banks(model).items() if name in blocks}
-    device, labels = next(model.parameters()).device, split.labels
+    device = next(model.parameters()).device
     strengths: dict[str, list[Tensor]] = {name: [] for name in found}
 
     def keep(name: str, bits: Tensor, strength: Tensor) -> None:
@@ -84,25 +82,21 @@ def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str
         total, count = torch.stack(strengths[name]).sum(0)
         return (total / count).to(strength).expand_as(strength)
 
-    def logits(banks: dict[str, Any], change: Callable[..., Tensor | None]) -> Tensor:
+    def losses(banks: dict[str, Any], change: Callable[..., Tensor | None]) -> Tensor:
         with hooked(banks, change):
-            return torch.cat([model(batch.inputs.to(device)).float().cpu() for batch in split.batches(batch_size)])
+            logits = [model(batch.inputs.to(device)).float().cpu() for batch in split.batches(batch_size)]
+        return cross_entropy(torch.cat(logits), split.labels, reduction="none")
 
-    whole = logits(found, keep)
-    without = [logits({name: bank}, mean) for name, bank in found.items()]
-    loss = cross_entropy(whole, labels, reduction="none")
-    rises = [cross_entropy(x, labels, reduction="none") - loss for x in without]
+    whole = losses(found, keep)
+    rises = [losses({name: bank}, mean) - whole for name, bank in found.items()]
     return {
         "worth": [float(rise.mean()) for rise in rises],
         "error": [float(rise.std(correction=0) / len(rise) ** 0.5) for rise in rises],
-        "accuracy": [float((x.argmax(1) == labels).float().mean()) for x in without],
-        "whole": [float((whole.argmax(1) == labels).float().mean())],
     }
 
 
 def allocate_clauses(
     config: ClauseConfig,
-    student: Any,
     plan: ClassificationRunConfig,
     data: ImageData,
     path: Path,
@@ -117,8 +111,7 @@ def allocate_clauses(
 
     Args:
         config: total, batches, steps.
-        student: configuration of a transformer with clauses.
-        plan: its training and prior are used.
+        plan: its student (a transformer with clauses), training and prior are used.
         data: only the training split is read.
         path: JSON with counts before and after, and what `worth_of_blocks` found; read again on resume.
         resume: take what is in the file.
@@ -130,10 +123,11 @@ def allocate_clauses(
     if resume and path.is_file():
         found = read_object(path, {"before": list[int], "after": list[int]})
     else:
+        student: Any = plan.student
         before = [count for stage in student.for_task(data.input_spec).stages() for count in stage.clauses]
         total = config.target or sum(before)
         divide([1.0] * len(before), total)  # a bad total is refused before anything is trained
-        model, scored = _trained(config, student, plan, data, path.parent / "auto_clause")
+        model, scored = _trained(config, plan, data, path.parent / "auto_clause")
         found = {"before": before, "target": config.target, **worth_of_blocks(model, scored)}
         worth = np.maximum(0.0, found["worth"])
         usual, doubt = worth.sum() / sum(before), sum(found["error"]) / sum(before)
@@ -146,30 +140,28 @@ def allocate_clauses(
 
 
 def _trained(
-    config: ClauseConfig, student: Any, plan: ClassificationRunConfig, data: ImageData, folder: Path
+    config: ClauseConfig, plan: ClassificationRunConfig, data: ImageData, folder: Path
 ) -> tuple[torch.nn.Module, Split]:
     """The throw-away model and some rows that it has learned from: few rows are learned several times over."""
     size = plan.training.batch_size
     learned = data.train.sample(config.auto_steps * size)
     scored = learned.sample(config.auto_batches * size)
     epochs = max(1, round(config.auto_steps / -(-len(learned) // size)))
-    training = replace(  # without what needs a long one
-        plan.training,
+    run = plan.training
+    training = ClassificationTrainingConfig(  # without what needs a long one
         epochs=epochs,
+        batch_size=size,
+        learning_rate=run.learning_rate,
+        final_learning_rate=run.final_learning_rate,
         warmup_epochs=0.1 * epochs,
+        optimizer=run.optimizer,
         keep="last",
-        mixing=MixingConfig(),
-        report_test=False,
-        report_train=False,
-        ema_decay=0.0,
-        layer_decay=1.0,
-        cycle_steps=0,
-        clause_specialize=0.0,
-        patience=0,
+        device=run.device,
+        threads=run.threads,
     )
     brief: Any = replace(data, train=learned, validation=scored)
     torch.manual_seed(0)
-    model = student.build(data.input_spec)
+    model = plan.student.build(data.input_spec)
     apply_prior(model, plan.prior)
     fit(ClassificationJob(model, brief, training, seed=0), training, seed=0, folder=folder)
     return model, scored

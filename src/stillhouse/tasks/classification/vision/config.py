@@ -11,9 +11,13 @@ from pydantic import Field
 
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.signals import ContrastiveConfig, EnsembleConfig, LogitsConfig, ProbesConfig, SignalConfig
-from stillhouse.tasks.classification.data import DataConfig
-from stillhouse.tasks.classification.data.config import FeaturesMode
-from stillhouse.tasks.classification.plan import ArmName, ClassificationRunConfig, RunTrainingConfig
+from stillhouse.tasks.classification.data.config import DataConfig, FeaturesMode
+from stillhouse.tasks.classification.plan import (
+    ArmName,
+    ClassificationRunConfig,
+    ClassificationTrainingConfig,
+    MixingConfig,
+)
 from stillhouse.tasks.classification.students.config import (
     DeepTMConfig,
     FlatTMConfig,
@@ -22,7 +26,6 @@ from stillhouse.tasks.classification.students.config import (
     ResNetTMConfig,
 )
 from stillhouse.tasks.classification.students.transformer_config import SwinTMConfig, UnifiedTMConfig
-from stillhouse.tasks.classification.training import MixingConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.temperature import FixedTemperature
 
@@ -30,8 +33,16 @@ ModelName = Literal["transformer", "tm", "deep_tm", "hybrid", "resnet_tm", "swin
 VIT_DEPTH = 2  # of the command line; the class itself has 4
 SELF_DECAY = 0.999  # of the average that teaches, where the scored weights are not averaged
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
-DATASETS = {"fashionmnist": "fashion-mnist"}  # another spelling
-IMAGENET = {"name": "folder", "root": "data/imagenet", "stream": True, "image_size": 224, "augment": "resized-crop"}
+OTHERS: dict[str, dict[str, Any]] = {  # data sets by names of the documents
+    "fashionmnist": {"name": "fashion-mnist"},
+    "imagenet": {
+        "name": "folder",
+        "root": "data/imagenet",
+        "stream": True,
+        "image_size": 224,
+        "augment": "resized-crop",
+    },
+}
 
 
 @configclass
@@ -94,8 +105,8 @@ class VisionConfig:
     features: FeaturesMode = Field(default_factory=FeaturesMode)  # boolean features in place of pixels
     model: ModelsConfig = Field(default_factory=ModelsConfig)
     learning_rate: float | None = None  # peak; none: the usual one of each model
-    training: RunTrainingConfig = Field(
-        default_factory=lambda: RunTrainingConfig(
+    training: ClassificationTrainingConfig = Field(
+        default_factory=lambda: ClassificationTrainingConfig(
             epochs=25,
             batch_size=128,
             warmup_epochs=0.1,
@@ -117,12 +128,10 @@ class VisionConfig:
     seeds: int = Field(default=1, gt=0, le=10_000)
 
     def __post_init__(self) -> None:
-        if self.training.learning_rate != RunTrainingConfig().learning_rate:
+        if self.training.learning_rate != ClassificationTrainingConfig().learning_rate:
             raise ValueError(
                 "training.learning_rate: set learning_rate (--lr), which each model has its own default of"
             )
-        if len(set(self.models)) < len(self.models):
-            raise ValueError(f"models: expected each model once, got {', '.join(self.models)}")
         if self.features.mode != "raw":
             if pixels := [model for model in self.models if model not in {"tm", "deep_tm"}]:
                 raise ValueError(f"features.mode: {pixels[0]} reads pixels; boolean features are for tm and deep_tm")
@@ -139,11 +148,9 @@ class VisionConfig:
         data, model = (mapping.get(name) or {} for name in ("data", "model"))
         if not isinstance(data, Mapping) or not isinstance(model, Mapping):
             raise ConfigError("data, model: expected settings under them (as data: {name: mnist})")
-        data = {"name": "mnist", **data}
-        data["name"] = DATASETS.get(data["name"], data["name"])
-        if data["name"] == "imagenet":
-            given = {key: value for key, value in data.items() if value not in (None, "none")}
-            data = {**data, **IMAGENET, **given, "name": "folder", "stream": True}
+        known = OTHERS.get(data.get("name", ""), {})
+        given = {key: value for key, value in data.items() if value and value != "none" and key != "name"}
+        data = {"name": "mnist", **data, **known, **(given if known else {})}
         # windows and pools are checked against the data's image; a model that is not trained keeps its default
         side = data.get("image_size") or SIDES.get(data["name"], 224)
         trained = [name for name in get_args(ModelName) if name in mapping.get("models", ("transformer",))]
@@ -170,13 +177,9 @@ class VisionConfig:
             final_learning_rate=min(rate, self.training.final_learning_rate),
             clause_specialize=self.clauses.specialize_strength if self.clauses.specialize and transformer else 0.0,
         )
-        kl: SignalConfig = LogitsConfig(
-            name="teacher_kd_loss",
-            weight=loss.teacher_weight,
-            temperature=FixedTemperature(value=loss.teacher_temperature),
-        )
+        kl: SignalConfig = _kl("teacher_kd_loss", loss.teacher_weight, loss.teacher_temperature)
         if self.more_teachers:
-            kl = EnsembleConfig(name=kl.name, weight=loss.teacher_weight, temperature=loss.teacher_temperature)
+            kl = EnsembleConfig(name=kl.name, weight=kl.weight, temperature=loss.teacher_temperature)
         student: Any = getattr(self.model, model)
         if transformer and student.depths is None and student.architecture == "vit":
             student = replace(student, depths=VIT_DEPTH)
@@ -205,11 +208,9 @@ class VisionConfig:
 
     def _auxiliary(self, places: tuple[str, ...], heads: Mapping[str, int]) -> tuple[SignalConfig, ...]:
         """Losses without a teacher: the student's own average, read-outs of blocks and of heads, contrast."""
-        loss = self.loss
-        found: list[SignalConfig] = []
+        loss, found = self.loss, list[SignalConfig]()
         if loss.self_weight > 0:
-            hot = FixedTemperature(value=loss.self_temperature)
-            found.append(LogitsConfig(name="ema_kd_loss", weight=loss.self_weight, temperature=hot))
+            found.append(_kl("ema_kd_loss", loss.self_weight, loss.self_temperature))
         if places:
             smoothing = self.training.label_smoothing
             found.append(ProbesConfig(places=places, weight=loss.aux_weight, smoothing=smoothing))
@@ -219,3 +220,7 @@ class VisionConfig:
             temperature = loss.contrastive_temperature
             found.append(ContrastiveConfig(place=places[-1], weight=loss.contrastive_weight, temperature=temperature))
         return tuple(found)
+
+
+def _kl(name: str, weight: float, temperature: float) -> LogitsConfig:
+    return LogitsConfig(name=name, weight=weight, temperature=FixedTemperature(value=temperature))

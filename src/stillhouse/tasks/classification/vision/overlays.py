@@ -5,6 +5,7 @@ Legend: M images, C channels, H height, W width, K classes, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.core.records import read_arrays, read_object, write_arrays, write_json
+from stillhouse.core.records import write_arrays
 from stillhouse.tasks.classification.data import ImageData
 
-OVERLAYS, NAMES = "overlays.npz", "overlays.json"
+OVERLAYS = "overlays.npz"
 
 
 @torch.no_grad()
@@ -59,31 +60,31 @@ def _read(block: Any, attended: Tensor, first: int) -> Tensor:
     return weights[:, 0, 1:] if first else weights.mean(1)
 
 
-def write_overlays(model: Any, data: ImageData, folder: Path, samples: int) -> None:
-    """Images of the test split, drawn by class, into `overlays.npz` and `overlays.json`."""
+def write_overlays(model: Any, data: ImageData, folder: Path, samples: int) -> dict[str, np.ndarray]:
+    """Images of the test split, drawn by class, and their maps, into `overlays.npz`; also what was written."""
     shown = data.test.sample(samples)
     batch = shown.batch(torch.arange(len(shown)))
-    model.eval()
-    attention, clauses, logits = maps_of(model, batch.inputs)
-    padding, patch = model.padding, model.patch_size
-    write_arrays(
-        folder / OVERLAYS,
-        images=(batch.inputs * 255).round().to(torch.uint8).numpy(),
-        attention=attention.numpy().astype(np.float32),
-        clauses=clauses.numpy().astype(np.float32),
-        probabilities=torch.softmax(logits.float(), 1).numpy(),
-        labels=batch.labels.numpy(),
-    )
-    height, width = data.input_spec.shape[1:]
-    covered = [height + padding[1], width + padding[0]]
-    write_json(folder / NAMES, {"class_names": list(data.input_spec.class_names), "covered": covered, "patch": patch})
+    attention, clauses, logits = maps_of(model.eval(), batch.inputs)
+    arrays = {
+        "images": (batch.inputs * 255).round().to(torch.uint8).numpy(),
+        "attention": attention.numpy().astype(np.float32),
+        "clauses": clauses.numpy().astype(np.float32),
+        "probabilities": torch.softmax(logits.float(), 1).numpy(),
+        "labels": batch.labels.numpy(),
+    }
+    write_arrays(folder / OVERLAYS, **arrays)
+    return arrays
 
 
-def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
+def draw_overlays(
+    arrays: Mapping[str, np.ndarray], model: Any, names: Sequence[str], out: Path, topk: int
+) -> list[str]:
     """One picture an image: the image, attention over it, clause strength over it, bars of the likeliest classes.
 
     Args:
-        folder: run folder of a model, with `overlays.npz` and `overlays.json`.
+        arrays: of `write_overlays`.
+        model: whose maps they are.
+        names: (K) of classes.
         out: made if it is not there; `sample_00000.png` and so on.
         topk: classes in the bars.
 
@@ -92,32 +93,30 @@ def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
     """
     from matplotlib.figure import Figure
 
-    arrays = read_arrays(folder / OVERLAYS, ["images", "labels", "attention", "clauses", "probabilities"])
-    about = read_object(folder / NAMES, {"class_names": list[str], "covered": Any})
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for number, image in enumerate(arrays["images"]):
         figure = Figure(figsize=(14, 3.6), layout="constrained")
         axes = figure.subplots(1, 4)
         picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        label = about["class_names"][int(arrays["labels"][number])]
-        titles = (f"image ({label})", "attention of the last block", "clause strength")
-        for axis, title in zip(axes, titles):
+        label = names[int(arrays["labels"][number])]
+        for axis, title in zip(axes, (f"image ({label})", "attention of the last block", "clause strength")):
             axis.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
             axis.set(title=title)
             axis.set_axis_off()
-        height, width = about["covered"]  # a map lies over the padded image, so that each patch is where it was cut
+        height, width = picture.shape[0] + model.padding[1], picture.shape[1] + model.padding[0]
+        # a map lies over the padded image, so that each patch is where it was cut
         for axis, name, colors in ((axes[1], "attention", "magma"), (axes[2], "clauses", "viridis")):
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
             axis.imshow(arrays[name][number], cmap=colors, alpha=0.55, extent=extent, interpolation="bilinear")
             axis.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-        _bars(axes[3], arrays["probabilities"][number], about["class_names"], topk, label)
+        _bars(axes[3], arrays["probabilities"][number], names, topk, label)
         written.append(out / f"sample_{number:05d}.png")
         figure.savefig(written[-1], dpi=120)
-    return written
+    return [str(path) for path in written]
 
 
-def _bars(axis: Any, probabilities: np.ndarray, names: list[str], topk: int, label: str) -> None:
+def _bars(axis: Any, probabilities: np.ndarray, names: Sequence[str], topk: int, label: str) -> None:
     best = np.argsort(-probabilities, kind="stable")[:topk]
     colors = ["#2a7f62" if names[place] == label else "#8a8a8a" for place in best]
     bars = axis.barh(range(len(best)), probabilities[best], color=colors)

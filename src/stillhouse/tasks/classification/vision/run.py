@@ -2,7 +2,7 @@
 
 OUT/
   run.json           configuration, command, versions
-  results.json       all models: accuracy, loss terms by name, clause usage, everything needed to reproduce
+  results.json       all models: accuracy, loss terms by name, everything needed to reproduce
   auto_clause.json   clauses of each block before and after sharing out (with --transformer-auto-clause)
   MODEL/             an ordinary run folder (see `stillhouse.core.records`), with clause_usage.json and overlays.npz
 """
@@ -23,8 +23,8 @@ from stillhouse.core.experiment import about, run
 from stillhouse.core.machine import command_line
 from stillhouse.core.records import check_output, write_json
 from stillhouse.core.types import ImageSpec
-from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.boolean_features import with_boolean_features
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.students.transformer import Block
 from stillhouse.tasks.classification.task import TASK
@@ -90,7 +90,8 @@ def run_models(
             summary = run(TASK, plan, folder, resume=again, force=force, data=data, teacher=given, callback=callback)
 
             def outputs(plan: Any = plan, folder: Path = folder, summary: Any = summary) -> dict[str, Any]:
-                return result_of(plan, folder, summary, write_outputs(config, plan, data, folder, callback=callback))
+                more = write_outputs(config.output, plan, data, folder, callback=callback)
+                return {**result_of(plan, folder, summary), **more}
 
             found[model] = processes.on_first(outputs)
             write_json(out / RESULTS, {**known, "models": found})
@@ -106,7 +107,7 @@ def _plan(
         return plan
     student: Any = plan.student
     if config.clauses.auto:
-        counts = allocate_clauses(config.clauses, student, plan, data, out / COUNTS, resume=resume, log=callback.log)
+        counts = allocate_clauses(config.clauses, plan, data, out / COUNTS, resume=resume, log=callback.log)
         student = replace(student, tm_clauses=tuple(counts))
         config = replace(config, model=replace(config.model, transformer=student))
     places, heads = places_of(student, data.input_spec)
