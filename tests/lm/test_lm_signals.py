@@ -22,7 +22,8 @@ from stillhouse.recipes import load_run
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.task import TASK, unsupported_reason
-from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, TeacherGroup
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
+from stillhouse.teachers import EnsembleTeacher
 
 WINDOW = 8
 STUDENT, TEACHER = "blocks.1", "model.layers.1"
@@ -140,7 +141,7 @@ def test_every_signal_has_a_live_gradient(root, tmp_path, name):
         is None
     )
     assert gradient_of(job, str(job.active[0].name)) > 0
-    assert all(p.grad is None for p in job.stage_teacher.teacher.members[0].network.parameters()) if more else True
+    assert all(p.grad is None for p in job.stage_teacher.teacher.members[0].module.parameters()) if more else True
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -206,8 +207,8 @@ def test_an_assistant_teaches_the_next_link(root, tmp_path, monkeypatch, assista
     saved = load_lm(tmp_path / "run/arms/kd/seed-0/assistant-0")[0].state_dict()
     taught_by = second if assistant_teachers == "last" else second.members[1]
     assert isinstance(taught_by, LanguageTeacher)
-    assert all(torch.equal(x, saved[name]) for name, x in taught_by.network.state_dict().items())
-    assert isinstance(second, TeacherGroup) == (assistant_teachers == "all")
+    assert all(torch.equal(x, saved[name]) for name, x in taught_by.module.state_dict().items())
+    assert isinstance(second, EnsembleTeacher) == (assistant_teachers == "all")
     if assistant_teachers == "all":
         assert second.members[0] is first
 

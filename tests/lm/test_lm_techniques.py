@@ -116,10 +116,10 @@ def test_heads_make_of_the_last_layer_what_the_network_says(root, tmp_path):  # 
     tokens = batch.inputs
     torch.testing.assert_close(student_head(job.network)(ours.features["blocks.1"]), job.network(tokens).logits)
     torch.testing.assert_close(
-        teacher_head(job.stage_teacher.teacher.network, job.stage_teacher.teacher.vocab_size)(
+        teacher_head(job.stage_teacher.teacher.module, job.stage_teacher.spec.num_classes)(
             theirs.features["model.layers.1"]
         ),
-        job.stage_teacher.teacher(tokens).logits,
+        job.stage_teacher.teacher(batch).logits,
     )
     job.network.zero_grad()
     job.terms(torch.arange(4), Progress(0, 4))["path"][1].backward()

@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from stillhouse.core.types import Batch
 from stillhouse.tasks.lm.teachers import SmallTransformerConfig
 from stillhouse.tasks.lm.teachers.other_tokens import ByteMarginals, Prefixes
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer
 from stillhouse.tasks.lm.tokenizer import cut_bytes, token_bytes, train_bpe
+
+
+def as_batch(rows):
+    """Token ids as a teacher is asked about them."""
+    tokens = torch.tensor(rows)
+    return Batch(tokens, tokens, torch.arange(len(tokens)))
+
 
 TEXT = "the river sang over the stone; the river ran under the stone. naïve café\n"
 
@@ -47,9 +55,9 @@ def test_marginals_equal_the_sum_over_the_vocabulary(teacher, theirs):
     texts, ids = token_bytes(theirs), cut_bytes(theirs, data)
     assert b"".join(texts[i] for i in ids) == data
     assert len(ids) < 0.7 * len(data)
-    rows = torch.tensor([[texts.index(b"\n"), *ids]])
-    p = teacher(rows).logits[0].double().softmax(-1).numpy()
-    found = ByteMarginals(teacher, theirs)(torch.tensor([list(data)])).logits[0].double().exp().numpy()
+    rows = [[texts.index(b"\n"), *ids]]
+    p = teacher(as_batch(rows)).logits[0].double().softmax(-1).numpy()
+    found = ByteMarginals(teacher, theirs)(as_batch([list(data)])).logits[0].double().exp().numpy()
     place = 0
     for k, number in enumerate(ids):
         for inside in range(len(texts[number])):
@@ -101,8 +109,8 @@ def test_nats_of_bytes_add_up_to_those_of_tokens(teacher, theirs):
     ours = ByteMarginals(teacher, theirs)
     data, texts = TEXT.encode(), token_bytes(theirs)
     ids = cut_bytes(theirs, data)
-    rows = torch.tensor([[texts.index(b"\n"), *ids]])
-    p = teacher(rows).logits[0].double().softmax(-1)
+    rows = [[texts.index(b"\n"), *ids]]
+    p = teacher(as_batch(rows)).logits[0].double().softmax(-1)
     total = -p[torch.arange(len(ids)), torch.tensor(ids)].log().sum()
     given = -np.log(by_hand(p[0].numpy(), texts, b"")[data[0]])
     both = torch.tensor([list(data)])

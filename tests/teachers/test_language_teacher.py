@@ -13,11 +13,12 @@ from stillhouse.cache.content import Content
 from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, Outputs
+from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.top_k import tail_bounds
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.teachers.cache import teacher_queries_of
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, load_language_teacher, small_transformer
+from stillhouse.teachers import Teacher
 
 V, L, ROWS = 23, 6, 7
 
@@ -32,6 +33,10 @@ def teacher(seed=0, vocab_size=V):
     with torch.no_grad():  # far from uniform, or every top k is a draw
         model.network.get_input_embeddings().weight.mul_(40)
     return LanguageTeacher(model.network, "small", vocab_size=vocab_size)
+
+
+def as_batch(tokens):
+    return Batch(tokens, tokens, torch.arange(len(tokens)))
 
 
 class Rows:
@@ -64,10 +69,10 @@ def test_logits_are_the_networks_own():
     """A head applied to the wrong hidden states is a teacher of noise."""
     told = teacher(vocab_size=20)
     tokens = torch.randint(0, 20, (2, 7))
-    own = told.network(input_ids=tokens).logits[..., :20]
-    torch.testing.assert_close(told(tokens).logits, own)
-    assert not told(tokens).logits.requires_grad
-    assert not any(p.requires_grad for p in told.network.parameters())
+    own, found = told.module(input_ids=tokens).logits[..., :20], told(as_batch(tokens)).logits
+    torch.testing.assert_close(found, own)
+    assert not found.requires_grad
+    assert not any(p.requires_grad for p in told.module.parameters())
 
 
 def test_folder_round_trip_and_identity(tmp_path):
@@ -75,11 +80,11 @@ def test_folder_round_trip_and_identity(tmp_path):
     model = network()
     model.save(tmp_path)
     loaded = load_language_teacher(LanguageTeacherConfig(source=str(tmp_path)), vocab_size=V)
-    assert loaded.identity == LanguageTeacher(model.network, "x", vocab_size=V).identity
+    assert loaded.identity() == LanguageTeacher(model.network, "x", vocab_size=V).identity()
     assert loaded.context == 12
     with torch.no_grad():
         model.network.get_input_embeddings().weight[0, 0] += 1
-    assert loaded.identity != LanguageTeacher(model.network, "x", vocab_size=V).identity
+    assert loaded.identity() != LanguageTeacher(model.network, "x", vocab_size=V).identity()
 
 
 def test_wrong_sources_are_told(tmp_path):
@@ -109,7 +114,7 @@ def test_cache_holds_the_largest_and_the_mass_of_all(tmp_path):
     kept = cache.kept(Batch(inputs, targets, rows))
     for temperature in (1.0, 2.0, 3.0, 4.0):  # exact where it was asked for, and where all caches are
         log_p, rest = kept.log_probabilities(temperature)
-        live = torch.log_softmax(told(inputs).logits / temperature, -1)
+        live = torch.log_softmax(told(as_batch(inputs)).logits / temperature, -1)
         best = live.topk(5)
         assert torch.equal(kept.ids, best.indices)
         torch.testing.assert_close(log_p, best.values, atol=5e-3, rtol=1e-3)
@@ -123,7 +128,7 @@ def test_a_temperature_that_was_not_kept_comes_within_bounds(tmp_path):
     told, rows = teacher(), torch.tensor([2, 6])
     inputs, targets = Rows()(rows)
     scores = write(told, tmp_path / "c").kept(Batch(inputs, targets, rows)).flat()
-    live = told(inputs).logits.flatten(0, 1)
+    live = told(as_batch(inputs)).logits.flatten(0, 1)
     for temperature in (0.6, 1.3, 1.7, 3.0, 9.0):
         kept, rest = scores.log_probabilities(temperature)
         log_p = torch.log_softmax(live / temperature, -1)
@@ -168,14 +173,14 @@ def test_a_cache_of_another_teacher_text_or_content_is_refused(tmp_path):
         spot_check(cache, teacher_queries(other))
 
 
-class Told:
+class Told(Teacher):
     """Speaks without transformers, whose import takes longer than the test."""
 
-    identity, name, vocab_size, params = "spoken", "told", V, 0
+    name, spec = "told", OutputSpec(V)
 
-    def __call__(self, tokens):
+    def __call__(self, batch):
         table = torch.randn(V, V, generator=torch.Generator().manual_seed(0)) * 3
-        return Outputs(table[tokens])
+        return Outputs(table[batch.inputs])
 
 
 def write_and_be_killed(folder):

@@ -8,7 +8,7 @@ from stillhouse.cache.content import Content
 from stillhouse.cache.queries import write_cache
 from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import OutputSpec, Progress
+from stillhouse.core.types import Batch, OutputSpec, Progress
 from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.signals import LogitsConfig, student_features, teacher_features
@@ -23,7 +23,8 @@ from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.tasks.lm.students.trie import count_trie
 from stillhouse.tasks.lm.teachers import SmallTransformerConfig
 from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, teacher_queries_of
-from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, TeacherGroup, small_transformer
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer, tapped
+from stillhouse.teachers import EnsembleTeacher
 from stillhouse.temperature import LearnedTemperature
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.job import Validation
@@ -61,11 +62,10 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
     model = student() if model is None else model
     stage_teacher, signal_set = None, SignalSet(curriculum=curriculum)
     if teacher is not None:
-        example = Windows(split(), plan.window)(np.arange(2))[0]
-        stage_teacher = LanguageStageTeacher(teacher, cache).with_features(teacher_features(signals), example)
+        stage_teacher = LanguageStageTeacher(teacher.with_features(teacher_features(signals), plan.window), cache)
         shapes = dict.fromkeys(student_features(signals), (plan.window, 16))
         parts = build_language_signals(
-            signals, OutputSpec(V, shapes), stage_teacher.spec, networks=(model, teacher.network)
+            signals, OutputSpec(V, shapes), stage_teacher.spec, networks=(model, teacher.module)
         )
         signal_set = SignalSet(stage_teacher, parts, student_features(signals), curriculum=curriculum)
     return LanguageJob(
@@ -76,6 +76,10 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
         stage_teacher=stage_teacher,
         signal_set=signal_set,
     )
+
+
+def as_batch(tokens):
+    return Batch(tokens, tokens, torch.arange(len(tokens)))
 
 
 def at(step, total=12):
@@ -141,7 +145,7 @@ def test_labels_are_the_next_token_and_kd_is_the_teachers(told):
     inputs, targets = work.windows(rows)
     logits = work.network(inputs).logits.flatten(0, 1)
     torch.testing.assert_close(terms["labels"][1], torch.nn.functional.cross_entropy(logits, targets.flatten()))
-    torch.testing.assert_close(terms["kd"][1], forward_kl(logits, told(inputs).logits.flatten(0, 1)).mean())
+    torch.testing.assert_close(terms["kd"][1], forward_kl(logits, told(as_batch(inputs)).logits.flatten(0, 1)).mean())
     assert (terms["labels"][0], terms["kd"][0]) == (0.3, 0.7)
 
 
@@ -222,7 +226,9 @@ def test_a_curriculum_begins_with_what_the_teacher_finds_easy(told):
     difficulty = window_difficulty(told, Windows(split(), L), ("loss", "margin"))
     assert difficulty.shape == (24,)
     inputs, targets = Windows(split(), L)(np.arange(24))
-    loss = torch.nn.functional.cross_entropy(told(inputs).logits.transpose(1, 2), targets, reduction="none").mean(1)
+    loss = torch.nn.functional.cross_entropy(
+        told(as_batch(inputs)).logits.transpose(1, 2), targets, reduction="none"
+    ).mean(1)
     alone = window_difficulty(told, Windows(split(), L), ("loss",))
     assert np.array_equal(alone.argsort(), loss.numpy().argsort())
     work = job(stage_context(), told, curriculum=Curriculum(plan, difficulty, None, seed=0))
@@ -242,7 +248,9 @@ def test_tokens_are_the_rows_of_class_scores(told):
     terms = work.terms(rows, at(0))
     inputs, _ = work.windows(rows)
     logits = work.network(inputs).logits.flatten(0, 1)
-    torch.testing.assert_close(terms["logits"][1], forward_kl(logits, told(inputs).logits.flatten(0, 1)).mean())
+    torch.testing.assert_close(
+        terms["logits"][1], forward_kl(logits, told(as_batch(inputs)).logits.flatten(0, 1)).mean()
+    )
 
 
 def test_a_group_is_the_mean_of_its_members(told):
@@ -252,17 +260,14 @@ def test_a_group_is_the_mean_of_its_members(told):
         small_transformer(SmallTransformerConfig(width=8, layers=1, heads=2), V).network, "b", vocab_size=V
     )
     assistant = LanguageTeacher(student(), "assistant", vocab_size=V)
-    group = TeacherGroup([told, other, assistant])
-    tokens = torch.from_numpy(split()[:8].astype(np.int64)).unsqueeze(0)
-    members = [told(tokens).logits, other(tokens).logits, assistant.network(tokens).logits]
+    batch = as_batch(torch.from_numpy(split()[:8].astype(np.int64)).unsqueeze(0))
+    group = tapped(EnsembleTeacher([told, other, assistant]), ("1:model.layers.0",), 8)
+    members = [told(batch).logits, other(batch).logits, assistant.module(batch.inputs).logits]
     mean = torch.stack([x.softmax(-1) for x in members]).mean(0)
-    torch.testing.assert_close(group(tokens).logits.exp(), mean)
-    group.tap(("1:model.layers.0",))
-    assert group.spec(tokens).features == {"1:model.layers.0": (8, 8)}
-    for member, expected in zip(group(tokens).members, members, strict=True):
+    torch.testing.assert_close(group(batch).logits.exp(), mean)
+    assert group.spec.features == {"1:model.layers.0": (8, 8)}
+    for member, expected in zip(group(batch).members, members, strict=True):
         torch.testing.assert_close(member.logits, expected)
-    with pytest.raises(InputError, match="as 0:model"):
-        group.tap(("model.layers.0",))
 
 
 # ------------------------------------------------------------------------------------------------------ whole runs
@@ -304,6 +309,6 @@ def test_the_loss_is_of_scores_and_n_gram_together():
     work = job(stage_context(), assistant, model)
     batch = work.batch(torch.arange(4), at(0))
     terms = work.terms(torch.arange(4), at(0))
-    logits, taught = model(batch.inputs).logits.flatten(0, 1), assistant.network(batch.inputs).logits.flatten(0, 1)
+    logits, taught = model(batch.inputs).logits.flatten(0, 1), assistant.module(batch.inputs).logits.flatten(0, 1)
     torch.testing.assert_close(terms["labels"][1], torch.nn.functional.cross_entropy(logits, batch.labels.flatten()))
     torch.testing.assert_close(terms["kd"][1], forward_kl(logits, taught).mean())

@@ -121,9 +121,7 @@ def language():
     torch.manual_seed(1)
     network = small_transformer(SmallTransformerConfig(width=16, layers=1, heads=2, context=32), 11).network
     loss = LanguageLossConfig(window=8, epoch_steps=3, validation_tokens=64, source="live")
-    stage_teacher = LanguageStageTeacher(LanguageTeacher(network, "small", vocab_size=11)).with_features(
-        (), torch.zeros(2, 8, dtype=torch.int64)
-    )
+    stage_teacher = LanguageStageTeacher(LanguageTeacher(network, "small", vocab_size=11))
     texts = split(200, 0), split(100, 1)
     job = LanguageJob(
         model, texts, loss, TrainSchedule(batch_size=5, total_steps=6, seed=0), stage_teacher=stage_teacher

@@ -76,14 +76,14 @@ class EnsembleTeacher(Teacher):
         self.spec = OutputSpec(classes, features, tuple(member.spec for member in self.members))
 
     def __call__(self, batch: Batch) -> Outputs:
-        """The outputs of each member, its features under `i:path`, and the logits (B, K) of the pool; no gradient."""
+        """The outputs of each member, its features under `i:path`, and the logits (B, K) or (B, L, K) of the pool; no gradient."""
         with torch.no_grad():
             members = tuple(member(batch) for member in self.members)
             features = {f"{i}:{path}": x for i, out in enumerate(members) for path, x in out.features.items()}
             return Outputs(self._pooled([out.logits for out in members]), features, members)
 
     def _pooled(self, logits: list[Tensor]) -> Tensor:
-        log_p = torch.stack([torch.log_softmax(wide(x), dim=1) for x in logits])
+        log_p = torch.stack([torch.log_softmax(wide(x), dim=-1) for x in logits])
         return torch.logsumexp(log_p, dim=0) - math.log(len(logits))
 
     @property

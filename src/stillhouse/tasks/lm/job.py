@@ -165,18 +165,6 @@ class LanguageJob(DistillJob):
             found |= self.network.figures()
         return found | (self.temperature.figures() if self.stage_teacher is not None else {})
 
-    def to(self, device: torch.device) -> None:
-        """The teacher goes where the student is."""
-        super().to(device)
-        if self.stage_teacher is not None:
-            self.stage_teacher.teacher.to(device)
-
-    def close(self) -> None:
-        """Take the taps off student and teacher."""
-        super().close()
-        if self.stage_teacher is not None:
-            self.stage_teacher.close()
-
     def state_dict(self) -> dict[str, Any]:
         """How far the ramp is beside what every job keeps; the shares themselves are kept with the weights."""
         return {**super().state_dict(), "done": self._done, "calibrated": self.calibrated}

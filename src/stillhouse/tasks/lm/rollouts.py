@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stillhouse.core.types import Batch
 from stillhouse.curricula import fuse, rouge_l
 from stillhouse.tasks.lm.corpus import Windows
 
@@ -40,7 +41,7 @@ def window_difficulty(judge: Any, windows: Windows, measures: Sequence[str], *, 
     """(rows,) how hard each window is to a judge, high is hard: fused ranks of several measures.
 
     Args:
-        judge: a `LanguageTeacher`, which a student may be the network of.
+        judge: a teacher, which a student may be the network of.
         windows: the rows.
         measures: some of "loss", "margin" (the right score less the best other) and "rouge-l"; the last compares what a student
             writes after half a window with how the text goes on.
@@ -48,7 +49,7 @@ def window_difficulty(judge: Any, windows: Windows, measures: Sequence[str], *, 
     """
     found: dict[str, np.ndarray] = {}
     if "rouge-l" in measures:
-        found["rouge-l"] = written_overlap(judge.network, windows)
+        found["rouge-l"] = written_overlap(judge.module, windows)
     if set(measures) > set(found):
         pieces = np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // ASKED_ROWS)))
         losses, margins = zip(*(_loss_and_margin(judge, *windows(rows)) for rows in pieces))
@@ -58,7 +59,7 @@ def window_difficulty(judge: Any, windows: Windows, measures: Sequence[str], *, 
 
 def _loss_and_margin(judge: Any, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(B,) of each window: mean cross-entropy, and mean of the right score less the best other."""
-    logits = judge(inputs).logits
+    logits = judge(Batch(inputs, targets, torch.arange(len(inputs)))).logits
     right = targets.unsqueeze(-1).to(logits.device)
     score, others = logits.gather(-1, right), logits.scatter(-1, right, float("-inf")).amax(-1, keepdim=True)
     found = (logits.logsumexp(-1, keepdim=True) - score, score - others)

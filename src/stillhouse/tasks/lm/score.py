@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stillhouse.core.types import Batch
 from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.ngram import NGram
 from stillhouse.tasks.lm.plan import LmScoreConfig
@@ -26,15 +27,16 @@ LONG, LONG_WINDOWS = 256, 128  # tokens, and number, of the windows for the curv
 
 
 def model_nll(model: Any) -> Nll:
-    """Nats of targets (B, L) under a network or a `LanguageTeacher`; a teacher of other tokens has the nats of its own."""
+    """Nats of targets (B, L) under a network or a teacher; a teacher of other tokens has the nats of its own."""
     if hasattr(model, "nll"):
         own: Nll = model.nll
         return own
 
     def nll(inputs: Tensor, targets: Tensor) -> Tensor:
-        logits = model(
-            inputs if not hasattr(model, "parameters") else inputs.to(next(model.parameters()).device)
-        ).logits
+        if isinstance(model, nn.Module):
+            logits = model(inputs.to(next(model.parameters()).device)).logits
+        else:
+            logits = model(Batch(inputs, targets, torch.arange(len(inputs)))).logits
         found = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().to(logits.device), reduction="none")
         return found.view_as(targets)
 

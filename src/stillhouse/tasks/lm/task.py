@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from stillhouse.cache.queries import TeacherQueries
+from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core import processes
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
@@ -27,7 +28,6 @@ from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_
 from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.signals import teacher_features
 from stillhouse.tasks.lm import use
 from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
@@ -42,9 +42,10 @@ from stillhouse.tasks.lm.students import NGramConfig
 from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.tasks.lm.students.trie import Trie, count_trie
 from stillhouse.tasks.lm.teachers import cache
-from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, StoredLanguageTeacher
-from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, TeacherGroup, small_transformer
+from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
+from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer, tapped
 from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE
+from stillhouse.teachers import EnsembleTeacher
 from stillhouse.training.loop import Fit
 
 NGRAM, INSIDE = "ngram", "ngram-inside"
@@ -130,7 +131,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
 
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""
-        return str(teacher.identity)
+        return str(teacher.identity())
 
     def teacher_check(self, teacher: Any, config: LmRunConfig | LmTeacherRunConfig, data: Corpus) -> TeacherCheck:
         """Log-likelihood of a token of the valid split, against that by the frequencies of tokens and that of an n-gram.
@@ -138,8 +139,8 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         The lower end is that of the gain over the frequencies on the same windows. Frequencies are far too easy: what a student
         gains by a teacher is what the teacher knows beyond an n-gram, which the student may have inside.
         """
-        if isinstance(teacher, StoredLanguageTeacher):
-            return TeacherCheck(**teacher.stored.plan.about["teacher_check"])
+        if isinstance(teacher, StoredTeacher):
+            return TeacherCheck(**teacher.plan.about["teacher_check"])
         window, order = config.loss.window, config.score.ngram or ORDER
         ids, batch = (
             np.asarray(data.valid[: config.loss.validation_tokens + 1]),
@@ -222,11 +223,9 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         first, total = sum(one.training.epochs for one in before) * plan.epoch_steps, config.total_steps
         windows = Windows(data.train, plan.window)
         example = windows(np.arange(min(2, len(windows))))[0].to(next(student.parameters()).device)
-        if stage_teacher is not None:
-            stage_teacher = stage_teacher.with_features(teacher_features(stage.signals), example)
-        network = None if stage_teacher is None else stage_teacher.teacher.network
+        network = None if stage_teacher is None else getattr(stage_teacher.teacher, "module", None)
         signal_set = signal_set_of(
-            replace(stage_context, stage_teacher=stage_teacher),
+            stage_context,
             example,
             partial(_spec, example=example),
             partial(build_language_signals, networks=(student, network)),
@@ -251,7 +250,7 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         ask = partial(window_difficulty, windows=windows, measures=curriculum.measures, k=curriculum.fusion_k)
         if not isinstance(judge, LanguageStageTeacher):
             return ask(_as_teacher(judge, "judge")), None
-        key = f"difficulty by {judge.teacher.identity}"
+        key = f"difficulty by {judge.teacher.identity()}"
         if key not in context.shared:
             context.callback.log("asking the teacher how hard each window is")
             context.shared[key] = ask(judge.teacher)
@@ -260,9 +259,9 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     def as_stage_teacher(self, students: Sequence[Any], context: LmContext) -> LanguageStageTeacher:
         """The last assistant, or all of them together with the teacher, asked live."""
         assistants = [_as_teacher(one, f"assistant {n}") for n, one in enumerate(students)]
-        if context.config.assistant_teachers == "last":
-            return LanguageStageTeacher(assistants[-1])
-        return LanguageStageTeacher(TeacherGroup([context.teacher, *assistants]))
+        last = context.config.assistant_teachers == "last"
+        teacher = assistants[-1] if last else EnsembleTeacher([context.teacher, *assistants])
+        return LanguageStageTeacher(tapped(teacher, cache.features_heard(context.config), context.config.loss.window))
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
@@ -281,9 +280,11 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     def score_teacher(self, context: LmContext) -> Scores | None:
         """The teacher in the same windows; a cache has no answers to them."""
         teacher = context.teacher
-        if isinstance(teacher, StoredLanguageTeacher):
+        if isinstance(teacher, StoredTeacher):
             return None
-        return _scores(context.shared["examination"], model_nll(teacher), TEACHER_NLL, most=teacher.context)
+        return _scores(
+            context.shared["examination"], model_nll(teacher), TEACHER_NLL, most=getattr(teacher, "context", None)
+        )
 
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
         """Weights, card and tokenizer."""

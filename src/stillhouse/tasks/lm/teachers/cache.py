@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from stillhouse.cache.content import Content
 from stillhouse.cache.queries import Part, TeacherQueries, write_cache
@@ -20,98 +17,65 @@ from stillhouse.tasks.lm.corpus import Corpus, Windows
 from stillhouse.tasks.lm.plan import CACHE, LmRunConfig
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
 from stillhouse.tasks.lm.teachers.other_tokens import ByteMarginals
-from stillhouse.tasks.lm.teachers.teacher import TeacherGroup, load_language_teacher
+from stillhouse.tasks.lm.teachers.teacher import load_language_teacher, tapped
 from stillhouse.tasks.lm.tokenizer import byte_tokenizer, check_same_tokenizer, load_tokenizer
+from stillhouse.teachers import EnsembleTeacher
 
 Log = Callable[[str], None]
 
 
-class StoredLanguageTeacher:
-    """The cache of a language teacher in the teacher's place: it answers for the training windows and for nothing else.
-
-    Args:
-        folder: of a finished cache.
-    """
-
-    context = network = None
-
-    def __init__(self, folder: Path) -> None:
-        self.stored = StoredTeacher(folder)
-        self.folder, self.name, self.params = folder, self.stored.name, self.stored.params
-        self.identity, self.vocab_size = self.stored.identity(), self.stored.classes
-
-    def tap(self, features: Sequence[str]) -> None:
-        """Give these features from now on.
-
-        Raises:
-            InputError: one that the cache does not hold.
-        """
-        self.stored = StoredTeacher(self.folder, features=tuple(features), live=self.stored.live)
-
-    def spec(self, tokens: Tensor) -> OutputSpec:
-        """The shapes of its features."""
-        return self.stored.spec
-
-    def to(self, device: torch.device) -> None:
-        """Answers are read where they are, and moved with their batch."""
-
-
 @dataclass
 class LanguageStageTeacher:
-    """A checked teacher as training asks it.
+    """A checked teacher as training asks it: once a batch, however many terms of a step read the answer.
 
     Attributes:
-        teacher: a `LanguageTeacher`, a group, or a cache.
+        teacher: called with a `Batch`.
         cache: its stored answers to the training windows, for the divergence of the loss; None: it is asked live.
-        spec: its classes, and the shapes of the features that it is tapped at.
     """
 
     teacher: Any
     cache: StoredTeacher | None = None
-    spec: OutputSpec = field(default_factory=lambda: OutputSpec(2))
     _last: tuple[Batch, Outputs] | None = None
 
-    def with_features(self, paths: Sequence[str], example: Tensor) -> LanguageStageTeacher:
-        """The same, tapped at these sub-modules of the teacher.
-
-        Raises:
-            InputError: no such path.
-        """
-        self.teacher.tap(paths)
-        return replace(self, spec=self.teacher.spec(example), _last=None)
+    @property
+    def spec(self) -> OutputSpec:
+        """Its classes, and the shapes of the features that it is tapped at."""
+        spec: OutputSpec = self.teacher.spec
+        return spec
 
     def __call__(self, batch: Batch) -> Outputs:
-        """What the teacher puts out for a batch; asked once, however many terms of a step read it."""
+        """What the teacher puts out for a batch."""
         if self._last is None or self._last[0] is not batch:
-            stored = isinstance(self.teacher, StoredLanguageTeacher)
-            self._last = (batch, self.teacher.stored(batch) if stored else self.teacher(batch.inputs))
+            self._last = (batch, self.teacher(batch))
         return self._last[1]
-
-    def close(self) -> None:
-        """Take the taps off and forget the last answer."""
-        self.teacher.tap(())
-        self._last = None
 
 
 def teachers_of(config: LmRunConfig, corpus: Corpus, given: Any, log: Log) -> Sequence[Any]:
-    """The teachers of a run, and where there are several all of them together as the last.
+    """The teachers of a run, and where there are several all of them together as the last, tapped as its signals want them.
 
     Raises:
-        InputError: a tokenizer other than the corpus's, windows longer than a context, a cache of something else.
+        InputError: a tokenizer other than the corpus's, windows longer than a context, a cache of something else, no such path.
     """
     if given is None:
-        given = (
-            _stored(config, corpus) if config.teacher.source.startswith(CACHE) else load_teacher(config.teacher, corpus)
-        )
+        stored = config.teacher.source.startswith(CACHE)
+        given = _stored(config, corpus) if stored else load_teacher(config.teacher, corpus)
     members = [given, *(load_teacher(one, corpus) for one in config.more_teachers)]
     window = max(config.loss.window, config.score.window or 0)
     for teacher in members:
-        if teacher.context is not None and window > teacher.context:
+        context = getattr(teacher, "context", None)
+        if context is not None and window > context:
             raise InputError(
-                f"loss.window, score.window: expected at most the teacher's context of {teacher.context} tokens, got {window}"
+                f"loss.window, score.window: expected at most the teacher's context of {context} tokens, got {window}"
             )
-        log(f"teacher: {teacher.name}, {teacher.params:,} weights, {teacher.identity[:12]}")
-    return members if len(members) == 1 else [*members, TeacherGroup(members)]
+        log(f"teacher: {teacher.name}, {teacher.params:,} weights, {teacher.identity()[:12]}")
+    features, whole = features_heard(config), members[0] if len(members) == 1 else EnsembleTeacher(members)
+    found = tapped(whole, features, config.loss.window)
+    return [found] if len(members) == 1 else [*members, found]
+
+
+def features_heard(config: LmRunConfig) -> tuple[str, ...]:
+    """Paths of the teacher that the signals of a run read."""
+    return teacher_features([signal for _, signal in config.signals_heard()])
 
 
 def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> Any:
@@ -126,12 +90,12 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> Any:
     return teacher if config.tokens == "same" else ByteMarginals(teacher, theirs)
 
 
-def _stored(config: LmRunConfig, corpus: Corpus) -> StoredLanguageTeacher:
+def _stored(config: LmRunConfig, corpus: Corpus) -> StoredTeacher:
     """The cache that is named as the teacher, if it is of these windows."""
-    teacher = StoredLanguageTeacher(Path(config.teacher.source.removeprefix(CACHE)))
+    teacher = StoredTeacher(Path(config.teacher.source.removeprefix(CACHE)))
     expected = {"data": corpus.hashes["train"], "length": config.loss.window, "classes": corpus.tokenizer.vocab_size}
-    teacher.stored.require(expected)
-    if config.loss.source == "live" and config.loss.kd_weight > 0 and not teacher.stored.content.scores:
+    teacher.require(expected)
+    if config.loss.source == "live" and config.loss.kd_weight > 0 and not teacher.content.scores:
         raise InputError(f"cache {teacher.folder}: loss.source live needs all logits (--content scores)")
     return teacher
 
@@ -142,19 +106,20 @@ def teacher_queries_of(
     """The windows of a text as rows that a language teacher is asked about.
 
     Args:
-        teacher: called with tokens.
+        teacher: called with a `Batch`.
         windows: the rows.
         content: what is kept of its answers.
         data_sha256: of the token ids that the windows are cut from.
         facts: kept beside.
     """
+    tokens = teacher.spec.num_classes
     return TeacherQueries(
-        lambda batch: teacher(batch.inputs),
+        teacher,
         teacher.name,
         {"train": Part(len(windows), lambda rows: Batch(*windows(rows.numpy()), rows))},
-        teacher.vocab_size,
-        teacher.identity,
-        f"{teacher.vocab_size} tokens",
+        tokens,
+        teacher.identity(),
+        f"{tokens} tokens",
         data_sha256,
         batch=16,
         params=teacher.params,
@@ -175,14 +140,12 @@ def questions_about(
         teacher: who is asked.
         features: beside those of the signals; None: no features at all, as for the run's own cache.
     """
-    paths: tuple[str, ...] = ()
-    if features is not None:
-        tapped = teacher_features([signal for _, signal in config.signals_heard()])
-        paths = tuple(dict.fromkeys((*features, *tapped)))
-        teacher.tap(paths)
-    content, loss = Content(features=paths), config.loss
+    paths, loss = () if features is None else tuple(dict.fromkeys((*features, *features_heard(config)))), config.loss
+    if features:
+        teacher = tapped(teacher, paths, loss.window)
+    content = Content(features=paths)
     if loss.source == "cache" and loss.kd_weight > 0:
-        content = Content(False, min(loss.k, teacher.vocab_size), paths, loss.temperatures)
+        content = Content(False, min(loss.k, teacher.spec.num_classes), paths, loss.temperatures)
     facts = {"tokenizer_sha256": corpus.tokenizer.fingerprint, "data": corpus.name}
     windows = Windows(corpus.train, loss.window)
     return teacher_queries_of(teacher, windows, content, data_sha256=corpus.hashes["train"], **facts)
@@ -194,8 +157,8 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, lo
     Raises:
         InputError: the folder holds answers of another teacher, to another text, or others than the live ones.
     """
-    if isinstance(teacher, StoredLanguageTeacher):
-        stored = teacher.stored
+    if isinstance(teacher, StoredTeacher):
+        stored = teacher
     else:
         queries = questions_about(config, corpus, teacher, None)
         if config.teacher_cache is None:

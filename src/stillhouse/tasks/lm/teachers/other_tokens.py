@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Outputs, OutputSpec
+from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
 from stillhouse.tasks.lm.tokenizer import Tokenizer, cut_bytes, token_bytes
+from stillhouse.teachers.teacher import Teacher
 
 BYTES = 256
 LEAST = 1e-12  # probability of a byte that no token goes on with: below it, differences of running sums are rounding
@@ -80,7 +81,7 @@ class Prefixes:
         return found.clamp_(min=0)
 
 
-class ByteMarginals:
+class ByteMarginals(Teacher):
     """A teacher of other tokens in the place of a `LanguageTeacher` of bytes: it is given bytes, and reads them in its own tokens.
 
     The probability of a byte is the sum over the tokens that agree with what is known of the current one and go on with that byte;
@@ -95,23 +96,26 @@ class ByteMarginals:
         InputError: another kind of vocabulary.
     """
 
-    vocab_size = BYTES
+    spec = OutputSpec(BYTES)
 
     def __init__(self, teacher: LanguageTeacher, theirs: Tokenizer) -> None:
-        self.own, self.theirs, self.name = teacher, theirs, teacher.name
-        self.network, self.params = teacher.network, teacher.params
+        self.own, self.theirs, self.name, self.module = teacher, theirs, teacher.name, teacher.module
         self.context = None if teacher.context is None else teacher.context - 1  # at worst every byte is a token
         self.prefixes = Prefixes(token_bytes(theirs))
         self.lengths = {number: len(text) for text, number in self.prefixes.numbers.items()}
         self.begin = self.prefixes.numbers[b"\n"]
 
     @property
+    def params(self) -> int:
+        """Of the teacher."""
+        return self.own.params
+
     def identity(self) -> str:
         """SHA-256 of the teacher's, and of its tokenizer."""
-        return hashlib.sha256(f"{self.own.identity} byte-marginals {self.theirs.fingerprint}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.own.identity()} byte-marginals {self.theirs.fingerprint}".encode()).hexdigest()
 
-    def tap(self, features: Sequence[str]) -> None:
-        """Refuse to: features are of its own tokens.
+    def with_features(self, features: Sequence[str], window: int) -> ByteMarginals:
+        """Itself, asked for no features: those are of its own tokens.
 
         Raises:
             InputError: any feature.
@@ -121,18 +125,12 @@ class ByteMarginals:
                 f"feature {features[0]!r}: the teacher cuts text into other tokens than the student, and its features have "
                 "other positions; only its distribution can be learned from"
             )
+        return self
 
-    def spec(self, tokens: Tensor) -> OutputSpec:
-        """Classes of the student."""
-        return OutputSpec(BYTES)
-
-    def to(self, device: torch.device) -> None:
-        """Move it."""
-        self.own.to(device)
-
-    def __call__(self, tokens: Tensor) -> Outputs:
+    def __call__(self, batch: Batch) -> Outputs:
         """(B, L, 256) log-probabilities of the next byte."""
-        return Outputs(torch.stack([self.next_bytes(bytes(row)) for row in tokens.tolist()]))
+        self.module.to(batch.inputs.device)
+        return Outputs(torch.stack([self.next_bytes(bytes(row)) for row in batch.inputs.tolist()]))
 
     def read(self, data: bytes) -> tuple[list[int], np.ndarray, Tensor]:
         """A text in the teacher's tokens: ids (K,), the bytes up to the end of each (K,), probabilities (K + 1, V) before each.
@@ -146,7 +144,8 @@ class ByteMarginals:
             raise InputError(
                 f"tokenizer {self.theirs.name}: expected one that keeps the bytes of a text, got others for {data[:20]!r}"
             )
-        return ids, ends, self.own(torch.tensor([[self.begin, *ids]])).logits[0].softmax(-1)
+        tokens = torch.tensor([[self.begin, *ids]], device=next(iter(self.module.parameters())).device)
+        return ids, ends, self.own(Batch(tokens, tokens, torch.zeros(1))).logits[0].softmax(-1)
 
     def next_bytes(self, data: bytes) -> Tensor:
         """(L, 256) float32, the logarithm of the probability of each byte after each of L."""

@@ -1,28 +1,28 @@
-"""Frozen causal language models that are asked for logits and features: one of transformers, a trained student, several together.
+"""Frozen causal language models that are asked for logits and features: one of transformers, or a trained student.
 
 Shapes: B batch, L length, V vocabulary.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Outputs, OutputSpec
+from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.tokenizer import HUB
-from stillhouse.teachers.teacher import weights_sha256
+from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.teacher import Teacher, weights_sha256
 
 
 class CausalLM(nn.Module):
@@ -77,7 +77,7 @@ def small_transformer(config: SmallTransformerConfig, vocab_size: int) -> Causal
     return CausalLM(LlamaForCausalLM(sizes))
 
 
-class LanguageTeacher:
+class LanguageTeacher(Teacher):
     """A frozen causal language model. A plain class: no training of a student reaches it.
 
     Args:
@@ -90,108 +90,70 @@ class LanguageTeacher:
     """
 
     def __init__(self, network: Any, name: str, *, vocab_size: int) -> None:
-        self.network, self.name, self.vocab_size = network.eval().requires_grad_(False), name, vocab_size
+        self.module, self.name, self.spec = network.eval().requires_grad_(False), name, OutputSpec(vocab_size)
         self._call = network if hasattr(network, "scores") else partial(network, use_cache=False)
         logits = network.config.vocab_size
         if logits < vocab_size:
             raise InputError(f"teacher {name}: expected at least {vocab_size} logits, one a token, got {logits}")
-        self.extractor = FeatureExtractor(network, (), call=self._scores)
+        self._tapped = FeatureExtractor(network, call=self._scores)
 
-    def tap(self, features: Sequence[str]) -> None:
-        """Listen at these sub-modules from now on, and no longer at those before.
+    def with_features(self, features: Sequence[str], window: int) -> LanguageTeacher:
+        """Itself, tapped at these sub-modules from now on, for texts of so many tokens.
 
         Raises:
             InputError: no such path.
         """
-        self.extractor.close()
-        self.extractor = FeatureExtractor(self.network, features, call=self._scores)
+        self._tapped.close()
+        self._tapped = FeatureExtractor(self.module, features, call=self._scores)
+        if features:
+            self.spec = self._tapped.spec(torch.zeros(1, window, dtype=torch.int64, device=self._device))
+        return self
 
     @property
     def context(self) -> int | None:
         """The longest text in tokens that it was made for, where its configuration names one."""
-        return getattr(self.network.config, "max_position_embeddings", None)
+        return getattr(self.module.config, "max_position_embeddings", None)
 
     @property
     def params(self) -> int:
         """Number of weights."""
-        return sum(p.numel() for p in self.network.parameters())
+        return sum(p.numel() for p in self.module.parameters())
 
-    @cached_property
     def identity(self) -> str:
         """SHA-256 of its weights: the name of a cache of its answers."""
-        return weights_sha256(self.network)
+        return weights_sha256(self.module)
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor) -> Outputs:
-        """Logits (B, L, V) float32 and features."""
-        return self.extractor(tokens.to(next(iter(self.network.parameters())).device))
+    def __call__(self, batch: Batch) -> Outputs:
+        """Logits (B, L, V) float32 and features of tokens (B, L), on their device."""
+        if self._device != batch.inputs.device:
+            self.module.to(batch.inputs.device)
+        return self._tapped(batch.inputs)
 
-    def spec(self, tokens: Tensor) -> OutputSpec:
-        """The shapes of its features for texts as long as `tokens` (B, L)."""
-        return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in self(tokens).features.items()})
-
-    def to(self, device: torch.device) -> None:
-        """Move it."""
-        self.network.to(device)
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.module.parameters())).device
 
     def _scores(self, tokens: Tensor) -> Tensor:
         found: Tensor = self._call(tokens).logits
-        return found[..., : self.vocab_size].float()
+        return found[..., : self.spec.num_classes].float()
 
 
-class TeacherGroup:
-    """Several teachers of one tokenizer, asked side by side; the group's probabilities are the mean of theirs.
+def tapped(teacher: Any, features: Sequence[str], window: int) -> Any:
+    """A teacher that is asked for these sub-modules too; of several together each path has its number, as in 1:model.layers.0.
 
-    It has the methods of a `LanguageTeacher`; features of member i are named `i:path`.
+    Raises:
+        InputError: no such path.
     """
-
-    network = None  # it has no parts that a student could begin with
-
-    def __init__(self, members: Sequence[Any]) -> None:
-        self.members, self.vocab_size = tuple(members), members[0].vocab_size
-        self.name = " + ".join(member.name for member in members)
-        self.context = min((c for member in members if (c := member.context) is not None), default=None)
-        self.params = sum(member.params for member in members)
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of the members' identities, in their order."""
-        return hashlib.sha256(" ".join(member.identity for member in self.members).encode()).hexdigest()
-
-    def tap(self, features: Sequence[str]) -> None:
-        """Listen at these sub-modules from now on, each `i:path`.
-
-        Raises:
-            InputError: a path without the number of a member, or that this member does not have.
-        """
-        chosen: list[list[str]] = [[] for _ in self.members]
-        for feature in features:
-            number, colon, path = feature.partition(":")
-            if not colon or not number.isdecimal() or int(number) >= len(chosen):
-                raise InputError(
-                    f"feature {feature!r}: expected the number of one of {len(chosen)} teachers before it, as 0:{feature}"
-                )
-            chosen[int(number)].append(path)
-        for member, paths in zip(self.members, chosen):
-            member.tap(paths)
-
-    def __call__(self, tokens: Tensor) -> Outputs:
-        """The logarithm of the mean probability (B, L, V), all features, and the logits of each member."""
-        found = [member(tokens) for member in self.members]
-        features = {f"{i}:{path}": x for i, one in enumerate(found) for path, x in one.features.items()}
-        log_p = torch.stack([torch.log_softmax(one.logits, -1) for one in found])
-        return Outputs(log_p.logsumexp(0) - math.log(len(found)), features, tuple(Outputs(one.logits) for one in found))
-
-    def spec(self, tokens: Tensor) -> OutputSpec:
-        """The shapes of all features, and of each member's."""
-        specs = tuple(member.spec(tokens) for member in self.members)
-        features = {f"{i}:{path}": shape for i, one in enumerate(specs) for path, shape in one.features.items()}
-        return OutputSpec(self.vocab_size, features, specs)
-
-    def to(self, device: torch.device) -> None:
-        """Move all members."""
-        for member in self.members:
-            member.to(device)
+    if isinstance(teacher, EnsembleTeacher):
+        own = [
+            [path.partition(":")[2] for path in features if path.startswith(f"{i}:")]
+            for i in range(len(teacher.members))
+        ]
+        return EnsembleTeacher([tapped(member, paths, window) for member, paths in zip(teacher.members, own)])
+    if isinstance(teacher, StoredTeacher):
+        return StoredTeacher(teacher.folder, features=tuple(features), live=teacher.live)
+    return teacher.with_features(features, window)
 
 
 def load_language_teacher(config: LanguageTeacherConfig, *, vocab_size: int) -> LanguageTeacher:
