@@ -11,7 +11,6 @@ of benchmarks/results/techniques.md is written anew: bits per byte of the test t
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from stillhouse.core import records
 from stillhouse.core.callback import NULL_CALLBACK
 from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
+from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import arm_folder, read_json
 from stillhouse.core.verdict import Comparison, compare, mean_interval
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
@@ -183,8 +183,7 @@ def against(values: np.ndarray, control: np.ndarray | None) -> str:
 def bits(place: Path) -> np.ndarray:
     """(seeds, windows) bits a byte of the test text."""
     arm, seeds = _arm(place)
-    files = [np.load(arm_folder(place, arm, seed) / "nll.npz") for seed in range(seeds)]
-    return np.stack([file["windows"].mean(1) / math.log(2) for file in files])
+    return np.stack([RunFolder(place).scores(arm, seed)["bits_per_byte"] for seed in range(seeds)])
 
 
 def spent(place: Path) -> tuple[int, float]:

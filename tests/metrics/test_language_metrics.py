@@ -1,4 +1,4 @@
-"""Perplexity, bits a byte, windows, positions, n-grams."""
+"""Perplexity, bits a byte, windows, n-grams."""
 
 import itertools
 import math
@@ -42,9 +42,9 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
     assert perplexity(np.full(8, math.log(256))) == 256.0
     ids = byte_tokenizer().encode_lines(["plain words"] * 9)
     windows = TestWindows.of(ids, byte_tokenizer(), LmScoreConfig(), 11)
-    metrics, arrays = windows.score(lambda inputs, targets: torch.full(targets.shape, math.log(256)))
+    metrics, bits = windows.score(lambda inputs, targets: torch.full(targets.shape, math.log(256)))
     assert metrics["bits_per_byte"] == pytest.approx(8.0)
-    assert len(arrays["bits"]) == 8
+    assert len(bits) == 8
     with pytest.raises(InputError, match="at least 100 tokens"):
         TestWindows.of(ids, byte_tokenizer(), LmScoreConfig(), 99)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stillhouse.core.records import SUMMARY, read_object
 from stillhouse.core.task import Light, Metric
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 BITS = "bits_per_byte"
 PACKED = "student.packed.safetensors"
+SAID = {"read": "After", "wrote": "it writes", "text": "the text goes on"}
 
 
 class LanguageLight(Light):
@@ -46,10 +48,18 @@ class LanguageLight(Light):
         )
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Teacher and n-gram beside the arms, what the student writes, loss against position."""
-        from stillhouse.tasks.lm.report import language_blocks
+        """The teacher's score in the same windows, and what the student writes."""
+        from stillhouse.report.blocks import Facts
+        from stillhouse.report.words import fixed
 
-        return language_blocks(run)
+        path = run.path / SUMMARY
+        summary = read_object(path, {}) if path.is_file() else {}
+        scored = f"{summary.get('tokens_scored')} tokens in windows of {summary.get('window')}"
+        test = (summary.get("teacher") or {}).get("test") or {}
+        rows = [(scored, f"the teacher: {fixed(test[BITS], 4)} bits per byte")] if BITS in test else []
+        for one in summary.get("samples") or ():
+            rows += [(said, str(one[name]).strip("\n")) for name, said in SAID.items()]
+        return [Facts("What it writes", rows, "The shipped student at places of the test text.")] if rows else []
 
     def load_exported(self, place: Path) -> Predictor | None:
         """The folder of a packed student, by numba."""

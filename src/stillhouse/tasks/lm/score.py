@@ -23,7 +23,6 @@ from stillhouse.tasks.lm.tokenizer import Tokenizer
 
 Nll = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
-LONG, LONG_WINDOWS = 256, 128  # tokens, and number, of the windows for the curve of loss against position
 
 
 def model_nll(model: Any) -> Nll:
@@ -98,16 +97,9 @@ class TestWindows:
         ids = np.asarray(ids[: None if config.tokens is None else config.tokens + 1])
         return cls(ids, len(tokenizer.decode(ids[1:]).encode()), Windows(ids, config.window or window).length)
 
-    def score(self, nll: Nll, *, most: int | None = None) -> tuple[dict[str, float], dict[str, Floats]]:
-        """Metrics of one model (nll, perplexity, bits_per_byte), and arrays: bits a byte of each whole window, nats of its tokens,
-        and mean nats at each place of a long window. `most` is the longest window that it takes (None: any).
-        """
+    def score(self, nll: Nll) -> tuple[dict[str, float], Floats]:
+        """Metrics of one model (nll, perplexity, bits_per_byte), and bits a byte of each whole window."""
         plain = score_text(nll, self.ids, length=self.window)
         windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)
-        length = min(LONG, most or LONG, len(plain))
-        begin = score_text(
-            nll, self.ids[: len(plain) // length * length + 1][: LONG_WINDOWS * length + 1], length=length
-        )
         bits = windows.mean(1) * len(plain) / self.size / np.log(2)
-        metrics = {"nll": float(plain.mean()), "perplexity": perplexity(plain), "bits_per_byte": float(bits.mean())}
-        return metrics, {"bits": bits, "windows": windows, "positions": begin.reshape(-1, length).mean(0)}
+        return {"nll": float(plain.mean()), "perplexity": perplexity(plain), "bits_per_byte": float(bits.mean())}, bits

@@ -52,7 +52,6 @@ NGRAM, INSIDE = "ngram", "ngram-inside"
 ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
 SPIKE_WINDOWS = 128  # their tokens' spikes are counted
 LOGITS = "logits"  # folder of the cache of a run's teacher
-NLL, TEACHER_NLL = "nll.npz", "teacher-nll.npz"
 LmContext = RunContext[LmRunConfig, Corpus]
 Log = Callable[[str], None]
 
@@ -269,22 +268,20 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         """Bits a byte of every window of the test text, and the counted spikes."""
         examination, config = context.shared["examination"], context.config
         if arm.fit is not None:
-            return _scores(examination, model, NLL)
+            return _scores(examination, model)
         with torch.no_grad():
             model.cpu().eval().hidden(Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS))
         steps = sum(stage.training.epochs for stage in config.stages_of(arm.taught)) * config.loss.epoch_steps
         tokens = steps * config.training.batch_size * config.loss.window
         facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters())}}
-        return _scores(examination, model_nll(model), NLL, model.figures(), facts)
+        return _scores(examination, model_nll(model), model.figures(), facts)
 
     def score_teacher(self, context: LmContext) -> Scores | None:
         """The teacher in the same windows; a cache has no answers to them."""
         teacher = context.teacher
         if isinstance(teacher, StoredTeacher):
             return None
-        return _scores(
-            context.shared["examination"], model_nll(teacher), TEACHER_NLL, most=getattr(teacher, "context", None)
-        )
+        return _scores(context.shared["examination"], model_nll(teacher))
 
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
         """Weights, card and tokenizer."""
@@ -340,7 +337,7 @@ def _save_teacher(
     nll, training = model_nll(model), config.training
     examination = TestWindows.of(corpus.test, corpus.tokenizer, config.score, config.window)
     return SimpleNamespace(name=config.name, params=sum(p.numel() for p in model.parameters()), nll=nll), {
-        "metrics": examination.score(nll, most=config.model.context)[0],
+        "metrics": examination.score(nll)[0],
         "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
     }
 
@@ -376,14 +373,12 @@ def _inside(config: NGramConfig, context: LmContext, seed: int) -> Any:
 def _scores(
     examination: TestWindows,
     nll: Any,
-    file: str,
     scalars: Mapping[str, float] | None = None,
     facts: Mapping[str, Any] | None = None,
-    most: int | None = None,
 ) -> Scores:
-    metrics, arrays = examination.score(nll, most=most)
-    plain = {name: value for name, value in metrics.items() if name != BITS}
-    return Scores({BITS: arrays.pop("bits")}, {**plain, **(scalars or {})}, {file: arrays}, facts or {})
+    metrics, bits = examination.score(nll)
+    del metrics[BITS]
+    return Scores({BITS: bits}, {**metrics, **(scalars or {})}, facts=facts or {})
 
 
 def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> OutputSpec:
