@@ -51,7 +51,6 @@ def taught(tmp_path_factory):
 
 def test_it_is_there_to_be_found():
     assert {"distill", "attach", "load", "RulesClassifier", "FiveNumbers"} <= set(dir(stillhouse))
-    assert stillhouse.FiveNumbers is stillhouse.Reducer
     assert stillhouse.distill is stillhouse.distill  # a function, and no module of that name
     with pytest.raises(AttributeError, match="no attribute 'distil'"):
         stillhouse.distil  # noqa: B018

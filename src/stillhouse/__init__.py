@@ -13,15 +13,13 @@ if TYPE_CHECKING:
     from stillhouse.api import distill
     from stillhouse.core.predict import Predictor
     from stillhouse.rules_classifier import RulesClassifier
-    from stillhouse.tasks.embed.reducer import Reducer
-    from stillhouse.tasks.embed.reducer import Reducer as FiveNumbers
+    from stillhouse.tasks.embed.reducer import FiveNumbers
     from stillhouse.training.attach import attach
 
 __version__ = "0.1.0"
-__all__ = ["FiveNumbers", "Reducer", "RulesClassifier", "__version__", "attach", "distill", "load"]
+__all__ = ["FiveNumbers", "RulesClassifier", "__version__", "attach", "distill", "load"]
 LATER = {  # what is opened only when it is asked for, and where it is
-    "FiveNumbers": "tasks.embed.reducer:Reducer",
-    "Reducer": "tasks.embed.reducer:Reducer",
+    "FiveNumbers": "tasks.embed.reducer:FiveNumbers",
     "RulesClassifier": "rules_classifier:RulesClassifier",
     "attach": "training.attach:attach",
     "distill": "api:distill",

@@ -206,7 +206,7 @@ def test_a_preset_is_a_recipe(capsys):
 def test_a_preset_says_in_its_file_what_the_document_says(name):
     """The file is written by hand: each of its settings is the documented one carried over, and there are no others."""
     assert {"tau", "alpha", "batch_size"} <= PRESET_KEYS <= DOCUMENTED
-    said = {key: value for key, value in PRESETS[name].to_dict().items() if key in PRESET_KEYS}
+    said = {key: value for key, value in to_mapping(PRESETS[name]).items() if key in PRESET_KEYS}
     whole = merge(to_mapping(RECIPES["embedding"]()), {**documented(said), "name": name})
     assert RECIPES[name]() == parse(EmbedRunConfig, whole)
 

@@ -174,7 +174,6 @@ def test_cka_is_blind_to_rotation_and_scale_and_takes_unlike_networks():
     [
         ({"student_layers": None}, "how many layers"),
         ({"student_layers": 9}, "as many as the teacher's 4, got 9"),
-        ({"mapping": {1: 1}}, "mapping: does nothing under map 'uniform'; leave it out, or take 'explicit'"),
         ({"map": "explicit"}, "mapping: expected layers"),
         ({"map": "explicit", "mapping": {1: 9}}, "1 to 4 of the teacher"),
         ({"distance": "cka"}, "projector: expected none with distance cka"),
@@ -214,7 +213,7 @@ def test_cka_leaves_out_a_last_batch_that_is_too_small():
     assert "skipped" not in signal.figures()
     whole = signal(said, told, NO_BATCH, NOW)
     few = [Outputs(o.logits[:3], {k: v[:3].requires_grad_() for k, v in o.features.items()}) for o in (said, told)]
-    value = signal(*few, NO_BATCH, NOW)
+    value = signal(*few, NO_BATCH, Progress(1, 2))
     value.backward()
     assert whole > 0
     assert value == 0

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from stillhouse.signals.features import build_projector
+from stillhouse.core.types import OutputSpec
+from stillhouse.signals.bridges import Bridge, Side
+from stillhouse.signals.features import projector_for
+
+
+def build_projector(kind, student, teacher):
+    sides = (Side.of("", "x", OutputSpec(2, {"x": (width,)})) for width in (student, teacher))
+    return projector_for(Bridge.between(*sides), kind)
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "orthogonal"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.relations import unit_rows
-from stillhouse.losses.softened import compared_rows, everywhere, wide, without_autocast
+from stillhouse.losses.softened import compared_rows, wide, without_autocast
 
 BISECTIONS = 40  # halvings of the bandwidth: 2^-40 of the first bracket
 NOBODY = -1e30  # score of a row that is no candidate: exp of it is 0, and 0 times it is no NaN
@@ -263,6 +263,6 @@ def _together(labels: Tensor, rows: int) -> Tensor:
             raise InputError(f"labels: expected class numbers as integers, or distributions (B, K), got {labels.dtype}")
         return labels[:, None] == labels[None, :]
     labels = wide(labels)
-    if not everywhere(labels >= 0) or not everywhere((labels.sum(dim=1) - 1).abs() < 1e-3):
+    if not ((labels >= 0).all() and ((labels.sum(dim=1) - 1).abs() < 1e-3).all()):
         raise InputError("labels: expected rows of numbers from 0 that add up to 1")
     return labels @ labels.t()

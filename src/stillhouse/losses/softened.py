@@ -93,7 +93,7 @@ def checked_temperature(temperature: float | Tensor, batch: int) -> float | Tens
         if temperature.ndim > 0:
             same_shape("temperature (a number or one a sample)", tuple(temperature.shape), (batch,))
         temperature = wide(temperature)  # the square of a half above 255 is infinite
-        fine = everywhere(torch.isfinite(temperature) & (temperature > 0))
+        fine = bool((torch.isfinite(temperature) & (temperature > 0)).all())
     else:
         fine = math.isfinite(temperature) and temperature > 0
     if not fine:
@@ -192,19 +192,6 @@ def without_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     return exact
 
 
-def everywhere(condition: Tensor) -> bool:
-    """Whether a condition holds everywhere; under `torch.compile` it is taken for granted, not computed.
-
-    Python's `if` on a tensor waits for the device and cuts a compiled graph in two. So inputs are checked in eager mode; a
-    compiled step trusts them.
-
-    Example:
-        >>> everywhere(torch.tensor([1.0, 2.0]) > 0), everywhere(torch.tensor([1.0, -2.0]) > 0)
-        (True, False)
-    """
-    return torch.compiler.is_compiling() or bool(condition.all())
-
-
 def compared_rows(student: Tensor, teacher: Tensor, what: str, least: int) -> tuple[Tensor, Tensor]:
     """Both sides of a loss that compares the rows of a batch, the teacher's without gradient.
 
@@ -235,7 +222,7 @@ def check_labels(labels: Tensor, batch: int, classes: int) -> None:
     same_shape("labels", tuple(labels.shape), (batch,))
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"labels: expected int64 class numbers, got {labels.dtype}")
-    if not everywhere((labels >= 0) & (labels < classes)):
+    if not bool(((labels >= 0) & (labels < classes)).all()):
         raise InputError(
             f"labels: expected class numbers from 0 to {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
         )

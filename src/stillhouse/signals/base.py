@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -115,18 +114,12 @@ class Signal(TrainedPart, ABC):
 
 class BatchSignal(Signal):
     """A signal that compares samples. A batch of too few rows, as the last of an epoch may be, is left out (0) and counted as
-    `skipped` in the figures; if the first is one, all are, and that is refused.
+    `skipped` in the figures; the first of a run is refused.
     """
 
-    seen: Tensor
+    skipped = 0
 
-    def __init__(self, name: str, weight: float) -> None:
-        super().__init__(name, weight)
-        self.skipped = 0
-        # travels with a checkpoint: a run resumed at the small last batch of an epoch must not take it for the first
-        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
-
-    def too_few(self, rows: int, least: int) -> bool:
+    def too_few(self, rows: int, least: int, progress: Progress) -> bool:
         """Whether a batch is left out.
 
         Raises:
@@ -134,7 +127,7 @@ class BatchSignal(Signal):
         """
         if rows >= least:
             return False
-        if not self.seen:
+        if progress.step == 0:
             raise InputError(
                 f"signal {self.name!r}: expected a batch of at least {least} samples, got {rows}; take a larger batch_size"
             )

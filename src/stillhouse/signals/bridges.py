@@ -48,7 +48,6 @@ LAYOUTS: dict[str, tuple[str, int | None]] = {
     **{"tbnd": ("tokens", 0), "btnd": ("tokens", 1), "tbchw": ("nchw", 0), "btchw": ("nchw", 1)},
 }
 AXES = {"vector": 1, "tokens": 2, "sequence": 2, "nchw": 3, "nhwc": 3}
-INSTEAD = "take pool: mean, or a relational loss, which compares samples in place of positions"
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ class Side:
         rest = shape if time is None else shape[1:]
         if AXES.get(plain) != len(rest) or (time is not None and len(shape) != len(rest) + 1):
             raise InputError(
-                f"{who} feature {path!r}: expected (D), (N, D), (D, H, W), or a layout that names its axes, "
-                f"got {shape} read as {chosen or layout}"
+                f"{who} feature {path!r}: expected (D), (N, D), (D, H, W), or a layout that names its axes, got {shape} read as "
+                f"{chosen or layout}"
             )
         width, grid = {
             "vector": (rest[0], (1, 1)),
@@ -166,19 +165,30 @@ class Bridge:
         Raises:
             InputError: positions that cannot be joined one by one; both names and shapes are printed.
         """
-        if pool == "first":
-            for who, side in (("student", student), ("teacher", teacher)):
-                if side.layout not in ("tokens", "vector"):
-                    raise InputError(
-                        f"{who} feature {side.path!r} {side.shape}: expected tokens to take the first of, got {side.layout}"
-                    )
+        whole = cls(student, teacher, pool)
+        if pool == "first" and not {student.layout, teacher.layout} <= {"tokens", "vector"}:
+            raise InputError(
+                f"{whole}: expected tokens to take the first of, got {student.layout} and {teacher.layout}"
+            )
         if pool != "none":
-            return cls(student, teacher, pool)
-        student, teacher, size = _join(student, teacher)
-        return cls(student, teacher, "none", size)
+            return whole
+        patches = (without_class_token(student), without_class_token(teacher))
+        lines = ("tokens", "sequence")  # the square grid of tokens is a guess, and a line has none
+        for a, b in ((student, teacher), patches):
+            # so as many positions in another grid (2 x 8 for 16) are taken to be that one
+            if a.positions == b.positions and (a.grid == b.grid or a.layout in lines or b.layout in lines):
+                return cls(a, b, pool)
+        a, b = patches
+        if a.grid is None or b.grid is None:
+            raise InputError(
+                f"{whole}: {a.positions} and {b.positions} positions cannot be joined one by one; take pool: mean, or a relational "
+                "loss, which compares samples in place of positions"
+            )
+        return cls(a, b, pool, (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1])))
 
     def __str__(self) -> str:
-        return _both(self.student_side, self.teacher_side)
+        sides = (("student", self.student_side), ("teacher", self.teacher_side))
+        return " and ".join(f"{who} {side.path!r} {side.shape}" for who, side in sides)
 
     def student(self, features: Mapping[str, Tensor]) -> Tensor:
         """(B, N, S) of the student, with its gradient."""
@@ -195,13 +205,6 @@ class Bridge:
         if self.pool == "first":
             return tokens[:, :1]
         return self.fitted(tokens, side)
-
-    @property
-    def positions(self) -> int:
-        """Positions that are compared one by one; 1 where they are pooled."""
-        if self.pool != "none":
-            return 1
-        return self.student_side.positions if self.size is None else math.prod(self.size)
 
     def fitted(self, tokens: Tensor, side: Side) -> Tensor:
         """(B, N, D) of one side, as `Side.tokens` gives them, at the positions that both sides have."""
@@ -236,26 +239,6 @@ def without_class_token(side: Side) -> Side:
     if side.layout != "tokens" or side.grid is not None or grid is None:
         return side
     return replace(side, positions=side.positions - 1, grid=grid, skip_first=True)
-
-
-def _both(student: Side, teacher: Side) -> str:
-    return f"student {student.path!r} {student.shape} and teacher {teacher.path!r} {teacher.shape}"
-
-
-def _join(student: Side, teacher: Side) -> tuple[Side, Side, tuple[int, int] | None]:
-    """Both sides as they are read, and the size that both are resized to; None where the positions agree already."""
-    patches = (without_class_token(student), without_class_token(teacher))
-    lines = ("tokens", "sequence")  # the square grid of tokens is a guess, and a line has none
-    for a, b in ((student, teacher), patches):
-        # so as many positions in another grid (2 x 8 for 16) are taken to be that one
-        if a.positions == b.positions and (a.grid == b.grid or a.layout in lines or b.layout in lines):
-            return a, b, None
-    a, b = patches
-    if a.grid is None or b.grid is None:
-        raise InputError(
-            f"{_both(student, teacher)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}"
-        )
-    return a, b, (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))
 
 
 @configclass

@@ -30,17 +30,16 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 PROJECTOR_HELP = "map from the student's width to the teacher's, learned along and dropped with the teacher"
 
 
-def build_projector(kind: ProjectorKind, student_width: int, teacher_width: int) -> nn.Module:
+def projector_for(bridge: Bridge, kind: ProjectorKind) -> nn.Module:
     """A projector (..., S) -> (..., D). Learned with the student, saved for resume, dropped at export.
 
     A strong projector can learn the teacher's features by itself: then the loss falls and the student's own features do
     not come nearer. `linear` is the usual compromise, `orthogonal` cannot bend the student's geometry at all.
 
     Args:
+        bridge: whose widths S and D are joined.
         kind: linear; mlp (two layers, GELU between, as wide as the teacher); orthogonal (an isometry: W^T W = I, or W W^T = I
             where the teacher is narrower; no bias; it stays one through every optimizer step); none.
-        student_width: S.
-        teacher_width: D.
 
     Returns:
         A module; `nn.Identity` for none.
@@ -48,33 +47,17 @@ def build_projector(kind: ProjectorKind, student_width: int, teacher_width: int)
     Raises:
         InputError: widths differ and kind is none.
 
-    Example:
-        >>> import torch
-        >>> build_projector("orthogonal", 4, 6)(torch.eye(4)).square().sum(1).round(decimals=4).tolist()
-        [1.0, 1.0, 1.0, 1.0]
-
     Source: Romero et al. 2015, arXiv:1412.6550 (FitNets' regressor); Miles et al. 2024, arXiv:2403.06213 (orthogonal).
     """
+    ours, theirs = bridge.student_side.width, bridge.teacher_side.width
     if kind == "none":
-        if student_width != teacher_width:
-            raise InputError(f"widths {student_width} and {teacher_width} differ; take projector: linear")
+        if ours != theirs:
+            raise InputError(f"{bridge}: widths {ours} and {theirs} differ; take projector: linear")
         return nn.Identity()
     if kind == "orthogonal":
-        return parametrizations.orthogonal(nn.Linear(student_width, teacher_width, bias=False))
-    linear = nn.Linear(student_width, teacher_width)
-    return linear if kind == "linear" else nn.Sequential(linear, nn.GELU(), nn.Linear(teacher_width, teacher_width))
-
-
-def projector_for(bridge: Bridge, kind: ProjectorKind) -> nn.Module:
-    """The projector that a bridge needs.
-
-    Raises:
-        InputError: none over unlike widths.
-    """
-    try:
-        return build_projector(kind, bridge.student_side.width, bridge.teacher_side.width)
-    except InputError as error:
-        raise InputError(f"{bridge}: {error}") from None
+        return parametrizations.orthogonal(nn.Linear(ours, theirs, bias=False))
+    linear = nn.Linear(ours, theirs)
+    return linear if kind == "linear" else nn.Sequential(linear, nn.GELU(), nn.Linear(theirs, theirs))
 
 
 def check_widths(bridge: Bridge, width: int, normalize: bool, distance: str) -> None:

@@ -190,8 +190,6 @@ class HiddenConfig(LayersConfig):
     )
 
     def __post_init__(self) -> None:
-        if self.mapping and self.map != "explicit":
-            raise ValueError(f"mapping: does nothing under map {self.map!r}; leave it out, or take 'explicit'")
         if self.distance in OF_BATCHES and self.projector != "none":
             raise ValueError(
                 f"projector: expected none with distance {self.distance}, which takes unlike widths, got {self.projector}"
@@ -273,14 +271,14 @@ class HiddenSignal(BatchSignal, of=HiddenConfig):
             target = self._target(number, teacher_out)
             student = self.projectors[number](bridges[0].student(student_out.features))
             student = standardized(student) if self.config.normalize else student
-            if self.config.distance in OF_BATCHES and self.too_few(student.shape[0] * student.shape[1], FEWEST_ROWS):
+            rows = student.shape[0] * student.shape[1]
+            if self.config.distance in OF_BATCHES and self.too_few(rows, FEWEST_ROWS, progress):
                 self._last = {}
                 return 0 * student.sum()
             value = self._compare(student, target, progress)
             self._last[f"layer_{self.pairs[number][0]}"] = value.detach()
             if self.shares[number] > 0:  # 0 times an infinite value is NaN
                 total = self.shares[number] * value + (0 if total is None else total)
-        self.seen.fill_(True)
         assert total is not None  # the configuration refuses weights of 0 alone
         return total
 

@@ -125,15 +125,13 @@ class RelationSignal(BatchSignal, of=RelationsConfig):
         student, teacher = self.bridge.student(student_out.features), self.bridge.teacher(teacher_out.features)
         # the same positions of both, drawn by the step, so that resume draws alike
         student, teacher = drawn(student, teacher, ROWS if self.config.pool == "none" else None, progress.step)
-        if self.too_few(len(student), self.relation.least):
+        if self.too_few(len(student), self.relation.least, progress):
             return student.sum() * 0.0  # with a graph, since it may be the only term
         if self.config.relation in ("cka", "kernel-alignment"):
             # their products are Hermitian: a common phase must not count
             student, teacher = _complex(student, self.bridge.student_side), _complex(teacher, self.bridge.teacher_side)
         step = (progress.step,) if self.relation.drawn else ()
-        value = self.relation.function(self.projector(student), teacher, *step).mean()
-        self.seen.fill_(True)
-        return value
+        return self.relation.function(self.projector(student), teacher, *step).mean()
 
 
 def _complex(rows: Tensor, side: Side) -> Tensor:

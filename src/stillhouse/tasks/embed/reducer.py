@@ -25,11 +25,10 @@ from stillhouse.core.records import write_json
 from stillhouse.tasks.embed.numpy_embedder import CARD, WEIGHTS, NumpyEmbedder
 
 FEWEST_ROWS = 100
-PARAMETERS = "reducer"  # entry of the card: what `get_params` gave
 HELD_OUT = 24  # fewest rows that are held out of learning, for the best step and again for `quality_`
 
 
-class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FiveNumbers(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Wide vectors into few numbers that keep neighbours and distances; new rows are three matrix products away.
 
     `fit` trains the student of `stillhouse embed distill` with one seed and no controls, on one thread, so that the number of
@@ -55,7 +54,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(300, 2)) @ np.random.default_rng(1).normal(size=(2, 16))
-        >>> codes = Reducer(2, epochs=1).fit_transform(x)
+        >>> codes = FiveNumbers(2, epochs=1).fit_transform(x)
         >>> codes.shape
         (300, 2)
     """
@@ -75,7 +74,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.normalize = normalize
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Reducer:
+    def fit(self, X: ArrayLike, y: Any = None) -> FiveNumbers:
         """Learn from vectors (n, D); `y` is not read."""
         from stillhouse.core.experiment import run
         from stillhouse.tasks.embed.recipes import load_embedding
@@ -118,26 +117,10 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return int(self.n_components)
 
     def save(self, folder: str | Path) -> None:
-        """Weights and card in a new folder, as `load` and every command of `stillhouse embed` read them; no pickle."""
+        """Weights and card in a new folder, as `stillhouse.load` and every command read them; no pickle."""
         check_is_fitted(self)
         folder = Path(folder)
         folder.mkdir(parents=True)
         save_file(self.embedder_.weights, folder / WEIGHTS)
-        parameters = {**self.get_params(), "random_state": self.seed_}  # with which the same fit is made again
-        card = {**self.embedder_.card, "metrics": self.quality_, PARAMETERS: parameters}
+        card = {**self.embedder_.card, "metrics": self.quality_}
         write_json(folder / CARD, with_hashes(card, folder, [WEIGHTS]))
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Reducer:
-        """A trained reducer from its folder, with the parameters that it was made with, or from the `student/` folder of a run.
-
-        Raises:
-            InputError: a file is missing, damaged or of another format.
-        """
-        embedder = NumpyEmbedder.load(folder)
-        card = embedder.card
-        unknown = {"n_components": sum(card["levels"]), "normalize": card["normalize"]}  # of a run's student
-        reducer = cls(**card.get(PARAMETERS, unknown))
-        reducer.embedder_, reducer.quality_, reducer.seed_ = embedder, card.get("metrics", {}), reducer.random_state
-        reducer.n_features_in_ = int(card["teacher_dim"])
-        return reducer

@@ -10,15 +10,16 @@ losses.py, loaded when one of its names is asked for.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal, get_args
 
+from pydantic import Field
+
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.config import configclass, parse, to_mapping
 
 ScheduleType = Literal["linear", "exponential", "cosine"]
 OF_TORCH = (
@@ -90,7 +91,7 @@ def create_curriculum_schedule(
     return CurriculumSchedule(tuple(start_tau - (start_tau - end_tau) * p for p in shares))
 
 
-@dataclass(frozen=True)
+@configclass
 class DistillationConfig:
     """What the document's training loop reads; frozen, so that nobody who changes a preset changes it for all.
 
@@ -116,36 +117,25 @@ class DistillationConfig:
     """
 
     teacher_checkpoint: str | None = None
-    teacher_dim: int = 1536
-    student_dim: int = 5
-    tau: float = 1.0
-    alpha: float = 0.5
+    teacher_dim: int = Field(default=1536, gt=0)
+    student_dim: int = Field(default=5, gt=0)
+    tau: float = Field(default=1.0, gt=0)
+    alpha: float = Field(default=0.5, ge=0, le=1)
     loss_type: Literal["cosine", "kl"] = "cosine"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     curriculum: bool = False
     curriculum_stages: int = 3
     curriculum_tau_schedule: tuple[float, float] = (3.0, 0.5)
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    max_epochs: int = 100
+    batch_size: int = Field(default=32, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    max_epochs: int = Field(default=100, gt=0)
     save_dir: str = "checkpoints"
-    save_every: int = 10
+    save_every: int = Field(default=10, gt=0)
     validation_split: float = 0.1
     early_stopping_patience: int = 5
     schedule_type: ScheduleType = "linear"
 
     def __post_init__(self) -> None:
-        # JSON knows no tuples, and a configuration read back from it must equal the one written
-        object.__setattr__(self, "curriculum_tau_schedule", tuple(self.curriculum_tau_schedule))
-        if not 0.0 <= self.alpha <= 1.0:
-            raise InputError(f"alpha must be in [0, 1], got {self.alpha}")
-        for name, known in (("loss_type", ("cosine", "kl")), ("device", ("cpu", "cuda", "auto"))):
-            if getattr(self, name) not in known:
-                words = " or ".join(map(repr, known))
-                raise InputError(f"{name} must be {words}, got {getattr(self, name)}")
-        for name in ("tau", "teacher_dim", "student_dim", "batch_size", "learning_rate", "max_epochs", "save_every"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         self.get_tau_for_stage(0)  # judges start, end and type
 
     def get_tau_for_stage(self, stage: int) -> float:
@@ -157,31 +147,8 @@ class DistillationConfig:
         """
         if not self.curriculum:
             return self.tau
-        return create_curriculum_schedule(*self.curriculum_tau_schedule, self.curriculum_stages, self.schedule_type)(
-            stage
-        )
-
-    def replace(self, **changes: Any) -> DistillationConfig:
-        """A copy with some settings changed; the original stays.
-
-        Example:
-            >>> FAST_CONFIG.replace(tau=2.0).tau, FAST_CONFIG.tau
-            (2.0, 0.5)
-        """
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every setting by name."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, config_dict: Mapping[str, Any]) -> DistillationConfig:
-        """The configuration again, also from JSON, which has lists for tuples.
-
-        Raises:
-            TypeError: an unknown name.
-        """
-        return cls(**config_dict)
+        first, last = self.curriculum_tau_schedule
+        return create_curriculum_schedule(first, last, self.curriculum_stages, self.schedule_type)(stage)
 
 
 DEFAULT_OPENAI_CONFIG = DistillationConfig()
@@ -234,7 +201,7 @@ def documented(settings: Mapping[str, Any], preset: DistillationConfig | None = 
         >>> {name: value if name == "epoch_steps" else round(value, 3) for name, value in change["loss"].items()}
         {'epoch_steps': 'pass', 'neighbor_weight': 0.7, 'global_weight': 0.7, 'reconstruction_weight': 0.3}
     """
-    start = {} if preset is None else {key: value for key, value in preset.to_dict().items() if key in PRESET_KEYS}
+    start = {} if preset is None else {key: value for key, value in to_mapping(preset).items() if key in PRESET_KEYS}
     given = {**start, **settings}
     whole = parse(DistillationConfig, given)
     change: dict[str, Any] = {"student": {}, "loss": {}}
