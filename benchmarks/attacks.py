@@ -73,8 +73,8 @@ report /nowhere
 distill --zzz""",
     "embed": """embed explore {run} --limit -5
 embed explore {run} --out /proc/x/y.html
-embed evaluate {run} --limit 0
-embed evaluate {run} --vectors {bomb}
+evaluate {run} --limit 0
+evaluate {run} --vectors {bomb}
 predict {run} {root}/x.npy --out {new}.zzz
 predict {run} {text} --out {new}.npy
 embed distill {text} --out {new}
@@ -82,9 +82,9 @@ embed distill {root}/x.npy --teacher_checkpoint {text} --out {new}
 embed distill {root}/x.npy data.key=zzz --out {new}
 embed capture {text} --model {root} --out {new}
 export {run} --to numpy --out /proc/x""",
-    "lm": """lm evaluate {run}/student --tokens -1
-lm evaluate {run}/student --source /nowhere
-lm evaluate {text}
+    "lm": """evaluate {run}/student --tokens -1
+evaluate {run}/student --source /nowhere
+evaluate {text}
 lm generate {run}/student --prompt the --tokens 0
 lm generate {run}/student --prompt the --temperature -1
 export {root} --to packed --out {new}

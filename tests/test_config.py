@@ -1,4 +1,4 @@
-"""One schema: YAML, --set, flags and Python agree, and a misspelt word is an error with the near one."""
+"""One schema: YAML, key=value, flags and Python agree, and a misspelt word is an error with the near one."""
 
 import dataclasses
 
@@ -195,7 +195,7 @@ def test_missing_files_and_recipes():
     ],
 )
 def test_assignments_reach_the_configuration(assignment, read):
-    """`--set a.b=c`, with lists and indices."""
+    """`a.b=c`, with lists and indices."""
     changes = [assignment, "student.pool=mean"] if "class_token" in assignment else [assignment]
     assert read(load_run("digits", changes))
 

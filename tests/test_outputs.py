@@ -72,7 +72,6 @@ def test_every_command_looks_before_it_writes(run, tmp_path, capsys):
         ["compare", str(run), str(run), "--out", str(run / "report.html")],
         ["predict", str(run), csv, "--out", csv],
         ["embed", "explore", str(run), "--out", str(run / "report.html")],
-        ["demo", "--out", str(run)],
     ):
         assert main(words) == 2, words
         assert "choose another --out" in capsys.readouterr().err, words

@@ -169,7 +169,7 @@ IMAGE_CASES = {
 
 DIGITS = (
     "vision --dataset digits data.train_limit=96 data.test_limit=40 --device cpu --batch-size 32 --threads 1 --epochs 2"
-    " training.log_every=1 --set training.precision=32-true --out {out} --quiet "
+    " training.log_every=1 training.precision=32-true --out {out} --quiet "
 )
 SMALL = "--transformer-d-model 12 --transformer-heads 3 --transformer-clauses 12 --transformer-mlp-ratio 2 "
 VIT = DIGITS + SMALL + "--transformer-patch 2 --transformer-layers 2 "
@@ -180,7 +180,7 @@ VISION_CASES = {
         " --transformer-contrastive-weight 0.1 --lr-layer-decay 0.8 --transformer-sparsity-weight 0.01"
         " --transformer-clause-specialize --report-epoch-test"
     ),
-    "arms": Case(VIT + "--seeds 2 --set arms=[no-kd,clauses-off,mlp]"),
+    "arms": Case(VIT + "--seeds 2 arms=[no-kd,clauses-off,mlp]"),
     "options": Case(
         VIT + "--transformer-backend deeptm --transformer-ff-gate linear --transformer-ff-mix linear"
         " --transformer-bitwise-mix --transformer-clause-attention --transformer-clause-routing --transformer-bypass"
@@ -196,14 +196,13 @@ VISION_CASES = {
     "deep_tm": Case(DIGITS + "--models deep_tm model.deep_tm.hidden_dims=[24,16] model.deep_tm.clauses=24"),
     "hybrid": Case(DIGITS + "--models hybrid model.hybrid.thresholds=8 model.hybrid.clauses=24"),
     "resnet_tm": Case(
-        DIGITS
-        + "--models resnet_tm model.resnet_tm.stem=small --set model.resnet_tm.width=8 --set model.resnet_tm.tm_hidden=8"
-        " --set model.resnet_tm.clauses=12"
+        DIGITS + "--models resnet_tm model.resnet_tm.stem=small model.resnet_tm.width=8 model.resnet_tm.tm_hidden=8"
+        " model.resnet_tm.clauses=12"
     ),
     "swin_tm": Case(
-        DIGITS + "--models swin_tm --set model.swin_tm.embed_dim=8 --set model.swin_tm.depths=[1,1]"
-        " --set model.swin_tm.num_heads=[2,4] --set model.swin_tm.patch_size=1 model.swin_tm.window_size=4"
-        " --set model.swin_tm.tm_hidden=8 --set model.swin_tm.clauses=12 --set model.swin_tm.head_clauses=20"
+        DIGITS + "--models swin_tm model.swin_tm.embed_dim=8 model.swin_tm.depths=[1,1]"
+        " model.swin_tm.num_heads=[2,4] model.swin_tm.patch_size=1 model.swin_tm.window_size=4"
+        " model.swin_tm.tm_hidden=8 model.swin_tm.clauses=12 model.swin_tm.head_clauses=20"
     ),
     "pyramid_tm": Case(DIGITS + "--models pyramid_tm model.pyramid_tm.clauses=[24,20,16,12]"),
 }

@@ -22,12 +22,12 @@ distil() {
   shift
   # shellcheck disable=SC2046
   $SAR distill --teacher_config training/cut_complex.yaml --teacher_checkpoint results/s4_ssm_results/checkpoints/best_model.pth \
-    --student_config training/cut_student.yaml "$@" --save_dir "$folder" --seeds 3 --quiet --set training.threads=1 $(resumed "$folder")
+    --student_config training/cut_student.yaml "$@" --save_dir "$folder" --seeds 3 --quiet training.threads=1 $(resumed "$folder")
 }
 for part in $WHICH; do
   case $part in
     teacher) # shellcheck disable=SC2046
-      $SAR train --config training/cut_complex.yaml --quiet --set training.threads=1 --set training.batch_size=16 $(resumed results/s4_ssm_results) ;;
+      $SAR train --config training/cut_complex.yaml --quiet training.threads=1 training.batch_size=16 $(resumed results/s4_ssm_results) ;;
     distilled) distil distilled ;;
     compressed) distil compressed --student_model_dim 8 --student_state_dim 64 --student_num_layers 2 ;;
     tiny) distil tiny --student_model_dim 6 --student_state_dim 32 --student_num_layers 2 --temperature 6.0 --alpha 0.1 --beta 0.7 ;;

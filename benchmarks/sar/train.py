@@ -26,7 +26,7 @@ STUDENTS = {  # name: (model_dim, state_dim, num_layers, further flags); the fir
     "tiny": (24, 128, 3, ""),
     "compressed": (32, 256, 4, ""),
     "least": (6, 30, 2, "--learning_rate 1e-2"),
-    "standard": (64, 540, 6, "--num_epochs 2 --set training.warmup_epochs=0.5"),  # 128 steps: 0.4 s each
+    "standard": (64, 540, 6, "--num_epochs 2 training.warmup_epochs=0.5"),  # 128 steps: 0.4 s each
 }
 
 

@@ -22,11 +22,11 @@ run() {
 mnist_teacher() {
     TEACHER=${TEACHER:-runs/mnist-teacher/teacher.safetensors}
     # shellcheck disable=SC2086
-    [ -f "$TEACHER" ] || $BIN train-teacher mnist-teacher ${DATA:+--data-root $DATA} --resume
+    [ -f "$TEACHER" ] || $BIN train-teacher mnist-teacher ${DATA:+data.root=$DATA} --resume
 }
 
 fashion_teacher() {
     FASHION_TEACHER=${FASHION_TEACHER:-runs/fashion-mnist-teacher/teacher.safetensors}
     # shellcheck disable=SC2086
-    [ -f "$FASHION_TEACHER" ] || $BIN train-teacher fashion-mnist-teacher ${DATA:+--data-root $DATA} --resume
+    [ -f "$FASHION_TEACHER" ] || $BIN train-teacher fashion-mnist-teacher ${DATA:+data.root=$DATA} --resume
 }

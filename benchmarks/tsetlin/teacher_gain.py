@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.cache import main as cache
+from stillhouse.cli.runs import cache
 from stillhouse.core.config import dump_yaml, to_mapping
 from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import pending, setup, train_and_evaluate

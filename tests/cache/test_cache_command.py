@@ -51,12 +51,12 @@ def test_refusals(recipe, tmp_path, capsys):
         (["--content", "top:2"], "expected scores, topk:K or features"),
         (["--content", "scores", "topk:2"], "got both"),
         (["--content", "features:layer9"], "has none"),
-        (["--set", "data.augment=crop-flip"], "expected data.views=N"),
+        (["data.augment=crop-flip"], "expected data.views=N"),
         (["teacher.source=cache:nowhere"], "there is none; write it with"),
     ):
         assert main(["cache", recipe, "--out", str(tmp_path / "c"), "--force", "--quiet", *words]) == 2, words
         assert said in capsys.readouterr().err
-    assert main(["cache", recipe, "--views", "3", "--set", "data.augment=crop-flip", "--print-config"]) == 0
+    assert main(["cache", recipe, "--views", "3", "data.augment=crop-flip", "--print-config"]) == 0
     assert "views: 3" in capsys.readouterr().out
     assert load_run("digits", ["teacher_cache=c"]).teacher_cache == "c"
 

@@ -2,8 +2,8 @@
 
 import json
 
-from stillhouse.cli.curve import write_curve
 from stillhouse.cli.main import main
+from stillhouse.cli.runs import write_curve
 
 FAST = ["student.kind=tf-idf", "training.epochs=2", "seeds=1", "arms=[kd,no-kd]"]
 

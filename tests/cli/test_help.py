@@ -10,14 +10,13 @@ import yaml
 
 from stillhouse.cli import main as cli
 from stillhouse.cli.list import described, recipes
-from stillhouse.cli.main import GROUPS, main
-from stillhouse.cli.options import Parser
+from stillhouse.cli.main import main
+from stillhouse.cli.options import Parser, help_texts
 from stillhouse.core.config import kinds
 from stillhouse.recipes import known, known_teachers
 
-VERBS = [[name] for name in cli.COMMANDS if name not in GROUPS]
-VERBS += [[group, verb] for group, verbs in GROUPS.items() for verb in (*verbs[0], *verbs[1])]
-LIGHT = [["list"], ["--help"], *([*words, "--help"] for words in VERBS), *([group] for group in GROUPS)]
+VERBS = [verb.split() for verb in help_texts()["verbs"]]
+LIGHT = [["list"], ["--help"], *([*words, "--help"] for words in VERBS)]
 
 
 def page(words, capsys):
@@ -105,18 +104,12 @@ def test_what_is_listed_is_what_there_is():
         assert all(found.values())
 
 
-def test_a_group_says_its_verbs_and_takes_those_of_every_task(capsys):
-    """`sar evaluate` is `evaluate`; what is no verb is an error that names the near one."""
-    for group, verbs in GROUPS.items():
-        assert main([group, "--help"]) == 0
-        text = capsys.readouterr().out
-        assert all(verb in text for verb in (*verbs[0], *verbs[1]))
-        assert main([group]) == 2
-        capsys.readouterr()
-    assert main(["sar", "evaluate", "nothing"]) == 2
-    assert "expected the folder of a student" in capsys.readouterr().err
+def test_a_verb_of_one_task_is_found_by_two_words(capsys):
+    """What is none names the near one, or those of the task."""
     assert main(["sar", "strem"]) == 2
     assert "did you mean 'stream'" in capsys.readouterr().err
+    assert main(["embed", "predict", "x"]) == 2
+    assert "unknown command 'embed predict'; known: capture, distill, explore" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -181,7 +174,6 @@ FAULTS = {
     "embed distill taken --recipe embeding": "did you mean 'embedding'",
     "embed distill taken loss.perplexit=3": "did you mean 'perplexity'",
     "distill wikitext-2 corpus.source=nope": "cannot read the text nope",
-    "distill wikitxt": "did you mean 'wikitext-2'",
     "train-teacher wikitext-2-teacher windw=3": "did you mean 'window'",
     "sar train --config s4x": "no recipe of that name",
     "sar stream nope": "nope",

@@ -148,15 +148,3 @@ def test_faults_are_named_with_status_2(tmp_path, capsys, content, expected):
     status, text = verified(capsys, *first, tmp_path / "b" / "seed-0.json", "--one-seed")
     assert status == 2
     assert expected in text
-
-
-def test_files_of_one_folder_are_told_apart_by_their_names(two, tmp_path, capsys):
-    """`verify ours-*.json base-*.json` asked for --against."""
-    _, _, a, b = two
-    loose = []
-    for side, files in (("ours-v2", a), ("base", b)):
-        for seed, file in enumerate(files):
-            loose.append(tmp_path / f"{side}-{seed}.json")
-            loose[-1].write_bytes(file.read_bytes())
-    assert figures(capsys, *loose) == figures(capsys, *a, *b)
-    assert figures(capsys, *loose[::-1]) == figures(capsys, *b, *a)  # the first that is named is A

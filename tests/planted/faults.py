@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 from plant import Broken, Fault, edited
 
+from stillhouse.core.config import load_yaml
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.losses.divergence import forward_kl
 
@@ -26,7 +27,7 @@ OVERLAYS = "tests/vision/test_overlays.py::test_overlays_hold_what_the_model_see
 
 def listed(file: Path) -> Iterator[Fault]:
     """The faults of a YAML file."""
-    for module, rows in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+    for module, rows in load_yaml(file).items():
         for name, row in rows.items():
             yield Fault(name, f"{module}:{row['in']}", breaks(row), row["test"])
 

@@ -85,11 +85,11 @@ def test_an_unfinished_run_is_refused_with_what_finishes_it(tmp_path, capsys):
     """A minute of imports for a file that is not there; and the command is of the folder as it lies, not as it lay."""
     a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
     (b / "summary.json").unlink()
-    command = "stillhouse distill digits --set training.epochs=3 --out elsewhere"
+    command = "stillhouse distill digits training.epochs=3 --out elsewhere"
     write_json(b / "run.json", {**read_json(b / "run.json"), "command": command})
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 2
     error = capsys.readouterr().err
-    assert f"finish it with: stillhouse distill digits --set training.epochs=3 --out {b} --resume" in error
+    assert f"finish it with: stillhouse distill digits training.epochs=3 --out {b} --resume" in error
 
 
 def test_what_cannot_be_paired_says_why(tmp_path):

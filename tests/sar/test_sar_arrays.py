@@ -8,6 +8,7 @@ import torch
 import yaml
 from sar_tiny import DATA, STUDENT, TEACHER, distill_words, sar, written
 
+from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
@@ -114,9 +115,9 @@ def test_train_and_distill_read_the_file(simulated, tmp_path, capsys):
     )
     plan = yaml.safe_load(capsys.readouterr().out)
     assert (plan["data"]["source"], plan["data"]["file"], plan["data"]["preset"]) == ("npz", str(path), None)
-    assert sar("evaluate", tmp_path / "run") == 0
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
     write_file(path, parse(SarConfig, {**DATA, "seed": 7}).build())
-    assert sar("evaluate", tmp_path / "run") == 2
+    assert main(["evaluate", str(tmp_path / "run")]) == 2
     assert "sha256" in capsys.readouterr().err
 
 

@@ -335,7 +335,7 @@ def test_the_page_says_what_to_do_next(tmp_path):
     assert found["best"] == best
     assert found["cost"] == "params"  # curves of 8 points have twice the numbers of curves of 4
     assert found["trials"][1]["cost"]["params"] == 2 * found["trials"][0]["cost"]["params"]
-    assert "--set seeds=3" in found["command"]
+    assert "seeds=3" in found["command"]
     assert f"points={(4, 8)[best % 2]}" in found["command"]
     page = (tmp_path / records.REPORT).read_text()
     assert found["command"].split()[0] in page
@@ -354,9 +354,8 @@ def test_trials_that_are_tied_are_named(tmp_path):
 
 def test_the_path_of_a_user(tmp_path, capsys):
     """Sweep, the refusal to sweep again unasked, and a printed command that `distill` takes."""
-    words = ["sweep", "digits", "--out", tmp_path / "s", "--set", "training.learning_rate=1e-3,3e-3"]
-    for fixed in ("training.epochs=1", "data.train_limit=60", "training.device=cpu", "student.depth=1"):
-        words += ["--set", fixed]
+    words = ["sweep", "digits", "--out", tmp_path / "s", "training.learning_rate=1e-3,3e-3"]
+    words += ["training.epochs=1", "data.train_limit=60", "training.device=cpu", "student.depth=1"]
     assert main([*map(str, words)]) == 0
     text = capsys.readouterr().out
     command = next(line for line in text.splitlines() if "stillhouse distill" in line)

@@ -18,7 +18,7 @@ from stillhouse.training import loop
 
 STOP = 2  # steps after which a training of the taught arm is stopped
 # plain SGD: the sign of a gradient that is nearly 0 decides nothing, as it would in AdamW
-WORDS = ("--quiet", "--set", "training.optimizer=sgd", "--set", "training.threads=1", "--set", "training.device=cpu")
+WORDS = ("--quiet", "training.optimizer=sgd", "training.threads=1", "training.device=cpu")
 
 
 def distill(folder, kind, out, *more):
@@ -47,7 +47,7 @@ def stopped(*given):
 
 def main(folder, devices, kinds):
     for kind in kinds:
-        many = ("--set", f"training.devices={devices}")
+        many = (f"training.devices={devices}",)
         found = [distill(folder, kind, folder / "two" / kind, *many)]
         found.append(stopped(folder, kind, folder / "split" / kind, *many))
         torch.save(found, folder / f"{kind}-{ranks.rank()}.pt")

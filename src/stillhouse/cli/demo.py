@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser
-from stillhouse.core.checks import InputError
 
 KINDS = ("rules", "scorecard", "tf-idf")
 HEADS = ("student", "100 labels", "and its own answers", "and the teacher", "gain, 95 % interval")
@@ -21,52 +19,22 @@ ASK = "Someone stole my wallet and my card was in it"
 def main(arguments: Sequence[str]) -> int:
     """Parse and run."""
     parser = Parser("demo")
-    parser.add_argument(
-        "what", nargs="?", choices=("banking", "digits"), default="banking", help="what to learn [banking]"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder; an older demo there is replaced [runs/demo, runs/demo-digits]"
-    )
-    parser.add_argument("--seeds", type=int, help="seeds of each arm [5; of digits 3]")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder; what it holds is kept [runs/demo]")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of each arm [5]")
     options = parser.parse(arguments)
     from stillhouse.recipes import load_run
 
-    seeds = [] if options.seeds is None else [f"seeds={options.seeds}"]
-    out = options.out or Path("runs/demo" if options.what == "banking" else "runs/demo-digits")
-    if options.what == "digits":
-        from stillhouse.cli.runs import carry_out
-
-        _clear(out, "demo")
-        config = load_run("digits", ["name=demo", *seeds])
-        carry_out(config, out, resume=False, force=False, quiet=options.quiet)
-        return 0
-    for kind in KINDS:
-        _clear(out / kind, f"demo-{kind}")
-    jobs = [(load_run("banking", [f"name=demo-{kind}", f"student.kind={kind}", *seeds]), out / kind) for kind in KINDS]
-    print(f"{3 * jobs[0][0].seeds} trainings each of {', '.join(KINDS)}; about a minute on two cores", flush=True)
+    settings = [f"seeds={options.seeds}"]
+    configs = [load_run("banking", [f"name=demo-{kind}", f"student.kind={kind}", *settings]) for kind in KINDS]
+    print(f"{3 * options.seeds} trainings each of {', '.join(KINDS)}; about a minute on two cores", flush=True)
+    jobs = [(config, options.out / kind) for config, kind in zip(configs, KINDS)]
     with get_context("spawn").Pool(min(len(KINDS), os.cpu_count() or 1)) as pool:  # side by side where there are cores
-        _print(dict(zip(KINDS, pool.map(_run, jobs))), out)
+        _print(dict(zip(KINDS, pool.map(_run, jobs))), options.out)
     return 0
 
 
-def _clear(out: Path, name: str) -> None:
-    """Take away an older demo.
-
-    Raises:
-        InputError: another run lies there.
-    """
-    from stillhouse.core.records import ABOUT, RUN, read_object
-
-    if (out / RUN).is_file():
-        found = read_object(out / RUN, ABOUT)["config"].get("name")
-        if found != name:
-            raise InputError(f"{out} holds the run {found!r}, expected an older demo; choose another --out")
-        shutil.rmtree(out)
-
-
 def _run(job: tuple[Any, Path]) -> Mapping[str, Any]:
-    """One student, on one thread."""
+    """One student, on one thread; an older demo goes on."""
     from threadpoolctl import threadpool_limits
 
     from stillhouse.core.experiment import run
@@ -74,7 +42,7 @@ def _run(job: tuple[Any, Path]) -> Mapping[str, Any]:
 
     config, out = job
     with threadpool_limits(1):  # of scikit-learn's fits; the run has its own
-        return run(task_of(config), config, out)
+        return run(task_of(config), config, out, resume=out.exists())
 
 
 def _print(found: Mapping[str, Mapping[str, Any]], out: Path) -> None:
@@ -87,29 +55,22 @@ def _print(found: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     from stillhouse.core.verdict import in_words
 
     rules = found["rules"]
-    teacher = rules["teacher"]["test"]["accuracy"]
-    linear = rules["arms"]["linear"]["accuracy"]["mean"]
     row = rules["comparisons"][0]
     table = Table(*HEADS, title=f"accuracy on {row['items']} test messages, {row['seeds']} draws of the labels")
     for kind, summary in found.items():
-        arms, gain = summary["arms"], summary["comparisons"][0]
-        cells = [f"{arms[name]['accuracy']['mean']:.1%}" for name in ("no-kd", "self-trained", "kd")]
-        table.add_row(kind, *cells, _interval(gain))
-    table.add_row("logistic regression, TF-IDF", f"{linear:.1%}", "", "", "")
-    table.add_row("the teacher, a sentence encoder", f"{teacher:.1%}", "", "", "")
+        cells = [f"{summary['arms'][name]['accuracy']['mean']:.1%}" for name in ("no-kd", "self-trained", "kd")]
+        table.add_row(kind, *cells, _interval(summary["comparisons"][0]))
+    table.add_row("logistic regression, TF-IDF", f"{rules['arms']['linear']['accuracy']['mean']:.1%}", "", "", "")
+    table.add_row("the teacher, a sentence encoder", f"{rules['teacher']['test']['accuracy']:.1%}", "", "", "")
     print_table(table)
-    console = Console(highlight=False)
-    console.print(
-        f"The teacher: [bold]{in_words(row)}[/bold]. Readable rules gain {_interval(row)} points.", soft_wrap=True
-    )
-    console.print("\nEight of the rules, on messages that trained nothing:", soft_wrap=True)
     student = stillhouse.load(out / "rules")
-    for line in student.rules(LINES).splitlines()[:-1]:  # type: ignore[attr-defined]
-        console.print(f"  {line}", markup=False, soft_wrap=True)
-    answer = student.predict([ASK])[0]
-    console.print(f'\n"{ASK}" -> {answer["class"]}', markup=False, soft_wrap=True)
-    console.print(f'try: stillhouse predict {out / "rules"} "your own sentence"', markup=False, soft_wrap=True)
-    console.print(f"report: {out / 'rules' / 'report.html'}", markup=False, soft_wrap=True)
+    lines = [f"The teacher: {in_words(row)}. Readable rules gain {_interval(row)} points.", ""]
+    lines.append("Eight of the rules, on messages that trained nothing:")
+    lines += [f"  {line}" for line in student.rules(LINES).splitlines()[:-1]]  # type: ignore[attr-defined]
+    lines += ["", f'"{ASK}" -> {student.predict([ASK])[0]["class"]}']
+    lines.append(f'try: stillhouse predict {out / "rules"} "your own sentence"')
+    lines.append(f"report: {out / 'rules' / 'report.html'}")
+    Console(highlight=False, soft_wrap=True, markup=False).print("\n".join(lines))
 
 
 def _interval(row: Mapping[str, Any]) -> str:

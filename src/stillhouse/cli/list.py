@@ -8,28 +8,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stillhouse.cli.options import Parser
+from stillhouse.cli.options import Parser, help_texts
 
 PACKAGE = Path(__file__).parents[1]
-DATA = {
-    "words": "texts of a .csv, .tsv, .jsonl or .parquet file, for rules, scorecard, tree and tf-idf",
-    "table": "numbers and categories of such a file, for the same students",
-    "texts": "labelled texts of such a file, for students of kind text-transformer and spiking-text",
-}
-TEACHERS = {
-    "builtin:digits": "a small network for the bundled digits, in the package",
-    "timm:NAME": "any timm image model; the head is re-made for the data and fitted",
-    "torchvision:NAME": "any torchvision classifier, likewise",
-    "py:FILE.py:CLASS": "a network of your own file, with teacher.checkpoint=FILE",
-    "ckpt:FILE": "a teacher saved by train-teacher, or a state dict whose keys are those of a known network",
-    "run:FOLDER": "the student that a run ships, as the teacher of the next one",
-    "encoder:NAME": "a sentence encoder, by name or folder, with a head fitted to the labels of each seed",
-    "vectors:FILE": "a vector a row from any encoder (.npy, .npz), likewise",
-    "sklearn:NAME": "a classifier of scikit-learn, fitted to the labels of each seed",
-    "predictions:FILE": "answers of any model as a .csv: probabilities or labels",
-    "cache:FOLDER": "answers that `stillhouse cache` kept",
-    "self:average": "the moving average of the student itself",
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,24 +19,23 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.core.config import settings
     from stillhouse.tasks.classification.data import DataConfig
 
-    data = dict.fromkeys(map(str, typing.get_args(settings(DataConfig)["name"].annotation)), "")
+    shown = help_texts()["shown"]
+    names = map(str, typing.get_args(settings(DataConfig)["name"].annotation))
     sections = {
         "recipes (stillhouse distill NAME)": recipes("RECIPES"),
         "teacher recipes (stillhouse train-teacher NAME)": recipes("TEACHER_RECIPES"),
-        "data sets (data.name=NAME)": {**data, **DATA},
-        "teachers (teacher.source=...)": TEACHERS,
+        "data sets (data.name=NAME)": {**dict.fromkeys(names, ""), **shown["data"]},
+        "teachers (teacher.source=...)": shown["teachers"],
         "signals (signals: [{kind: ...}])": described("signals"),
         "temperatures (temperature: {kind: ...} in a signal)": described("temperature", ""),
         "students (student.kind=...)": described("tasks/classification/students"),
     }
     for title, rows in sections.items():
-        print(title)
         width = 2 + max(map(len, rows))
+        blank = " " * (2 + width)
+        print(title)
         for name, text in rows.items():
-            lines = textwrap.wrap(text, 100 - width) or [""]
-            print(
-                textwrap.indent("\n".join([f"{name:<{width}}{lines[0]}", *(" " * width + x for x in lines[1:])]), "  ")
-            )
+            print(textwrap.fill(f"  {name:<{width}}{text}", 102, subsequent_indent=blank, break_on_hyphens=False))
         print()
     return 0
 

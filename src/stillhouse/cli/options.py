@@ -21,8 +21,9 @@ TRAINING = {
     "--device": ("training.device", "where to compute: auto, cpu, cuda"),
 }
 RUNS = {**TRAINING, "--seeds": ("seeds", "trainings of each arm, from different starts")}
-SETTINGS = """every other setting is KEY=VALUE: training.optimizer=adamw student.kind=flat-tm 'arms=[kd, no-kd]'
---print-config prints all of them with their values; a part of another kind has that kind's defaults"""
+SETTINGS = """KEY=VALUE, anywhere, is any other setting: training.optimizer=adamw student.kind=flat-tm 'arms=[kd, no-kd]'
+--print-config prints all of them with their values; a part of another kind has that kind's defaults
+"""
 
 Flags = Mapping[str, Any]
 """`--flag` -> path of a setting, or (path, help). Several paths have blanks between them; one that ends in `?` is a switch
@@ -32,12 +33,17 @@ Flags = Mapping[str, Any]
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line, `--a_b` for `--a-b`, flags that are names of settings, and `key=value`."""
 
-    def __init__(self, verb: str = "", examples: str = "", **kwargs: Any) -> None:
-        """The help of a verb is in `help.yaml`, of verbs of one task beside their code."""
-        texts = help_texts().get(verb, {})
-        about = {"prog": f"stillhouse {verb}", "description": texts.get("about"), "epilog": texts.get("more")}
-        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **{**about, **kwargs})
-        self.examples, self.takes_settings = examples or texts.get("examples", ""), False
+    def __init__(self, verb: str) -> None:
+        """The help of the verb is in `help.yaml`."""
+        texts = help_texts()["verbs"][verb]
+        super().__init__(
+            prog=f"stillhouse {verb}",
+            description=texts["about"],
+            epilog=texts["more"],
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110),
+        )
+        self.takes_settings = False
         self.flags: dict[str, str] = {}
 
     def error(self, message: str) -> NoReturn:
@@ -47,17 +53,14 @@ class Parser(argparse.ArgumentParser):
     def add_settings(self, *, printed: bool = True) -> None:
         """Take KEY=VALUE, and `--print-config` where they are one configuration."""
         self.takes_settings = True
+        self.epilog = f"{SETTINGS}\n{self.epilog}"
         if printed:
             self.add_argument("--print-config", action="store_true", help="print the configuration as YAML and exit")
-        self.add_argument(
-            "--set", action="store_true", help=argparse.SUPPRESS
-        )  # before KEY=VALUE, as it once had to be
 
     def add_flags(self, table: Flags) -> None:
         """Offer flags that are other names of settings."""
         for flag, row in table.items():
-            path, text = (row, None) if isinstance(row, str) else row
-            text = text or RUNS.get(flag, ("", f"sets {path.rstrip('?*+').split()[0]}"))[1]
+            path, text = (row, RUNS.get(flag, ("", f"sets {row.rstrip('?*+')}"))[1]) if isinstance(row, str) else row
             self.flags[flag] = path
             if path.endswith("?"):
                 self.add_argument(flag, dest=flag, default=None, action=argparse.BooleanOptionalAction, help=text)
@@ -67,31 +70,13 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments; `set` holds each KEY=VALUE. An unknown flag is an error that names the near one."""
-        words = [dashed(word.removeprefix("--set=")) for word in arguments]
+        words = list(map(dashed, arguments))
         settings = [word for word in words if self.takes_settings and is_setting(word)]
-        positional = [
-            f"{a.metavar or a.dest.upper()}{'...' * (a.nargs == '+')}" for a in self._actions if not a.option_strings
-        ]
-        positional += [
-            f"{a.option_strings[0]} {a.metavar or a.dest.upper()}"
-            for a in self._actions
-            if a.option_strings and a.required
-        ]
-        self.usage = " ".join(
-            [self.prog, *positional, *(["[KEY=VALUE...]"] if self.takes_settings else []), "[options]"]
-        )
-        texts = (
-            SETTINGS * self.takes_settings,
-            self.epilog or "",
-            "examples:\n" * bool(self.examples) + self.examples.strip("\n"),
-        )
-        self.epilog = "\n\n".join(text.strip("\n") for text in texts if text)
         parsed, rest = self.parse_known_args([word for word in words if word not in settings])
         if flag := next((word.partition("=")[0] for word in rest if word.startswith("-")), None):
             known = [name for action in self._actions for name in action.option_strings]
-            raise ConfigError(
-                f"unknown flag {flag}; {nearest(flag, known)}" + "; other settings are KEY=VALUE" * self.takes_settings
-            )
+            more = "; other settings are KEY=VALUE" if self.takes_settings else ""
+            raise ConfigError(f"unknown flag {flag}; {nearest(flag, known)}{more}")
         if rest:
             self.error(f"unexpected argument {rest[0]!r}")
         parsed.set = settings
@@ -122,18 +107,13 @@ class Parser(argparse.ArgumentParser):
 
 
 @cache
-def help_texts() -> dict[str, dict[str, str]]:
-    """Verb -> `short`, `about`, `examples`, `more`."""
+def help_texts() -> dict[str, Any]:
+    """`page`, and under `verbs` of each its `run` (where its function lies), `short`, `about` and `more`."""
     import yaml
 
     text = (Path(__file__).parent / "help.yaml").read_text(encoding="utf-8")
-    found: dict[str, dict[str, str]] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    found: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return found
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=110)
 
 
 def is_setting(word: str) -> bool:
@@ -164,19 +144,17 @@ def plain(text: str) -> Any:
         >>> plain("3"), plain("null"), plain("none"), plain("timm:resnet18")
         (3, None, 'none', 'timm:resnet18')
     """
-    if text.lower() == "null":
-        return None
     import yaml
 
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, (int, float, bool)) else text
+    return value if isinstance(value, (int, float, bool)) or text.lower() == "null" else text
 
 
 def read_config(
-    parser: Parser, arguments: Sequence[str], load: str, *, flags: Flags = RUNS, example: str = "digits"
+    parser: Parser, arguments: Sequence[str], load: str = "load_run", *, flags: Flags = RUNS, example: str = "digits"
 ) -> tuple[argparse.Namespace, Any]:
     """Parse a command whose first argument is a recipe.
 
@@ -204,9 +182,8 @@ def read_config(
 def add_run_options(parser: Parser, *, force: bool = True) -> None:
     """`--out`, `--resume`, `--quiet`, and `--force` of what checks a teacher."""
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder [runs/NAME]")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in the folder; what is finished is kept"
-    )
+    about = "continue the run in the folder; what is finished is kept"
+    parser.add_argument("--resume", action="store_true", help=about)
     if force:
         parser.add_argument("--force", action="store_true", help="also with a teacher that is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -1,20 +1,24 @@
-"""`stillhouse distill`, `check` and `train-teacher`: a recipe or a YAML file, carried out for any task."""
+"""`stillhouse distill`, `check`, `train-teacher`, `cache` and `curve`: a recipe or a YAML file, carried out for any task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import RUNS, TRAINING, Parser, add_run_options, print_config, read_config
+from stillhouse.cli.options import TRAINING, Parser, add_run_options, print_config, read_config
 from stillhouse.core.checks import InputError
+
+LABELS = (25, 50, 100, 250, 500)
+CURVE = "curve.json"
 
 
 def distill(arguments: Sequence[str]) -> int:
     """A whole run, from the teacher's check to the report."""
     parser = Parser("distill")
     add_run_options(parser)
-    return run_or_print(*read_config(parser, arguments, "load_run", flags=RUNS))
+    return run_or_print(*read_config(parser, arguments))
 
 
 def run_or_print(options: Any, config: Any, out: Path | None = None) -> int:
@@ -23,32 +27,30 @@ def run_or_print(options: Any, config: Any, out: Path | None = None) -> int:
         return print_config(config)
     from stillhouse.core.records import run_place
 
-    out = out or run_place(options.out, config.name)
-    carry_out(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
+    carry_out(config, out or run_place(options.out, config.name), options)
     return 0
 
 
-def carry_out(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool) -> None:
+def carry_out(config: Any, out: Path, options: Any) -> None:
     """Run with progress bars, then print the table of arms and the verdict."""
     from stillhouse.cli.show import RunDisplay, print_summary
     from stillhouse.core.experiment import run
     from stillhouse.tasks import task_of
 
     task = task_of(config)
-    with RunDisplay(sum(arm.seeds for arm in task.arms(config) if arm.trains), quiet=quiet) as display:
-        summary = run(task, config, out, resume=resume, force=force, callback=display)
+    with RunDisplay(sum(arm.seeds for arm in task.arms(config) if arm.trains), quiet=options.quiet) as display:
+        summary = run(task, config, out, resume=options.resume, force=options.force, callback=display)
     print_summary(summary, out)
 
 
 def check(arguments: Sequence[str]) -> int:
     """The score of each teacher of a run against chance; status 3 for a teacher at chance."""
-    parser = Parser("check")
-    options, config = read_config(parser, arguments, "load_run", flags=RUNS)
+    options, config = read_config(Parser("check"), arguments)
     if options.print_config:
         return print_config(config)
     from stillhouse.core.experiment import check_teacher
 
-    task, data, teachers, callback = loaded(config)
+    task, data, teachers, callback = _loaded(config)
     for teacher in teachers:
         found = check_teacher(task, teacher, config, data, callback=callback)
         if found.status == "ready":
@@ -58,7 +60,7 @@ def check(arguments: Sequence[str]) -> int:
     return 0
 
 
-def loaded(config: Any) -> tuple[Any, Any, Any, Any]:
+def _loaded(config: Any) -> tuple[Any, Any, Any, Any]:
     """The task, the data and the teachers of a run, and who is told what goes on.
 
     Raises:
@@ -92,3 +94,134 @@ def train_teacher(arguments: Sequence[str]) -> int:
         lines = teacher_task(config).train_teacher(config, out, resume=options.resume, callback=display)
     print("\n".join(lines))
     return 0
+
+
+# ------------------------------------------------------------------------------------------------ stored answers
+
+
+def cache(arguments: Sequence[str]) -> int:
+    """Ask a teacher once and keep its answers, for runs of any task."""
+    parser = Parser("cache")
+    parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
+    about = "see below [scores, and the features that the signals tap]"
+    parser.add_argument("--content", nargs="+", metavar="WORD", help=about)
+    parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
+    parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options, config = read_config(parser, arguments, flags={**TRAINING, "--views": "data.views"})
+    if options.print_config:
+        return print_config(config)
+    from stillhouse.cache.content import Content
+    from stillhouse.cache.queries import write_cache
+    from stillhouse.cli.show import bar
+    from stillhouse.core.experiment import check_teacher
+
+    task, data, teachers, callback = _loaded(config)
+    content = None if options.content is None else Content.parse(options.content)
+    queries = task.teacher_queries(config, data, teachers[-1], () if content is None else content.features)
+    kept = queries.content if content is None else replace(content, temperatures=queries.content.temperatures)
+    checked = check_teacher(task, teachers[-1], config, data, force=options.force, callback=callback)
+    queries = replace(queries, about={**queries.about, "teacher_check": checked.to_fields()})
+    out = options.out or Path("caches") / config.name
+    with bar("asking the teacher", quiet=options.quiet) as on_progress:
+        write_cache(queries, out, kept, licence=options.licence, on_progress=on_progress)
+    print(f"{out}: use it with teacher_cache={out}, or without the teacher as teacher.source=cache:{out}")
+    return 0
+
+
+def show_cache(arguments: Sequence[str]) -> int:
+    """What a cache is of; every file is compared with its hash."""
+    parser = Parser("cache show")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a finished cache")
+    options = parser.parse(arguments)
+    from stillhouse.cache.files import Store
+
+    plan = Store(options.folder).plan
+    for name, value in {**plan.about, **{f"key {key}": value for key, value in plan.key.items()}}.items():
+        print(f"{name}: {value}")
+    for part, rows in plan.parts.items():
+        arrays = ", ".join(f"{n} {list(shape)} {kind[1:]}" for n, (shape, kind) in plan.arrays[part].items())
+        print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")
+    print(f"{plan.bytes:,} bytes, every row as it was written")
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ gain against labels
+
+
+def curve(arguments: Sequence[str]) -> int:
+    """What the teacher gains with 25, 50, 100, ... labels: a whole run for each, on one page with a plot."""
+    parser = Parser("curve")
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run with classes")
+    parser.add_argument("--labels", type=_numbers, default=LABELS, metavar="N,N", help="numbers of labels [25 to 500]")
+    add_run_options(parser)
+    parser.add_settings(printed=False)
+    options = parser.parse(arguments)
+    from stillhouse.core.records import REPORT, SUMMARY, read_object, run_place, write_json
+    from stillhouse.recipes import load_run
+
+    base = load_run(options.recipe, options.set)
+    if not hasattr(getattr(base, "data", None), "label_limit"):
+        raise InputError(f"{options.recipe}: expected data that take label_limit (classes), got {base.name}")
+    out = run_place(options.out, f"{base.name}-curve")
+    points = []
+    for labels in options.labels:
+        values = {"data.label_limit": labels, "name": f"{base.name}-{labels}"}
+        folder = out / f"labels-{labels}"
+        carry_out(load_run(options.recipe, options.set, values), folder, options)
+        points.append(_point(labels, read_object(folder / SUMMARY, {})))
+    write_json(out / CURVE, {"recipe": options.recipe, "set": options.set, "points": points})
+    write_curve(out / REPORT, points, base.name)
+    print("\n".join([*map(_line, points), f"page: {out / REPORT}"]))
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(sorted({int(word) for word in text.split(",")}))
+    if numbers[0] < 1:
+        raise ValueError(text)
+    return numbers
+
+
+def _point(labels: int, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What one run has found about its teacher."""
+    row = next((row for row in summary["comparisons"] if row["name"] == "teacher"), None)
+    if row is None:
+        raise InputError("curve: expected runs with the arms kd and no-kd, whose difference is drawn; see `arms`")
+    means = {name: arm["accuracy"]["mean"] for name, arm in summary["arms"].items()}
+    return {"labels": labels, **{key: row[key] for key in ("difference", "low", "high", "verdict")}, "arms": means}
+
+
+def _line(point: Mapping[str, Any]) -> str:
+    gain, low, high = (100 * point[key] for key in ("difference", "low", "high"))
+    return f"{point['labels']:>6,} labels: {gain:+.1f} points ({low:.1f} to {high:.1f}), {point['verdict']}"
+
+
+def write_curve(path: Path, points: Sequence[Mapping[str, Any]], name: str) -> None:
+    """The page: gain against labels as a drawing, and every arm in a table.
+
+    Args:
+        path: of the page.
+        points: `labels`, `difference`, `low`, `high`, `verdict` and the accuracy of `arms`, as shares.
+        name: of the run.
+    """
+    from stillhouse.report import figures
+    from stillhouse.report.blocks import Figure, Table
+    from stillhouse.report.page import write_blocks
+    from stillhouse.report.words import percent
+
+    drawn = [(p["labels"], *(100 * p[key] for key in ("difference", "low", "high"))) for p in points]
+    drawing = figures.gain_curve(drawn, "labels", "taught - control (points of accuracy)")
+    arms = list(points[0]["arms"])
+    rows = [[_line(p), *(percent(p["arms"][arm], 2) for arm in arms)] for p in points]
+    about = "Test split. Every seed draws labels of its own; validation rows are among them."
+    caption = "Dot: mean; line: 95 % interval over seeds and test rows."
+    write_blocks(
+        path,
+        [Figure("What the teacher gains", [(drawing, caption)]), Table("Accuracy", ["", *arms], rows, about)],
+        title=f"labels of {name}",
+        kicker="stillhouse curve",
+        headline=_line(max(points, key=lambda p: float(p["difference"]))).strip(),
+        lead=f"The largest gain of {len(points)} runs, which differ in the number of labels alone.",
+        order=arms,
+    )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -54,25 +53,24 @@ class RunDisplay(Callback):
 
     def __init__(self, trainings: int, *, quiet: bool = False) -> None:
         self.console, self.trainings, self.number = Console(highlight=False), trainings, 0
-        self.epochs, self.quiet = not quiet and not sys.stdout.isatty(), quiet or not sys.stdout.isatty()
+        self.watched = sys.stdout.isatty() and not quiet
+        self.epochs = not self.watched and not quiet
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bars = Bars(*columns, console=self.console, disable=self.quiet)
+        self.bars = Bars(*columns, console=self.console, disable=not self.watched)
         self.all, self.one = (self.bars.add_task(name, total=None) for name in ("trainings", "steps"))
         self.current: tuple[str, int] | None = None
-        self.spoke, self.began, self.first = 0.0, time.monotonic(), 0
+        self.spoke = 0.0
 
     def __enter__(self) -> RunDisplay:
         self.bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
     def begin(self, done: int, total: int) -> None:
         """Count from what an interrupted run has left."""
-        self.trainings, self.number, self.first, self.began = total, done, done, time.monotonic()
+        self.trainings, self.number = total, done
         self.bars.update(self.all, total=total, completed=done)
 
     def log(self, line: str) -> None:
@@ -86,64 +84,41 @@ class RunDisplay(Callback):
             self.bars.reset(self.one, total=progress.total_steps)
         figures = [f"{name} {value:.4f}" for name, value in news.items() if value is not None and "epoch" not in name]
         figures.sort(key=lambda text: not text.startswith("loss "))
-        words = " ".join(figures[:3])
-        self.bars.update(self.one, completed=progress.step, description=f"{arm}, seed {seed} {words}".strip())
+        words = " ".join([f"{arm}, seed {seed}", *figures[:3]])
+        self.bars.update(self.one, completed=progress.step, description=words)
         run = f"run {self.number} of {self.trainings}, " if self.trainings > 1 else ""
         epoch, epochs, now = news.get("epoch"), news.get("epochs"), time.monotonic()
         if self.epochs and epoch is not None and (now - self.spoke >= LEAST_SECONDS or epoch == epochs):
             self.spoke = now
-            done = self.number - 1 - self.first + progress.fraction  # trainings since the start
-            left = (now - self.began) / max(done, 1e-9) * (self.trainings - self.first - done)
-            to_go = f", about {f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} to go" if left > 0 else ""
-            self.log(f"{run}{arm}, seed {seed}: epoch {epoch:.0f} of {epochs:.0f}, {', '.join(figures[:4])}{to_go}")
+            self.log(f"{run}{arm}, seed {seed}: epoch {epoch:.0f} of {epochs:.0f}, {', '.join(figures[:4])}")
         if progress.step == progress.total_steps:
             self.bars.advance(self.all)
-            if self.quiet:
+            if not self.watched:
                 self.log(f"{run}trained {arm}, seed {seed}")
-
-
-def measures_of(summary: Mapping[str, Any]) -> dict[str, Metric]:
-    """The metrics of a summary by name."""
-    return {metric["name"]: Metric(**metric) for metric in summary["metrics"]}
 
 
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
-    measures = [m for m in measures_of(summary).values() if any(m.name in arm for arm in summary["arms"].values())]
-    count = len(summary["seeds"])
-    table = Table(title=f"{summary['data']['name']}, {count} seed{'s' * (count != 1)}")
+    metrics = {metric["name"]: Metric(**metric) for metric in summary["metrics"]}
+    measures = [m for m in metrics.values() if any(m.name in arm for arm in summary["arms"].values())]
+    count, others = len(summary["seeds"]), [measure.label for measure in measures[1:]]
     spread = "each seed" if count > 1 and untested(count) else "95 % interval"
-    for head in (
-        "arm",
-        measures[0].label,
-        spread,
-        *(measure.label for measure in measures[1:]),
-        "parameters",
-        "s each",
-    ):
-        table.add_column(head)
-    for name, found in summary["arms"].items():
-        means = [shown(measure, found.get(measure.name, {}).get("mean")) for measure in measures]
-        params, seconds = summary["costs"].get(name, {}).get("params"), found.get("seconds", {}).get("mean")
+    title = f"{summary['data']['name']}, {count} seed{'s' * (count != 1)}"
+    table = Table("arm", measures[0].label, spread, *others, "parameters", "s each", title=title)
+    for name, arm in summary["arms"].items():
+        means = [shown(measure, arm.get(measure.name, {}).get("mean")) for measure in measures]
+        params, seconds = summary["costs"].get(name, {}).get("params"), arm.get("seconds", {}).get("mean")
         costs = ["" if params is None else f"{params:,}", "" if seconds is None else f"{seconds:.1f}"]
-        table.add_row(name, means[0], spread_words(measures[0], found.get(measures[0].name, {})), *means[1:], *costs)
+        table.add_row(name, means[0], spread_words(measures[0], arm.get(measures[0].name, {})), *means[1:], *costs)
     print_table(table)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    lines = []
     if teacher := summary["teacher"]:
         tested = shown(measures[0], teacher.get("test", {}).get(measures[0].name))
-        console.print(f"teacher: {teacher.get('name', '')}, test {measures[0].label} {tested}")
-    print_verdict(summary)
-    console.print(f"student: {out / 'student'}\nreport: {out / REPORT}")
-
-
-def print_verdict(summary: Mapping[str, Any]) -> None:
-    """Every comparison in a line, what stands above the fold of the report, and the verdict of the run."""
-    console, measures = Console(highlight=False, soft_wrap=True, markup=False), measures_of(summary)
-    for line in sentences(summary["comparisons"], summary["arms"], measures):
-        console.print(f"{line.mark} {line.lead}; {line.detail}")
-    for text in (*(summary.get("findings") or ()), *(summary.get("hints") or ()), beside_plain(summary, measures)):
-        if text:
-            console.print(text[0].upper() + text[1:])
+        lines.append(f"teacher: {teacher.get('name', '')}, test {measures[0].label} {tested}")
     rows = summary["comparisons"]
+    lines += [f"{line.mark} {line.lead}; {line.detail}" for line in sentences(rows, summary["arms"], metrics)]
+    more = (*(summary.get("findings") or ()), *(summary.get("hints") or ()), beside_plain(summary, metrics))
+    lines += [text[0].upper() + text[1:] for text in more if text]
     about = "verdict on the teacher" if rows and str(rows[0]["name"]).startswith("teacher") else "verdict"
-    console.print(f"{about}: {summary['verdict']}")
+    lines += [f"{about}: {summary['verdict']}", f"student: {out / 'student'}", f"report: {out / REPORT}"]
+    Console(highlight=False, soft_wrap=True, markup=False).print("\n".join(lines))

@@ -6,44 +6,26 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from stillhouse.cli.options import Parser
+from stillhouse.cli.options import Parser, help_texts
 from stillhouse.core.checks import ConfigError, InputError
-
-CHOICES = {  # flag -> (setting, help), by task
-    "classification": {
-        "--data": ("data", "classes: another data set"),
-        "--data-root": ("data_root", "classes: where it lies [as in the run]"),
-    },
-    "lm": {
-        "--source": ("source", "lm: another text: a folder of splits, or a file, from its first token on"),
-        "--tokens": ("tokens", "lm: that are scored, at most [those of the run]"),
-        "--window": ("window", "lm: tokens of a window [those of the run]"),
-    },
-    "embed": {
-        "--vectors": ("vectors", "embed: other vectors of the same teacher"),
-        "--key": ("key", "embed: which array or column of them"),
-        "--limit": ("limit", "embed: rows that are judged, at most"),
-    },
-    "sar": {"--config": ("config", "sar: YAML file or recipe whose data are meant [those of the run]")},
-}
-TARGETS = ("hub", "packed", "c", "rules", "json", "onnx", "torch", "numpy", "python", "sql")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Print the scores of a saved student on the test split as JSON."""
     parser = Parser("evaluate")
     parser.add_argument("folder", type=Path, help="a run folder, or one with student.safetensors and card.json")
-    parser.add_flags({flag: row for rows in CHOICES.values() for flag, row in rows.items()})
+    of_task = help_texts()["verbs"]["evaluate"]["flags"]
+    parser.add_flags({flag: row for rows in of_task.values() for flag, row in rows.items()})
     options = parser.parse(arguments)
     from stillhouse.core.folder import student_folder
     from stillhouse.tasks import task_at
 
     place = student_folder(options.folder)
     task, choices = task_at(place), parser.given(options)
-    taken = CHOICES[task.kind]
+    taken = of_task[task.kind]
     if choices.keys() - {name for name, _ in taken.values()}:
         raise ConfigError(f"a student of {task.kind} takes {', '.join(taken)}, got {', '.join(choices)}")
     if "config" in choices:
@@ -62,21 +44,23 @@ def predict(arguments: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help=text)
     parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or - for standard input")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .jsonl, or .npy for arrays [printed as CSV]")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE where it is there already")
     parser.add_argument("--json", action="store_true", help="a line of JSON each, with all probabilities")
     parser.add_argument("--tokens", type=int, metavar="N", help="lm: write so many tokens on")
     options = parser.parse(arguments)
+    place, out = Path(options.source).expanduser(), options.out
     if not options.run.exists():
         raise InputError(f"{options.run}: there is no such folder; expected a run or a student")
-    sentence = (
-        options.source == "-" or " " in options.source
-    )  # of students of texts; others say that it is no file of theirs
-    if not sentence and not Path(options.source).expanduser().exists():
+    if options.source != "-" and " " not in options.source and not place.exists():  # a sentence has blanks
         raise InputError(f"{options.source}: there is no such file or folder")
-    if options.out is not None:
+    if out is not None:
         from stillhouse.core.records import check_output
 
-        check_output(options.out, suffixes=(".csv", ".jsonl", ".npy"), source=options.source)
+        check_output(out, suffixes=(".csv", ".jsonl", ".npy"), source=options.source)
+        if out.exists() and not options.overwrite:
+            raise InputError(f"--out {out}: is there already; --overwrite replaces it")
     from stillhouse.core.predict import as_csv
+    from stillhouse.core.records import write_atomically
     from stillhouse.use import load
 
     student = load(options.run)
@@ -84,42 +68,36 @@ def predict(arguments: Sequence[str]) -> int:
         if not hasattr(student, "tokens") or options.tokens < 1:
             raise InputError(f"--tokens: is for language models, and 1 or more; got {options.tokens}")
         student.tokens = options.tokens
-    arrays = options.out is not None and options.out.suffix == ".npy"
-    if arrays and not student.gives_array:
-        raise InputError(f"--out {options.out}: expected .csv or .jsonl, the answers of this student are no array")
-    if not arrays and student.gives_array and not student.columns:
+    ending = "" if out is None else out.suffix
+    if ending == ".npy" and not student.gives_array:
+        raise InputError(f"--out {out}: expected .csv or .jsonl, the answers of this student are no array")
+    if ending != ".npy" and student.gives_array and not student.columns:
         raise InputError("expected --out FILE.npy: the answers of this student are arrays, not a table")
     given = student.read(options.source)
     answers = student.predict(given.values)
-    if arrays:
+    buffer = io.BytesIO()
+    if ending == ".npy":
         import numpy as np
 
-        buffer = io.BytesIO()
         np.save(buffer, answers)
-        _write(options.out, buffer.getvalue())
-        return 0
-    rows = student.rows(given.names, answers)
-    as_json = options.json or (options.out is not None and options.out.suffix == ".jsonl")
-    lines: Iterable[str] = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows) if as_json else as_csv(rows)
-    if options.out is None:
-        sys.stdout.writelines(lines)
     else:
-        _write(options.out, "".join(lines).encode())
+        rows = student.rows(given.names, answers)
+        as_json = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        lines = as_json if options.json or ending == ".jsonl" else as_csv(rows)
+        if out is None:
+            sys.stdout.writelines(lines)
+            return 0
+        buffer.writelines(line.encode() for line in lines)
+    write_atomically(out, lambda file: file.write(buffer.getvalue()))
+    print(f"{out}: {buffer.tell():,} bytes", file=sys.stderr)
     return 0
-
-
-def _write(path: Path, content: bytes) -> None:
-    from stillhouse.core.records import write_atomically
-
-    write_atomically(path, lambda file: file.write(content))
-    print(f"{path}: {len(content):,} bytes", file=sys.stderr)
 
 
 def export(arguments: Sequence[str]) -> int:
     """Write a trained student in another form, checked against the network after it is written."""
     parser = Parser("export")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, the folder of a student, or its card.json")
-    parser.add_argument("--to", required=True, choices=TARGETS, metavar="FORM", help=", ".join(TARGETS))
+    parser.add_argument("--to", required=True, metavar="FORM", help="see below")
     parser.add_argument("--out", type=Path, help="file or folder [export/ in the student's folder]")
     parser.add_argument("--data", help="data set of the check [the one of the run]")
     parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")

@@ -11,7 +11,7 @@ from typing import Any
 
 from stillhouse.cli.options import Parser
 from stillhouse.core.callback import Callback
-from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
 from stillhouse.core.costs import COSTS
 from stillhouse.recipes import load
@@ -27,13 +27,24 @@ class Lines(Callback):
         print(line, flush=True)
 
 
-class Interrupted(StillhouseError):
-    """The workers were asked to stop and have saved their trials."""
-
-
 def main(arguments: Sequence[str]) -> int:
     """Parse, work (or start workers), write the page."""
-    options = _parser().parse(arguments)
+    parser = Parser("sweep")
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run")
+    parser.add_settings(printed=False)
+    parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
+    parser.add_argument("--trials", type=_positive, metavar="N", help="how many [every point of the lists; 20]")
+    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes on this machine [1]")
+    parser.add_argument("--storage", metavar="FILE|URL", help="of the study [DIR/study.db]")
+    parser.add_argument("--prune", action="store_true", help="stop trials below the median of others at their epoch")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-sweep]")
+    parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")
+    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial [1]")
+    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
+    parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
+    parser.add_argument("--cost", choices=COSTS, metavar="KIND", help="of the front [the first that differs]")
+    parser.add_argument("--name", help="of the study in its storage [the recipe's]")
+    options = parser.parse(arguments)
     from stillhouse.core.config import to_mapping
     from stillhouse.sweeps import study as sweeps
     from stillhouse.sweeps.page import write_sweep
@@ -73,25 +84,6 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser("sweep")
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run")
-    parser.add_settings(printed=False)
-    parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
-    parser.add_argument("--trials", type=_positive, metavar="N", help="how many [every point of the lists; 20]")
-    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes on this machine [1]")
-    parser.add_argument("--storage", metavar="FILE|URL", help="of the study [DIR/study.db]")
-    parser.add_argument("--prune", action="store_true", help="stop trials below the median of others at their epoch")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-sweep]")
-    parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial [1]")
-    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
-    parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
-    parser.add_argument("--cost", choices=COSTS, metavar="KIND", help="of the front [the first that differs]")
-    parser.add_argument("--name", help="of the study in its storage [the recipe's]")
-    return parser
-
-
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise ValueError(text)
@@ -102,7 +94,7 @@ def _start(words: Sequence[str], count: int, out: Path) -> None:
     """Start workers, each the same command as one worker that joins, and wait for all of them; they print their trials here.
 
     Raises:
-        Interrupted: stopped on request.
+        KeyboardInterrupt: stopped on request; every worker has saved its trial.
         InputError: every worker ended early.
     """
     joined = ["--workers", "1", "--resume", "--out", str(out)]  # of two values of a flag the last counts
@@ -113,9 +105,8 @@ def _start(words: Sequence[str], count: int, out: Path) -> None:
     except KeyboardInterrupt:
         for worker in workers:
             worker.terminate()
-        for worker in workers:
             worker.wait()
-        raise Interrupted("stopped; every worker saved its trial") from None
+        raise
     if all(statuses):
         raise InputError(f"all {count} workers ended early, for the reasons above")
 
@@ -125,13 +116,12 @@ def _finish(found: Mapping[str, Any], out: Path) -> None:
     from stillhouse.sweeps.page import best_words
 
     running = sum(trial["state"] == "running" for trial in found["trials"])
-    if running:
-        print(f"{running} trials are still with other workers; --resume looks again")
+    lines = [f"{running} trials are still with other workers; --resume looks again"] if running else []
     if found["best"] is None:
-        raise InputError(f"no trial was finished; see the reasons in {out / 'sweep.json'}")
+        raise InputError("; ".join(["no trial was finished", *lines, f"the reasons are in {out / 'sweep.json'}"]))
     settings = ", ".join(f"{key}={value}" for key, value in found["trials"][found["best"]]["settings"].items())
-    print(f"best: trial {found['best']} ({settings}): {best_words(found)}")
+    lines.append(f"best: trial {found['best']} ({settings}): {best_words(found)}")
     if found["cost"]:
-        print(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")
-    print(f"now with 3 seeds, controls and the test split:\n  {found['command']}")
+        lines.append(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")
+    print("\n".join([*lines, f"now with 3 seeds, controls and the test split:\n  {found['command']}"]))
     print(f"page: {out / 'report.html'}")

@@ -13,25 +13,11 @@ from stillhouse.compat import flags
 from stillhouse.core.checks import ConfigError, InputError
 
 OWN = {**RUNS, "--key": "data.key"}
-EXAMPLES = """
-  stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
-  stillhouse embed distill ada.parquet --key vector --seeds 5 --out runs/ada
-"""
-MORE = """the same without flags: stillhouse distill embedding data.path=runs/notes
-recipes: embedding, embedding-tree, embedding-fast, embedding-documented (the document's presets: -curriculum, -fast)
---save_dir, --teacher_checkpoint and the flags with underscores are names of document 004; --save_every does nothing: the state
-is saved after every validation
-"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, distil, print."""
-    parser = Parser(
-        prog="stillhouse embed distill",
-        description="Vectors to a student of 5 numbers, beside PCA, UMAP and others, with a verdict and a report.",
-        examples=EXAMPLES,
-        epilog=MORE,
-    )
+    parser = Parser("embed distill")
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="vectors, a captured folder, or a YAML file")
     parser.add_argument("--teacher-checkpoint", "--vectors", dest="vectors", metavar="FILE", help="the same as SOURCE")
     parser.add_argument("--recipe", metavar="NAME", help="what to start from [embedding]")
@@ -40,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     documented = flags("embed")
     parser.add_flags({**OWN, **documented})
     parser.add_settings()
-    options = parser.parse(_curriculum(arguments[1:]))
+    options = parser.parse(_curriculum(arguments))
     source = options.source or options.vectors
     if source is None:
         raise ConfigError("which vectors? Try `stillhouse embed distill FILE.npy`")

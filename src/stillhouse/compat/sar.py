@@ -9,21 +9,10 @@ from typing import Any
 from stillhouse.cli.options import Parser, add_run_options, print_config
 from stillhouse.compat import flags
 
-TRAIN = "\n  stillhouse sar train --config s4_ssm_complex_toy training.patience=5 --out results/teacher --resume\n"
-DISTILL = """
-  stillhouse sar distill --teacher-config s4_ssm_complex_toy --teacher-checkpoint results/teacher \\
-      --student-config s4_ssm_student_toy --seeds 3 --out results/student
-"""
 
-
-def main(arguments: Sequence[str]) -> int:
-    """`train` or `distill`."""
-    return _train(arguments[1:]) if arguments[0] == "train" else _distill(arguments[1:])
-
-
-def _train(words: Sequence[str]) -> int:
-    about = "Train a focusing network (the teacher) on the ground truth."
-    parser = Parser(prog="stillhouse sar train", description=about, examples=TRAIN)
+def train(words: Sequence[str]) -> int:
+    """Train a focusing network (the teacher) on the ground truth."""
+    parser = Parser("sar train")
     parser.add_argument("--config", required=True, metavar="FILE", help="documented YAML file, or a shipped recipe")
     options, changes = _read(parser, words, "sar-train")
     from stillhouse.tasks.sar.documented import read_teacher, save_folder
@@ -43,9 +32,9 @@ def _train(words: Sequence[str]) -> int:
     return 0
 
 
-def _distill(words: Sequence[str]) -> int:
-    about = "Train students with a teacher and without, and show whether it helped."
-    parser = Parser(prog="stillhouse sar distill", description=about, examples=DISTILL)
+def distill(words: Sequence[str]) -> int:
+    """Train students with a teacher and without, and show whether it helped."""
+    parser = Parser("sar distill")
     parser.add_argument("--teacher-config", required=True, metavar="FILE", help="that the teacher was trained from")
     parser.add_argument("--teacher-checkpoint", required=True, metavar="DIR", help="its run, or best_model.pth")
     parser.add_argument("--student-config", required=True, metavar="FILE", help="YAML file or recipe of the student")
@@ -63,7 +52,7 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.cli.runs import carry_out
 
     out = Path(options.out or save_folder(path) or f"results/{config.name}")
-    carry_out(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
+    carry_out(config, out, options)
     return 0
 
 

@@ -211,7 +211,7 @@ def assigned(assignment: str) -> tuple[list[str], Any]:
     """
     path, equals, text = assignment.partition("=")
     if not equals:
-        raise ConfigError(f"--set takes key=value, got {assignment!r}")
+        raise ConfigError(f"expected key=value, got {assignment!r}")
     try:
         value = read_yaml(text)
     except yaml.YAMLError:

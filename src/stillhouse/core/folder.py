@@ -447,8 +447,8 @@ def resumed(command: str, folder: Path) -> str:
     """The command of a run as one that goes on with the run where it lies now.
 
     Example:
-        >>> resumed("stillhouse distill digits --out runs/old --set seeds=3", Path("runs/new"))
-        'stillhouse distill digits --set seeds=3 --out runs/new --resume'
+        >>> resumed("stillhouse distill digits --out runs/old seeds=3", Path("runs/new"))
+        'stillhouse distill digits seeds=3 --out runs/new --resume'
     """
     words = shlex.split(command.replace("--out=", "--out "))
     if "--out" in words:

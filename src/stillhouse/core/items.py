@@ -76,13 +76,12 @@ def read_side(files: Sequence[Path], *, score: str = "score") -> dict[str, Table
     return found
 
 
-def pair(first: Mapping[str, Table], second: Mapping[str, Table], *, any_seeds: bool = False) -> Paired:
+def pair(first: Mapping[str, Table], second: Mapping[str, Table]) -> Paired:
     """Bring two sides into one order of seeds and ids.
 
     Args:
         first: seed -> (id -> score).
         second: the same seeds and ids, in any order.
-        any_seeds: seeds of the two sides have nothing to do with each other: pair them in order.
 
     Raises:
         InputError: a seed or an id of one side is missing on the other; the first ones are named.
@@ -94,11 +93,9 @@ def pair(first: Mapping[str, Table], second: Mapping[str, Table], *, any_seeds: 
     """
     if not first or not second:
         raise InputError("expected scores on both sides, got none on one")
-    rows = list(zip(first, second)) if any_seeds else [(seed, seed) for seed in sorted(first, key=_by_number)]
-    if len(first) != len(second) or not (any_seeds or set(first) == set(second)):
-        raise InputError(
-            f"seeds differ (A: {', '.join(first)}; B: {', '.join(second)}); --any-seeds pairs as many in order"
-        )
+    if set(first) != set(second):
+        raise InputError(f"seeds differ (A: {', '.join(first)}; B: {', '.join(second)})")
+    seeds = sorted(first, key=_by_number)
     ids = list(next(iter(first.values())))
     for name, side in (("A", first), ("B", second)):
         for seed, table in side.items():
@@ -107,8 +104,8 @@ def pair(first: Mapping[str, Table], second: Mapping[str, Table], *, any_seeds: 
                 raise InputError(f"ids differ: {name}, seed {seed} {word} {unlike[0]} ({len(unlike)} in all)")
     if len(ids) < 2:
         raise InputError(f"expected two items or more, got {len(ids)}")
-    tables = [[[side[seed][one] for one in ids] for seed in seeds] for side, seeds in zip((first, second), zip(*rows))]
-    return Paired(np.array(tables[0]), np.array(tables[1]), tuple(a for a, _ in rows), tuple(ids))
+    tables = [np.array([[side[seed][one] for one in ids] for seed in seeds]) for side in (first, second)]
+    return Paired(tables[0], tables[1], tuple(seeds), tuple(ids))
 
 
 def _by_number(seed: str) -> tuple[float, str]:

@@ -115,7 +115,7 @@ def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, BaseDis
         except yaml.YAMLError:
             values = []
         if not equals or not values:
-            raise ConfigError(f"--set takes key=value or key=a,b,c, got {word!r}")
+            raise ConfigError(f"expected key=value or key=a,b,c, got {word!r}")
         if len(values) == 1:
             fixed.append(word)
         else:
@@ -211,7 +211,7 @@ def command_of(
     """The command that makes a whole run of some settings: all arms, and the test split at its end."""
     assignments = [*plan.fixed, *(as_assignment(key, value) for key, value in settings.items())]
     assignments += [] if seeds is None else [f"seeds={seeds}"]
-    words = ["stillhouse", "distill", plan.recipe, *(w for a in assignments for w in ("--set", a))]
+    words = ["stillhouse", "distill", plan.recipe, *assignments]
     return shlex.join([*words, *([] if out is None else ["--out", str(out)])])
 
 

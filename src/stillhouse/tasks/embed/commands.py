@@ -8,27 +8,10 @@ from pathlib import Path
 
 from stillhouse.cli.options import Parser
 
-CAPTURE = """
-  stillhouse embed capture notes.txt --model all-MiniLM-L6-v2 --out runs/notes
-  stillhouse embed capture pairs.csv:0,1 articles.jsonl:body --model all-MiniLM-L6-v2 --out runs/both --limit 50000
-"""
-FILES = """a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field).
-Equal texts are taken once. A capture that was stopped goes on where it stopped; a finished one returns at once.
-"""
-EXPLORE = """
-  stillhouse embed explore runs/five --limit 2000 --out five.html
-  stillhouse embed explore runs/five --vectors other.npy
-"""
 
-
-def main(arguments: Sequence[str]) -> int:
-    """Run one of them."""
-    return {"capture": _capture, "explore": _explore}[arguments[0]](arguments[1:])
-
-
-def _capture(words: Sequence[str]) -> int:
-    about = "Texts to a teacher's vectors, encoded once into a folder."
-    parser = Parser(prog="stillhouse embed capture", description=about, examples=CAPTURE, epilog=FILES)
+def capture(words: Sequence[str]) -> int:
+    """Texts to a teacher's vectors, encoded once into a folder."""
+    parser = Parser("embed capture")
     parser.add_argument("texts", nargs="+", help="text files, see below")
     parser.add_argument("--model", "--teacher", required=True, help="sentence-transformers folder or name")
     parser.add_argument("--out", "--save-dir", type=Path, required=True, help="folder for vectors and texts")
@@ -49,9 +32,9 @@ def _capture(words: Sequence[str]) -> int:
     return 0
 
 
-def _explore(words: Sequence[str]) -> int:
-    about = "Write the page on which the space can be looked at and searched."
-    parser = Parser(prog="stillhouse embed explore", description=about, examples=EXPLORE)
+def explore(words: Sequence[str]) -> int:
+    """Write the page on which the space can be looked at and searched."""
+    parser = Parser("embed explore")
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student")
     parser.add_argument("--out", type=Path, help="the page [explorer.html in the folder]")
     parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,9 @@ from stillhouse.cli.options import Parser, print_config
 from stillhouse.core.checks import ConfigError, InputError
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one of them."""
-    chosen = {"simulate": _simulate, "stream": _stream, "compare": _compare, "compress": _compress}
-    return chosen[arguments[0]](arguments[1:])
-
-
-def _parser(command: Callable[[Sequence[str]], int], example: str) -> Parser:
-    prog = f"stillhouse sar {command.__name__[1:]}"
-    return Parser(prog=prog, description=command.__doc__, examples=f"\n  {prog} {example}\n")
-
-
-def _simulate(words: Sequence[str]) -> int:
+def simulate(words: Sequence[str]) -> int:
     """Write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout."""
-    parser = _parser(_simulate, "--out lines.npz --preset toy-128 train=64")
+    parser = Parser("sar simulate")
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, or a folder for Zarr products")
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
     parser.add_settings()
@@ -50,9 +39,9 @@ def _simulate(words: Sequence[str]) -> int:
     return 0
 
 
-def _compare(words: Sequence[str]) -> int:
+def compare(words: Sequence[str]) -> int:
     """The documented sizes: parameters, state, operations and times, beside what the document expects."""
-    parser = _parser(_compare, "--length 1000")
+    parser = Parser("sar compare")
     parser.add_argument("--length", type=int, default=1000, help="lines of a whole scene [1000]")
     options = parser.parse(words)
     from rich.table import Table
@@ -84,9 +73,9 @@ def _compare(words: Sequence[str]) -> int:
     return 0
 
 
-def _stream(words: Sequence[str]) -> int:
+def stream(words: Sequence[str]) -> int:
     """Focus line by line in constant memory and print the latency."""
-    parser = _parser(_stream, "results/student --input lines.npy --out focused.npy")
+    parser = Parser("sar stream")
     parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
     parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
     parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines as `predict` takes, (N, L)")
@@ -105,9 +94,9 @@ def _stream(words: Sequence[str]) -> int:
     return 0
 
 
-def _compress(words: Sequence[str]) -> int:
+def compress(words: Sequence[str]) -> int:
     """Write a smaller network (8-bit weights, fewer weights, fewer states) and score both."""
-    parser = _parser(_compress, "results/student --to sparse --share 0.25 --out results/student-sparse")
+    parser = Parser("sar compress")
     parser.add_argument("folder", type=Path, help="a trained network (results/student)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the smaller one")
     parser.add_argument(
