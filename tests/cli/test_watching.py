@@ -6,8 +6,7 @@ from stillhouse.cli import show
 from stillhouse.cli.main import main
 from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
-from stillhouse.report.verdicts import sentence
-from stillhouse.report.words import GAP, MINUS
+from stillhouse.report.words import GAP, MINUS, sentence
 
 SMALL = ["training.epochs=2", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
 TINY = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "training.device=cpu", "arms=[kd,no-kd]"]

@@ -1,6 +1,5 @@
 """Runs side by side: pairs by seed and item, reasons where there are none."""
 
-import json
 import shutil
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ from stillhouse.cli.main import main
 from stillhouse.core.folder import list_files
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.core.task import Metric, Task
-from stillhouse.report.compare import compare_runs, write_comparison
+from stillhouse.report.compare import compare_runs
 
 
 class Errors(Task):
@@ -106,23 +105,6 @@ def test_what_cannot_be_paired_says_why(tmp_path):
     assert compared(shorter, make(tmp_path / "f", {0: [0.1, 0.2]}, {"sha256": "1"}))[1]["why"].startswith(
         "other test items"
     )
-
-
-def test_the_page_has_every_run_and_its_reason(tmp_path):
-    """And is one file."""
-    a = make(tmp_path / "a", {0: [0.1, 0.2, 0.1], 1: [0.3, 0.1, 0.1]})
-    b = make(tmp_path / "b", {0: [0.2, 0.2, 0.1], 1: [0.3, 0.2, 0.1]})
-    c = make(tmp_path / "c", {5: [0.0, 0.0, 0.0]})
-    found = compare_runs(Errors(), [a, b, c])
-    page = write_comparison(Errors(), found, tmp_path / "page.html").read_text()
-    head = page.partition("<h1>")[2].partition("</h1>")[0].replace("\N{NO-BREAK SPACE}", " ")
-    assert (
-        head.split("</span>")[-1].strip()
-        == "Error: c 0.00 %, a 15.00 %, b 18.33 %; not tested (1 seed; a verdict needs 3)"
-    )
-    assert "Hollow dot: difference under 2 seeds, too few for an interval over seeds." in page
-    assert "not paired with a: they share no seed" in page
-    json.dumps(found)
 
 
 def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):

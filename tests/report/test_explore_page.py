@@ -194,37 +194,3 @@ class TestBrowser:
         assert said["moved"][0] != said["place"]
         assert said["moved"][1] is True
         assert said["stepped"].startswith(f"Row {told[23][0]}:")
-
-    def test_rows_are_called_as_in_the_file(self, tmp_path):
-        """Row 3 of the page was row 107 of the file: who looked it up there read another text."""
-        codes, sides = made()
-        numbers = 100 + 2 * np.arange(60)
-        page = explorer(tmp_path / "p.html", codes, numbers=numbers, numbers_of="ada.npy", **sides)
-        said, console, _ = visit(
-            page,
-            tmp_path / "v",
-            """
-            said.open = at("which").textContent; said.keys = at("keys").textContent;
-            said.near = at("teacher").querySelector("small").textContent;
-            await type("search", "134"); said.found = listed("results");
-            said.small = at("results").querySelector("small").textContent;
-            await type("search", "17"); said.none = at("count").textContent;
-            point("pointermove", explorer.place(23)); await rest(); said.tip = at("tip").textContent;
-            """,
-        )
-        assert console == []
-        assert said["open"] == "Row 100"
-        assert said["keys"].endswith("Row numbers are those of ada.npy, the first row is 0.")
-        assert said["near"].endswith(f"row {numbers[sides['teacher'][0, 0]]}")
-        assert (said["found"], said["small"]) == ([17], "row 134")
-        assert said["none"] == "Nothing found."
-        assert said["tip"] == "row 146"
-
-    def test_the_checks_above_would_see_a_fault(self, tmp_path):
-        """A check that cannot fail proves nothing."""
-        page = tmp_path / "bad.html"
-        page.write_text("<!DOCTYPE html><body><canvas id=map></canvas><img src='http://127.0.0.1:9/x.png'></body>")
-        said, console, asked = visit(page, tmp_path / "v", "console.error('seen'); at('search').value;")
-        assert "TypeError" in said["error"]
-        assert any("seen" in line for line in console)
-        assert "http://127.0.0.1:9/x.png" in asked

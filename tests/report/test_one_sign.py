@@ -8,8 +8,7 @@ from stillhouse.core.task import Contrast, Metric
 from stillhouse.core.verdict import in_words
 from stillhouse.report import figures
 from stillhouse.report.compare import difference_cell
-from stillhouse.report.verdicts import direction, sentence
-from stillhouse.report.words import GAP, MINUS
+from stillhouse.report.words import GAP, MINUS, direction, sentence
 from stillhouse.tasks.lm.light import LIGHT
 
 BITS, ACCURACY = LIGHT.metrics[0], Metric("accuracy", "accuracy", "points", "test images", scale=100.0, digits=2)
@@ -65,4 +64,4 @@ def test_more_accuracy_is_a_plus(monkeypatch):
     text = sentence(row, arms, {ACCURACY.name: ACCURACY}).detail
     assert "difference +0.22" in text
     assert drawn(row, ACCURACY, monkeypatch)[0] == pytest.approx(0.22)
-    assert direction(ACCURACY) == "right of 0 is better"
+    assert direction(ACCURACY) == "Right of 0 is better"

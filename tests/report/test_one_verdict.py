@@ -15,9 +15,8 @@ from stillhouse.core.model_card import findings, readme
 from stillhouse.core.summary import summarize
 from stillhouse.core.task import Arm, Contrast, Scores, Task
 from stillhouse.recipes import load_run
-from stillhouse.report import write_page
-from stillhouse.report.verdicts import beside_plain
-from stillhouse.report.words import GAP
+from stillhouse.report.page import write_page
+from stillhouse.report.words import GAP, beside_plain
 from stillhouse.tasks import light, task
 from stillhouse.tasks.classification.task import TASK
 
@@ -146,8 +145,8 @@ def test_a_trade_off_is_two_verdicts(tmp_path, capsys):
     word = "helps (accuracy), hurts (negative log-likelihood (nats))"
     assert found["summary"] == found["terminal"] == found["card"] == word
     head = found["page"].partition("<h1>")[2].partition("</h1>")[0]
-    assert "The teacher: helps (accuracy: kd" in head
-    assert "; The teacher: hurts (negative log-likelihood (nats): kd" in head
+    assert "The teacher: helps (accuracy: with the teacher" in head
+    assert "; The teacher: hurts (negative log-likelihood (nats): with the teacher" in head
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.report.page import render_blocks
+from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
 from stillhouse.tasks.classification.readable_text import (
     FILE,
-    SCREEN,
     TEXT,
     _class_lines,
     read_screen,
@@ -91,26 +90,6 @@ def test_what_the_screen_keeps_is_of_its_points_alone():
     assert kept.shown == 5 / 20  # four of them, and the first of all for a row on which nothing holds
 
 
-def test_a_screen_is_a_screen():
-    """12 classes of 40 rules each, with long names: a screen of lines of 120 characters."""
-    generator = np.random.default_rng(0)
-    names = tuple(f"word{n:03d}" for n in range(480))
-    votes = np.zeros((480, 12))
-    votes[np.arange(480), np.arange(480) % 12] = generator.random(480) + 0.5
-    rules = tuple(Rule(((name, True),), tuple(vote)) for name, vote in zip(names, votes.tolist()))
-    model = ReadableModel(tuple(f"a_class_of_a_long_name_{k}" for k in range(12)), READING, names, rules, (0.0,) * 12)
-    rows = (generator.random((300, 480)) < 0.02).astype(np.uint8)
-    labels = model.scores(rows).argmax(1)
-    found = screen(model, rows, rows, labels, [" ".join(np.array(names)[row > 0]) for row in rows])
-    text = found.text()
-    assert len(text.splitlines()) <= SCREEN
-    assert max(map(len, text.splitlines())) <= 120
-    assert found.full == 1.0
-    points, start = read_points(found.classes, names)
-    assert found.shown == np.mean((rows @ points + start).argmax(1) == labels)
-    assert 3 / 12 < found.shown < 1.0
-
-
 def test_points_without_room_do_not_count():
     """A line holds about a hundred characters: the smallest of forty points lose their place, on the screen and in the sum."""
     names = tuple(f"word{n:02d}" for n in range(40))
@@ -166,7 +145,7 @@ def test_files_come_back_and_the_page_escapes(found, tmp_path):
     model, again, index = read_screen(tmp_path / FILE)
     assert (model, again, index["student"]) == (MODEL, found, {"arm": "kd", "seed": 0})
     assert (tmp_path / TEXT).read_text() == found.text()
-    page = render_blocks(screen_blocks(tmp_path), title="t", kicker="k", headline="h", lead="l")
+    page = write_blocks(tmp_path / "page.html", screen_blocks(tmp_path), title="t", headline="h", lead="l").read_text()
     assert "the &lt;<mark>pin</mark>&gt;" in page
     assert "<pin>" not in page
     assert screen_blocks(tmp_path / "none") == []

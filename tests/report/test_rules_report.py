@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
 from stillhouse.report.blocks import Facts
-from stillhouse.report.page import render_blocks
+from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification.rules_file import ARRAYS, RULES, read_rules, rule_blocks
 
 
@@ -51,9 +51,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+def page_of(folder):
+    return write_blocks(folder / "page.html", rule_blocks(folder), title="Rules", headline="x", lead="y").read_text()
+
+
 def test_the_page_shows_what_the_files_hold(folder):
     """Every figure of the index, the picture to the pixel, and names that are markup are escaped."""
-    page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
+    page = page_of(folder)
     text = re.sub(r"<[^>]+>", "", page).replace("\N{NO-BREAK SPACE}", " ")
     assert "42.0 %" in page.replace("\N{NO-BREAK SPACE}", " ")
     for words in (
@@ -80,14 +84,14 @@ def test_where_clauses_decide_nothing_no_rule_is_drawn(folder):
     """A page that explains answers by clauses which do not decide them misleads: 95 % without a clause, 97 % with all."""
     index = json.loads((folder / RULES).read_text())
     (folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95], [1, 0.95]], "judged_of": 5000}))
-    page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
+    page = page_of(folder)
     text = re.sub(r"<[^>]+>", "", page)
     assert "Clauses decide almost nothing here" in text
     assert "None is drawn" in text
     assert "Accuracy on 1,234 of the 5,000 test images, drawn by class" in text
     assert "<img" not in page
     (folder / RULES).write_text(json.dumps(index | {"rules": []}))
-    text = re.sub(r"<[^>]+>", "", render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y"))
+    text = re.sub(r"<[^>]+>", "", page_of(folder))
     assert "None is drawn. No clause holds on its class clearly more often than on others." in text
 
 

@@ -11,10 +11,7 @@ from stillhouse.tasks.classification.taught import (
     Predictions,
     advice,
     changed,
-    changed_tables,
-    example_blocks,
     reasons,
-    taught_blocks,
 )
 from stillhouse.tasks.classification.taught_run import expected
 
@@ -38,23 +35,6 @@ def test_rows_are_put_right_and_wrong():
     gained, lost = changed(TAUGHT, CONTROL)
     assert gained.tolist() == [1, 0, 0, 0.5, 0]
     assert lost.tolist() == [0, 0, 0, 0, 1]
-
-
-def test_by_class_and_by_confidence():
-    teacher = Predictions(LABELS, np.stack([answers(0, sure=s).probabilities[0] for s in (0.97, 0.4, 0.6, 0.97, 0.97)]))
-    by_class, by_confidence = changed_tables(TAUGHT, CONTROL, teacher, NAMES)
-    assert by_class.rows == [
-        ["cat", "2", "1.0", "0.0", "+1.0"],
-        ["dog", "2", "0.5", "0.0", "+0.5"],
-        ["owl", "1", "0.0", "1.0", "-1.0"],
-        ["all", "5", "1.5", "1.0", "+0.5"],
-    ]
-    assert [row[2:] for row in by_confidence.rows] == [
-        ["1", "0.0", "0.0", "+0.0"],
-        ["1", "0.0", "0.0", "+0.0"],
-        ["3", "1.5", "1.0", "+0.5"],
-    ]
-    assert by_confidence.rows[2][1].startswith("33")  # of three rows of which it says cat, one is one
 
 
 @pytest.mark.parametrize(
@@ -96,20 +76,6 @@ def test_no_reason_is_made_up():
         == ""
     )
     assert reasons({}, {}) == []
-
-
-def test_examples_are_escaped():
-    (block,) = example_blocks([{"row": 0, "class": "cat", "without": "dog", "seeds": 2, "text": "<b>"}], 3)
-    assert "&lt;b&gt;" in str(block.drawings[0][0])
-    assert block.drawings[0][1] == "cat; without the teacher dog (2 of 3)"
-    assert example_blocks([], 3) == []
-
-
-@pytest.mark.parametrize(
-    "summary", [{}, {"comparisons": []}, {"comparisons": [{"name": "teacher", "arm": "kd", "control": "x"}]}]
-)
-def test_a_run_without_a_control_says_nothing(summary):
-    assert taught_blocks({"kd": TAUGHT}, None, NAMES, summary, {}) == []
 
 
 def test_the_forecast_is_paired():

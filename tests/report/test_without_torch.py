@@ -18,7 +18,7 @@ from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import parts_of, save_packed
 from stillhouse.logic.packed import write_json as write_machine
-from stillhouse.tasks import TASKS, light, task
+from stillhouse.tasks import task
 
 pytestmark = pytest.mark.drawn
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "sklearn", "tensorboard", "transformers")
@@ -75,7 +75,7 @@ def machine():
 
 def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
     """The page is, to the byte, that of a process with torch; scores are compared, and why costs are not is said."""
-    from stillhouse.report import write_page
+    from stillhouse.report.page import write_page
 
     a, b = (shutil.copytree(finished, tmp_path / name) for name in "ab")
     expected = write_page(task("classification"), a).read_bytes()
@@ -164,11 +164,3 @@ def test_what_needs_torch_says_what_to_install(alone, tmp_path):
     error = alone(["distill", "digits", "--out", tmp_path / "run"], fails=True)
     assert "pip install 'stillhouse[train]'" in error
     assert "Traceback" not in error
-
-
-def test_every_task_has_one_light_half():
-    """A task trains with the very metrics and blocks that its pages are made of."""
-    for kind in TASKS:
-        assert isinstance(task(kind), type(light(kind)))
-        assert task(kind).metrics is light(kind).metrics
-        assert type(task(kind)).blocks is type(light(kind)).blocks

@@ -19,7 +19,7 @@ from stillhouse.core.records import REPORT
 from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
 from stillhouse.core.verdict import untested
-from stillhouse.report.verdicts import beside_plain, sentences, shown, spread_words
+from stillhouse.report.words import beside_plain, sentences, shown, spread_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
 

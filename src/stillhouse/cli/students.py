@@ -126,7 +126,7 @@ def report(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder, for example runs/demo")
     options = parser.parse(arguments)
     from stillhouse.core import records
-    from stillhouse.report import write_page
+    from stillhouse.report.page import write_page
     from stillhouse.tasks import light_at
 
     for folder in sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}")) or [options.folder]:

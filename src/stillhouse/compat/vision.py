@@ -70,7 +70,7 @@ def print_models(results: Mapping[str, Any], out: Path) -> None:
     from rich.table import Table
 
     from stillhouse.cli.show import print_table
-    from stillhouse.report.verdicts import sentences
+    from stillhouse.report.words import sentences
     from stillhouse.tasks.classification.light import LIGHT
 
     title = f"{results['data']['name']}, {results['data']['sizes']['test']:,} test images"

@@ -29,8 +29,7 @@ from stillhouse.core.records import CARD, read_object, write_atomically, write_j
 from stillhouse.core.task import Light, Task
 from stillhouse.core.verdict import overall
 from stillhouse.report.read import mapping
-from stillhouse.report.verdicts import beside_plain, sentence, shown
-from stillhouse.report.words import GAP, cost
+from stillhouse.report.words import GAP, beside_plain, cost, sentence, shown
 
 HUB, README = "hub", "README.md"
 ELSEWHERE = ("data", "run", "teacher", "tokenizer")  # entries of a card that may name a place on this machine

@@ -19,8 +19,7 @@ from stillhouse.core.verdict import compare, in_words, mean_interval, seed_inter
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
-from stillhouse.report.verdicts import direction, gain, shown, spread_words
-from stillhouse.report.words import NOTHING, interval_words, plain
+from stillhouse.report.words import NOTHING, direction, gain, interval_words, plain, shown, spread_words
 
 if TYPE_CHECKING:
     from stillhouse.core.task import Light, Metric
@@ -64,14 +63,12 @@ def _read(task: Light, folder: Path, name: str) -> dict[str, Any]:
     seconds = [result["seconds"] for result in results if result.get("seconds") is not None]
     return {
         "run": name,
-        "folder": str(folder),
         "arm": arm,
         "seeds": list(items),
         "data": run.run.get("data", {}).get("name"),
         "metrics": {m.name: found for m in task.metrics if (found := _estimate(m, items, results))},
         "params": (summary.get("costs") or {}).get(arm, {}).get("params"),
         "seconds": float(np.mean(seconds)) if seconds else None,
-        "verdict": summary.get("verdict"),
         "changed": list(changed_files(folder)),
         "items": items,
         "about": run.run,
@@ -194,9 +191,8 @@ def write_comparison(task: Light, found: Mapping[str, Any], path: Path, command:
     paired = [row for row in rows if row.get("difference") is not None]
     if paired:
         drawn = figures.differences([(row["run"], row, len(row["paired_seeds"])) for row in paired], first)
-        caption = (
-            f"Against {order[0]}: {direction(first)}. {interval_words(len(row['paired_seeds']) for row in paired)}"
-        )
+        words = interval_words(len(row["paired_seeds"]) for row in paired)
+        caption = f"Differences from {order[0]}. {direction(first)}. {words}"
         blocks.insert(1, Figure("Side by side", [(drawn, caption)]))
     if reasons := remarks(rows):
         blocks.append(Facts("What cannot be said", reasons))

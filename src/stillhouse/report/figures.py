@@ -26,12 +26,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from stillhouse.core.task import Metric
 from stillhouse.core.verdict import untested
 from stillhouse.report.read import SeedRun, number
-from stillhouse.report.verdicts import direction
+from stillhouse.report.words import direction
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 SHAPES = ("\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a")
 INK, FAINT, GRID = "#33393f", "#6b737b", "#e4e7ea"
+PLAIN = FuncFormatter(lambda value, _: f"{value:,.10g}")
 STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -51,7 +52,7 @@ def look(place: int) -> dict[str, Any]:
 
 def color(place: int) -> str:
     """The colour of the arm at a place."""
-    return COLORS[place % len(COLORS)]
+    return str(look(place)["color"])
 
 
 def differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metric) -> Markup:
@@ -83,7 +84,7 @@ def differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metr
             "too few seeds for an interval" if few else f"{low:+.4g} to {high:+.4g}" for *_, low, high, few in drawn
         ]
         told = "; ".join(f"{row[0]}: {row[1]:+.4g}, {end}" for row, end in zip(drawn, ends))
-        return _svg(axes.figure, "differences", f"Differences in {metric.label}; {direction(metric)}. {told}.")
+        return _svg(axes.figure, "differences", f"Differences in {metric.label}. {direction(metric)}. {told}.")
 
 
 def _scaled(name: str, row: Mapping[str, Any], seeds: int, metric: Metric) -> tuple[str, float, float, float, bool]:
@@ -118,7 +119,7 @@ def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, words: str) 
             pad = 0.06 * max(top - bottom, 0.5)
             axes.set_ylim(max(0.0, bottom - pad), min(100.4, top + pad))
         elif min(values) > 0 and max(values) > 10 * min(values):
-            logarithmic(axes, subs=(1.0, 2.0, 5.0))
+            _logarithmic(axes, "y")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(words)
@@ -141,12 +142,10 @@ def pareto(
             axes.annotate(name, (x, y), xytext=(0, 7), textcoords="offset points", ha="center")
         costs = [x for x, _, _ in points]
         if min(costs) > 0 and max(costs) > 10 * min(costs):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
-            axes.xaxis.set_minor_locator(NullLocator())
+            _logarithmic(axes, "x")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+            axes.xaxis.set_major_formatter(PLAIN)
         axes.margins(0.12)
         axes.set_xlabel(cost)
         axes.set_ylabel(score)
@@ -189,12 +188,13 @@ def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
     return {epoch: float(np.mean(sums[epoch])) for epoch in sorted(sums)}
 
 
-def logarithmic(axes: Axes, subs: tuple[float, ...]) -> None:
-    """A logarithmic y axis with plain numbers: powers of ten would need the mathematical text that is switched off."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+def _logarithmic(axes: Axes, name: str) -> None:
+    """A logarithmic axis with plain numbers: powers of ten would need the mathematical text that is switched off."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(PLAIN)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ A run folder in, one self-contained HTML file out: it asks for nothing from outs
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,19 @@ from stillhouse.core.verdict import judged, leading, trades_off, untested, verdi
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, SeedRun, mapping, number, read_run
-from stillhouse.report.verdicts import MARKS, beside_plain, direction, headline, sentences, shown, spread_words
-from stillhouse.report.words import NOTHING, interval_words, plain, size
+from stillhouse.report.words import (
+    MARKS,
+    NOTHING,
+    beside_plain,
+    direction,
+    headline,
+    interval_words,
+    plain,
+    sentences,
+    shown,
+    size,
+    spread_words,
+)
 
 if TYPE_CHECKING:
     from stillhouse.core.task import Light, Metric
@@ -119,14 +131,8 @@ def _poor(teacher: Mapping[str, Any]) -> list[str]:
     return [f"the teacher is poor: validation {teacher.get('metric')} {score}, {teacher.get('baseline_name')} {beside}"]
 
 
-def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:
-    """Write the page of `render_blocks`."""
-    page = render_blocks(blocks, **words)
-    write_atomically(path, lambda file: file.write(page.encode(errors="replace")))
-    return path
-
-
-def render_blocks(
+def write_blocks(
+    path: Path,
     blocks: Sequence[Block],
     *,
     title: str,
@@ -135,10 +141,11 @@ def render_blocks(
     kicker: str = "",
     order: Sequence[str] = (),
     command: str = "",
-) -> str:
-    """One self-contained page of blocks that is not of a single run: a sweep, a comparison, rules that were exported.
+) -> Path:
+    """Write one self-contained page of blocks that is not of a single run: a sweep, a comparison, rules that were exported.
 
     Args:
+        path: of the page.
         blocks: in order.
         title: of the browser's tab.
         headline: what was found.
@@ -147,8 +154,10 @@ def render_blocks(
         order: names whose rows get a mark and colour, as arms have in a report.
         command: that goes on from here.
     """
-    words = {"title": title, "headline": headline, "lead": lead, "kicker": kicker, "order": list(order)}
-    return _template("blocks.html").render(blocks=list(blocks), command=command, **words)
+    words = {"title": title, "headline": headline, "lead": lead, "kicker": kicker, "command": command}
+    page = _template("blocks.html").render(blocks=list(blocks), order=list(order), **words)
+    write_atomically(path, lambda file: file.write(page.encode(errors="replace")))
+    return path
 
 
 def _template(name: str) -> Any:
@@ -181,43 +190,23 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Metric], about: Mappin
     below = "each seed (too few for an interval)" if most > 1 and untested(most) else "its 95 % interval"
     caption = f"Test split, read once at the end. Below each mean: {below}{', over test items alone' * (most == 1)}."
     head = ["arm", *(metric.label for metric in known), "training time (s)"]
-    tables: list[Block] = [Table("Arms", head, rows, caption)]
-    if most > 1:
-        seeds = [
-            [arm, *(shown(first, v) for v in each), *[NOTHING] * (most - len(each))] for arm, each in values.items()
-        ]
-        head = ["arm", *(f"seed {seed}" for seed in range(most))]
-        tables.append(Table(f"Every seed: {first.label}", head, seeds, folded=True))
-    return tables
+    return [Table("Arms", head, rows, caption)]
 
 
 def _facts(run: RunFolder, data: Mapping[str, Any]) -> Facts:
     teacher, machine, shipped = run.teacher, mapping(run.run.get("machine")), mapping(run.summary.get("shipped"))
     sizes = ", ".join(f"{plain(count, 9)} {split}" for split, count in mapping(data.get("sizes")).items())
-    entries = [("Data", f"{data.get('name', '')}: {sizes}")]
+    entries = {"Data": f"{data.get('name', '')}: {sizes}"}
     if teacher:
         score, chance = (plain(teacher.get(key), 4) for key in ("score", "chance"))
         beside = f", {teacher.get('baseline_name')} {plain(teacher['plain'], 4)}" if "plain" in teacher else ""
         checked = f"validation {teacher.get('metric', 'score')} {score}, chance {chance}{beside}"
-        entries.append(("Teacher", f"{teacher.get('name', 'unnamed')}; {checked}: {teacher.get('status', '')}"))
+        entries["Teacher"] = f"{teacher.get('name', 'unnamed')}; {checked}: {teacher.get('status', '')}"
     if shipped:
-        seeds = run.arms.get(str(shipped.get("arm")), [])
-        result = next((one.result for one in seeds if one.seed == shipped.get("seed")), {})
-        epoch = (
-            f"; epoch {result['best_epoch']} of {result.get('epochs')}"
-            if number(result.get("best_epoch")) is not None
-            else ""
-        )
-        entries.append(
-            ("Shipped student", f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation{epoch}")
-        )
-    entries.append(
-        (
-            "Machine",
-            f"{machine.get('cpu', '')}, cores: {machine.get('cores', '?')}, threads: {machine.get('threads', '?')}",
-        )
-    )
-    return Facts("What was run", entries)
+        entries["Shipped student"] = f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation"
+    cores, threads = machine.get("cores", "?"), machine.get("threads", "?")
+    entries["Machine"] = f"{machine.get('cpu', '')}, cores: {cores}, threads: {threads}"
+    return Facts("What was run", list(entries.items()))
 
 
 def _curves(arms: Mapping[str, list[SeedRun]], metric: Metric) -> list[Block]:
@@ -252,16 +241,12 @@ def _costs(run: RunFolder) -> list[Block]:
         return []
     if number(run.teacher.get("params")) is not None:
         costs[f"teacher ({run.teacher.get('name', '')})"] = run.teacher
-    head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
-    times = ("ms_batch_1", "ms_batch_64")
-    rows = [
-        [
-            name,
-            plain(cost.get("params"), 7),
-            size(cost.get("bytes_on_disk")),
-            *(plain(cost.get(key)) for key in times),
-            plain(cost.get("flops"), 7),
-        ]
-        for name, cost in costs.items()
-    ]
-    return [Table("Cost", head, rows, f"{TIMED} Operations are counted.")]
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "parameters": ("params", partial(plain, digits=7)),
+        "on disk": ("bytes_on_disk", size),
+        "ms, batch of 1": ("ms_batch_1", plain),
+        "ms, batch of 64": ("ms_batch_64", plain),
+        "operations an item": ("flops", partial(plain, digits=7)),
+    }
+    rows = [[name, *(form(cost.get(key)) for key, form in columns.values())] for name, cost in costs.items()]
+    return [Table("Cost", ["", *columns], rows, f"{TIMED} Operations are counted.")]

@@ -1,16 +1,19 @@
-"""Numbers in words, the same everywhere on the page."""
+"""Numbers and comparisons in words, in the unit of any metric, the same everywhere on the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from stillhouse.core.verdict import untested
-from stillhouse.report.read import number
+from stillhouse.core.task import Metric
+from stillhouse.core.verdict import in_words, standing, untested, verdict_of
+from stillhouse.report.read import mapping, number
 
 GAP, MINUS, NOTHING = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+MARKS = {"helps": "\u25b2", "hurts": "\u25bc", "no difference shown": "\u25cf", "not tested": "\u25cb"}
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -71,12 +74,9 @@ def cost(kind: str, value: Any) -> str:
         >>> cost("params", 9216.0), cost("ms", 1.2345), cost("bytes", 2e6).replace(GAP, " ")
         ('9,216', '1.23', '2.00 MB')
     """
-    found = number(value)
-    if found is None:
-        return NOTHING
     if kind.endswith("bytes"):
-        return size(found)
-    return plain(found) if kind == "ms" else f"{found:,.0f}"
+        return size(value)
+    return plain(value) if kind == "ms" else fixed(value, 0)
 
 
 def score_words(value: Any, in_percent: bool) -> str:
@@ -104,3 +104,191 @@ def interval_words(counts: Iterable[int]) -> str:
     line = f"Dot: difference. Line: its 95{GAP}% interval over seeds and test items; one that crosses 0 shows no difference."
     hollow = f"Hollow dot: difference under {' or '.join(few)} seeds, too few for an interval over seeds."
     return " ".join([line] * (len(few) < len(seeds)) + [hollow] * bool(few))
+
+
+# ---------------------------------------------------------------------------------------------- comparisons
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A verdict in words, and its numbers; `mark` is a shape for it, so that no colour is needed to know it."""
+
+    verdict: str
+    lead: str
+    detail: str
+
+    @property
+    def mark(self) -> str:
+        """The shape."""
+        return MARKS[self.verdict]
+
+
+def shown(measure: Metric, value: Any) -> str:
+    """A value of a metric, scaled.
+
+    Example:
+        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> shown(points, 0.9712).replace(GAP, " "), shown(points, None)
+        ('97.12 %', '–')
+    """
+    found = number(value)
+    if found is None:
+        return NOTHING
+    text = f"{measure.scale * found:,.{measure.digits}f}".replace("-", MINUS)
+    return f"{text}{GAP}%" if measure.scale == 100 else text
+
+
+def spread_words(measure: Metric, found: Mapping[str, Any]) -> str:
+    """The 95 % interval of a mean; of seeds too few for one the value of each; empty if unknown.
+
+    Example:
+        >>> bits = Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
+        >>> spread_words(bits, {"low": 1.0, "high": 2.0, "values": [1.4, 1.5, 1.6]})
+        '1.00 to 2.00'
+        >>> spread_words(bits, {"low": 0.0, "high": 9.0, "values": [1.4, 1.6]})
+        '1.40 and 1.60'
+    """
+    values = found.get("values") or []
+    if len(values) > 1 and untested(len(values)):
+        return " and ".join(shown(measure, value) for value in values)
+    ends = [found.get("low"), found.get("high")]
+    return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
+
+
+def mean_of(arms: Mapping[str, Any], arm: Any, measure: Metric) -> str:
+    """What an arm of `summary.json` reaches."""
+    return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
+
+
+def lead(row: Mapping[str, Any]) -> str:
+    """What a comparison is about, and its verdict.
+
+    Example:
+        >>> lead({"name": "teacher", "arm": "kd", "control": "no-kd", "verdict": "helps", "seeds": 3})
+        'The teacher: helps'
+        >>> lead({"name": "ngram", "arm": "kd", "control": "ngram", "verdict": "helps", "seeds": 2})
+        'kd against ngram: not tested'
+    """
+    name, control = str(row.get("name", "?")), str(row.get("control", "?"))
+    about = f"{row.get('arm', '?')} against {control}" if name == control else f"The {name}"
+    return f"{about}: {verdict_of(row)[0]}"
+
+
+def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> Sentence:
+    """One comparison of `summary.json` as a plain sentence.
+
+    Example:
+        >>> bits = Metric("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 4)
+        >>> row = {"name": "spikes", "arm": "kd", "control": "dense", "metric": "bits_per_byte", "verdict": "hurts",
+        ...        "difference": -0.18, "low": -0.2, "high": -0.16, "seeds": 3, "items": 512}
+        >>> found = sentence(row, {"kd": {"bits_per_byte": {"mean": 1.9}}, "dense": {"bits_per_byte": {"mean": 1.72}}},
+        ...                  {"bits_per_byte": bits})
+        >>> found.lead
+        'The spikes: hurts'
+        >>> print(found.detail.replace(GAP, " ").replace(MINUS, "-")[:88])
+        bits per byte: kd 1.9000 against dense 1.7200, difference 0.1800 bits per byte worse (95
+    """
+    verdict, why = verdict_of(row)
+    measure = measures.get(str(row.get("metric")))
+    if measure is None:
+        return Sentence(verdict, lead(row), f"metric {row.get('metric')}")
+    arm, control, seeds = row.get("arm", "?"), row.get("control", "?"), int(number(row.get("seeds")) or 0)
+    parts = [
+        f"{measure.label}: {arm} {mean_of(arms, arm, measure)} against {control} {mean_of(arms, control, measure)}"
+    ]
+    if all(number(row.get(key)) is not None for key in ("difference", "low", "high")):
+        parts.append(f"difference {gain(measure, row['difference'], unit=True)}{_reach(measure, row, seeds)}")
+    if seeds:
+        parts.append(f"{seeds}{GAP}seed{'s' * (seeds != 1)}, {plain(row.get('items'), 7)}{GAP}{measure.items}")
+    if why:
+        parts.append(f"not tested: {why}")
+    return Sentence(verdict, lead(row), ", ".join(parts))
+
+
+def _reach(measure: Metric, row: Mapping[str, Any], seeds: int) -> str:
+    """The interval of a difference; of one seed it is over test items, and of too few there is none."""
+    if seeds > 1 and untested(seeds):
+        return ""
+    alone = " over test items" * (seeds == 1)
+    return f" (95{GAP}% interval{alone} {gain(measure, row['low'])} to {gain(measure, row['high'])})"
+
+
+def sentences(
+    rows: Iterable[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Metric]
+) -> list[Sentence]:
+    """All comparisons."""
+    return [sentence(row, arms, measures) for row in rows]
+
+
+def headline(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
+    """The comparisons that a verdict is drawn from, each with the means of both sides.
+
+    Example:
+        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> row = {"name": "teacher", "arm": "kd", "control": "no-kd", "metric": "accuracy", "verdict": "helps", "seeds": 3}
+        >>> arms = {"kd": {"accuracy": {"mean": 0.9583}}, "no-kd": {"accuracy": {"mean": 0.8542}}}
+        >>> headline([row], arms, {"accuracy": points}).replace(GAP, " ")
+        'The teacher: helps (accuracy: with the teacher 95.83 %, without it 85.42 %)'
+    """
+    parts = []
+    for row in rows:
+        text, measure = f"{lead(row).rpartition(':')[0]}: {in_words(row)}", measures.get(str(row.get("metric")))
+        if measure is not None and mean_of(arms, row.get("arm"), measure) != NOTHING:
+            ours, theirs = (mean_of(arms, row.get(side), measure) for side in ("arm", "control"))
+            sides = f"{row.get('arm')} {ours} against {row.get('control')} {theirs}"
+            if row.get("name") == "teacher":
+                sides = f"with the teacher {ours}, without it {theirs}"
+            text += f" ({measure.label}: {sides})"
+        parts.append(text)
+    return "; ".join(parts)
+
+
+def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
+    """Where the shipped student stands beside the plain models of a run, if it is not above them; empty where it is.
+
+    Example:
+        >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> row = {"arm": "kd", "control": "linear", "metric": "accuracy", "verdict": "hurts", "seeds": 3, "difference": -0.05}
+        >>> found = {"shipped": {"arm": "kd"}, "plain": {"linear": "a linear classifier"}, "comparisons": [row],
+        ...          "arms": {"linear": {"accuracy": {"mean": 0.625}}, "kd": {"accuracy": {"mean": 0.575}}}}
+        >>> beside_plain(found, {"accuracy": points}).replace(GAP, " ")
+        'the student (57.50 %) is below a linear classifier (62.50 %)'
+    """
+    arms, named = mapping(summary.get("arms")), mapping(summary.get("plain"))
+    shipped = str(mapping(summary.get("shipped")).get("arm"))
+    found, own = [], NOTHING
+    for row in summary.get("comparisons") or ():
+        name, measure = named.get(row.get("control")), measures.get(str(row.get("metric")))
+        if row.get("arm") == shipped and name and measure is not None and (words := standing(row)):
+            own = mean_of(arms, shipped, measure)
+            found.append(f"{words} {name} ({mean_of(arms, row['control'], measure)})")
+    return f"the student ({own}) is {' and '.join(found)}" if found else ""
+
+
+def direction(measure: Metric) -> str:
+    """The one sign of differences in words: a difference is a gain, above 0 the arm is better, whichever way the metric goes.
+
+    Example:
+        >>> direction(Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4))
+        'Right of 0 is better; of bits per byte less is better: a difference is how much less it is'
+    """
+    turned = f"; of {measure.label} less is better: a difference is how much less it is"
+    return f"Right of 0 is better{turned * measure.lower_is_better}"
+
+
+def gain(measure: Metric, value: float, *, unit: bool = False) -> str:
+    """A difference as `summary.json` has it (above 0 the arm is better): signed, or where less is better in words.
+
+    A sign there would be that of the gain to one reader and that of the figures to the next.
+
+    Example:
+        >>> gain(Metric("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4), -0.0022)
+        '0.0022 worse'
+        >>> gain(Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2), 0.012, unit=True).replace(GAP, " ")
+        '+1.20 points'
+    """
+    value = measure.scale * value
+    if measure.lower_is_better:
+        named = f" {measure.unit}" * bool(unit and measure.unit)
+        return f"{abs(value):.{measure.digits}f}{named} {'better' if value > 0 else 'worse'}"
+    return f"{value:+.{measure.digits}f}".replace("-", MINUS) + f"{GAP}points" * (unit and measure.scale == 100)
