@@ -3,9 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
-import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,8 +17,7 @@ from stillhouse.tasks import TASKS, task
 from stillhouse.tasks.classification.card import save_student
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.exports import write_onnx, write_program
-from stillhouse.tasks.classification.numpy_machine import ClauseMachine
-from stillhouse.tasks.classification.students.config import DeepTMConfig, FlatTMConfig
+from stillhouse.tasks.classification.students.config import FlatTMConfig
 
 DIGITS = ("--data", "digits")
 
@@ -40,38 +36,6 @@ def save(folder, choice, kind="classification", seed=0):
 def flat(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "student"
     return folder, *save(folder, FlatTMConfig(clauses=40, levels=3))
-
-
-@pytest.mark.parametrize("kind", ["flat", "deep"])
-def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
-    """In another process, with the folder alone and torch out of reach; levels and hidden layers come along."""
-    choice = FlatTMConfig(clauses=40, levels=3) if kind == "flat" else DeepTMConfig(hidden_dims=(12,), clauses=20)
-    model, data = save(tmp_path / "student", choice)
-    out = tmp_path / "given away"
-    assert main(["export", str(tmp_path / "student"), "--to", "numpy", "--out", str(out), *DIGITS]) == 0
-    assert "719 of 719 answers equal" in capsys.readouterr().out
-    batch = data.test.batch(torch.arange(50))
-    np.save(tmp_path / "images.npy", batch.inputs.numpy())
-    images = str(tmp_path / "images.npy")
-    forbid = f"import sys; sys.modules['torch'] = sys.modules['stillhouse'] = None; sys.argv = ['x', {images!r}]\n"
-    code = f"{forbid}import runpy; runpy.run_path({str(out / 'predict.py')!r}, run_name='__main__')"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    with torch.no_grad():
-        assert said == [data.input_spec.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
-    wrong = batch.inputs.numpy().copy()
-    for value, words in ((np.nan, "or NaN"), (1.5, "floats in \\[0, 1\\]")):
-        wrong[3, 0, 2, 2] = value  # it would count as dark, or as bright
-        with pytest.raises(ValueError, match=words):
-            ClauseMachine(out).predict(wrong)
-    with pytest.raises(ValueError, match="got int64"):
-        ClauseMachine(out).predict(wrong.astype(np.int64))
-    raw = bytearray((out / "clauses.npz").read_bytes())
-    place = zipfile.ZipFile(out / "clauses.npz").getinfo("layers.0.votes.npy").header_offset
-    raw[place + 250] ^= 4  # a bit of the clauses: an error, never other answers
-    (out / "clauses.npz").write_bytes(raw)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode
-    assert "clauses.npz was changed after it was written" in done.stderr
 
 
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys, monkeypatch):
@@ -173,7 +137,7 @@ def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
     from stillhouse.tasks.classification.students.config import HybridTMConfig
 
     save(tmp_path / "hybrid", HybridTMConfig(clauses=8))
-    assert main(["export", str(tmp_path / "hybrid"), "--to", "numpy", *DIGITS]) == 2
+    assert main(["export", str(tmp_path / "hybrid"), "--to", "packed", *DIGITS]) == 2
     assert "forms for it: rules, onnx, torch" in capsys.readouterr().err
     assert not (tmp_path / "hybrid" / "export").exists() or not list((tmp_path / "hybrid" / "export").iterdir())
 
@@ -181,6 +145,6 @@ def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
 def test_every_task_names_its_forms():
     """Each target is one that the command knows; nothing heavy is imported for the names."""
     found = {kind: set(task(kind).exports()) for kind in TASKS}
-    assert {"rules", "numpy", "onnx", "torch"} <= found["classification"]
+    assert {"rules", "packed", "onnx", "torch"} <= found["classification"]
     assert found["lm"] == {"packed"}
     assert found["sar"] == {"torch"}

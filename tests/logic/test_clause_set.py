@@ -17,10 +17,10 @@ def test_a_fuzzy_clause_loses_one_for_every_miss() -> None:
         ({"clauses": [[4]]}, "literals in 0 .. 3"),
         ({"clauses": [[1, 1]]}, "rise within a clause"),
         ({"capacity": [-1]}, "at least 0"),
-        ({"bits": 0}, "at least 1 bit"),
+        ({"bits": 0}, "fit each other"),
         ({"scale": float("nan")}, "positive scale"),
         ({"votes": [[2**31 - 1]], "capacity": [4]}, "31 bits"),
-        ({"bias": [1, 2]}, "bias"),
+        ({"bias": [1, 2]}, "fit each other"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict, words: str) -> None:

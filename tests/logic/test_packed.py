@@ -101,8 +101,8 @@ def test_truncated_and_flipped_files_are_refused(content, tmp_path):
         ({"image_shape": "nonsense"}, "malformed"),
         ({"class_names": ["a"]}, "expected 1 scores, one a class, got 3"),
         ({"layers": []}, "join between"),
-        ({"layers": [{"bits": 128, "scale": float("nan")}, {"bits": 16, "scale": 1}]}, "positive scale, got nan"),
-        ({"joins": [{"shift": 99, "epsilon": 1}]}, "shift in"),
+        ({"layers": [{"bits": 128, "scale": float("nan")}, {"bits": 16, "scale": 1}]}, "positive scale"),
+        ({"joins": [{"shift": 99, "epsilon": 1}]}, "fit its layer"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(content, tmp_path, metadata, words):

@@ -1,4 +1,4 @@
-"""Passes keep every score: shown on all inputs of few bits, so on no sample."""
+"""Smaller clause sets keep every score: shown on all inputs of few bits, so on no sample."""
 
 import numpy as np
 from conftest_logic import random_set
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.simplify import PASSES, simplify
+from stillhouse.logic.simplify import simplify
 
 small_sets = st.builds(
     random_set,
@@ -24,12 +24,8 @@ def every_input(bits):
 
 @settings(max_examples=60, deadline=None)
 @given(clauses=small_sets)
-def test_no_pass_changes_a_score(clauses):
+def test_no_score_changes(clauses):
     rows = every_input(clauses.bits)
-    for change in PASSES:
-        changed = change(clauses)
-        changed.check()
-        np.testing.assert_array_equal(changed.scores(rows), clauses.scores(rows))
     small = simplify(clauses)
     np.testing.assert_array_equal(small.scores(rows), clauses.scores(rows))
     assert small.num_clauses <= clauses.num_clauses

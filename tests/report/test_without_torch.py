@@ -16,8 +16,7 @@ import stillhouse
 from stillhouse.core.records import write_arrays
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import PackedModel
-from stillhouse.logic.packed import parts_of, save_packed
-from stillhouse.logic.packed import write_json as write_machine
+from stillhouse.logic.packed import save_packed
 from stillhouse.tasks import task
 
 pytestmark = pytest.mark.drawn
@@ -91,7 +90,7 @@ def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
 
 
 def test_a_machine_of_clauses_needs_no_torch(alone, tmp_path):
-    """Two photos through the packed file, the JSON and the numpy folder: the clause of the bright side has 3 votes."""
+    """Two photos through the packed file: the clause of the bright side has 3 votes."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for name, column in (("a", 0), ("b", 1)):
@@ -99,16 +98,10 @@ def test_a_machine_of_clauses_needs_no_torch(alone, tmp_path):
         pixels[0, column] = 255
         Image.fromarray(pixels).save(photos / f"{name}.png")
     save_packed(machine(), tmp_path / "m.packed.safetensors")
-    write_machine(machine(), tmp_path / "m.json")
-    (tmp_path / "folder").mkdir()
-    about, arrays = parts_of(machine())
-    write_arrays(tmp_path / "folder" / "clauses.npz", about=np.array(json.dumps(about)), **arrays)
-    places = [tmp_path / name for name in ("m.packed.safetensors", "m.json", "folder")]
-    alone(*(["predict", place, photos, "--out", tmp_path / f"{n}.csv"] for n, place in enumerate(places)))
-    for number in range(3):
-        rows = list(csv.DictReader((tmp_path / f"{number}.csv").open()))
-        assert [row["class"] for row in rows] == ["left", "right"]
-        assert float(rows[0]["probability"]) == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-6)  # the softmax of 3 and 0
+    alone(["predict", tmp_path / "m.packed.safetensors", photos, "--out", tmp_path / "answers.csv"])
+    rows = list(csv.DictReader((tmp_path / "answers.csv").open()))
+    assert [row["class"] for row in rows] == ["left", "right"]
+    assert float(rows[0]["probability"]) == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-6)  # the softmax of 3 and 0
 
 
 def test_what_a_machine_answers_is_its_softmax(tmp_path):

@@ -87,15 +87,11 @@ def test_a_clause_that_would_hold_on_all_classes_alike_stays_whole():
 
 def test_a_clause_that_fires_on_every_class_is_no_rule_of_one():
     """A clause that is always fulfilled and votes for "b" adds most there where all else is equal: it tells nothing about "b"."""
-    degree = {"s": torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.0], [1.0, 0.5, 1.0], [1.0, 0.5, 0.9]])}
-    fulfilled = Fulfilled(degree, {"s": (degree["s"] > 0).float()})
-    ranks = [(("s", 0), 9.0), (("s", 1), 5.0), (("s", 2), 1.0)]
-    labels = torch.tensor([0, 0, 1, 1])
-    assert by_discrimination(ranks, fulfilled, labels, 1) == [(("s", 2), 1.0), (("s", 1), 5.0)]
-    everywhere = Fulfilled(
-        degree, {"s": torch.tensor([[1.0, 0.0, 0.9], [1.0, 0.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.5, 1.0]])}
-    )
-    assert by_discrimination(ranks, everywhere, labels, 1) == [(("s", 1), 5.0)]  # further, but as often
+    degree = torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.0], [1.0, 0.5, 1.0], [1.0, 0.5, 0.9]])
+    ranks, labels = [(0, 9.0), (1, 5.0), (2, 1.0)], torch.tensor([0, 0, 1, 1])
+    assert by_discrimination(ranks, Fulfilled(degree, (degree > 0).float()), labels, 1) == [(2, 1.0), (1, 5.0)]
+    everywhere = Fulfilled(degree, torch.tensor([[1.0, 0.0, 0.9], [1.0, 0.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.5, 1.0]]))
+    assert by_discrimination(ranks, everywhere, labels, 1) == [(1, 5.0)]  # further, but as often
     model = planted()
     with torch.no_grad():
         model.core.last.bank.include_logits[1, 3, 0] = 3.0  # not bright where no image is

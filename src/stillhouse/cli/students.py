@@ -40,7 +40,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 def predict(arguments: Sequence[str]) -> int:
     """Use a student of any task on photos, texts, vectors or radar lines."""
     parser = Parser("predict")
-    text = "a run, the folder of a student, or an export: packed, numpy, json, onnx"
+    text = "a run, the folder of a student, or an export: packed, numpy, onnx"
     parser.add_argument("run", type=Path, metavar="RUN", help=text)
     parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or - for standard input")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .jsonl, or .npy for arrays [printed as CSV]")

@@ -101,25 +101,19 @@ class ClauseSet:
             InputError: what was expected and what came.
         """
         count, starts, literals = self.num_clauses, self.starts, self.literals
-        if self.bits < 1:
-            raise InputError(f"clauses: expected at least 1 bit, got {self.bits}")
-        if starts.shape != (count + 1,) or starts[0] or starts[-1] != len(literals) or (np.diff(starts) < 0).any():
-            raise InputError(f"clauses: expected {count + 1} starts that rise from 0 to {len(literals)}")
-        if len(literals) and not 0 <= literals.min() <= literals.max() < 2 * self.bits:
-            raise InputError(f"clauses: expected literals in 0 .. {2 * self.bits - 1}")
+        if (
+            self.bits < 1
+            or (starts.shape, self.votes.shape) != ((count + 1,), (count, len(self.bias)))
+            or (starts[0], starts[-1]) != (0, len(literals))
+            or (np.diff(starts) < 0).any()
+        ):
+            raise InputError("clauses: expected bits, starts, literals, capacities, votes and bias that fit each other")
         owner = np.repeat(np.arange(count), np.diff(starts))
-        if (np.diff(owner * 2 * self.bits + literals) <= 0).any():
-            raise InputError("clauses: expected literals that rise within a clause, got some that do not")
-        if (self.capacity < 0).any():
-            raise InputError(f"clauses: expected capacities of at least 0, got {self.capacity.min()}")
-        if self.votes.ndim != 2 or len(self.votes) != count or self.bias.shape != (self.outputs,):
-            raise InputError(
-                f"clauses: expected votes ({count}, K) and bias (K), got {self.votes.shape} and {self.bias.shape}"
-            )
-        if not np.isfinite(self.scale) or self.scale <= 0:
-            raise InputError(f"clauses: expected a positive scale, got {self.scale}")
-        if self.widest() >= 2**31:
-            raise InputError(f"clauses: expected scores within 31 bits, got up to {self.widest()}")
+        within = (literals >= 0) & (literals < 2 * self.bits)
+        if not within.all() or (np.diff(owner * 2 * self.bits + literals) <= 0).any():
+            raise InputError(f"clauses: expected literals in 0 .. {2 * self.bits - 1} that rise within a clause")
+        if (self.capacity < 0).any() or not 0 < self.scale < np.inf or self.widest() >= 2**31:
+            raise InputError("clauses: expected capacities of at least 0, a positive scale and scores within 31 bits")
 
     def widest(self) -> int:
         """The largest score, without its sign, that any input could give."""

@@ -64,6 +64,23 @@ class IntegerLayerNorm:
         y = self.gain * u + self.offset * r
         return y > 0, y // r
 
+    def reach(self, layer: ClauseSet, before: int) -> int:
+        """The largest number that leaves it, given the layer ahead and the largest number before that.
+
+        Raises:
+            InputError: it does not fit the layer, or a product could leave 62 bits.
+        """
+        width = layer.outputs
+        shapes = self.path.shape, self.gain.shape, self.offset.shape
+        sums = int(np.abs(self.path.astype(np.int64)).sum(1).max(initial=0)) * before
+        gain, offset = int(np.abs(self.gain).max(initial=0)), int(np.abs(self.offset).max(initial=0))
+        u = layer.widest() + (sums >> max(self.shift, 0)) + 1
+        r = int((width * u * u + max(self.epsilon, 1)) ** 0.5) + 1
+        fits = shapes == ((width, layer.bits), (width,), (width,)) and self.epsilon >= 1 and 0 <= self.shift < 63
+        if not fits or sums >= 2**53 or r * r >= 2**62 or gain * u + offset * r >= 2**62:
+            raise InputError("join: expected parts that fit its layer, sums below 2^53 and products below 2^62")
+        return gain + offset + 1  # |u| <= r
+
 
 def whole_root(q: np.ndarray) -> np.ndarray:
     """floor(sqrt(q)) of int64 below 2^62, exactly.
@@ -129,12 +146,12 @@ class PackedModel:
         Raises:
             InputError: what was expected and what came.
         """
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise InputError(f"image: expected (channels, height, width), got {self.image_shape}")
-        inside = self.edges.ndim == 1 and len(self.edges) and (self.edges >= 0).all() and (self.edges < 1).all()
-        if not inside or (np.diff(self.edges) <= 0).any():
-            raise InputError(f"edges: expected rising numbers in [0, 1), one a level, got {self.edges.tolist()}")
-        if not self.layers or len(self.joins) != len(self.layers) - 1:
+        levels = np.concatenate([[-1e-9], self.edges, [1.0]])
+        if len(self.image_shape) != 3 or self.pixels < 1 or len(levels) < 3 or not (np.diff(levels) > 0).all():
+            raise InputError(
+                f"machine: expected (channels, height, width) and edges that rise in [0, 1), got {self.edges}"
+            )
+        if len(self.layers) != len(self.joins) + 1:
             raise InputError(f"machine: expected a join between any two of {len(self.layers)} layers")
         width, reach = self.pixels * len(self.edges), 1
         for number, layer in enumerate(self.layers):
@@ -142,7 +159,7 @@ class PackedModel:
             if layer.bits != width:
                 raise InputError(f"layer {number}: expected {width} bits, got {layer.bits}")
             if number < len(self.joins):
-                reach = _checked_join(self.joins[number], layer, reach, number)
+                reach = self.joins[number].reach(layer, reach)
             width = layer.outputs
         if width != len(self.class_names):
             raise InputError(f"machine: expected {len(self.class_names)} scores, one a class, got {width}")
@@ -206,21 +223,3 @@ def has_numba() -> bool:
         return True
     warnings.warn(WITHOUT_NUMBA, stacklevel=2)
     return False
-
-
-def _checked_join(join: IntegerLayerNorm, layer: ClauseSet, reach: int, number: int) -> int:
-    """The largest number that leaves a join."""
-    name, width = f"join {number}", layer.outputs
-    shapes = join.path.shape, join.gain.shape, join.offset.shape
-    if shapes != ((width, layer.bits), (width,), (width,)) or join.epsilon < 1 or not 0 <= join.shift < 63:
-        raise InputError(
-            f"{name}: expected a path ({width}, {layer.bits}), gains and offsets ({width}), an epsilon of at least 1 and a shift "
-            f"in 0 .. 62, got {shapes}, {join.epsilon}, {join.shift}"
-        )
-    sums = int(np.abs(join.path.astype(np.int64)).sum(1).max(initial=0)) * reach
-    u = layer.widest() + (sums >> join.shift) + 1
-    gain, offset = int(np.abs(join.gain).max()), int(np.abs(join.offset).max())
-    r = int((width * u * u + join.epsilon) ** 0.5) + 1
-    if sums >= 2**53 or r * r >= 2**62 or gain * u + offset * r >= 2**62:
-        raise InputError(f"{name}: expected sums below 2^53 and products below 2^62, got larger ones")
-    return gain + offset + 1  # |u| <= r

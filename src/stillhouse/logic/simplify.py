@@ -13,91 +13,38 @@ from stillhouse.logic.clause_set import ClauseSet
 
 
 def simplify(clauses: ClauseSet) -> ClauseSet:
-    """All passes in turn.
+    """Without clauses that can never answer or have no votes, those that are equal joined, constants in the bias.
+
+    Both literals of a bit in a clause are exactly one miss: they go, and the capacity is one less. Clauses of equal literals
+    with different capacities stay apart: `max(0, a - m)` and `max(0, b - m)` are no multiples of each other.
 
     Example:
-        A clause of "bit 0 and not bit 0" with capacity 1 can never answer:
+        A clause of "bit 0 and not bit 0" with capacity 1 can never answer; two clauses are one of votes 3 + 4:
 
-        >>> simplify(ClauseSet.of([[0, 2], [1]], bits=2, capacity=[1, 1], votes=[[5], [7]])).num_clauses
-        1
+        >>> less = simplify(ClauseSet.of([[0, 2], [1], [1]], bits=2, capacity=[1, 1, 1], votes=[[5], [3], [4]]))
+        >>> less.num_clauses, less.votes.tolist()
+        (1, [[7]])
     """
-    for one in PASSES:
-        clauses = one(clauses)
-    return clauses
-
-
-def contradictions(clauses: ClauseSet) -> ClauseSet:
-    """Both literals of a bit in a clause are exactly one miss: they go, and the capacity is one less (at least 0).
-
-    Example:
-        >>> one = ClauseSet.of([[0, 1, 2]], bits=2, capacity=[2], votes=[[1]])  # bit 0, bit 1, not bit 0
-        >>> less = contradictions(one)
-        >>> less.literals.tolist(), less.capacity.tolist()
-        ([1], [1])
-    """
-    literals, capacity = [], clauses.capacity.copy()
+    kept: dict[tuple[tuple[int, ...], int], np.ndarray] = {}
+    bias = clauses.bias.copy()
     for j in range(clauses.num_clauses):
-        own = clauses.clause(j)
-        both = np.intersect1d(own[own < clauses.bits], own[own >= clauses.bits] - clauses.bits)
-        literals.append(own[~np.isin(own % clauses.bits, both)])
-        capacity[j] = max(0, capacity[j] - len(both))
-    return _rebuilt(clauses, literals, capacity, clauses.votes, clauses.bias)
-
-
-def duplicate_clauses(clauses: ClauseSet) -> ClauseSet:
-    """Clauses of equal literals and capacity become one, with the sum of their votes.
-
-    Equal literals with different capacities stay apart: `max(0, a - m)` and `max(0, b - m)` are no multiples of each other. A sum
-    of votes that would leave 32 bits is not made.
-
-    Example:
-        >>> two = ClauseSet.of([[0, 1], [0, 1]], bits=2, capacity=[1, 1], votes=[[3], [4]])
-        >>> duplicate_clauses(two).votes.tolist()
-        [[7]]
-    """
-    places: dict[tuple[bytes, int], int] = {}
-    chosen: list[int] = []
-    votes: list[np.ndarray] = []
-    for j in range(clauses.num_clauses):
-        key = (clauses.clause(j).tobytes(), int(clauses.capacity[j]))
-        own = clauses.votes[j].astype(np.int64)
-        place = places.setdefault(key, len(chosen))
-        if place < len(chosen) and np.abs(votes[place] + own).max(initial=0) < 2**31:
-            votes[place] = votes[place] + own
-            continue
-        places[key] = len(chosen)
-        chosen.append(j)
-        votes.append(own)
-    return _rebuilt(
-        clauses, [clauses.clause(j) for j in chosen], clauses.capacity[chosen], np.array(votes), clauses.bias
+        own, votes = clauses.clause(j), clauses.votes[j].astype(np.int64)
+        both = own[np.isin(own + clauses.bits, own)]
+        literals = own[~np.isin(own % clauses.bits, both)]
+        capacity = int(clauses.capacity[j]) - len(both)
+        if capacity > 0 and not len(literals):
+            bias += capacity * votes
+        elif capacity > 0 and votes.any():
+            key = tuple(literals.tolist()), capacity
+            kept[key] = kept.get(key, 0) + votes  # within 31 bits, as any score is
+    return ClauseSet.of(
+        [literals for literals, _ in kept],
+        bits=clauses.bits,
+        capacity=[capacity for _, capacity in kept],
+        votes=np.array([*kept.values()]).reshape(-1, clauses.outputs),
+        bias=bias,
+        scale=clauses.scale,
     )
-
-
-def dead_clauses(clauses: ClauseSet) -> ClauseSet:
-    """Without clauses that have no votes or no capacity; one without literals is a constant and goes into the bias.
-
-    Example:
-        >>> one = ClauseSet.of([[], [0]], bits=1, capacity=[2, 0], votes=[[3], [9]])
-        >>> less = dead_clauses(one)
-        >>> less.num_clauses, less.bias.tolist()
-        (0, [6])
-    """
-    empty = np.diff(clauses.starts) == 0
-    always = (clauses.capacity * empty).astype(np.int64) @ clauses.votes.astype(np.int64)
-    keep = np.flatnonzero((clauses.capacity > 0) & clauses.votes.any(1) & ~empty)
-    bias = clauses.bias + always
-    return _rebuilt(clauses, [clauses.clause(j) for j in keep], clauses.capacity[keep], clauses.votes[keep], bias)
-
-
-PASSES = (contradictions, duplicate_clauses, dead_clauses)
-
-
-def _rebuilt(
-    clauses: ClauseSet, literals: Sequence[np.ndarray], capacity: np.ndarray, votes: np.ndarray, bias: np.ndarray
-) -> ClauseSet:
-    """The same bits and scale, other clauses."""
-    votes = votes.reshape(len(literals), clauses.outputs)
-    return ClauseSet.of(literals, bits=clauses.bits, capacity=capacity, votes=votes, bias=bias, scale=clauses.scale)
 
 
 def cut_literals(clauses: ClauseSet, bits: np.ndarray, chosen: Sequence[int]) -> dict[int, np.ndarray]:

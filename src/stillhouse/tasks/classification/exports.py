@@ -23,15 +23,15 @@ from torch import nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, compare_answers
 from stillhouse.core.folder import run_above
-from stillhouse.core.records import read_json, write_arrays, write_atomically
+from stillhouse.core.records import read_json, write_atomically
 from stillhouse.core.types import FeatureSpec, ImageSpec
 from stillhouse.export import first_line, quiet, traced
 from stillhouse.logic.c import answers, c_text, compiled
 from stillhouse.logic.machine import PackedModel
-from stillhouse.logic.packed import load_json, load_packed, parts_of, save_packed, write_json
+from stillhouse.logic.packed import load_packed, save_packed
 from stillhouse.logic.simplify import simplify
 from stillhouse.report.page import write_blocks
-from stillhouse.tasks.classification import numpy_machine, predict
+from stillhouse.tasks.classification import predict
 from stillhouse.tasks.classification.data.readers import EMPTY, WORD, read_features
 from stillhouse.tasks.classification.data.split import Part
 from stillhouse.tasks.classification.lower import lower
@@ -59,6 +59,8 @@ def write(form: str, load: Callable[[Path], Any], folder: Path, out: Path, choic
         return [write_program(model, data.test, out)]
     if isinstance(data.input_spec, FeatureSpec) or form == "python":
         return export_readable(form, model, data, out)
+    if form == "json":
+        raise InputError("--to json: expected a student of words or a table, got one of images; take packed or rules")
     if form == "rules":
         return export_rules(model, data, folder, out)
     return export_machine(form, model, data, out)
@@ -252,7 +254,7 @@ def export_machine(form: str, model: Any, data: Any, out: Path) -> Sequence[str]
     """A student that is clauses from the pixels to the class as logic, simplified; read back and run on the split.
 
     packed: one safetensors file that predicts with numpy alone, and faster with numba. c: C99, compiled here with every warning
-    an error. json: literals, capacities and votes. numpy: a folder with `predict.py`, which needs numpy alone.
+    an error.
 
     Raises:
         InputError: a student of which only parts are clauses, or what was written answers otherwise than the student.
@@ -283,20 +285,8 @@ def _written(form: str, machine: PackedModel, split: Any, out: Path) -> np.ndarr
             raise InputError(f"expected a test split of bytes (uint8), which C reads, got {split.images.dtype}")
         out.write_text(c_text(machine))
         return answers(out, split.images.numpy(), len(machine.class_names))[1]
-    read: Any
-    if form == "packed":
-        save_packed(machine, out)
-        read = load_packed(out)
-    elif form == "json":
-        write_json(machine, out)
-        read = load_json(out)
-    else:
-        out.mkdir()
-        shutil.copyfile(numpy_machine.__file__, out / "predict.py")
-        about, arrays = parts_of(machine)
-        write_arrays(out / numpy_machine.FILE, about=np.array(json.dumps(about)), **arrays)
-        read = numpy_machine.ClauseMachine(out)
-    return _scores(read.scores, split)
+    save_packed(machine, out)
+    return _scores(load_packed(out).scores, split)
 
 
 def _scores(answer: Callable[[np.ndarray], np.ndarray], split: Any) -> np.ndarray:

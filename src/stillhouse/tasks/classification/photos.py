@@ -17,7 +17,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of
 from stillhouse.logic.machine import PackedModel
 from stillhouse.tasks.classification.data.decode import SUFFIXES, decode, images_under
-from stillhouse.tasks.classification.numpy_machine import FILE, ClauseMachine
 
 BATCH = 256
 KEY = "stillhouse"  # of an ONNX file's metadata: class names and the shape of an image
@@ -197,11 +196,11 @@ class MachineClasses(PhotoClasses):
     """Images into classes by clauses.
 
     Args:
-        place: the file or folder.
+        place: the file.
         machine: what was read there.
     """
 
-    def __init__(self, place: Path, machine: PackedModel | ClauseMachine) -> None:
+    def __init__(self, place: Path, machine: PackedModel) -> None:
         super().__init__(place, machine.class_names, machine.image_shape)
         self.machine = machine
 
@@ -212,22 +211,13 @@ class MachineClasses(PhotoClasses):
 
 
 def open_machine(place: Path) -> MachineClasses | None:
-    """The machine of a file or folder; None where it is none.
+    """The machine of a packed file; None where it is none.
 
     Raises:
         InputError: it is one, and was changed since it was written.
     """
-    if (place / FILE).is_file():
-        try:
-            return MachineClasses(place, ClauseMachine(place))
-        except ValueError as error:
-            raise InputError(str(error)) from None
-    if place.suffix == ".safetensors" and place.is_file():
-        from stillhouse.logic.packed import load_packed
+    if place.suffix != ".safetensors" or not place.is_file():
+        return None
+    from stillhouse.logic.packed import load_packed
 
-        return MachineClasses(place, load_packed(place))
-    if place.suffix == ".json" and place.is_file():
-        from stillhouse.logic.packed import load_json
-
-        return MachineClasses(place, load_json(place))
-    return None
+    return MachineClasses(place, load_packed(place))

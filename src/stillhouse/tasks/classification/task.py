@@ -46,9 +46,8 @@ ABOUT = {
 FORMS = {  # what a student can be written as, and the suffix of the file
     "packed": ("bits and whole numbers in one file", ".packed.safetensors"),
     "c": ("C99, no allocation", ".c"),
-    "json": ("literals and votes for other programs", ".json"),
+    "json": ("rules or points for other programs", ".json"),
     "python": ("one file that needs Python alone", ".py"),
-    "numpy": ("needs numpy alone", ""),
     "rules": ("rules and clauses to read", ""),
     "onnx": ("for onnxruntime", ".onnx"),
     "torch": ("for torch.export.load", ".pt2"),

@@ -1,16 +1,12 @@
-"""C99 and JSON of machines: the same answers as the definition, on every row."""
-
-import json
+"""C99 of machines: the same answers as the definition, on every row."""
 
 import numpy as np
 import pytest
 from conftest_logic import random_set
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import hash_of
 from stillhouse.logic import c
 from stillhouse.logic.machine import PackedModel
-from stillhouse.logic.packed import load_json, write_json
 
 
 def flat_machine(seed=0, *, clauses=65, failures=9, outputs=10, levels=2, side=8):
@@ -56,45 +52,6 @@ def test_c_of_a_deep_machine(tmp_path, deep_machine):
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(classes, expected.argmax(1))
     assert len(np.unique(expected, axis=0)) > 10
-
-
-def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
-    for machine in (flat_machine(), deep_machine):
-        write_json(machine, tmp_path / "a.json")
-        images = images_of(machine, 200)
-        again = load_json(tmp_path / "a.json")
-        np.testing.assert_array_equal(again.scores(images, definition=True), machine.scores(images, definition=True))
-        assert (again.class_names, again.scale) == (machine.class_names, machine.scale)
-
-
-def test_json_with_another_number_is_an_error(tmp_path):
-    """A digit of a vote gives other answers; a seal that is gone proves nothing."""
-    write_json(flat_machine(), tmp_path / "a.json")
-    good = json.loads((tmp_path / "a.json").read_text())
-    votes = good["arrays"]["layers.0.votes"]
-    votes[3][2] += 1
-    for changed, words in (
-        (good, "was changed after"),
-        ({k: v for k, v in good.items() if k != "seal"}, "expected a packed"),
-    ):
-        (tmp_path / "a.json").write_text(json.dumps(changed))
-        with pytest.raises(InputError, match=words):
-            load_json(tmp_path / "a.json")
-
-
-def test_json_with_parts_that_do_not_fit_is_an_error(tmp_path):
-    write_json(flat_machine(), tmp_path / "a.json")
-    good = json.loads((tmp_path / "a.json").read_text())
-    for change in (
-        {"layers": []},
-        {"class_names": ["one"]},
-        {"arrays": {"edges": ["x"]}},
-        {"joins": [1]},
-    ):
-        content = {key: value for key, value in {**good, **change}.items() if key != "seal"}
-        (tmp_path / "a.json").write_text(json.dumps({**content, "seal": hash_of(content)}))
-        with pytest.raises(InputError, match="expected"):
-            load_json(tmp_path / "a.json")
 
 
 def test_what_cannot_be_compiled_is_a_line(tmp_path, monkeypatch):
