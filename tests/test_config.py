@@ -86,10 +86,6 @@ TEACHERS = {
     "classes.yaml": ("teacher: {source: 'timm:resnet18'}\ndata: {name: digits}\n", "tasks.classification.plan"),
     "text.yaml": ("recipe: wikitext-2-teacher\nwindow: 64\n", "tasks.lm.plan"),
     "own_text.yaml": ("corpus: {source: mine.txt}\n", "tasks.lm.plan"),
-    "radar.yaml": (
-        "data: {preset: toy-64}\nmodel: {name: s4_ssm, model_dim: 8}\ntraining: {lr: 1.0e-2}\n",
-        "tasks.sar.plan",
-    ),
     "ours.yaml": ("model: {kind: state-space, model_dim: 8}\ntraining: {learning_rate: 0.01}\n", "tasks.sar.plan"),
 }
 
@@ -103,7 +99,7 @@ def test_a_teachers_file_finds_its_task(name, tmp_path):
     assert type(config).__module__ == f"stillhouse.{TEACHERS[name][1]}"
     assert type(config) is teacher_task(config).TeacherRun
     assert (config.training.epochs, config.name) == (3, path.stem)
-    if name in ("radar.yaml", "ours.yaml"):
+    if name == "ours.yaml":
         assert (config.model.model_dim, config.training.learning_rate) == (8, 0.01)
 
 

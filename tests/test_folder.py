@@ -9,8 +9,8 @@ import pytest
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import RunFolder, changed_files, check_file, check_test_data, files_of, list_files
 from stillhouse.core.hashes import with_hashes
+from stillhouse.core.parts import Scores
 from stillhouse.core.records import RUN, SUMMARY, write_json
-from stillhouse.core.task import Scores
 
 
 def test_the_seed_that_was_best_on_the_validation_split_is_shipped(tmp_path):

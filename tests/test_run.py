@@ -12,7 +12,7 @@ from torch import nn
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
-from stillhouse.core.task import TeacherAtChance
+from stillhouse.core.parts import TeacherAtChance
 from stillhouse.recipes import load, load_run
 from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.recipes import RECIPES

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from stillhouse.core.parts import Contrast, Metric
 from stillhouse.core.summary import _compared, _figures
-from stillhouse.core.task import Contrast, Metric
 
 
 @pytest.mark.parametrize(("lower", "verdict"), [(False, "helps"), (True, "hurts")])

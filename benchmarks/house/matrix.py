@@ -3,7 +3,7 @@
     python -m benchmarks.house.matrix            prints docs/matrix.md
     python -m benchmarks.house.matrix --check    exit status 1 where the page is not what the tasks say
 
-Nothing is trained: signals are put to `Task.unsupported_reason`, all else to the configuration. That each cell does what it
+Nothing is trained: signals are put to `RunPlan.unsupported_reason`, all else to the configuration. That each cell does what it
 says is tested by training, in `tests/conformance/test_matrix.py`.
 """
 
@@ -90,11 +90,9 @@ cell: a live gradient at the student's weights, or the refusal.
 def refusal_of_signal(kind: str, name: str) -> str | None:
     """What a task says to a signal of the table."""
     config: Any = TypeAdapter(SignalConfig).validate_python(SIGNALS[name])
-    if COLUMNS[kind] == "classification":
-        from stillhouse.tasks.classification.task import TASK
-
-        return TASK.unsupported_reason(config, TASK.Config(**PLANS[kind]).student)
-    return task(kind).unsupported_reason(config)
+    plan: Any = parse(task(COLUMNS[kind]).Config, PLANS[kind])
+    reason: str | None = plan.unsupported_reason(config)
+    return reason
 
 
 def refusal_of_dimension(kind: str, name: str) -> str | None:

@@ -1,7 +1,7 @@
 """Runs by name or from a YAML file, with changes on top: the one way in for every command. No torch of its own.
 
 A recipe is a function in `tasks/NAME/recipes.py` that returns a whole configuration; a YAML file may start from one
-(`recipe: digits`) and change what it names. A file finds its task by itself (`Task.owns`).
+(`recipe: digits`) and change what it names. A file finds its task by itself (`RunPlan.owns`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, override, parse, settings, to_mapping
+from stillhouse.core.config import ConfigError, load_yaml, merge, override, parse, settings, to_mapping
 from stillhouse.tasks import TASKS, task
 
 if TYPE_CHECKING:  # commands look at their words before tasks are imported
@@ -54,10 +54,11 @@ def load(
     base, mapping = _mapping(recipe, known())
     override(mapping, assignments, values)
     found = _owner(mapping)
-    if base is None or type(base) is found.Config:
-        mapping = found.rebased(base, mapping)
-    named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
-    return found, found.resolve_config(parse(found.Config, mapping), named)
+    kind: Any = found.Config
+    if base is None or type(base) is kind:
+        named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
+        mapping = kind.completed(base, mapping, named)
+    return found, parse(kind, mapping)
 
 
 def load_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Any:
@@ -81,7 +82,7 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
         ConfigError: as `load`; a file that describes a whole run.
     """
     base, mapping = _mapping(recipe, known_teachers())
-    found = teacher_task(base) if base is not None else _teacher_owner(mapping)
+    found = teacher_task(base) if base is not None else _owner(mapping, "TeacherRun")
     kind: Any = found.TeacherRun
     if kind is None:
         raise ConfigError(
@@ -92,8 +93,6 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
             f"{recipe} describes a whole run ({', '.join(whole)}), which `stillhouse distill` takes; a teacher's file holds "
             f"{', '.join(settings(kind))}"
         )
-    if base is None:
-        mapping = found.teacher_settings(recipe, mapping)
     override(mapping, assignments, values)
     return parse(kind, mapping)
 
@@ -101,11 +100,6 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
 def teacher_task(config: Any) -> Task[Any, Any]:
     """The task that trains the teacher which a configuration describes."""
     return next(task(kind) for kind in TASKS if task(kind).TeacherRun is type(config))
-
-
-def _teacher_owner(mapping: Mapping[str, Any]) -> Task[Any, Any]:
-    """The task of a teacher's file; one for classes where no other wants it."""
-    return next((task(kind) for kind in TASKS if task(kind).owns_teacher(mapping)), task(DEFAULT))
 
 
 def _all(name: str) -> dict[str, Callable[[], Any]]:
@@ -135,15 +129,10 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
     return base, merge(to_mapping(base), mapping)
 
 
-def _owner(mapping: Mapping[str, Any]) -> Task[Any, Any]:
-    """The task of a run as plain data; classes where nothing names another."""
+def _owner(mapping: Mapping[str, Any], of: str = "Config") -> Task[Any, Any]:
+    """The task of a run (or of the training of a teacher) as plain data; classes where nothing names another."""
     for kind in TASKS:
-        if task(kind).owns(mapping):
+        found = getattr(task(kind), of) or task(kind).Config
+        if hasattr(found, "owns") and found.owns(mapping):
             return task(kind)
-    student = mapping.get("student")
-    if isinstance(student, Mapping) and "kind" in student:
-        known_kinds = kinds(settings(task(DEFAULT).Config)["student"].annotation)
-        raise ConfigError(
-            f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
-        )
     return task(DEFAULT)

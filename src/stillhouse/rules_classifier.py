@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import missing_labels
-from stillhouse.core.task import TeacherAtChance
+from stillhouse.core.parts import TeacherAtChance
 
 
 class RulesClassifier(ClassifierMixin, BaseEstimator):

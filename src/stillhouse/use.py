@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Predictor
-from stillhouse.tasks import TASKS, light, task_at
+from stillhouse.tasks import TASKS, results, task_at
 
 
 def load(path: str | Path) -> Predictor:
@@ -25,7 +25,7 @@ def load(path: str | Path) -> Predictor:
     """
     place = Path(path).expanduser()
     for kind in TASKS:
-        if (found := light(kind).load_exported(place)) is not None:
+        if (found := results(kind).load_exported(place)) is not None:
             return found
     if place.suffix == ".pt2" and place.is_file():
         raise InputError(

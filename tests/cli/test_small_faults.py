@@ -122,7 +122,7 @@ def test_a_model_that_is_none_is_one_error(capsys):
 @pytest.mark.parametrize("kind", ["images", "clauses"])
 def test_a_run_of_an_earlier_task_names_its_version(kind):
     """They are one task now; `not known` left its owner to guess."""
-    from stillhouse.tasks import light
+    from stillhouse.tasks import results
 
     with pytest.raises(InputError, match=f"'{kind}' is of stillhouse before 2026-11-23"):
-        light(kind)
+        results(kind)

@@ -4,7 +4,7 @@ import pytest
 
 from stillhouse.cli import show
 from stillhouse.cli.main import main
-from stillhouse.core.task import Metric
+from stillhouse.core.parts import Metric
 from stillhouse.core.types import Progress
 from stillhouse.report.words import GAP, MINUS, sentence
 

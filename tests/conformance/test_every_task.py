@@ -17,7 +17,7 @@ from stillhouse.core import pipeline, records
 from stillhouse.core.checks import InputError, Interrupted
 from stillhouse.core.config import ConfigError
 from stillhouse.core.experiment import run
-from stillhouse.core.task import TeacherAtChance
+from stillhouse.core.parts import TeacherAtChance
 from stillhouse.core.verdict import overall
 from stillhouse.tasks import task, task_of
 

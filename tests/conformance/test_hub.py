@@ -12,7 +12,7 @@ import stillhouse
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError
 from stillhouse.core.model_card import findings
-from stillhouse.tasks import light, task
+from stillhouse.tasks import results, task
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_two_seeds_are_no_verdict(seeds, verdict):
     row |= {"difference": 0.1, "low": 0.05, "high": 0.15, "seeds": seeds, "items": 200}
     arms = {arm: {"accuracy": {"mean": mean, "values": [mean] * seeds}} for arm, mean in (("kd", 0.9), ("no-kd", 0.8))}
     run = {"config": {"name": "mine", "license": "mit"}}
-    found = findings(light("classification"), run, {"verdict": "helps", "comparisons": [row], "arms": arms}, "kd", 1)
+    found = findings(results("classification"), run, {"verdict": "helps", "comparisons": [row], "arms": arms}, "kd", 1)
     assert found["verdict"]["verdict"] == verdict
     assert found["license"] == "mit"
     assert found["run"]["test"]["accuracy"]["value"] == 0.9

@@ -10,10 +10,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.tasks.embed import task as task_module
 from stillhouse.tasks.embed.anchors import fit_anchor
-from stillhouse.tasks.embed.light import FAR, NEAR
 from stillhouse.tasks.embed.material import EmbeddingData
 from stillhouse.tasks.embed.metrics import figures_of
 from stillhouse.tasks.embed.network import load_embedder
+from stillhouse.tasks.embed.results import FAR, NEAR
 from stillhouse.tasks.embed.score import evaluate
 
 

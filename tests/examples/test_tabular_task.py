@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.experiment import run
-from stillhouse.core.task import TeacherAtChance
+from stillhouse.core.parts import TeacherAtChance
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tabular_task.py"
 spec = importlib.util.spec_from_file_location("tabular_task", EXAMPLE)

@@ -81,12 +81,6 @@ WRITTEN = (
         "tests/test_pipeline.py::test_only_the_named_parts_learn_in_a_stage",
     ),
     Fault(
-        "the first teacher teaches the student too",
-        "stillhouse.core.pipeline:next_stage_teachers",
-        lambda original: lambda task, assistants, context: context.stage_teachers,
-        "tests/test_pipeline.py::test_the_assistant_teaches_the_student",
-    ),
-    Fault(
         "an ensemble hears its first member",
         "stillhouse.teachers.ensemble:EnsembleTeacher._pooled",
         lambda original: lambda self, logits: logits[0],
@@ -148,7 +142,7 @@ WRITTEN = (
     ),
     Fault(
         "every trained teacher is recommended",
-        "stillhouse.core.task:TeacherCheck.use",
+        "stillhouse.core.parts:TeacherCheck.use",
         lambda original: lambda self, how: f"use it as {how}",
         "tests/conformance/test_trained_teachers.py::test_a_teacher_at_chance_is_not_recommended[images]",
     ),

@@ -8,8 +8,9 @@ import pytest
 
 from stillhouse.cli.main import main
 from stillhouse.core.folder import list_files
+from stillhouse.core.parts import Metric
 from stillhouse.core.records import read_json, write_arrays, write_json
-from stillhouse.core.task import Metric, Task
+from stillhouse.core.task import Task
 from stillhouse.report.compare import compare_runs
 
 
@@ -66,7 +67,7 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
     assert two["low"] > 0.09
     assert two["word"] == "not tested (2 seeds; a verdict needs 3)"
     assert three["word"] == "helps"
-    monkeypatch.setattr("stillhouse.tasks.light_at", lambda folder: Errors())
+    monkeypatch.setattr("stillhouse.tasks.results_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
     assert ", helps" not in capsys.readouterr().out
     page = (tmp_path / "p.html").read_text()
@@ -116,7 +117,7 @@ def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
     list_files(b)
     (place / "student.bin").write_bytes(b"other weights")
     (b / "rules.json").unlink()
-    monkeypatch.setattr("stillhouse.tasks.light_at", lambda folder: Errors())
+    monkeypatch.setattr("stillhouse.tasks.results_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "page.html")]) == 0
     out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
     for words in ("student.bin was changed after it was written", "rules.json is missing, and the run had left it"):

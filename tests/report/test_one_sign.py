@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from stillhouse.core.parts import Contrast, Metric
 from stillhouse.core.summary import _compared
-from stillhouse.core.task import Contrast, Metric
 from stillhouse.core.verdict import in_words
 from stillhouse.report import figures
 from stillhouse.report.compare import difference_cell
 from stillhouse.report.words import GAP, MINUS, direction, sentence
-from stillhouse.tasks.lm.light import LIGHT
+from stillhouse.tasks.lm.results import RESULTS
 
-BITS, ACCURACY = LIGHT.metrics[0], Metric("accuracy", "accuracy", "points", "test images", scale=100.0, digits=2)
+BITS, ACCURACY = RESULTS.metrics[0], Metric("accuracy", "accuracy", "points", "test images", scale=100.0, digits=2)
 
 
 def difference(metric, gap, seeds=3):

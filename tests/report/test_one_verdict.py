@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from stillhouse.cli.show import print_summary
 from stillhouse.core import records, verdict
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.model_card import findings, readme
+from stillhouse.core.parts import Arm, Scores, contrasts_of
 from stillhouse.core.summary import summarize
-from stillhouse.core.task import Arm, Contrast, Scores, Task
+from stillhouse.core.task import Task
 from stillhouse.recipes import load_run
 from stillhouse.report.page import write_page
 from stillhouse.report.words import GAP, beside_plain
-from stillhouse.tasks import light, task
+from stillhouse.tasks import results, task
 from stillhouse.tasks.classification.task import TASK
 
 WORDS = ("helps", "no difference shown", "hurts", "not tested (2 seeds; a verdict needs 3)")
@@ -44,10 +47,7 @@ class Hand(Task):
     """Runs of two arms whose items are written by hand."""
 
     kind, title, Config = "classification", "runs made by hand", object
-    metrics = light("classification").metrics
-
-    def contrasts(self, config):
-        return [Contrast("teacher", "kd", "no-kd", metric) for metric in ("accuracy", "nll")]
+    metrics = tuple(replace(one, judged=one.name == "nll") for one in results("classification").metrics)
 
 
 for name in Hand.__abstractmethods__:
@@ -68,8 +68,13 @@ def made(out, items, plain=None):
             scores = Scores({name: values[seed] for name, values in found.items()}, {}, answers)
             folder.keep(arm, seed, scores, {"seconds": 1.0})
     plain = plain or {}
-    arms = [Arm(arm, None, arm == "kd", 1 if arm in plain else seeds, plain=plain.get(arm, "")) for arm in items]
-    summary = summarize(Hand(), None, arms, folder, {"arm": "kd", "seed": 0})
+    arms = [
+        Arm(arm, None, arm == "kd", seeds)
+        if arm not in plain
+        else Arm(arm, None, False, plain=plain[arm], controls=((arm, "kd"),))
+        for arm in items
+    ]
+    summary = summarize(Hand(), arms, folder, {"arm": "kd", "seed": 0})
     summary = {**summary, "command": "c", "data": data}
     records.write_json(out / "summary.json", summary)
     return summary
@@ -80,11 +85,13 @@ def said_everywhere(out, summary, tmp_path, capsys):
     found = {"summary": summary["verdict"]}
     print_summary(summary, out)
     found["terminal"] = capsys.readouterr().out.rpartition("verdict on the teacher: ")[2].splitlines()[0]
-    found["page"] = re.sub(r"\s+", " ", write_page(light("classification"), out).read_text().replace("&nbsp;", " "))
-    task = light("classification")
+    found["page"] = re.sub(r"\s+", " ", write_page(results("classification"), out).read_text().replace("&nbsp;", " "))
+    task = results("classification")
     card = findings(task, json.loads((out / "run.json").read_text()), summary, "kd", 0)
     found["card"] = card["verdict"]["verdict"]
-    found["readme"] = readme(task, {**card, "license": "mit"}, takes="x", costs={})
+    found["readme"] = readme(
+        task, {**card, "license": "mit"}, student=SimpleNamespace(takes="x", hub_task=""), costs={}
+    )
     return found
 
 
@@ -171,14 +178,15 @@ def test_hurts_is_said_only_where_nothing_is_gained(words, expected):
 
 def test_embeddings_are_judged_by_near_and_far_together():
     """Near +0.091 and far -0.019 against PCA: the run said "hurts"."""
-    near, far, *rest = task("embed").contrasts(load_run("embedding", ["data.path=x"]))
+    embed = task("embed")
+    near, far, *rest = contrasts_of(embed.arms(load_run("embedding", ["data.path=x"])), embed.metrics)
     assert (near.arm, near.control, far.arm, far.control) == ("student", "pca", "student", "pca")
     rows = [{"name": c.name, "arm": c.arm, "control": c.control, "metric": c.metric, "verdict": "hurts"} for c in rest]
     both = [
         {"name": c.name, "arm": c.arm, "control": c.control, "metric": c.metric, "verdict": word, "seeds": 3}
         for c, word in ((near, "helps"), (far, "hurts"))
     ]
-    labels = {metric.name: metric.label for metric in light("embed").metrics}
+    labels = {metric.name: metric.label for metric in results("embed").metrics}
     word = "helps (10 nearest kept), hurts (distances kept (Spearman, row by row))"
     assert verdict.overall([*both, *rows], labels) == word
 
@@ -188,8 +196,7 @@ def test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal(tmp_pat
     arm, control = tables("hurts")
     items = {"kd": {"accuracy": arm, "nll": -arm}, "no-kd": {"accuracy": arm, "nll": -arm}}
     items["linear"] = {"accuracy": control[:1], "nll": -control[:1]}
-    both = [Contrast("teacher", "kd", "no-kd", "accuracy"), Contrast("linear", "kd", "linear", "accuracy")]
-    monkeypatch.setattr(Hand, "contrasts", lambda self, config: both)
+    monkeypatch.setattr(Hand, "metrics", results("classification").metrics)
     summary = made(tmp_path / "run", items, plain={"linear": "a linear classifier"})
     found = said_everywhere(tmp_path / "run", summary, tmp_path, capsys)
     words = f"is below a linear classifier ({100 * control[0].mean():.2f} %)"

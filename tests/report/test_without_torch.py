@@ -117,8 +117,8 @@ def test_what_a_machine_answers_is_its_softmax(tmp_path):
 def packed(tmp_path_factory):
     """A packed student, and what the network itself answers to a line."""
     pytest.importorskip("numba")
-    from stillhouse.tasks.lm.light import PACKED
     from stillhouse.tasks.lm.packed import pack_student
+    from stillhouse.tasks.lm.results import PACKED
     from stillhouse.tasks.lm.saved import save_lm
     from stillhouse.tasks.lm.students import SpikingLMConfig
     from stillhouse.tasks.lm.tokenizer import byte_tokenizer

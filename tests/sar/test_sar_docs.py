@@ -80,7 +80,6 @@ def test_the_signals_of_the_page_are_built(files, tmp_path):
     assert config.curriculum.shares == (0.5, 1.0)
     assert len(config.teacher_assistants) == 1
     data = SarConfig(**LINES).build()
-    TASK.check(config, data)
     plain = small_run(signals=to_mapping(config.signals), objective={"alpha": 1.0, "beta": 0.0, "gamma": 0.0})
     job = TASK.job(stage_context_of(plain, data, tmp_path, teacher=line_teacher(1, num_layers=3)))
     terms = job.terms(torch.arange(8), Progress(0, 10))

@@ -3,7 +3,7 @@
 import shutil
 
 from stillhouse.report.page import write_page
-from stillhouse.tasks.sar.light import LIGHT
+from stillhouse.tasks.sar.results import RESULTS
 
 
 def test_pictures_before_and_after_from_files_alone(student_run, tmp_path):
@@ -13,6 +13,6 @@ def test_pictures_before_and_after_from_files_alone(student_run, tmp_path):
         assert f'alt="Magnitude of the patch: {name}"' in page
     copy = tmp_path / "copy"
     shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt"))
-    assert write_page(LIGHT, copy).read_text() == page
+    assert write_page(RESULTS, copy).read_text() == page
     (copy / "focus.npz").unlink()
-    assert "<h2>Images</h2>" not in write_page(LIGHT, copy).read_text()
+    assert "<h2>Images</h2>" not in write_page(RESULTS, copy).read_text()

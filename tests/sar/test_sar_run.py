@@ -12,7 +12,7 @@ from sar_tiny import LINES, QUICK, SMALL, distill_words, line_teacher, network, 
 from scipy import stats
 
 from stillhouse.core import experiment
-from stillhouse.core.task import TeacherAtChance
+from stillhouse.core.parts import TeacherAtChance
 from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.job import SarJob
 from stillhouse.tasks.sar.saved import load_model, save_model

@@ -5,11 +5,11 @@ import pytest
 import torch
 from sar_tiny import line_teacher, network, small_run, stage_context_of
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import ConfigError
 from stillhouse.core.types import Progress
 from stillhouse.signals import SignalConfig
 from stillhouse.tasks.sar.data import SarConfig
-from stillhouse.tasks.sar.signals import REFUSED, unsupported_reason
+from stillhouse.tasks.sar.plan import REFUSED
 from stillhouse.tasks.sar.task import TASK
 
 BLOCKS = {"student": "blocks.1", "teacher": "blocks.2"}
@@ -86,16 +86,12 @@ def test_features_are_real_pairs(data, tmp_path):
 
 
 @pytest.mark.parametrize("signal", REFUSED_HERE, ids=lambda s: s["kind"])
-def test_what_cannot_read_lines_is_refused_in_a_line(signal, data):
+def test_what_cannot_read_lines_is_refused_in_a_line(signal):
     """With its place, its kind and the reason."""
-    config = small_run(signals=[{"kind": "relations", **BLOCKS}, signal])
-    assert unsupported_reason(config.signals[0]) is None
-    with pytest.raises(InputError) as caught:
-        TASK.check(config, data)
-    assert str(caught.value) == f"signals.1 ({signal['kind']}): {unsupported_reason(config.signals[1])}"
-    staged = small_run(stages=[{"name": "a"}, {"name": "b", "signals": [signal]}])
-    with pytest.raises(InputError, match=r"stages\.1\.signals\.0"):
-        TASK.check(staged, data)
+    with pytest.raises(ConfigError, match=rf"^signals\.1 \({signal['kind']}\): "):
+        small_run(signals=[{"kind": "relations", **BLOCKS}, signal])
+    with pytest.raises(ConfigError, match=r"stages\.1\.signals\.0"):
+        small_run(stages=[{"name": "a"}, {"name": "b", "signals": [signal]}])
 
 
 def test_difficulty_is_the_judges_error(data, tmp_path):

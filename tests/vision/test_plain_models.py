@@ -13,7 +13,7 @@ from stillhouse.recipes import load_run
 from stillhouse.tasks.classification import plain
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.data.rows import RowData
-from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS
+from stillhouse.tasks.classification.plan import LINEAR, MAJORITY, MOST_NUMBERS
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.task import TASK
 

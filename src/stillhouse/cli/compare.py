@@ -31,13 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.core.folder import check_finished
     from stillhouse.core.records import RUN, as_json
     from stillhouse.report.compare import compare_runs, remarks, tables, write_comparison
-    from stillhouse.tasks import light_at
+    from stillhouse.tasks import results_at
 
     for run in options.runs:
         if not (run / RUN).is_file():
             raise InputError(f"{run} is not a run folder: expected a {RUN} in it")
         check_finished(run)
-    task, *others = map(light_at, options.runs)
+    task, *others = map(results_at, options.runs)
     if any(other.metrics != task.metrics for other in others):
         kinds = ", ".join(one.kind for one in (task, *others))
         raise InputError(f"expected runs that are scored alike, got {kinds}; scores from anywhere: `stillhouse verify`")

@@ -71,7 +71,6 @@ def _loaded(config: Any) -> tuple[Any, Any, Any, Any]:
 
     task, callback = task_of(config), RunDisplay(0, quiet=True)
     data = task.data(config, callback.log)
-    task.check(config, data)
     teachers = task.teachers(config, data, None, callback.log)
     if not teachers:
         raise InputError("the recipe has no teacher; name one with teacher.source=")

@@ -15,8 +15,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from stillhouse.core.callback import Callback, News
+from stillhouse.core.parts import Metric
 from stillhouse.core.records import REPORT
-from stillhouse.core.task import Metric
 from stillhouse.core.types import Progress
 from stillhouse.core.verdict import untested
 from stillhouse.report.words import beside_plain, sentences, shown, spread_words

@@ -127,13 +127,13 @@ def report(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     from stillhouse.core import records
     from stillhouse.report.page import write_page
-    from stillhouse.tasks import light_at
+    from stillhouse.tasks import results_at
 
     for folder in sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}")) or [options.folder]:
         if not (folder / records.RUN).is_file():
             raise InputError(f"{folder} is not a run folder: expected a {records.RUN} in it")
         faults: list[str] = []
-        print(write_page(light_at(folder), folder, log=faults.append))
+        print(write_page(results_at(folder), folder, log=faults.append))
         for fault in faults:
             print(f"  {fault}", file=sys.stderr)
     return 0

@@ -71,7 +71,7 @@ def print_models(results: Mapping[str, Any], out: Path) -> None:
 
     from stillhouse.cli.show import print_table
     from stillhouse.report.words import sentences
-    from stillhouse.tasks.classification.light import LIGHT
+    from stillhouse.tasks.classification.results import RESULTS
 
     title = f"{results['data']['name']}, {results['data']['sizes']['test']:,} test images"
     table = Table("model", "arm", "test", "validation", "parameters", title=title)
@@ -83,7 +83,7 @@ def print_models(results: Mapping[str, Any], out: Path) -> None:
             shown = ("" if validation is None else f"{validation:.2%}", "" if params is None else f"{params:,}")
             table.add_row(name, arm, f"{accuracy['mean']:.2%}", *shown)
         means = {arm: {"accuracy": accuracy} for arm, accuracy in accuracies.items()}
-        told = sentences(found["comparisons"], means, {metric.name: metric for metric in LIGHT.metrics})
+        told = sentences(found["comparisons"], means, {metric.name: metric for metric in RESULTS.metrics})
         lines += [f"{name}: {one.mark} {one.lead}; {one.detail}" for one in told]
     print_table(table)
     print("\n".join([*lines, f"results: {out / 'results.json'}"]))

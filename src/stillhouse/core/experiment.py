@@ -19,10 +19,11 @@ from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder, check_file, files_of, list_files
 from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.model_card import complete_cards
+from stillhouse.core.parts import Arm, TeacherAtChance, TeacherCheck, facts_of
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import REPORT, write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
-from stillhouse.core.task import Arm, Task, TeacherAtChance, TeacherCheck, reference_arm
+from stillhouse.core.task import Task, reference_arm
 from stillhouse.core.verdict import untested
 from stillhouse.report.page import write_page
 from stillhouse.report.words import score_words
@@ -67,11 +68,10 @@ def run(
     join(config.training)
     callback = callback if ranks.first() else NULL_CALLBACK
     command = command or command_line()
-    grown = {"may_grow": task.may_grow, "may_change": task.may_change, "may_hold": task.may_hold}
-    with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
+    with open_run(out, config, resume=resume) as folder:
         arms = task.arms(config)
         data = processes.first_then_others(lambda: task.data(config, callback.log)) if data is None else data
-        folder.check_data(task.facts(data))
+        folder.check_data(facts_of(data))
         if resume and (done := concluded(task, config, folder)) is not None:
             if not (out / REPORT).is_file():
                 processes.on_first(lambda: write_page(task, out))
@@ -113,10 +113,10 @@ def _conclude(task: Task[Any, Any], context: RunContext[Any, Any], arms: Sequenc
     _score_teacher(task, context)
     shipped = reference_arm(arms)
     best = context.folder.ship(shipped.name, shipped.seeds)
-    summary = summarize(task, context.config, arms, context.folder, {"arm": shipped.name, "seed": best})
+    summary = summarize(task, arms, context.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": context.folder.run["data"]}
     summary["hints"] = _at_chance(task, context, summary, shipped)
-    task.on_run_end(context, summary)
+    task.finish(context, summary)
     complete_cards(task, context.folder.path, summary)
     write_json(context.folder.path / records.SUMMARY, summary)
     list_files(context.folder.path)
@@ -156,15 +156,13 @@ def setup(task: Task[Any, Any], context: RunContext[Any, Any], *, force: bool = 
         TeacherAtChance: the teacher is no better than guessing and `force` is off.
     """
     config, data, folder, callback = context.config, context.data, context.folder, context.callback
-    task.check(config, data)
     teachers = processes.first_then_others(lambda: task.teachers(config, data, context.given, callback.log))
-    known = {"sha256": _together([task.fingerprint(one) for one in teachers])} if teachers else {}
+    known = {"sha256": _together([one.fingerprint for one in teachers])} if teachers else {}
     folder.same("teacher", known)
     checks = [check_teacher(task, one, config, data, force=force, callback=callback) for one in teachers]
     context.teachers, context.teacher_checks = teachers, checks
-    folder.begin({**about(task.kind, config, command), "data": task.facts(data), "teacher": known or None})
-    processes.first_then_others(lambda: task.prepare(context))
-    context.stage_teachers = task.stage_teachers(context)
+    folder.begin({**about(task.kind, config, command), "data": facts_of(data), "teacher": known or None})
+    context.stage_teachers = processes.first_then_others(lambda: task.stage_teachers(context))
     if teachers:
         write_json(folder.path / records.TEACHER, _teacher_record(context))
 
@@ -222,6 +220,7 @@ def train_and_evaluate(task: Task[Any, Any], arm: Arm, seed: int, context: RunCo
         }
         processes.on_first(lambda: task.save(folder, model, arm.student, context))
     scores = task.score(model, arm, seed, context)
+    assert scores is not None
     for name, values in scores.items.items():
         if not np.isfinite(np.asarray(values, dtype=float)).all():
             raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
@@ -267,7 +266,7 @@ def _teacher_record(context: RunContext[Any, Any]) -> dict[str, Any]:
 
 def _score_teacher(task: Task[Any, Any], context: RunContext[Any, Any]) -> None:
     """The teacher on the test split, read once, after every arm is trained."""
-    found = task.score_teacher(context) if context.teacher is not None else None
+    found = task.score(context.teacher, None, 0, context) if context.teacher is not None else None
     if found is None:
         return
     write_arrays(context.folder.path / TEACHER_SCORES, **{name: np.asarray(x) for name, x in found.items.items()})

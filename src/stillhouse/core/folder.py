@@ -54,7 +54,6 @@ from stillhouse.core.records import (
 
 SCORES, SHIPPED, FILES = "scores.npz", "student", "files"
 UNLISTED = frozenset({"tensorboard", "stages", records.CHECKPOINT, records.REPORT})
-FREE = ("license",)  # settings of every run that decide no result
 
 
 @dataclass
@@ -106,7 +105,7 @@ class RunFolder:
             before: dict[str, Any] = {}
             if resume and known.is_file():
                 before = read_object(known, records.ABOUT)
-                _check_config(path, before["config"], config, may_grow, (*FREE, *may_change))
+                _check_config(path, before["config"], config, may_grow, may_change)
                 check_arms(path)
             try:
                 yield cls(path, before)
@@ -175,8 +174,13 @@ class RunFolder:
         return read_object(path, records.FIGURES)
 
     def scores(self, arm: str, seed: int) -> dict[str, np.ndarray]:
-        """(N,) values by metric of one arm and seed."""
-        return read_arrays(self.arm(arm, seed) / SCORES)
+        """(N,) values by metric of one arm and seed; also whether it names the teacher's class, where both left their answers."""
+        found = read_arrays(self.arm(arm, seed) / SCORES)
+        both = self.arm(arm, seed) / records.PREDICTIONS, self.path / records.TEACHER_PREDICTIONS
+        if all(path.is_file() for path in both):
+            student, teacher = (read_arrays(path, ["probabilities"])["probabilities"].argmax(1) for path in both)
+            found["agreement"] = student == teacher
+        return found
 
     def ship(self, arm: str, seeds: int, name: str = SHIPPED) -> int:
         """Copy the best seed by validation to `student/`, or another folder of the run, card last; returns the seed."""

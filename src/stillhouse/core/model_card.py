@@ -25,8 +25,9 @@ from stillhouse.core.costs import COSTS
 from stillhouse.core.exports import LICENSE, UNNAMED, ExportChoices, Target
 from stillhouse.core.folder import run_above
 from stillhouse.core.hashes import verify_files, with_hashes
+from stillhouse.core.predict import Predictor
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
-from stillhouse.core.task import Light, Task
+from stillhouse.core.task import Results, Task
 from stillhouse.core.verdict import overall
 from stillhouse.report.read import mapping
 from stillhouse.report.words import GAP, beside_plain, cost, sentence, shown
@@ -36,7 +37,7 @@ ELSEWHERE = ("data", "run", "teacher", "tokenizer")  # entries of a card that ma
 CARDS: dict[str, Any] = {"sha256": dict[str, str]}  # what is read of a card here
 
 
-def complete_cards(task: Light, out: Path, summary: Mapping[str, Any]) -> None:
+def complete_cards(task: Results, out: Path, summary: Mapping[str, Any]) -> None:
     """Write into the cards of a run's shipped students what the finished run found."""
     run = read_object(out / records.RUN, records.ABOUT)
     for path in sorted(out.glob(f"*/{CARD}")):
@@ -52,7 +53,7 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     write_json(folder / CARD, with_hashes(card, folder, names))
 
 
-def findings(task: Light, run: Mapping[str, Any], summary: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
+def findings(task: Results, run: Mapping[str, Any], summary: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
     """What a finished run knows of one of its students: entries of a card.
 
     Args:
@@ -123,19 +124,19 @@ def write_hub(task: Task[Any, Any], folder: Path, out: Path, choices: ExportChoi
     costs: Mapping[str, float] = {}
     with suppress(InputError):  # counted on data that are gone
         costs = task.cost(folder)
-    text = readme(task, card, takes=student.takes, costs=costs)
+    text = readme(task, card, student=student, costs=costs)
     write_atomically(out / README, lambda file: file.write(text.encode()))
     named = "" if card["license"] != UNNAMED else "; no licence is named: choose one with --license"
     return [f"{README}, {CARD} and {', '.join(names)}: opened again, hashes as they were{named}"]
 
 
-def readme(task: Light, card: Mapping[str, Any], *, takes: str, costs: Mapping[str, float]) -> str:
+def readme(task: Results, card: Mapping[str, Any], *, student: Predictor, costs: Mapping[str, float]) -> str:
     """The page of a student on a model hub.
 
     Args:
         task: of the student.
         card: of the student, with what its run found.
-        takes: what it reads, in words.
+        student: ready to be used.
         costs: see `Task.cost`.
     """
     from jinja2 import Template
@@ -153,7 +154,7 @@ def readme(task: Light, card: Mapping[str, Any], *, takes: str, costs: Mapping[s
     hashes = {key: value for key, value in data.items() if key.endswith("sha256")}
     template = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"), keep_trailing_newline=True)
     text = template.render(
-        front=yaml.safe_dump(_front(task, card, name), sort_keys=False, allow_unicode=True),
+        front=yaml.safe_dump(_front(task, card, name, student.hub_task), sort_keys=False, allow_unicode=True),
         name=name,
         title=task.title.lower(),
         verdict=mapping(card.get("verdict")),
@@ -164,13 +165,13 @@ def readme(task: Light, card: Mapping[str, Any], *, takes: str, costs: Mapping[s
         teacher=mapping(run.get("teacher")) or mapping(card.get("teacher")),
         data=data,
         hashes={**hashes, **{f"splits.{split}": value for split, value in mapping(data.get("splits")).items()}},
-        takes=takes,
+        takes=student.takes,
         license=card["license"],
     )
     return text.replace(GAP, " ")
 
 
-def _of_run(task: Light, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+def _of_run(task: Results, folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     """What the run of a folder found, if it is finished; else what the card says already."""
     run, where = run_above(folder), mapping(card.get("shipped"))
     if not where and (folder / records.RESULT).is_file():
@@ -195,9 +196,9 @@ def _without_places(value: Any) -> Any:
     return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
 
 
-def _front(task: Light, card: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _front(task: Results, card: Mapping[str, Any], name: str, hub_task: str) -> dict[str, Any]:
     """What a hub reads."""
-    hub_task, test = task.hub_task(card), mapping(mapping(card.get("run")).get("test"))
+    test = mapping(mapping(card.get("run")).get("test"))
     named = str(mapping(card.get("data")).get("name") or "")
     tags = ["stillhouse", "knowledge-distillation", task.kind]
     found: dict[str, Any] = {"license": card["license"], "library_name": "stillhouse", "tags": tags}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -34,6 +34,14 @@ class Data(Protocol):
         ...
 
 
+def facts_of(data: Data) -> dict[str, Any]:
+    """The entry on the data in `run.json` and the report; each `sha256` and `..._sha256` is compared on resume.
+
+    Data may say more of themselves in a mapping `facts`; two runs are compared item by item where `test_sha256` is the same.
+    """
+    return {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256, **getattr(data, "facts", {})}
+
+
 @dataclass(frozen=True)
 class Metric:
     """A figure of a student on the test split.
@@ -48,6 +56,7 @@ class Metric:
         digits: decimals that are shown.
         low: the least that it can be.
         high: the most that it can be.
+        judged: whether verdicts are drawn from it too; they always are from the first one of a task.
     """
 
     name: str
@@ -59,17 +68,32 @@ class Metric:
     digits: int = 4
     low: float = -float("inf")
     high: float = float("inf")
+    judged: bool = False
+
+
+@dataclass(frozen=True)
+class Objective:
+    """By what a sweep compares validations: larger is better.
+
+    Attributes:
+        label: in words.
+        in_percent: whether it is a share.
+        rank: its place in `Validation.rank`.
+    """
+
+    label: str = "validation score"
+    in_percent: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm held against its control by one metric; the first contrast of a task is the verdict on the teacher."""
+    """An arm held against its control by one metric; the first contrast of a run is the verdict on the teacher."""
 
     name: str
     arm: str
     control: str
     metric: str
-    always: bool = False  # listed as "not tested" where an arm is missing
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,7 @@ class Arm:
         fit: of what needs no training by the shared loop (PCA, an n-gram): (lab, seed) -> model.
         about: what it is, in words.
         plain: what a reader calls it, of a model fitted on the same labels that any student should be above.
+        controls: what it is the control of: (question, arm); that `no-kd` is the one of `kd` need not be said.
     """
 
     name: str
@@ -95,11 +120,27 @@ class Arm:
     fit: Callable[[Any, int], Any] | None = None
     about: str = ""
     plain: str = ""
+    controls: tuple[tuple[str, str], ...] = ()
 
     @property
     def trains(self) -> bool:
         """Whether it counts as a training where trainings are counted."""
         return self.fit is None
+
+
+def contrasts_of(arms: Sequence[Arm], metrics: Sequence[Metric]) -> list[Contrast]:
+    """What is compared with what, the teacher first; that comparison is listed, as not tested, where one of its arms is missing.
+
+    Example:
+        >>> arms = [Arm("kd", "net", True), Arm("linear", None, False, controls=(("linear", "kd"),))]
+        >>> [(one.name, one.arm, one.control) for one in contrasts_of(arms, [Metric("accuracy", "accuracy")])]
+        [('teacher', 'kd', 'no-kd'), ('linear', 'kd', 'linear')]
+    """
+    names = {arm.name for arm in arms}
+    pairs = [("teacher", "kd", "no-kd")] if names & {"kd", "no-kd"} else []
+    pairs += [(question, arm, control.name) for control in arms for question, arm in control.controls if arm in names]
+    judged = [metric.name for place, metric in enumerate(metrics) if metric.judged or place == 0]
+    return [Contrast(*pair, metric) for pair in pairs for metric in judged]
 
 
 @dataclass(frozen=True)

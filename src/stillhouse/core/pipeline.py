@@ -16,7 +16,8 @@ from stillhouse.core import processes
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.context import RunContext
 from stillhouse.core.context import StageContext as StageContext
-from stillhouse.core.task import Arm, Task
+from stillhouse.core.parts import Arm
+from stillhouse.core.task import Task
 from stillhouse.curricula import Curriculum
 from stillhouse.training.distillation import networks_of
 from stillhouse.training.init_from_teacher import init_layers_from_teacher
@@ -39,18 +40,11 @@ def train_arm(task: Task[Any, Any], arm: Arm, seed: int, context: RunContext[Any
         processes.on_first(partial(task.save, place, student, choice, context))
         assistants.append(student)
         seconds += done.seconds
-        stage_teachers = next_stage_teachers(task, assistants, context)
+        taught_by = assistants[-1:] if context.config.assistant_teachers == "last" else assistants
+        stage_teachers = task.stage_teachers(context, taught_by)
     student, done = _through_stages(task, arm, arm.student, arm.taught, seed, folder, stage_teachers, context)
     done.seconds += seconds
     return student, done
-
-
-def next_stage_teachers(
-    task: Task[Any, Any], assistants: Sequence[nn.Module], context: RunContext[Any, Any]
-) -> Sequence[Any]:
-    """The teachers of the next link: the newest assistant, or all assistants together with the first teacher."""
-    taught_by = assistants[-1:] if context.config.assistant_teachers == "last" else assistants
-    return (task.as_stage_teacher(taught_by, context),) * len(context.stage_teachers)
 
 
 def _through_stages(

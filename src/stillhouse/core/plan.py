@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,7 +44,17 @@ class Stage:
 
 @configclass
 class RunPlan:
-    """The part of a run that every task has."""
+    """The part of a run that every task has.
+
+    Attributes:
+        may_grow: settings that may differ on resume: a number may rise, a list may get more entries.
+        may_change: dotted keys of settings that decide no result.
+        may_hold: names of entries that a new run folder may hold already, made ahead of the run.
+    """
+
+    may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
+    may_change: ClassVar[tuple[str, ...]] = ("license",)
+    may_hold: ClassVar[tuple[str, ...]] = ()
 
     name: str = Field(
         default="run", min_length=1, description="name of the run; the folder is runs/NAME unless --out is given"
@@ -96,6 +107,35 @@ class RunPlan:
 
     def __post_init__(self) -> None:
         check_plan(self)
+
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """Whether a run as plain data (a YAML file) is one of this class."""
+        return False
+
+    @classmethod
+    def completed(cls, base: Any, mapping: dict[str, Any], named: AbstractSet[str]) -> dict[str, Any]:
+        """A run as plain data with what follows from its settings, before it is parsed.
+
+        Args:
+            base: the recipe that it started from; None: a whole file.
+            mapping: the run.
+            named: dotted keys that were set beside recipe or file.
+        """
+        return mapping
+
+    def unsupported_reason(self, signal: Any) -> str | None:
+        """Why a signal's configuration cannot work in this run, in one line; None: the tensors that it compares exist.
+
+        A path that names no sub-module is found later, when a signal is built.
+        """
+        return None
+
+    def signals_heard(self) -> Iterator[tuple[str, Any]]:
+        """Where each signal of the run is configured, and the signal."""
+        stages = {f"stages.{number}.signals": stage.signals or () for number, stage in enumerate(self.stages)}
+        for place, signals in {"signals": self.signals, **stages}.items():
+            yield from ((f"{place}.{number}", signal) for number, signal in enumerate(signals))
 
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:
         """The stages of an arm, in order; an untaught arm has as many steps."""
@@ -152,3 +192,6 @@ def check_plan(plan: RunPlan) -> None:
     arms = getattr(plan, "arms", ())
     if len(set(arms)) < len(arms):
         raise ValueError(f"arms: expected each arm once, got {', '.join(arms)}")
+    for place, signal in plan.signals_heard():
+        if (why := plan.unsupported_reason(signal)) is not None:
+            raise ValueError(f"{place} ({signal.kind}): {why}")

@@ -33,12 +33,14 @@ class Predictor(ABC):
     Attributes:
         folder: of the student.
         classes: names of its classes, in the order of its scores; () where it has none.
+        hub_task: what it does, by the name that model hubs have for it; empty where they have none.
         takes: what `predict` and `stillhouse predict` take, in words.
         gives_array: whether `predict` gives an array (N, ...) and not a row of named values an input.
         columns: names of the columns of such an array, where it is written as a table; () where it is no table.
         network: the torch module; None where the student answers without torch (embeddings, exports).
     """
 
+    hub_task: str = ""
     takes: ClassVar[str]
     gives_array: ClassVar[bool] = False
     folder: Path

@@ -14,8 +14,9 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import RunFolder, run_above
 from stillhouse.core.machine import machine, versions
+from stillhouse.core.parts import Arm, Contrast, Metric, contrasts_of
 from stillhouse.core.records import SUMMARY, read_json, read_object
-from stillhouse.core.task import Arm, Contrast, Metric, Task
+from stillhouse.core.task import Task
 from stillhouse.core.verdict import compare, mean_interval, overall, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
@@ -24,16 +25,14 @@ OF_MACHINE = ("cpu", "system")
 
 
 def summarize(
-    task: Task[Any, Any], config: Any, arms: Sequence[Arm], folder: RunFolder, shipped: Mapping[str, Any]
+    task: Task[Any, Any], arms: Sequence[Arm], folder: RunFolder, shipped: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Compare what the arms left behind; the first contrast of the task is the verdict."""
+    """Compare what the arms left behind; the first contrast is the verdict."""
     metrics = {metric.name: metric for metric in task.metrics}
-    tables = {arm.name: _items(task, folder, arm) for arm in arms}
+    tables = {arm.name: _items(folder, arm) for arm in arms}
     results = {arm.name: [folder.result(arm.name, seed) for seed in range(arm.seeds)] for arm in arms}
     comparisons = [
-        _compared(contrast, tables, metrics[contrast.metric])
-        for contrast in task.contrasts(config)
-        if contrast.always or {contrast.arm, contrast.control} <= set(tables)
+        _compared(contrast, tables, metrics[contrast.metric]) for contrast in contrasts_of(arms, task.metrics)
     ]
     costs = {arm: found[0]["cost"] for arm, found in results.items() if "cost" in found[0]}
     return {
@@ -56,12 +55,11 @@ def summarize(
     }
 
 
-def _items(task: Task[Any, Any], folder: RunFolder, arm: Arm) -> Table:
+def _items(folder: RunFolder, arm: Arm) -> Table:
     """(S, N) of every metric: all seeds of an arm on all test items."""
     rows: dict[str, list[np.ndarray]] = {}
     for seed in range(arm.seeds):
-        found = {**folder.scores(arm.name, seed), **task.further_items(folder, arm.name, seed)}
-        for name, values in found.items():
+        for name, values in folder.scores(arm.name, seed).items():
             rows.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
     return {name: np.stack(values) for name, values in rows.items()}
 

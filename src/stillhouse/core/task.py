@@ -1,14 +1,13 @@
-"""What a task of students gives the shared run: its data, teacher, arms, jobs and scores. No torch at run time.
+"""What a task of students gives the shared run: its data, teachers, arms, jobs and scores. No torch at run time.
 
 A task is one package in `tasks/`. The run (`core.experiment`), the summary, the report and the commands are written once
-against this class and know no task by name; tasks do not know each other.
+against these classes and know no task by name; tasks do not know each other.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -16,30 +15,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import weight_bytes
-from stillhouse.core.parts import (
-    Arm as Arm,
-)
-from stillhouse.core.parts import (
-    Contrast as Contrast,
-)
-from stillhouse.core.parts import (
-    Data as Data,
-)
-from stillhouse.core.parts import (
-    Metric as Metric,
-)
-from stillhouse.core.parts import (
-    Scores as Scores,
-)
-from stillhouse.core.parts import (
-    TeacherAtChance as TeacherAtChance,
-)
-from stillhouse.core.parts import (
-    TeacherCheck as TeacherCheck,
-)
-from stillhouse.core.parts import (
-    use_of as use_of,
-)
+from stillhouse.core.parts import Arm, Data, Metric, Objective, Scores, TeacherCheck
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,10 +33,10 @@ C = TypeVar("C")
 D = TypeVar("D", bound="Data")
 
 
-class Light(ABC):
-    """What a task does with files alone: reports, comparisons, exported students in use. Nothing of it needs torch.
+class Results(ABC):
+    """What a task makes of the files of its runs: reports, comparisons, exported students in use. Nothing of it needs torch.
 
-    It is in `tasks/KIND/light.py`, and the task itself, which trains, inherits from it.
+    It is in `tasks/KIND/results.py`, and the task itself, which trains, inherits from it.
 
     Attributes:
         kind: in `run.json`; also the name of the package.
@@ -76,26 +52,6 @@ class Light(ABC):
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """What a report shows beyond what all tasks share; reads files only."""
 
-    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
-        """(N,) values that need the teacher's test outputs too (agreement), once every arm is trained."""
-        return {}
-
-    def incomparable_reason(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Why the test items of two runs (their `run.json`) are not the same; None where they are, one by one."""
-        return other_test(run.get("data"), other.get("data"))
-
-    def cost(self, folder: Path) -> dict[str, float]:
-        """What a saved student costs, by kind (see `COSTS`): counted, or measured on this machine; reads no test rows.
-
-        Raises:
-            InputError: it has to be loaded for that, and torch is not installed.
-        """
-        raise InputError("counted in torch, which is not installed: pip install 'stillhouse[train]'")
-
-    def hub_task(self, card: Mapping[str, Any]) -> str:
-        """What a student with this card does, by the name that model hubs have for it; empty where they have none."""
-        return ""
-
     def load_exported(self, place: Path) -> Predictor | None:
         """An exported student of this task that needs no torch, ready to be used; None where `place` is none.
 
@@ -105,75 +61,28 @@ class Light(ABC):
         return None
 
 
-class Task(Light, Generic[C, D]):
+class Task(Results, Generic[C, D]):
     """The methods by which the shared run knows a task.
 
     Attributes:
         Config: a run (a subclass of `RunPlan`).
         TeacherRun: a training of a teacher; None where teachers come from elsewhere.
-        may_grow: keys of the configuration that may grow on resume.
+        objective: by what a sweep compares validations.
     """
 
     Config: ClassVar[type]
     TeacherRun: ClassVar[type | None] = None
-    may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
-    may_change: ClassVar[tuple[str, ...]] = ()
-    may_hold: ClassVar[tuple[str, ...]] = ()
-    validated: ClassVar[str] = "validation score"  # what `objective` gives, in words
-    validated_in_percent: ClassVar[bool] = False  # whether it is a share, which a sweep shows in per cent
-    objective: ClassVar[int] = (
-        0  # the entry of `Validation.rank` by which a sweep compares validations, larger is better
-    )
-
-    def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """Whether a run as plain data (a YAML file) is one of this task."""
-        return False
-
-    def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
-        """What is left of a recipe (`base`; None: no recipe) whose settings were changed (`mapping`), where some fit no more."""
-        return mapping
-
-    # ------------------------------------------------------------------------------------------------ a teacher of one's own
-
-    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
-        """Whether the training of a teacher as plain data (a YAML file) is one of this task."""
-        return False
-
-    def teacher_settings(self, path: str, mapping: dict[str, Any]) -> dict[str, Any]:
-        """What a file without a recipe means as settings of `TeacherRun`; `mapping` is what stands in it."""
-        return mapping
-
-    def train_teacher(self, config: Any, out: Path, *, resume: bool, callback: Callback) -> Sequence[str]:
-        """Train a teacher (`config`: a `TeacherRun`) into a run folder; a line with its scores, and one that says how to use it."""
-        raise InputError(f"task {self.kind!r} trains no teachers")
+    objective: ClassVar[Objective] = Objective()
 
     # ------------------------------------------------------------------------------------------------ before training
 
     @abstractmethod
     def data(self, config: C, log: Callable[[str], None]) -> D:
-        """Read, check and split the data of a run."""
-
-    def facts(self, data: D) -> dict[str, Any]:
-        """The entry on the data in `run.json` and the report; compared on resume by `sha256`."""
-        return {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
-
-    def resolve_config(self, config: C, named: AbstractSet[str]) -> C:
-        """A configuration with what settings that were named beside a recipe or file (`teacher.source`) bring with them."""
-        return config
-
-    def check(self, config: C, data: D) -> None:
-        """Raise InputError for what can be refused before a teacher is loaded."""
-
-    def unsupported_reason(self, signal: Any) -> str | None:
-        """Why a signal's configuration cannot work in this task, in one line; None: the tensors that it compares exist.
-
-        `docs/matrix.md` is printed from these answers. A path that names no sub-module is found later, when a signal is built.
-        """
-        return None
+        """Read, check and split the data of a run; refuse what can be refused before a teacher is loaded."""
 
     @abstractmethod
     def teachers(self, config: C, data: D, given: Any, log: Callable[[str], None]) -> Sequence[Any]:
-        """Every teacher of a run, the one that students are compared with last; empty where there is none.
+        """Every teacher of a run, the one that students are compared with last; each has a `fingerprint`.
 
         Args:
             config: of the run.
@@ -183,23 +92,8 @@ class Task(Light, Generic[C, D]):
         """
 
     @abstractmethod
-    def fingerprint(self, teacher: Any) -> str:
-        """SHA-256 of this teacher, compared on resume."""
-
-    @abstractmethod
     def teacher_check(self, teacher: Any, config: C, data: D) -> TeacherCheck:
         """Score a teacher on the validation split against chance."""
-
-    def prepare(self, context: RunContext[C, D]) -> None:
-        """Make once what all arms use (a cache of the teacher's outputs, a graph of neighbours), into `context.shared`."""
-
-    def of_seed(self, context: RunContext[C, D], seed: int) -> RunContext[C, D]:
-        """The run as one seed sees it, where seeds differ in their data (the rows whose labels are known)."""
-        return context
-
-    def stage_teachers(self, context: RunContext[C, D]) -> Sequence[Any]:
-        """Whom the taught arms listen to, one a stage; None where a stage listens to nobody."""
-        return (context.teacher,) * len(context.config.stages_of(True))  # type: ignore[attr-defined]
 
     def teacher_queries(self, config: C, data: D, teacher: Any, features: Sequence[str] = ()) -> TeacherQueries:
         """The rows that a teacher of a run is asked about, for `stillhouse cache`.
@@ -212,15 +106,24 @@ class Task(Light, Generic[C, D]):
         """
         raise InputError(f"cache: task {self.kind!r} has no teacher whose answers could be kept")
 
+    def stage_teachers(self, context: RunContext[C, D], assistants: Sequence[Any] = ()) -> Sequence[Any]:
+        """Whom a taught student listens to, one a stage; None where a stage listens to nobody.
+
+        Args:
+            context: of the run.
+            assistants: trained before it, the one that teaches last; the teacher's place is theirs.
+        """
+        return (context.teacher,) * len(context.config.stages_of(True))  # type: ignore[attr-defined]
+
+    def of_seed(self, context: RunContext[C, D], seed: int) -> RunContext[C, D]:
+        """The run as one seed sees it, where seeds differ in their data (the rows whose labels are known)."""
+        return context
+
     # ------------------------------------------------------------------------------------------------ training
 
     @abstractmethod
     def arms(self, config: C) -> Sequence[Arm]:
-        """Every arm of a run, in the order of the report."""
-
-    @abstractmethod
-    def contrasts(self, config: C) -> Sequence[Contrast]:
-        """What is compared with what; the first is the verdict."""
+        """Every arm of a run in the order of the report, with what it is held against; the first contrast is the verdict."""
 
     @abstractmethod
     def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[C, D]) -> nn.Module:
@@ -238,24 +141,18 @@ class Task(Light, Generic[C, D]):
         """
         raise InputError(f"curriculum: task {self.kind!r} has no measure of how hard a row is; leave curriculum out")
 
-    def as_stage_teacher(self, students: Sequence[Any], context: RunContext[C, D]) -> Any:
-        """A trained assistant, or several together with the first teacher, as the teacher of the next link of a chain.
-
-        Args:
-            students: assistants so far, the newest last; one of them if only the last teaches.
-            context: of the run.
-        """
-        raise InputError(f"teacher_assistants: task {self.kind!r} trains no assistants; leave teacher_assistants out")
+    def train_teacher(self, config: Any, out: Path, *, resume: bool, callback: Callback) -> Sequence[str]:
+        """Train a teacher (`config`: a `TeacherRun`) into a run folder; a line with its scores, and one that says how to use it."""
+        raise InputError(f"task {self.kind!r} trains no teachers")
 
     # ------------------------------------------------------------------------------------------------ afterwards
 
     @abstractmethod
-    def score(self, model: Any, arm: Arm, seed: int, context: RunContext[C, D]) -> Scores:
-        """Score a student on the test split."""
+    def score(self, model: Any, arm: Arm | None, seed: int, context: RunContext[C, D]) -> Scores | None:
+        """Score a student on the test split, or the teacher (no arm) after all of them; None where that means nothing."""
 
-    def score_teacher(self, context: RunContext[C, D]) -> Scores | None:
-        """Score the teacher on the test split, after every arm is trained; None where that means nothing."""
-        return None
+    def finish(self, context: RunContext[C, D], summary: dict[str, Any]) -> None:
+        """Write what only a finished run has (pictures, comparisons with filters) and add to its summary."""
 
     @abstractmethod
     def save(self, folder: Path, model: Any, choice: Any, context: RunContext[C, D]) -> None:
@@ -278,9 +175,6 @@ class Task(Light, Generic[C, D]):
         """
         raise InputError(f"task {self.kind!r} has no predict")
 
-    def on_run_end(self, context: RunContext[C, D], summary: dict[str, Any]) -> None:
-        """Write what only a finished run has (pictures, comparisons with filters) and add to its summary."""
-
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved student on the test split of its own run, or of other data."""
         raise InputError(f"task {self.kind!r} has no evaluate")
@@ -288,23 +182,6 @@ class Task(Light, Generic[C, D]):
     def exports(self) -> Mapping[str, Target]:
         """Forms that a student can be written in (`stillhouse export`), by name."""
         return {}
-
-
-def other_test(data: Any, other: Any) -> str | None:
-    """Why two runs were not tested on the same rows, by the `data` of their `run.json`; None: fingerprints agree.
-
-    Example:
-        >>> other_test({"test_sha256": "ab", "sha256": "1"}, {"test_sha256": "ab", "sha256": "2"}) is None
-        True
-        >>> other_test({"sha256": "1"}, {"sha256": "2"})
-        'other data (sha256 1 and 2)'
-    """
-    both = [one if isinstance(one, Mapping) else {} for one in (data, other)]
-    for key, words in (("test_sha256", "another test split"), ("sha256", "other data")):
-        a, b = (one.get(key) for one in both)
-        if a is not None and b is not None:
-            return None if a == b else f"{words} (sha256 {str(a)[:12]} and {str(b)[:12]})"
-    return "one of them names no fingerprint of its data"
 
 
 def reference_arm(arms: Sequence[Arm]) -> Arm:

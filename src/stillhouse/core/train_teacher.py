@@ -17,6 +17,7 @@ from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, check_teacher, described
 from stillhouse.core.folder import list_files
 from stillhouse.core.machine import command_line
+from stillhouse.core.parts import facts_of
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.task import Task
 from stillhouse.training.device import open_run
@@ -33,7 +34,6 @@ class TeacherTraining(Generic[D]):
     Attributes:
         kind: in `run.json`.
         data: reads the data.
-        facts: of the data, for `run.json`; their hashes are compared on resume.
         build: data -> network; the global random state decides its start.
         job: (network, data) -> what the loop trains.
         save: (network, data, training) -> writes the teacher, and gives what is checked and entries of `result.json`, "metrics"
@@ -43,7 +43,6 @@ class TeacherTraining(Generic[D]):
 
     kind: str
     data: Callable[[Callable[[str], None]], D]
-    facts: Callable[[D], Mapping[str, Any]]
     build: Callable[[D], nn.Module]
     job: Callable[[nn.Module, D], Job]
     save: Callable[[nn.Module, D, Any], tuple[Any, Mapping[str, Any]]]
@@ -77,12 +76,11 @@ def train(
         Interrupted: stopped on request; the state is saved.
     """
     out, callback = Path(out), callback if ranks.first() else NULL_CALLBACK
-    mapping = to_mapping(config)
-    with open_run(out, mapping, config.training, resume=resume, may_change=task.may_change) as folder:
+    with open_run(out, config, resume=resume) as folder:
         data = processes.first_then_others(lambda: how.data(callback.log))
-        facts = how.facts(data)
+        facts = facts_of(data)
         folder.check_data(facts)
-        if (out / records.RESULT).is_file() and folder.before.get("config") == mapping:
+        if (out / records.RESULT).is_file() and folder.before.get("config") == to_mapping(config):
             callback.log("finished before: nothing is computed again")
             return dict(read_object(out / records.RESULT, records.FIGURES))
         folder.begin({**about(how.kind, config, command_line()), "data": facts})

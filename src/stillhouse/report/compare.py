@@ -22,13 +22,14 @@ from stillhouse.report.page import write_blocks
 from stillhouse.report.words import NOTHING, direction, gain, interval_words, plain, shown, spread_words
 
 if TYPE_CHECKING:
-    from stillhouse.core.task import Light, Metric
+    from stillhouse.core.parts import Metric
+    from stillhouse.core.task import Results
 
 MOST_SETTINGS = 20  # in sight; more are folded
 MOST_NAMED = 4  # runs in a headline
 
 
-def compare_runs(task: Light, folders: Sequence[Path]) -> dict[str, Any]:
+def compare_runs(task: Results, folders: Sequence[Path]) -> dict[str, Any]:
     """Every run by the arm that it ships, and against the first by the task's first metric: paired by test item and seed.
 
     Args:
@@ -50,13 +51,13 @@ def compare_runs(task: Light, folders: Sequence[Path]) -> dict[str, Any]:
     return {"task": task.kind, "metric": task.metrics[0].name, "runs": rows, "settings": settings}
 
 
-def _read(task: Light, folder: Path, name: str) -> dict[str, Any]:
+def _read(task: Results, folder: Path, name: str) -> dict[str, Any]:
     """One run: its shipped arm under every seed, with the scores of each test item under `items`: seed -> metric -> (N)."""
     check_finished(folder)
     run, summary = RunFolder(folder), records.read_object(folder / records.SUMMARY, {"shipped": dict[str, Any]})
     arm = str(summary["shipped"].get("arm"))
     seeds = sorted(int(place.name.removeprefix("seed-")) for place in (folder / "arms" / arm).glob("seed-*"))
-    items = {n: {**run.scores(arm, n), **task.further_items(run, arm, n)} for n in seeds if run.finished(arm, n)}
+    items = {n: run.scores(arm, n) for n in seeds if run.finished(arm, n)}
     if not items:
         raise InputError(f"{folder}: expected results of arm {arm!r}, which it ships, got none")
     results = [run.result(arm, seed) for seed in items]
@@ -92,13 +93,13 @@ def _estimate(
     return {"mean": found.mean, "low": low, "high": high, "values": values}
 
 
-def _against(task: Light, first: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def _against(task: Results, first: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """A run minus the first one: the paired interval, or why there is none. Above 0 the run is better, whatever the metric."""
     metric = task.metrics[0]
     seeds = [seed for seed in row["seeds"] if seed in first["seeds"]]
     pairs = [[one["items"][seed].get(metric.name) for seed in seeds] for one in (row, first)]
     sizes = {np.size(values) for values in (*pairs[0], *pairs[1])}
-    why = task.incomparable_reason(first["about"], row["about"])
+    why = other_test(*(one["about"].get("data") for one in (first, row)))
     if why is None and not seeds:
         why = "they share no seed"
     if why is None and any(values is None for side in pairs for values in side):
@@ -111,6 +112,23 @@ def _against(task: Light, first: Mapping[str, Any], row: Mapping[str, Any]) -> d
     found = compare(*(sign * np.asarray(side, dtype=float) for side in pairs))
     ends = {"difference": found.difference, "low": found.low, "high": found.high, "items": found.items}
     return {**ends, "word": in_words(found), "paired_seeds": seeds, "why": ""}
+
+
+def other_test(data: Any, other: Any) -> str | None:
+    """Why two runs were not tested on the same rows, by the `data` of their `run.json`; None: fingerprints agree.
+
+    Example:
+        >>> other_test({"test_sha256": "ab", "sha256": "1"}, {"test_sha256": "ab", "sha256": "2"}) is None
+        True
+        >>> other_test({"sha256": "1"}, {"sha256": "2"})
+        'other data (sha256 1 and 2)'
+    """
+    both = [one if isinstance(one, Mapping) else {} for one in (data, other)]
+    for key, words in (("test_sha256", "another test split"), ("sha256", "other data")):
+        a, b = (one.get(key) for one in both)
+        if a is not None and b is not None:
+            return None if a == b else f"{words} (sha256 {str(a)[:12]} and {str(b)[:12]})"
+    return "one of them names no fingerprint of its data"
 
 
 def different_settings(configs: Sequence[Any]) -> dict[str, list[Any]]:
@@ -134,7 +152,7 @@ def different_settings(configs: Sequence[Any]) -> dict[str, list[Any]]:
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
 
-def tables(task: Light, found: Mapping[str, Any]) -> list[Table]:
+def tables(task: Results, found: Mapping[str, Any]) -> list[Table]:
     """Scores, and settings that differ, as page and terminal show them."""
     rows = found["runs"]
     measures = [metric for metric in task.metrics if any(metric.name in row["metrics"] for row in rows)]
@@ -176,7 +194,7 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return found + [(row["run"], line) for row in rows for line in row["changed"]]
 
 
-def write_comparison(task: Light, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
+def write_comparison(task: Results, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
     """Write one page of a comparison.
 
     Args:

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from stillhouse.core.task import Metric
+from stillhouse.core.parts import Metric
 from stillhouse.core.verdict import untested
 from stillhouse.report.read import SeedRun, number
 from stillhouse.report.words import direction

@@ -37,13 +37,14 @@ from stillhouse.report.words import (
 )
 
 if TYPE_CHECKING:
-    from stillhouse.core.task import Light, Metric
+    from stillhouse.core.parts import Metric
+    from stillhouse.core.task import Results
 
 HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
 
 
-def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
+def write_page(task: Results, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
     """Write `report.html` into a run folder, from the files in it and nothing else.
 
     An unfinished run gives a page of what there is; a section whose files are missing is left out. The page names every
@@ -70,7 +71,7 @@ def write_page(task: Light, out: Path, *, log: Callable[[str], None] | None = No
     return Path(out) / REPORT
 
 
-def render(task: Light, run: RunFolder) -> str:
+def render(task: Results, run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
     summary, config = run.summary, mapping(run.run.get("config"))
     data = mapping(run.run.get("data")) or mapping(summary.get("data"))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stillhouse.core.task import Metric
+from stillhouse.core.parts import Metric
 from stillhouse.core.verdict import in_words, standing, untested, verdict_of
 from stillhouse.report.read import mapping, number
 

@@ -41,14 +41,16 @@ from optuna.trial import TrialState
 
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import CannotWrite, InputError, Interrupted, StillhouseError
-from stillhouse.core.config import ConfigError, load_yaml, read_yaml, to_mapping
+from stillhouse.core.config import ConfigError, load_yaml, read_yaml
 from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import setup
-from stillhouse.core.folder import RunFolder, differences, run_above
+from stillhouse.core.folder import differences, run_above
+from stillhouse.core.parts import TeacherAtChance, facts_of
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import RUN, write_json
-from stillhouse.core.task import Task, TeacherAtChance, reference_arm
+from stillhouse.core.task import Task, reference_arm
 from stillhouse.report.words import score_words
+from stillhouse.training.device import open_run
 
 ABOUT = "stillhouse"  # the study's attribute that says what is swept
 STUDY, CLAIMS, RECORD = "study.db", ".claims", "trial.json"
@@ -357,7 +359,7 @@ def _carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, call
         if others != {found["data"]} and not any(key.startswith(("data.", "corpus.")) for key in plan.space):
             raise InputError("other data than in the trials before: scores cannot be compared")
         if not math.isfinite(found["score"]):
-            raise InputError(f"the {task.validated} is {found['score']}")
+            raise InputError(f"the {task.objective.label} is {found['score']}")
     except (Interrupted, CannotWrite):  # none is due to the settings: the trial stays to be done
         raise
     except Pruned as stop:
@@ -373,7 +375,7 @@ def _carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, call
         for key, value in found.items():
             trial.set_user_attr(key, value)
         study.tell(trial, found["score"])
-        callback.log(f"{name}: {score_words(found['score'], task.validated_in_percent)}, {found['seconds']:.1f} s")
+        callback.log(f"{name}: {score_words(found['score'], task.objective.in_percent)}, {found['seconds']:.1f} s")
 
 
 class _Validations(Callback):
@@ -415,11 +417,10 @@ def train_trial(
         Pruned: `report` raised it.
         StillhouseError: as `core.experiment.run`.
     """
-    resume, callback = (out / RUN).is_file(), _Validations(task.objective, report)
-    grown = {"may_grow": task.may_grow, "may_change": task.may_change, "may_hold": task.may_hold}
-    with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as folder:
+    resume, callback = (out / RUN).is_file(), _Validations(task.objective.rank, report)
+    with open_run(out, config, resume=resume) as folder:
         context = RunContext(config, task.data(config, callback.log), folder, resume=resume, callback=callback)
-        facts = task.facts(context.data)
+        facts = facts_of(context.data)
         folder.check_data(facts)
         setup(task, context, command=command)
         arm = reference_arm(task.arms(config))
@@ -427,7 +428,7 @@ def train_trial(
         for seed in range(seeds):
             model, done = train_arm(task, arm, seed, context)
             task.save(context.place(arm.name, seed), model, arm.student, context)
-            scores.append(done.best_rank[task.objective])
+            scores.append(done.best_rank[task.objective.rank])
             seconds += done.seconds
         cost = dict(task.cost(context.place(arm.name, 0)))
         found = {

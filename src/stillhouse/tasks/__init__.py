@@ -12,7 +12,7 @@ from stillhouse.core.folder import run_above, student_folder
 from stillhouse.core.records import CARD, RUN, read_object
 
 if TYPE_CHECKING:
-    from stillhouse.core.task import Light, Task
+    from stillhouse.core.task import Results, Task
 
 TASKS = ("classification", "sar", "lm", "embed")
 
@@ -28,14 +28,14 @@ def task(kind: str) -> Task[Any, Any]:
     return found
 
 
-def light(kind: str) -> Light:
-    """What the task of a name does with files alone, imported now; torch is not.
+def results(kind: str) -> Results:
+    """What the task of a name makes of the files of its runs, imported now; torch is not.
 
     Raises:
         InputError: there is none of that name.
     """
     _known(kind)
-    found: Light = import_module(f"stillhouse.tasks.{kind}.light").LIGHT
+    found: Results = import_module(f"stillhouse.tasks.{kind}.results").RESULTS
     return found
 
 
@@ -52,14 +52,14 @@ def _known(kind: str) -> None:
         raise InputError(f"task {kind!r} is not known; {nearest(kind, TASKS)}")
 
 
-def light_at(folder: Path) -> Light:
+def results_at(folder: Path) -> Results:
     """The same of a run folder.
 
     Raises:
         InputError: it is none, or of no task that is known.
     """
     named = _named(Path(folder)).get("kind")
-    return task_at(folder) if named is None else light(str(named))
+    return task_at(folder) if named is None else results(str(named))
 
 
 def task_of(config: Any) -> Task[Any, Any]:

@@ -101,6 +101,11 @@ class EnsembleTeacher(Teacher):
         """Some member's last layer was fitted on frozen features."""
         return any(member.head_was_fitted for member in self.members)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of all members as they were built."""
+        return " ".join(member.fingerprint for member in self.members)
+
     def identity(self) -> str:
         """Of the identities of all members."""
         return hashlib.sha256(" ".join(member.identity() for member in self.members).encode()).hexdigest()

@@ -93,6 +93,11 @@ class Teacher(ABC):
         """What distinguishes it from other teachers: two of one identity give the same outputs for the same inputs."""
         return self.name
 
+    @property
+    def fingerprint(self) -> str:
+        """The same of the teacher as it was built: what is fitted to the data follows from it and from the data."""
+        return str(getattr(self, "built_as", None) or self.identity())
+
     def update(self, model: nn.Module, step: int) -> None:
         """Follow the student; called after optimizer step number `step`, counted from 0. Most teachers stay as they are."""
 

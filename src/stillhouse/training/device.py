@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import to_mapping
 from stillhouse.core.folder import RunFolder
 from stillhouse.training.config import TrainingConfig
 
@@ -52,26 +53,19 @@ def join(config: TrainingConfig) -> None:
 
 
 @contextmanager
-def open_run(
-    path: Path,
-    config: Mapping[str, Any],
-    training: TrainingConfig,
-    *,
-    resume: bool,
-    may_change: tuple[str, ...] = (),
-    **grown: tuple[str, ...],
-) -> Iterator[RunFolder]:
-    """`RunFolder.open` for all processes of a run, by the first; how many they are may change on resume.
+def open_run(path: Path, config: Any, *, resume: bool) -> Iterator[RunFolder]:
+    """`RunFolder.open` of a run's configuration for all of its processes, by the first; how many they are may change on resume.
 
     Raises:
         InputError: what `RunFolder.open` and `join` raise.
     """
-    join(training)
-    change = (*may_change, *OF_PROCESSES)
+    join(config.training)
+    grown = {name: getattr(config, name) for name in ("may_grow", "may_hold") if hasattr(config, name)}
+    grown["may_change"] = (*getattr(config, "may_change", ()), *OF_PROCESSES)
     with ExitStack() as stack:
 
         def opened() -> dict[str, Any]:
-            return stack.enter_context(RunFolder.open(path, config, resume=resume, may_change=change, **grown)).before
+            return stack.enter_context(RunFolder.open(path, to_mapping(config), resume=resume, **grown)).before
 
         yield RunFolder(path, processes.on_first(opened))
 

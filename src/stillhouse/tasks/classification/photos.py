@@ -63,6 +63,7 @@ class PhotoClasses(Classes):
         InputError: neither gray nor RGB.
     """
 
+    hub_task = "image-classification"
     takes: ClassVar[str] = "an image file, a folder of images, a .npy of images, or - for a list of image files"
 
     def __init__(self, folder: Path, classes: Sequence[str], shape: tuple[int, ...]) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from stillhouse.core.types import Batch, FeatureSpec, InputSpec, TextSpec
 from stillhouse.tasks.classification.data.split import labelled_rows
-from stillhouse.tasks.classification.light import MOST_NUMBERS, MOST_ROWS
+from stillhouse.tasks.classification.plan import MOST_NUMBERS, MOST_ROWS
 from stillhouse.teachers.by_row import out_of_fold
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C, from strong to weak regularization

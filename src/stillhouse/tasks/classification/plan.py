@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from stillhouse.core import plan
-from stillhouse.core.config import configclass
+from stillhouse.core.config import configclass, kinds, merge, to_mapping
 from stillhouse.core.plan import RunPlan, Stage, check_plan
 from stillhouse.core.types import Progress
 from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
@@ -24,6 +25,11 @@ SELF: Literal["self-trained"] = "self-trained"  # the arm that learns the untaug
 MEMBER = re.compile(r"^(\d+):.")  # `1:layer3` is layer3 of the second teacher
 
 ArmName = Literal["kd", "no-kd", "self-trained", "direct", "clauses-off", "mlp"]
+CONTROLS = ("clauses-off", "mlp")  # of clauses
+LINEAR, MAJORITY = "linear", "majority"
+PLAIN = {LINEAR: "a linear classifier", MAJORITY: "the commonest class"}  # rows beside every student, in words
+MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
+READABLE = ("rules", "scorecard", "tree")  # students that are rules from the words to the class
 WITH_HEADS = {"unified-tm", "tsetlin-vit"}  # students whose attention heads can be weighed by their clauses
 
 
@@ -183,6 +189,38 @@ class ClassificationRunConfig(RunPlan):
             if not any(weights) and not self.auxiliary_losses:
                 raise ValueError(f"stage {stage.name!r}: no weight is above 0: nothing is left to learn from")
 
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """A run of one of the students; a run that names no student is one where no other task owns it."""
+        student = mapping.get("student")
+        return isinstance(student, Mapping) and str(student.get("kind")) in kinds(StudentConfig)
+
+    @classmethod
+    def completed(cls, base: Any, mapping: dict[str, Any], named: AbstractSet[str]) -> dict[str, Any]:
+        """With what is usual for the student: signals and training where nothing is named, and arms that were left as they are."""
+        student = mapping.get("student")
+        kind = kinds(StudentConfig).get(str(student.get("kind"))) if isinstance(student, Mapping) else None
+        usual: Any = getattr(kind, "usual", {})
+        if base is None:
+            return merge(usual, mapping)
+        if kind is not type(base.student) and usual:
+            mapping = with_usual(usual, to_mapping(base), mapping)
+        if mapping["arms"] != list(base.arms):
+            return mapping
+        if has_clauses(base.student) and not has_clauses(kind):
+            mapping["arms"] = [arm for arm in base.arms if arm not in CONTROLS]
+        if mapping["data"].get("label_limit") and not base.data.label_limit and {"kd", "no-kd"} <= set(base.arms):
+            mapping["arms"] = [*mapping["arms"], SELF]
+        return mapping
+
+    def unsupported_reason(self, signal: Any) -> str | None:
+        """Networks without clauses have none to teach."""
+        if signal.kind == "clause-targets" and not has_clauses(self.student):
+            return (
+                "an ordinary network has no clauses to teach; take a student of clauses (kind: unified-tm, tsetlin-vit)"
+            )
+        return None
+
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:
         """The stages of an arm, in order; a stage without labels has them in an untaught arm."""
         stages = tuple(replace(stage, teacher=self.teacher) for stage in super().stages_of(True))
@@ -223,7 +261,7 @@ class ClassificationRunConfig(RunPlan):
             self.training.clause_specialize > 0 and kind not in WITH_HEADS,
             f"training.clause_specialize: weighs attention heads, and a student of kind {kind!r} has none",
         )
-        for lost in [] if has_clauses(self.student) else [arm for arm in arms if arm in ("clauses-off", "mlp")]:
+        for lost in [] if has_clauses(self.student) else [arm for arm in arms if arm in CONTROLS]:
             yield True, f"arms: {lost!r} is a control of clauses, and a student of kind {kind!r} has none"
         if self.curriculum is None:
             return
@@ -283,3 +321,20 @@ class TeacherRunConfig:
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     training: ClassificationTrainingConfig = Field(default_factory=ClassificationTrainingConfig)
     seed: int = Field(default=0, ge=0, description="fixes weights of a new head, order and augmentation")
+
+
+def with_usual(usual: Mapping[str, Any], base: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as plain data, with what is usual in the place of what it still has from a recipe.
+
+    Example:
+        >>> base = {"training": {"epochs": 9, "batch_size": 32}}
+        >>> with_usual({"training": {"epochs": 20, "batch_size": 128}}, base, {"training": {"epochs": 9, "batch_size": 64}})
+        {'training': {'epochs': 20, 'batch_size': 64}}
+    """
+    found = dict(mapping)
+    for key, value in usual.items():
+        if isinstance(value, Mapping):
+            found[key] = with_usual(value, base[key], mapping[key])
+        elif mapping[key] == base[key]:
+            found[key] = value
+    return found

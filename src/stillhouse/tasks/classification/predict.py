@@ -20,15 +20,14 @@ from stillhouse.core.config import parse
 from stillhouse.core.context import RunContext
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
 from stillhouse.core.labels import MISSING
+from stillhouse.core.parts import Arm, Scores
 from stillhouse.core.processes import gather, share
-from stillhouse.core.task import Arm, Scores
 from stillhouse.core.types import Batch
 from stillhouse.metrics import cost as costs
 from stillhouse.tasks.classification.card import load_student, read_card
 from stillhouse.tasks.classification.data import ClassesDataConfig
-from stillhouse.tasks.classification.data.split import Split, fingerprint
-from stillhouse.tasks.classification.light import LINEAR, MOST_ROWS
-from stillhouse.tasks.classification.plan import ClassificationRunConfig
+from stillhouse.tasks.classification.data.split import Split
+from stillhouse.tasks.classification.plan import LINEAR, MOST_ROWS, ClassificationRunConfig
 from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.teachers.by_row import RowTeacher
 
@@ -149,8 +148,10 @@ def check(name: str, rows: np.ndarray) -> None:
 # ------------------------------------------------------------------------------------------------ of a run
 
 
-def score(model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> Scores:
+def score(model: Any, arm: Arm | None, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> Scores | None:
     """Accuracy and negative log-likelihood of each test row, calibration, and what the first seed costs."""
+    if arm is None:
+        return _score_teacher(model, context)
     size, labels = context.config.training.evaluation_batch_size, context.data.test.labels.numpy()
     if arm.plain:
         labelled = int((context.data.train.labels != MISSING).sum())
@@ -165,12 +166,12 @@ def score(model: Any, arm: Arm, seed: int, context: RunContext[ClassificationRun
     return Scores(*_figures(probabilities, labels), arrays, facts)
 
 
-def score_teacher(context: RunContext[ClassificationRunConfig, Any]) -> Scores | None:
+def _score_teacher(teacher: Any, context: RunContext[ClassificationRunConfig, Any]) -> Scores | None:
     """The same of the teacher that students are compared with; None where it was given no answers to test rows."""
     test = context.data.for_teachers.test
-    if isinstance(context.teacher, RowTeacher) and not context.teacher.covers(test.numbers):
+    if isinstance(teacher, RowTeacher) and not teacher.covers(test.numbers):
         return None
-    found = predict(lambda batch: context.teacher(batch).logits, test, context.config.training.evaluation_batch_size)
+    found = predict(lambda batch: teacher(batch).logits, test, context.config.training.evaluation_batch_size)
     items, scalars = _figures(found, test.labels.numpy())
     facts = {"test_score": float(np.mean(items["accuracy"])), "test_ece": scalars["ece"]}
     return Scores(items, scalars, {records.TEACHER_PREDICTIONS: {"probabilities": found}}, facts)
@@ -186,7 +187,7 @@ def evaluate_saved(folder: Path, **choices: Any) -> dict[str, Any]:
     place = student_folder(folder)
     data = data_of(place, **choices)
     if not choices:
-        check_test_data(place, "test_sha256", test_fingerprint(data), "--data or --data-root")
+        check_test_data(place, "test_sha256", data.test_sha256, "--data or --data-root")
     _, input_spec = read_card(place, StudentConfig)
     if (input_spec.num_classes, input_spec.shape) != (data.input_spec.num_classes, data.input_spec.shape):
         raise InputError(
@@ -224,11 +225,6 @@ def data_of(place: Path, data: str | None = None, data_root: str | None = None) 
             )
         settings["root"] = data_root
     return parse(ClassesDataConfig, settings).build()  # type: ignore[arg-type]
-
-
-def test_fingerprint(data: Any) -> str:
-    """Of the rows that are tested, with their labels."""
-    return fingerprint([("test", data.test.held, data.test.labels)])
 
 
 def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:

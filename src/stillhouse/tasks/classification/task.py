@@ -15,13 +15,24 @@ import numpy as np
 
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import kinds, merge, to_mapping
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import student_folder
-from stillhouse.core.task import Arm, Contrast, Task, use_of
-from stillhouse.tasks.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, READABLE, Light
-from stillhouse.tasks.classification.plan import SELF, ClassificationRunConfig, TeacherRunConfig
-from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
+from stillhouse.core.parts import Arm, Objective, use_of
+from stillhouse.core.task import Task
+from stillhouse.tasks.classification.plan import (
+    CONTROLS,
+    LINEAR,
+    MAJORITY,
+    MOST_NUMBERS,
+    MOST_ROWS,
+    PLAIN,
+    READABLE,
+    SELF,
+    ClassificationRunConfig,
+    TeacherRunConfig,
+)
+from stillhouse.tasks.classification.results import ClassificationResults
+from stillhouse.tasks.classification.students import StudentConfig, has_clauses
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,13 +46,21 @@ READS = {
     "words": "TF-IDF of words",
     "table": "thresholds and categories",
 }  # else pixels
-ABOUT = {
+ABOUT = {  # of arms
     LINEAR: "logistic regression on {reads}, fitted on the labels of at most {rows:,} training rows",
     MAJORITY: "the commonest class of the training labels, whatever the input",
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
     "direct": "taught by the teacher itself, without the chain of assistants",
     SELF: "the untaught student, trained once more; where a row has no label, its own answer if it is at least 90 % sure",
+    "clauses-off": "the same student, trained without its clauses",
+    "mlp": "the same student with an MLP in place of the clauses",
+}
+QUESTIONS = {
+    "direct": "chain",
+    "clauses-off": "clauses",
+    "mlp": "clauses against MLP",
+    SELF: "teacher against self-training",
 }
 FORMS = {  # what a student can be written as, and the suffix of the file
     "packed": ("bits and whole numbers in one file", ".packed.safetensors"),
@@ -51,10 +70,6 @@ FORMS = {  # what a student can be written as, and the suffix of the file
     "rules": ("rules and clauses to read", ""),
     "onnx": ("for onnxruntime", ".onnx"),
     "torch": ("for torch.export.load", ".pt2"),
-}
-CONTROLS = {
-    "clauses-off": "the same student, trained without its clauses",
-    "mlp": "the same student with an MLP in place of the clauses",
 }
 
 
@@ -68,54 +83,22 @@ def later(path: str) -> Any:
     return method
 
 
-class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
+class ClassificationTask(ClassificationResults, Task[ClassificationRunConfig, Any]):
     """Labelled rows into classes, by students of any kind."""
 
     Config = ClassificationRunConfig
     Students = StudentConfig
     TeacherRun = TeacherRunConfig
-    validated = "validation accuracy"
-    validated_in_percent = True
+    objective = Objective("validation accuracy", in_percent=True)
 
     teachers = later("teachers:build_teachers")
-    fingerprint = later("teachers:fingerprint")
     teacher_check = later("teachers:teacher_check")
+    stage_teachers = later("teachers:stage_teachers_of")
     teacher_queries = later("teachers:teacher_queries_of")
     of_seed = later("teachers:context_of_seed")
     score = later("predict:score")
-    score_teacher = later("predict:score_teacher")
     cost = later("predict:cost")
     evaluate = later("predict:evaluate_saved")
-
-    def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run of one of the students; a run that names no student is one where no other task owns it."""
-        student = mapping.get("student")
-        return isinstance(student, Mapping) and str(student.get("kind")) in kinds(StudentConfig)
-
-    def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
-        """With what is usual for the student: signals and training where nothing is named, and arms that were left as they are."""
-        student = mapping.get("student")
-        kind = kinds(StudentConfig).get(str(student.get("kind"))) if isinstance(student, Mapping) else None
-        usual: Any = getattr(kind, "usual", {})
-        if base is None:
-            return merge(usual, mapping)
-        if kind is not type(base.student) and usual:
-            mapping = with_usual(usual, to_mapping(base), mapping)
-        if mapping["arms"] != list(base.arms):
-            return mapping
-        if has_clauses(base.student) and not has_clauses(kind):
-            mapping["arms"] = [arm for arm in base.arms if arm not in CONTROLS]
-        if mapping["data"].get("label_limit") and not base.data.label_limit and {"kd", "no-kd"} <= set(base.arms):
-            mapping["arms"] = [*mapping["arms"], SELF]
-        return mapping
-
-    def unsupported_reason(self, signal: Any, student: Any = TsetlinViTConfig) -> str | None:
-        """Networks without clauses have none to teach."""
-        if signal.kind == "clause-targets" and not has_clauses(student):
-            return (
-                "an ordinary network has no clauses to teach; take a student of clauses (kind: unified-tm, tsetlin-vit)"
-            )
-        return super().unsupported_reason(signal)
 
     # ------------------------------------------------------------------------------------------------ before training
 
@@ -131,8 +114,9 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         )
 
     def data(self, config: ClassificationRunConfig, log: Callable[[str], None]) -> Any:
-        """Read, check and split the data."""
+        """Read, check and split the data; refuse students and assistants that read other data."""
         from stillhouse.tasks.classification.data.split import described
+        from stillhouse.tasks.classification.job import check_missing
 
         data = config.data.build()
         log(f"data: {data.name}, {described(data)}")
@@ -141,78 +125,41 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
             log(
                 f"{again:,} of {len(data.test):,} test rows are training rows too: take them out, or the scores are too good"
             )
-        return data
-
-    def facts(self, data: Any) -> dict[str, Any]:
-        """Also classes and the shape of one row."""
-        from stillhouse.tasks.classification.predict import test_fingerprint
-
-        named = {"class_names": list(data.input_spec.class_names), "image_shape": list(data.input_spec.shape)}
-        return {**super().facts(data), **named, "test_sha256": test_fingerprint(data)}
-
-    def check(self, config: ClassificationRunConfig, data: Any) -> None:
-        """Refuse, before a teacher is loaded, students and assistants that read other data, and signals that cannot work."""
-        from stillhouse.tasks.classification.job import check_missing
-
-        given = data.input_spec.rows
+        if not isinstance(config, ClassificationRunConfig):
+            return data
         students = {"student": config.student}
         students |= {f"teacher_assistants.{number}": one for number, one in enumerate(config.teacher_assistants)}
         for place, student in students.items():
-            reads = getattr(student, "reads", "images")
-            if reads != given:
-                raise InputError(f"{place}: kind {student.kind!r} reads {reads}, and data {data.name!r} are {given}")
-        for stage in config.stages_of(True):
-            for number, signal in enumerate(stage.signals):
-                if (why := self.unsupported_reason(signal, config.student)) is not None:
-                    raise InputError(f"signals.{number} ({signal.kind}): {why}")
+            if (reads := getattr(student, "reads", "images")) != data.input_spec.rows:
+                raise InputError(
+                    f"{place}: kind {student.kind!r} reads {reads}, and data {data.name!r} are {data.input_spec.rows}"
+                )
         check_missing(config, data.train.labels)
-
-    def stage_teachers(self, context: RunContext[ClassificationRunConfig, Any]) -> Sequence[Any]:
-        """One a stage."""
-        from stillhouse.tasks.classification.teachers import stage_teachers_of
-
-        return stage_teachers_of(context.config, context.data, context.teachers, context.given)
+        return data
 
     # ------------------------------------------------------------------------------------------------ training
 
     def arms(self, config: ClassificationRunConfig) -> Sequence[Arm]:
-        """The student taught, alone, and without the chain; below them what plain models make of the same labels."""
+        """The student taught, alone, and without the chain; below them what plain models make of the same labels.
+
+        Controls of the clause branch are taught exactly if the reference arm is, and as it is.
+        """
+        found = []
+        for name in sorted(config.arms, key=lambda name: name == SELF):  # after the student whose answers it learns
+            student: Any = config.student
+            taught = config.reference == "kd" if name in CONTROLS else name not in ("no-kd", SELF)
+            chain = config.teacher_assistants if taught and name != "direct" else ()
+            if name in CONTROLS:
+                student = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
+            controls = ((QUESTIONS[name], config.reference if name in CONTROLS else "kd"),) if name in QUESTIONS else ()
+            found.append(Arm(name, student, taught, config.seeds, chain, about=ABOUT[name], controls=controls))
         reads = READS.get(config.data.name, f"pixels (averages, of more than {MOST_NUMBERS:,})")
         seeds = config.seeds if config.data.label_limit else 1  # each has labels of its own
-        plain = [
-            Arm(
-                name,
-                None,
-                False,
-                seeds,
-                fit=_fitted(name),
-                about=ABOUT[name].format(reads=reads, rows=MOST_ROWS),
-                plain=words,
-            )
-            for name, words in PLAIN.items()
-        ]
-        named = sorted(config.arms, key=lambda name: name == SELF)  # after the student whose answers it learns
-        return [*(self.arm(name, config) for name in named), *plain]
-
-    def arm(self, name: str, config: ClassificationRunConfig) -> Arm:
-        """What an arm changes; controls of the clause branch are taught exactly if the reference arm is, and as it is."""
-        student: Any = config.student
-        taught = config.reference == "kd" if name in CONTROLS else name not in ("no-kd", SELF)
-        chain = config.teacher_assistants if taught and name != "direct" else ()
-        if name in CONTROLS:
-            student = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
-        return Arm(name, student, taught, config.seeds, chain, about=(ABOUT | CONTROLS)[name])
-
-    def contrasts(self, config: ClassificationRunConfig) -> Sequence[Contrast]:
-        """The teacher, the chain where there is one, the clauses, and the shipped student beside plain models."""
-        return (
-            Contrast("teacher", "kd", "no-kd", "accuracy", always=True),
-            Contrast("chain", "kd", "direct", "accuracy"),
-            Contrast("clauses", config.reference, "clauses-off", "accuracy"),
-            Contrast("clauses against MLP", config.reference, "mlp", "accuracy"),
-            Contrast("teacher against self-training", "kd", SELF, "accuracy"),
-            *(Contrast(name, config.reference, name, "accuracy") for name in PLAIN),
-        )
+        for plain, words in PLAIN.items():
+            about, controls = ABOUT[plain].format(reads=reads, rows=MOST_ROWS), ((plain, config.reference),)
+            fit = _fitted(plain)
+            found.append(Arm(plain, None, False, seeds, fit=fit, about=about, plain=words, controls=controls))
+        return found
 
     def student(self, arm: Arm, choice: Any, seed: int, context: RunContext[ClassificationRunConfig, Any]) -> nn.Module:
         """A network for the data, its clauses started from the prior and with the learning rate that is theirs."""
@@ -274,21 +221,9 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
         labels = context.data.train.labels.numpy()
         return score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k), labels
 
-    def as_stage_teacher(self, students: Sequence[Any], context: RunContext[ClassificationRunConfig, Any]) -> Any:
-        """The newest assistant, or all of them together with the first teacher."""
-        from stillhouse.tasks.classification.teachers import as_teacher, stage_teacher_of
-        from stillhouse.teachers import EnsembleTeacher
-
-        data = context.data.for_teachers
-        assistants = [as_teacher(one, context.data, context.config, f"assistant-{n}") for n, one in enumerate(students)]
-        if context.config.assistant_teachers == "last":
-            return stage_teacher_of(assistants[-1], data, context.config)
-        known = [one.teacher for one in context.stage_teachers if one is not None]
-        return stage_teacher_of(EnsembleTeacher([*known[:1], *assistants]), data, context.config)
-
     # ------------------------------------------------------------------------------------------------ afterwards
 
-    def on_run_end(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
+    def finish(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """What is to be feared of the teacher, and the shipped student's rules."""
         from stillhouse.tasks.classification.taught_run import write_taught
         from stillhouse.tasks.classification.teachers import risks
@@ -355,23 +290,6 @@ class ClassificationTask(Light, Task[ClassificationRunConfig, Any]):
             return write
 
         return {form: Target(about, suffix, writer(form)) for form, (about, suffix) in FORMS.items()}
-
-
-def with_usual(usual: Mapping[str, Any], base: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as plain data, with what is usual in the place of what it still has from a recipe.
-
-    Example:
-        >>> base = {"training": {"epochs": 9, "batch_size": 32}}
-        >>> with_usual({"training": {"epochs": 20, "batch_size": 128}}, base, {"training": {"epochs": 9, "batch_size": 64}})
-        {'training': {'epochs': 20, 'batch_size': 64}}
-    """
-    found = dict(mapping)
-    for key, value in usual.items():
-        if isinstance(value, Mapping):
-            found[key] = with_usual(value, base[key], mapping[key])
-        elif mapping[key] == base[key]:
-            found[key] = value
-    return found
 
 
 def _fitted(name: str) -> Callable[[Any, int], Any]:

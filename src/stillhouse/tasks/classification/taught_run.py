@@ -25,8 +25,8 @@ from stillhouse.core.types import FeatureSpec
 from stillhouse.core.verdict import verdict_of
 from stillhouse.report.read import mapping, number
 from stillhouse.tasks.classification.data.split import labelled_rows
-from stillhouse.tasks.classification.light import LINEAR
 from stillhouse.tasks.classification.plain import chosen_by_themselves, numbers_of, reads_texts, scaled
+from stillhouse.tasks.classification.plan import LINEAR
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.taught import FILE, Predictions, advice, changed, read_predictions, reasons
 from stillhouse.teachers.by_row import RowTeacher, out_of_fold

@@ -19,7 +19,7 @@ from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import student_folder
 from stillhouse.core.labels import MISSING
-from stillhouse.core.task import TeacherCheck
+from stillhouse.core.parts import TeacherCheck
 from stillhouse.core.types import Batch, ImageSpec, Outputs
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import teacher_features
@@ -160,13 +160,6 @@ def risks(context: Any) -> list[str]:
     ]
 
 
-def fingerprint(teacher: Any) -> str:
-    """Of the weights as they were built: what is fitted to the data follows from them and from the data."""
-    if isinstance(teacher, EnsembleTeacher):
-        return " ".join(fingerprint(member) for member in teacher.members)
-    return str(getattr(teacher, "built_as", None) or teacher.identity())
-
-
 def stage_teacher_of(teacher: Any, data: Any, config: ClassificationRunConfig) -> StageTeacher:
     """Ask a ready teacher what can be asked beforehand: with fixed inputs, everything that fits in memory."""
     size, training, seen = config.training.evaluation_batch_size, config.training, data.for_teachers
@@ -178,11 +171,21 @@ def stage_teacher_of(teacher: Any, data: Any, config: ClassificationRunConfig) -
     return StageTeacher(teacher, teacher.spec, cached, answers)
 
 
-def stage_teachers_of(
-    config: ClassificationRunConfig, data: Any, teachers: Sequence[Any], given: Any
-) -> list[StageTeacher | None]:
-    """One teacher a stage; None where a stage listens to nobody, or to the student's own average."""
-    found = stage_teacher_of(teachers[-1], data, config) if sources_of(config, given) else None
+def stage_teachers_of(context: Any, assistants: Sequence[Any] = ()) -> list[StageTeacher | None]:
+    """One teacher a stage; None where a stage listens to nobody, or to the student's own average.
+
+    In the teacher's place the newest assistant, or all of them together with the first teacher.
+    """
+    config, data, found = context.config, context.data, None
+    if assistants:
+        asked = [as_teacher(one, data, config, f"assistant-{n}") for n, one in enumerate(assistants)]
+        if config.assistant_teachers == "last":
+            found = stage_teacher_of(asked[-1], data.for_teachers, config)
+        else:
+            known = [one.teacher for one in context.stage_teachers if one is not None]
+            found = stage_teacher_of(EnsembleTeacher([*known[:1], *asked]), data.for_teachers, config)
+    elif sources_of(config, context.given):
+        found = stage_teacher_of(context.teachers[-1], data, config)
     return [found] * len(config.stages_of(True))
 
 
@@ -195,7 +198,7 @@ def context_of_seed(context: Any, seed: int) -> Any:
         data, teachers, config = drawn(context.data, seed), context.teachers, context.config
         if any(getattr(teacher, "head_was_fitted", False) for teacher in teachers):
             teachers = [_refitted(one, data, config) for one in teachers]
-            stage_teachers = stage_teachers_of(config, data, teachers, context.given)
+            stage_teachers = stage_teachers_of(replace(context, data=data, teachers=teachers))
         else:
             stage_teachers = [one and _validated(one, data, config) for one in context.stage_teachers]
         made.clear()  # of one seed at a time: a teacher's answers may be large

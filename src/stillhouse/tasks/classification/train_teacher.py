@@ -61,7 +61,6 @@ def train_teacher(
     how = shared.TeacherTraining(
         kind="teacher",
         data=lambda log: drawn(task.data(config, log), config.seed),
-        facts=lambda data: {"name": data.name, "sizes": data.sizes, "sha256": data.sha256},
         build=lambda data: FineTuned(config.teacher.build(data.input_spec)),
         job=lambda model, data: ClassificationJob(model, data, config.training, seed=config.seed),
         save=partial(_save, config, out),

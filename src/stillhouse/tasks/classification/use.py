@@ -70,6 +70,7 @@ class ImageClasses(_OfNetwork, PhotoClasses):
 class TextClasses(_OfNetwork):
     """Texts into classes, cut into tokens as the run's data were."""
 
+    hub_task = "text-classification"
     takes: ClassVar[str] = "a text file (a line a text), a .csv, .tsv or .jsonl with a column of texts, or - for lines"
 
     def __init__(self, folder: Path, network: Any, input_spec: TextSpec) -> None:
@@ -104,6 +105,7 @@ class FeatureClasses(_OfNetwork):
 
     def __init__(self, folder: Path, network: Any, input_spec: FeatureSpec) -> None:
         self.folder, self.network, self.input_spec, self.classes = folder, network, input_spec, input_spec.class_names
+        self.hub_task = f"{'text' if input_spec.reading['kind'] == 'words' else 'tabular'}-classification"
 
     def rules(self, lines: int | None = None) -> str:
         """What a student of rules or a scorecard decides by, on a screen: `print(stillhouse.load(run).rules())`.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import accumulate
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -160,6 +161,8 @@ class EmbeddingTrainingConfig(TrainingConfig):
 class EmbedRunConfig(RunPlan):
     """Everything that an embedding run depends on; saved with the run."""
 
+    may_grow: ClassVar[tuple[str, ...]] = ("seeds", "anchors")
+
     name: str = Field(default="embedding", min_length=1, description="the folder is runs/NAME unless --out is given")
     data: VectorsConfig = Field(description="the teacher's vectors and their splits")
     student: EmbeddingStudentConfig = Field(default_factory=EmbeddingStudentConfig, description="vectors -> codes")
@@ -186,11 +189,6 @@ class EmbedRunConfig(RunPlan):
         )
 
     def __post_init__(self) -> None:
-        stages = {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(self.stages)}
-        for place, signals in {"signals": self.signals, **stages}.items():
-            for number, signal in enumerate(signals):
-                if why := unsupported_reason(signal):
-                    raise ValueError(f"{place}.{number} ({signal.kind}): {why}")
         if self.auxiliary_losses or self.auxiliary_decay is not None:
             raise ValueError(
                 "auxiliary_losses: codes have neither classes nor exits to learn from without a teacher; see "
@@ -203,14 +201,19 @@ class EmbedRunConfig(RunPlan):
             raise ValueError("poles_file: expected student.axes with it: [[name, pole at -1, pole at +1], ...]")
         check_plan(self)
 
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """A run of vectors: `data.path`; or the card of a student on its own, which names its format."""
+        data = mapping.get("data")
+        return (isinstance(data, Mapping) and "path" in data) or mapping.get("format") == "stillhouse-embedder-1"
 
-def unsupported_reason(signal: Any) -> str | None:
-    """Why a signal cannot work here; None where it can. Codes and vectors are relations and features, never class scores."""
-    if signal.kind not in SIGNALS:
-        return (
-            "vectors and codes have no classes, attention maps or clauses; take relations or features (student: "
-            "code, hidden1 or hidden2; teacher: vector)"
-        )
-    if getattr(signal, "space", None) == "logits":
-        return "space: logits compares class scores, which codes are not; take space: projector"
-    return None
+    def unsupported_reason(self, signal: Any) -> str | None:
+        """Codes and vectors are relations and features, never class scores."""
+        if signal.kind not in SIGNALS:
+            return (
+                "vectors and codes have no classes, attention maps or clauses; take relations or features (student: "
+                "code, hidden1 or hidden2; teacher: vector)"
+            )
+        if getattr(signal, "space", None) == "logits":
+            return "space: logits compares class scores, which codes are not; take space: projector"
+        return None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.core.task import Scores
+from stillhouse.core.parts import Scores
 
 Metric = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]

@@ -19,17 +19,18 @@ from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.context import RunContext
 from stillhouse.core.exports import Target
+from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.signal_set import signal_set_of
-from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck
+from stillhouse.core.task import Task
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.tasks.embed.anchors import fit_anchor
-from stillhouse.tasks.embed.config import STUDENT, EmbedRunConfig, unsupported_reason
+from stillhouse.tasks.embed.config import STUDENT, EmbedRunConfig
 from stillhouse.tasks.embed.job import CODE, EmbeddingJob
-from stillhouse.tasks.embed.light import FAR, NEAR, CodePredictor, EmbedLight
 from stillhouse.tasks.embed.material import ANCHOR_ROWS, START_ROWS, EmbeddingData
 from stillhouse.tasks.embed.metrics import K, nearest_neighbors
 from stillhouse.tasks.embed.network import EmbeddingStudent, load_embedder, save_embedder
+from stillhouse.tasks.embed.results import CodePredictor, EmbedResults
 from stillhouse.tasks.embed.score import evaluate, score, share_kept, teacher_check
 
 AUTOENCODER = "autoencoder"  # the control that is trained
@@ -52,6 +53,11 @@ class VectorTeacher:
         width = data.store.width if student is None else sum(student.config.levels)
         self.spec = OutputSpec(0, {VECTOR: (width,)})
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the vectors."""
+        return self.data.store.sha256
+
     def __call__(self, batch: Batch) -> Outputs:
         """(B, D) of a batch's rows, without gradient."""
         found = self.data.train(batch.index.cpu())
@@ -61,21 +67,11 @@ class VectorTeacher:
         return Outputs(found.new_zeros(len(found), 0), {VECTOR: found})
 
 
-class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
+class EmbedTask(EmbedResults, Task[EmbedRunConfig, EmbeddingData]):
     """Wide embeddings into few numbers. The teacher is the vectors, so every student hears it; controls are fitted."""
 
     Config = EmbedRunConfig
-    may_grow = ("seeds", "anchors")
-    validated = "validation score (mean of near and far)"
-
-    def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run of vectors: `data.path`; or the card of a student on its own, which names its format."""
-        data = mapping.get("data")
-        return (isinstance(data, Mapping) and "path" in data) or mapping.get("format") == "stillhouse-embedder-1"
-
-    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
-        """A file of vectors, which says what to do instead."""
-        return self.owns(mapping)
+    objective = Objective("validation score (mean of near and far)")
 
     # ------------------------------------------------------------------------------------------------ before training
 
@@ -90,14 +86,6 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
         log(f"{material.name}: {sizes} vectors of {material.store.width}, compared by {material.metric}")
         return material
 
-    def facts(self, data: EmbeddingData) -> dict[str, Any]:
-        """Name, sizes, fingerprints of vectors and splits, what was left out."""
-        return data.facts
-
-    def unsupported_reason(self, signal: Any) -> str | None:
-        """Vectors have neither classes nor attention."""
-        return unsupported_reason(signal)
-
     def teachers(
         self, config: EmbedRunConfig, data: EmbeddingData, given: Any, log: Callable[[str], None]
     ) -> Sequence[VectorTeacher]:
@@ -109,13 +97,14 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
             )
         return [VectorTeacher(data)]
 
-    def fingerprint(self, teacher: VectorTeacher) -> str:
-        """That of the vectors."""
-        return teacher.data.store.sha256
-
     def teacher_check(self, teacher: VectorTeacher, config: EmbedRunConfig, data: EmbeddingData) -> TeacherCheck:
         """Whether near and far mean anything: neighbours that principal axes keep, against noise."""
         return teacher_check(teacher.name, data, config.loss.validation_rows, K)
+
+    def stage_teachers(self, context: EmbedContext, assistants: Sequence[Any] = ()) -> Sequence[VectorTeacher]:
+        """The vectors; an assistant is listened to through its codes, as feature `vector`."""
+        teacher = VectorTeacher(context.data, assistants[-1]) if assistants else context.teacher
+        return (teacher,) * len(context.config.stages_of(True))
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -124,17 +113,16 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
         about = "taught by the vectors"
         student = Arm(STUDENT, config.student, True, config.seeds, config.teacher_assistants, about=about)
         seeds = {"pca": 1, "truncation": 1}  # which know no chance
-        controls = {
-            a: Arm(a, None, False, seeds.get(a, config.seeds), fit=partial(fit_control, a)) for a in config.anchors
-        }
-        if AUTOENCODER in controls:
-            about = "the student's network, which rebuilds the vectors and is taught nothing else"
-            controls[AUTOENCODER] = Arm(AUTOENCODER, config.student, False, config.seeds, about=about)
-        return [student, *controls.values()]
-
-    def contrasts(self, config: EmbedRunConfig) -> Sequence[Contrast]:
-        """The student against every control, near and far apart."""
-        return [Contrast(control, STUDENT, control, metric) for control in config.anchors for metric in (NEAR, FAR)]
+        controls = []
+        for name in config.anchors:
+            against = ((name, STUDENT),)
+            if name == AUTOENCODER:
+                about = "the student's network, which rebuilds the vectors and is taught nothing else"
+                controls.append(Arm(name, config.student, False, config.seeds, about=about, controls=against))
+            else:
+                count, fit = seeds.get(name, config.seeds), partial(fit_control, name)
+                controls.append(Arm(name, None, False, count, fit=fit, controls=against))
+        return [student, *controls]
 
     def student(self, arm: Arm, choice: Any, seed: int, context: EmbedContext) -> EmbeddingStudent:
         """Starts as the principal axes."""
@@ -179,14 +167,12 @@ class EmbedTask(EmbedLight, Task[EmbedRunConfig, EmbeddingData]):
         codes = student.encode(rows)[:, : student.config.levels[0]]
         return 1.0 - share_kept(rows, [codes], near.shape[1], "euclidean"), one_class
 
-    def as_stage_teacher(self, students: Sequence[Any], context: EmbedContext) -> Any:
-        """An assistant is listened to through its codes, as feature `vector`."""
-        return VectorTeacher(context.data, students[-1])
-
     # ------------------------------------------------------------------------------------------------ afterwards
 
-    def score(self, model: Any, arm: Arm, seed: int, context: EmbedContext) -> Scores:
+    def score(self, model: Any, arm: Arm | None, seed: int, context: EmbedContext) -> Scores | None:
         """Neighbours and distances that the codes of the test rows keep, at every level."""
+        if arm is None:
+            return None
         encode = model.cpu().eval().encode if isinstance(model, EmbeddingStudent) else model
         return score(context.data, encode, context.config.student)
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
+from stillhouse.core.hashes import hash_of
 from stillhouse.core.records import write_atomically
 from stillhouse.core.sample import sample_rows
 from stillhouse.tasks.lm.tokenizer import Tokenizer, load_tokenizer, train_bpe
@@ -61,6 +62,7 @@ class Corpus:
         train: (N,) token ids of what is learned from, memory-mapped.
         valid: of what is looked at while learning.
         test: of what is read once.
+        scored: window and number of the test tokens that a run scores; empty where none does.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Corpus:
     train: NDArray[Any]
     valid: NDArray[Any]
     test: NDArray[Any]
+    scored: tuple[int | None, ...] = ()
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -86,16 +89,15 @@ class Corpus:
         return hashlib.sha256(" ".join(self.hashes.values()).encode()).hexdigest()
 
     @property
-    def about(self) -> dict[str, Any]:
-        """Name, sizes and fingerprints, for a run's record."""
+    def facts(self) -> dict[str, Any]:
+        """Tokenizer and fingerprints, that of the scored windows too, for a run's record."""
+        tokens = self.tokenizer.fingerprint
         return {
-            "name": self.name,
             "tokenizer": self.tokenizer.name,
             "vocabulary": self.tokenizer.vocab_size,
-            "tokenizer_sha256": self.tokenizer.fingerprint,
-            "sizes": self.sizes,
-            "sha256": self.sha256,
+            "tokenizer_sha256": tokens,
             "splits": self.hashes,
+            "test_sha256": hash_of({"text": self.hashes["test"], "tokens": tokens, "scored": list(self.scored)}),
         }
 
 

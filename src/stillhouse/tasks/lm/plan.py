@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +14,7 @@ from stillhouse.core.plan import RunPlan, check_plan
 from stillhouse.tasks.lm.corpus import CorpusConfig
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE
 from stillhouse.temperature import FixedTemperature, TemperatureConfig
 from stillhouse.training.config import TrainingConfig
 
@@ -23,6 +26,7 @@ ARMS: dict[str, str] = {
     "dense-no-kd": "the same from the text alone",
 }
 Ramp = tuple[float, float]
+LOGITS = "logits"  # folder of the cache of a run's teacher
 CACHE = "cache:"  # begins the source of a teacher that is a cache
 
 
@@ -123,6 +127,11 @@ class LmTeacherRunConfig:
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how it is scored on the test split")
     seed: int = Field(default=0, ge=0, description="weights and order of the rows")
 
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """A transformer to be learned from a text: `corpus`."""
+        return "corpus" in mapping
+
     def __post_init__(self) -> None:
         if self.window > self.model.context:
             raise ValueError(f"window: expected at most model.context ({self.model.context}) tokens, got {self.window}")
@@ -142,6 +151,8 @@ class LmTeacherRunConfig:
 @configclass
 class LmRunConfig(RunPlan):
     """A spiking student with a teacher and without, a dense one, an n-gram; several seeds, and what the differences show."""
+
+    may_hold: ClassVar[tuple[str, ...]] = (LOGITS,)
 
     name: str = Field(default="spiking-lm", min_length=1, description="names the run folder")
     corpus: CorpusConfig = Field(description="text, and the teacher's tokenizer")
@@ -185,13 +196,33 @@ class LmRunConfig(RunPlan):
         """The network of an arm."""
         return self.student.without_special_part() if arm.startswith("dense") else self.student
 
-    def signals_heard(self) -> Iterator[tuple[str, Any]]:
-        """Where each signal of the run is configured, and the signal."""
-        for number, signal in enumerate(self.signals):
-            yield f"signals.{number}", signal
-        for stage in self.stages:
-            for number, signal in enumerate(stage.signals or ()):
-                yield f"stages ({stage.name}).signals.{number}", signal
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """A run on a text: `corpus`."""
+        return "corpus" in mapping
+
+    @classmethod
+    def completed(cls, base: Any, mapping: dict[str, Any], named: AbstractSet[str]) -> dict[str, Any]:
+        """A teacher that was named brings its tokenizer, if it has one and none was named beside it."""
+        teacher, corpus = mapping.get("teacher"), mapping.get("corpus")
+        if "teacher.source" not in named or named & {"corpus", "corpus.tokenizer"} or not isinstance(teacher, Mapping):
+            return mapping
+        own = (Path(str(teacher["source"])) / TOKENIZER_FILE).is_file() and teacher.get("tokens", "same") == "same"
+        if own and isinstance(corpus, Mapping):
+            return {**mapping, "corpus": {**corpus, "tokenizer": teacher["source"]}}
+        return mapping
+
+    def unsupported_reason(self, signal: Any) -> str | None:
+        """A recurrent student has neither attention maps nor clauses."""
+        if signal.kind == "clause-targets":
+            return "a recurrent student has no clauses to teach; take a student of clauses on images"
+        maps = signal.kind == "attention" and signal.what in ("scores", "probabilities")
+        if maps and isinstance(signal.student, str):
+            return (
+                f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; name "
+                "its blocks.N.mixer.receptance and key, whose products stand in for queries and keys"
+            )
+        return None
 
     @property
     def total_steps(self) -> int:
@@ -207,15 +238,3 @@ def taught(arm: str) -> bool:
         ['kd', 'dense']
     """
     return not arm.endswith("no-kd")
-
-
-def unsupported_reason(signal: Any) -> str | None:
-    """Why a signal cannot work between a transformer and a recurrent student; None: it works."""
-    if signal.kind == "clause-targets":
-        return "a recurrent student has no clauses to teach; take a student of clauses on images"
-    if signal.kind == "attention" and signal.what in ("scores", "probabilities") and isinstance(signal.student, str):
-        return (
-            f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; name its "
-            "blocks.N.mixer.receptance and key, whose products stand in for queries and keys"
-        )
-    return None

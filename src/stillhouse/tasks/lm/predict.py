@@ -11,7 +11,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, lines_of
-from stillhouse.tasks.lm.light import PACKED
+from stillhouse.tasks.lm.results import PACKED
 from stillhouse.tasks.lm.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -22,6 +22,7 @@ class LinePredictor(Predictor):
         tokens: how many to write after each line; 0: none.
     """
 
+    hub_task = "text-generation"
     takes: ClassVar[str] = "a text file, a line a text, or - for lines"
 
     def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,18 +21,19 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.context import RunContext
 from stillhouse.core.exports import Target
 from stillhouse.core.folder import SHIPPED, student_folder
+from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck, use_of
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.signal_set import signal_set_of
-from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
+from stillhouse.core.task import Task
 from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.lm import use
 from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
-from stillhouse.tasks.lm.light import BITS, LanguageLight
-from stillhouse.tasks.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, taught, unsupported_reason
+from stillhouse.tasks.lm.plan import ARMS, LOGITS, LmRunConfig, LmTeacherRunConfig, taught
 from stillhouse.tasks.lm.predict import TextPredictor
+from stillhouse.tasks.lm.results import BITS, LanguageResults
 from stillhouse.tasks.lm.rollouts import window_difficulty
 from stillhouse.tasks.lm.saved import load_lm, save_lm
 from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text
@@ -44,35 +44,25 @@ from stillhouse.tasks.lm.students.trie import Trie, count_trie
 from stillhouse.tasks.lm.teachers import cache
 from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer, tapped
-from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE
 from stillhouse.teachers import EnsembleTeacher
 from stillhouse.training.loop import Fit
 
 NGRAM, INSIDE = "ngram", "ngram-inside"
+CONTROLS = {"dense-no-kd": (("teacher, dense", "dense"),), "dense": (("spikes", "kd"),)}
 ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
 SPIKE_WINDOWS = 128  # their tokens' spikes are counted
-LOGITS = "logits"  # folder of the cache of a run's teacher
 LmContext = RunContext[LmRunConfig, Corpus]
 Log = Callable[[str], None]
 
 
-class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
+class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
     """Text in, the next token out; windows of the test text are what verdicts count."""
 
     Config = LmRunConfig
-    may_hold = (LOGITS,)
-    validated = "log-likelihood of a valid token (nats)"
-    objective = -1  # the first entry of a rank is how far the network is quantized, the same for all at one step
+    # the first entry of a rank is how far the network is quantized, the same for all at one step
+    objective = Objective("log-likelihood of a valid token (nats)", rank=-1)
 
     TeacherRun: ClassVar[type | None] = LmTeacherRunConfig
-
-    def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run on a text: `corpus`."""
-        return "corpus" in mapping
-
-    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
-        """A transformer to be learned from a text: `corpus`."""
-        return "corpus" in mapping
 
     def train_teacher(
         self, config: LmTeacherRunConfig, out: Path, *, resume: bool, callback: Callback
@@ -83,7 +73,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         how = shared.TeacherTraining(
             kind="lm-teacher",
             data=partial(_read, config),
-            facts=self.facts,
             build=lambda corpus: small_transformer(config.model, corpus.tokenizer.vocab_size),
             job=partial(_teacher_job, config),
             save=partial(_save_teacher, config, out),
@@ -98,39 +87,15 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: LmRunConfig, log: Log) -> Corpus:
-        """The text, cut into tokens."""
-        return _read(config, log)
-
-    def facts(self, data: Corpus) -> dict[str, Any]:
-        """Sizes and fingerprints of text and tokenizer."""
-        return data.about
-
-    def resolve_config(self, config: LmRunConfig, named: AbstractSet[str]) -> LmRunConfig:
-        """A teacher that was named brings its tokenizer, if it has one and none was named beside it."""
-        own = (Path(config.teacher.source) / TOKENIZER_FILE).is_file() and config.teacher.tokens == "same"
-        if own and "teacher.source" in named and not named & {"corpus", "corpus.tokenizer"}:
-            return replace(config, corpus=replace(config.corpus, tokenizer=config.teacher.source))
-        return config
-
-    def check(self, config: LmRunConfig, data: Corpus) -> None:
-        """Refuse signals that cannot work, and texts shorter than a window."""
-        for where, signal in config.signals_heard():
-            if (why := self.unsupported_reason(signal)) is not None:
-                raise InputError(f"{where} ({signal.kind}): {why}")
-        TestWindows.of(data.test, data.tokenizer, config.score, config.loss.window)
-        Windows(data.valid[: config.loss.validation_tokens + 1], config.loss.window)
-
-    def unsupported_reason(self, signal: Any) -> str | None:
-        """A recurrent student has neither attention maps, nor time steps, nor clauses."""
-        return unsupported_reason(signal)
+        """The text, cut into tokens; one shorter than a window is refused."""
+        corpus = replace(_read(config, log), scored=(config.score.window or config.loss.window, config.score.tokens))
+        _examination(config, corpus)
+        Windows(corpus.valid[: config.loss.validation_tokens + 1], config.loss.window)
+        return corpus
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
         """Each teacher of the run, and where there are several all of them together as the last."""
         return cache.teachers_of(config, data, given, log)
-
-    def fingerprint(self, teacher: Any) -> str:
-        """SHA-256 of its weights."""
-        return str(teacher.identity())
 
     def teacher_check(self, teacher: Any, config: LmRunConfig | LmTeacherRunConfig, data: Corpus) -> TeacherCheck:
         """Log-likelihood of a token of the valid split, against that by the frequencies of tokens and that of an n-gram.
@@ -159,18 +124,20 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
             teacher.name, score, low, chance, "log-likelihood a token", facts, plain=plain, baseline_name=name
         )
 
-    def prepare(self, context: LmContext) -> None:
-        """The windows that all are scored in, and the cache of the teacher's answers where arms learn from one."""
-        config, data = context.config, context.data
-        context.shared["examination"] = TestWindows.of(data.test, data.tokenizer, config.score, config.loss.window)
-        if config.loss.source == "cache" and config.loss.kd_weight > 0 and any(map(taught, config.arms)):
-            folder = context.folder.path / LOGITS
-            context.shared["cache"] = cache.cache_of(config, data, context.teacher, folder, context.callback.log)
-
-    def stage_teachers(self, context: LmContext) -> Sequence[Any]:
-        """The teacher, live or by its cache, in every stage."""
-        stage_teacher = LanguageStageTeacher(context.teacher, context.shared.get("cache"))
-        return (stage_teacher,) * len(context.config.stages_of(True))
+    def stage_teachers(self, context: LmContext, assistants: Sequence[Any] = ()) -> Sequence[Any]:
+        """In every stage the teacher, live or by its cache; in its place the last assistant, or all of them beside it, live."""
+        config, taught_by = context.config, [_as_teacher(one, f"assistant {n}") for n, one in enumerate(assistants)]
+        if taught_by:
+            last = config.assistant_teachers == "last"
+            teacher = taught_by[-1] if last else EnsembleTeacher([context.teacher, *taught_by])
+            found = LanguageStageTeacher(tapped(teacher, cache.features_heard(config), config.loss.window))
+        else:
+            stored = None
+            if config.loss.source == "cache" and config.loss.kd_weight > 0 and any(map(taught, config.arms)):
+                folder = context.folder.path / LOGITS
+                stored = cache.cache_of(config, context.data, context.teacher, folder, context.callback.log)
+            found = LanguageStageTeacher(context.teacher, stored)
+        return (found,) * len(config.stages_of(True))
 
     def teacher_queries(
         self, config: LmRunConfig, data: Corpus, teacher: Any, features: Sequence[str] = ()
@@ -184,28 +151,28 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         """The chosen arms, and the n-grams below them."""
         arms = []
         for name in config.arms:
-            assistants = config.teacher_assistants if taught(name) else ()
-            arms.append(Arm(name, config.student_of(name), taught(name), config.seeds, assistants, None, ARMS[name]))
+            assistants, controls = config.teacher_assistants if taught(name) else (), CONTROLS.get(name, ())
+            arms.append(
+                Arm(
+                    name,
+                    config.student_of(name),
+                    taught(name),
+                    config.seeds,
+                    assistants,
+                    None,
+                    ARMS[name],
+                    "",
+                    controls,
+                )
+            )
         order, inside = config.score.ngram, config.student.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
-            arms.append(Arm(NGRAM, None, False, fit=partial(_ngram, order), about=about, plain=f"a {order}-gram"))
+            arms.append(_plain(NGRAM, partial(_ngram, order), about, f"a {order}-gram", config))
         if inside is not None:
             about = "the n-gram inside the student, without it"
-            arms.append(
-                Arm(INSIDE, None, False, fit=partial(_inside, inside), about=about, plain="the n-gram inside it")
-            )
+            arms.append(_plain(INSIDE, partial(_inside, inside), about, "the n-gram inside it", config))
         return arms
-
-    def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
-        """What the teacher and spikes do, and whether a network passes the n-gram."""
-        return (
-            Contrast("teacher", "kd", "no-kd", BITS, always=True),
-            Contrast("teacher, dense", "dense", "dense-no-kd", BITS),
-            Contrast("spikes", "kd", "dense", BITS),
-            *(Contrast(NGRAM, arm, NGRAM, BITS) for arm in config.arms),
-            *(Contrast(INSIDE, arm, INSIDE, BITS) for arm in config.arms if config.student.ngram is not None),
-        )
 
     def student(self, arm: Arm, choice: Any, seed: int, context: LmContext) -> nn.Module:
         """The network for the corpus's tokens."""
@@ -255,18 +222,13 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
             context.shared[key] = ask(judge.teacher)
         return context.shared[key], None
 
-    def as_stage_teacher(self, students: Sequence[Any], context: LmContext) -> LanguageStageTeacher:
-        """The last assistant, or all of them together with the teacher, asked live."""
-        assistants = [_as_teacher(one, f"assistant {n}") for n, one in enumerate(students)]
-        last = context.config.assistant_teachers == "last"
-        teacher = assistants[-1] if last else EnsembleTeacher([context.teacher, *assistants])
-        return LanguageStageTeacher(tapped(teacher, cache.features_heard(context.config), context.config.loss.window))
-
     # ------------------------------------------------------------------------------------------------ afterwards
 
-    def score(self, model: Any, arm: Arm, seed: int, context: LmContext) -> Scores:
-        """Bits a byte of every window of the test text, and the counted spikes."""
-        examination, config = context.shared["examination"], context.config
+    def score(self, model: Any, arm: Arm | None, seed: int, context: LmContext) -> Scores | None:
+        """Bits a byte of every window of the test text, and the counted spikes; a teacher's cache has no answers to them."""
+        examination, config = _examination(context.config, context.data), context.config
+        if arm is None:
+            return None if isinstance(model, StoredTeacher) else _scores(examination, model_nll(model))
         if arm.fit is not None:
             return _scores(examination, model)
         with torch.no_grad():
@@ -276,13 +238,6 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters())}}
         return _scores(examination, model_nll(model), model.figures(), facts)
 
-    def score_teacher(self, context: LmContext) -> Scores | None:
-        """The teacher in the same windows; a cache has no answers to them."""
-        teacher = context.teacher
-        if isinstance(teacher, StoredTeacher):
-            return None
-        return _scores(context.shared["examination"], model_nll(teacher))
-
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
         """Weights, card and tokenizer."""
         save_lm(folder, model, context.data.tokenizer, window=context.config.loss.window)
@@ -291,9 +246,9 @@ class LanguageTask(LanguageLight, Task[LmRunConfig, Corpus]):
         """The network of a folder."""
         return load_lm(folder)[0]
 
-    def on_run_end(self, context: LmContext, summary: dict[str, Any]) -> None:
+    def finish(self, context: LmContext, summary: dict[str, Any]) -> None:
         """How the models were scored, and what the student writes."""
-        examination: TestWindows = context.shared["examination"]
+        examination = _examination(context.config, context.data)
         summary["window"], summary["tokens_scored"] = examination.window, len(examination.ids) - 1
         summary["samples"] = use.samples(context.folder.path / SHIPPED, examination.ids)
 
@@ -318,6 +273,16 @@ def _read(config: LmRunConfig | LmTeacherRunConfig, log: Log) -> Corpus:
     sizes = ", ".join(f"{count:,} {name}" for name, count in corpus.sizes.items())
     log(f"text: {corpus.name}, tokenizer {corpus.tokenizer.name} ({corpus.tokenizer.vocab_size:,} tokens): {sizes}")
     return corpus
+
+
+def _examination(config: LmRunConfig, corpus: Corpus) -> TestWindows:
+    """The windows that all are scored in."""
+    return TestWindows.of(corpus.test, corpus.tokenizer, config.score, config.loss.window)
+
+
+def _plain(name: str, fit: Any, about: str, plain: str, config: LmRunConfig) -> Arm:
+    """An n-gram, which every network should be above."""
+    return Arm(name, None, False, fit=fit, about=about, plain=plain, controls=tuple((name, arm) for arm in config.arms))
 
 
 def _teacher_job(config: LmTeacherRunConfig, model: nn.Module, corpus: Corpus) -> LanguageJob:

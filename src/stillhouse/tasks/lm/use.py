@@ -16,10 +16,10 @@ from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above
 from stillhouse.core.records import read_object
 from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, load_corpus, read_lines
-from stillhouse.tasks.lm.light import PACKED
 from stillhouse.tasks.lm.packed import load_packed, pack_student
 from stillhouse.tasks.lm.plan import LmScoreConfig
 from stillhouse.tasks.lm.predict import TextPredictor
+from stillhouse.tasks.lm.results import PACKED
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.score import TestWindows, model_nll
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +18,13 @@ Distance = Literal["mse", "nmse"]
 Wandb = Literal["offline", "online"]
 SarArm = Literal["kd", "no-kd"]
 WANDB = "also log to Weights & Biases: on this disk (offline), or sent while it trains (online)"
+SCORES = ("logits", "ensemble", "dual-head", "exits", "ofa")
+REFUSED = {
+    **dict.fromkeys(SCORES, "a focused line has no class scores; objective.beta compares the lines themselves"),
+    **dict.fromkeys(("probes", "contrastive"), "lines have no classes"),
+    "attention": "state-space layers have no queries, keys and values",
+    "clause-targets": "a state-space network has no clauses to teach; take a student of clauses on images",
+}
 DELTA = "a validation is better only if its quality is so much higher"
 
 
@@ -81,6 +89,8 @@ class LineCurriculum(CurriculumConfig):
 class SarTrainConfig:
     """A focusing network learned from the ground truth alone: the teacher, or any network without one."""
 
+    may_change: ClassVar[tuple[str, ...]] = ("wandb",)
+
     name: str = Field(default="sar-teacher", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     model: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network")
@@ -90,6 +100,11 @@ class SarTrainConfig:
     seed: int = Field(default=0, ge=0, description="weights and order of the lines")
     wandb: Wandb | None = Field(default=None, description=WANDB)
 
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """A network that focuses lines: `model`, and no text."""
+        return "model" in mapping and "corpus" not in mapping
+
     def __post_init__(self) -> None:
         check_channels("model", self.model, self.data)
 
@@ -97,6 +112,8 @@ class SarTrainConfig:
 @configclass
 class SarDistillConfig(RunPlan):
     """A student with a teacher and without one, under several seeds, and the difference."""
+
+    may_change: ClassVar[tuple[str, ...]] = ("license", "wandb")
 
     name: str = Field(default="sar-student", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
@@ -130,6 +147,17 @@ class SarDistillConfig(RunPlan):
             raise ValueError("teacher_cache: a radar teacher is asked anew by every run; leave it out")
         if self.assistant_teachers == "all":
             raise ValueError("assistant_teachers: expected 'last': hidden lines of several networks have no mean")
+
+    @classmethod
+    def owns(cls, mapping: Mapping[str, Any]) -> bool:
+        """A run on lines: an objective against their focus, or a teacher's checkpoint."""
+        return bool({"objective", "teacher_checkpoint"} & set(mapping))
+
+    def unsupported_reason(self, signal: Any) -> str | None:
+        """Lines have neither classes nor attention."""
+        if getattr(signal, "space", None) == "logits":
+            return "space: logits compares class scores, which hidden lines are not; take space: projector"
+        return REFUSED.get(signal.kind)
 
 
 def check_channels(which: str, model: StateSpaceConfig, data: SarConfig) -> None:

@@ -20,20 +20,6 @@ from stillhouse.signals.base import Signal
 from stillhouse.tasks.sar.plan import Distance, SarObjective
 
 FEATURE_FLOOR = 1e-8  # hidden lines have no fixed scale
-SCORES = ("logits", "ensemble", "dual-head", "exits", "ofa")
-REFUSED = {
-    **dict.fromkeys(SCORES, "a focused line has no class scores; objective.beta compares the lines themselves"),
-    **dict.fromkeys(("probes", "contrastive"), "lines have no classes"),
-    "attention": "state-space layers have no queries, keys and values",
-    "clause-targets": "a state-space network has no clauses to teach; take a student of clauses on images",
-}
-
-
-def unsupported_reason(signal_config: Any) -> str | None:
-    """Why a signal cannot work on focused lines; None where it can."""
-    if getattr(signal_config, "space", None) == "logits":
-        return "space: logits compares class scores, which hidden lines are not; take space: projector"
-    return REFUSED.get(signal_config.kind)
 
 
 def as_complex(signal_config: Any) -> Any:

@@ -21,10 +21,11 @@ from stillhouse.core.context import RunContext
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import SCORES, SHIPPED, check_test_data, student_folder
+from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck, use_of
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.records import write_arrays
 from stillhouse.core.signal_set import signal_set_of
-from stillhouse.core.task import Arm, Contrast, Scores, Task, TeacherCheck, use_of
+from stillhouse.core.task import Task
 from stillhouse.core.verdict import mean_interval
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.signals import teacher_features
@@ -32,17 +33,17 @@ from stillhouse.tasks.sar import saved
 from stillhouse.tasks.sar.data.radar import filtered
 from stillhouse.tasks.sar.data.sequences import SarData, SarSplit
 from stillhouse.tasks.sar.job import MONITOR, SarJob, SarMonitor, find_wandb
-from stillhouse.tasks.sar.light import FOCUS, SarLight
 from stillhouse.tasks.sar.metrics import judge, line_figures, noise_quality, point_figures
 from stillhouse.tasks.sar.plan import SarDistillConfig, SarObjective, SarTrainConfig
+from stillhouse.tasks.sar.results import FOCUS, SarResults
 from stillhouse.tasks.sar.saved import load_data_config, load_model, load_teacher, save_documented, save_model
-from stillhouse.tasks.sar.signals import as_complex, objective_signals, unsupported_reason
+from stillhouse.tasks.sar.signals import as_complex, objective_signals
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.compression import step_cost
 from stillhouse.tasks.sar.students.network import SarSSM, noise
 from stillhouse.tasks.sar.teacher import PIECE, LineTeacher, batch_of, focused, in_units, line_spec
 from stillhouse.teachers.cached import CachedTeacher
-from stillhouse.teachers.teacher import StageTeacher, weights_sha256
+from stillhouse.teachers.teacher import StageTeacher
 from stillhouse.training.loop import Fit
 
 POINTS, PICTURED = 16, 48  # isolated points of an evaluation, test lines of a page
@@ -50,28 +51,12 @@ CHECKED = 200  # samples of noise on which an export is held against its network
 SarContext = RunContext[SarDistillConfig, SarData]
 
 
-class SarTask(SarLight, Task[SarDistillConfig, SarData]):
+class SarTask(SarResults, Task[SarDistillConfig, SarData]):
     """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""
 
     Config: ClassVar[type] = SarDistillConfig
     TeacherRun: ClassVar[type | None] = SarTrainConfig
-    may_change: ClassVar[tuple[str, ...]] = ("wandb",)
-    validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
-
-    def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run on lines: an objective against their focus, or a teacher's checkpoint."""
-        return bool({"objective", "teacher_checkpoint"} & set(mapping))
-
-    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
-        """A network that focuses lines: `model`, and no text."""
-        return "model" in mapping and "corpus" not in mapping
-
-    def teacher_settings(self, path: str, mapping: dict[str, Any]) -> dict[str, Any]:
-        """A documented file, as `sar train --config` takes it, or one of our settings, as --print-config writes it."""
-        from stillhouse.tasks.sar.documented import read_teacher
-
-        ours = isinstance(model := mapping["model"], Mapping) and "kind" in model
-        return mapping if ours else dict(to_mapping(read_teacher(path)))
+    objective: ClassVar[Objective] = Objective("validation quality (1 \u2212 NMSE)")
 
     def train_teacher(self, config: SarTrainConfig, out: Path, *, resume: bool, callback: Callback) -> Sequence[str]:
         """Train a network on the ground truth."""
@@ -84,30 +69,11 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
 
     # ------------------------------------------------------------------------------------------------ before training
 
-    def data(self, config: SarDistillConfig | SarTrainConfig, log: Callable[[str], None]) -> SarData:
-        """The lines of a run, with one line on them."""
-        data: SarData = config.data.build()
-        sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
-        log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
-        return data
-
-    def facts(self, data: SarData) -> dict[str, Any]:
-        """Name, sizes and fingerprint, and where lines are judged."""
-        return {**super().facts(data), "length": data.length, "valid": [data.valid.start, data.valid.stop]}
-
-    def check(self, config: SarDistillConfig, data: SarData) -> None:
-        """Refuse signals that cannot read lines, and W&B where it is not installed."""
-        stages = {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(config.stages)}
-        for place, signals in {"signals": config.signals, **stages}.items():
-            for number, signal in enumerate(signals):
-                if why := unsupported_reason(signal):
-                    raise InputError(f"{place}.{number} ({signal.kind}): {why}")
+    def data(self, config: SarDistillConfig, log: Callable[[str], None]) -> SarData:
+        """The lines of a run; without W&B where it is wanted, the run is refused."""
         if config.wandb:
             find_wandb()
-
-    def unsupported_reason(self, signal: Any) -> str | None:
-        """Lines have neither classes nor attention."""
-        return unsupported_reason(signal)
+        return _read(config, log)
 
     def teachers(
         self, config: SarDistillConfig, data: SarData, given: Any, log: Callable[[str], None]
@@ -120,10 +86,6 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             given, scale = load_teacher(config.teacher, Path(config.teacher_checkpoint))
         frozen, name = config.objective.freeze_teacher, config.teacher_checkpoint
         return (in_units(given, scale, data, frozen=frozen, name=name),)
-
-    def fingerprint(self, teacher: LineTeacher) -> str:
-        """Of its weights."""
-        return weights_sha256(teacher.module)
 
     def teacher_check(
         self, teacher: LineTeacher, config: SarDistillConfig | SarTrainConfig, data: SarData
@@ -139,9 +101,13 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         found = TeacherCheck(teacher.name, float(quality.mean()), low, noise_quality(wanted), "quality", facts)
         return replace(found, plain=filter_quality(data, data.validation), baseline_name="the matched filter")
 
-    def stage_teachers(self, context: SarContext) -> Sequence[StageTeacher]:
-        """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
-        return (_stage_teacher(context.teacher, context),) * len(context.config.stages_of(True))
+    def stage_teachers(self, context: SarContext, assistants: Sequence[Any] = ()) -> Sequence[StageTeacher]:
+        """The teacher, or the newest assistant, with the hidden lines that any stage reads; a frozen one is asked beforehand."""
+        teacher = context.teacher
+        if assistants:
+            frozen = context.config.objective.freeze_teacher
+            teacher = LineTeacher(assistants[-1], frozen=frozen, name="assistant")
+        return (_stage_teacher(teacher, context),) * len(context.config.stages_of(True))
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -153,10 +119,6 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             Arm(name, config.student, name == "kd", config.seeds, chains[name], about=about[name])
             for name in config.arms
         )
-
-    def contrasts(self, config: SarDistillConfig) -> Sequence[Contrast]:
-        """Whether the teacher helped, by quality and by coherence."""
-        return tuple(Contrast("teacher", "kd", "no-kd", metric, always=True) for metric in ("quality", "coherence"))
 
     def student(self, arm: Arm, choice: StateSpaceConfig, seed: int, context: SarContext) -> SarSSM:
         """A network of a configuration."""
@@ -200,20 +162,11 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             found.append(complex_nmse(*lines).cpu())
         return np.asarray(torch.cat(found).double()), None
 
-    def as_stage_teacher(self, students: Sequence[SarSSM], context: SarContext) -> StageTeacher:
-        """The newest assistant, asked beforehand as a teacher is."""
-        frozen = context.config.objective.freeze_teacher
-        return _stage_teacher(LineTeacher(students[-1], frozen=frozen, name="assistant"), context)
-
     # ------------------------------------------------------------------------------------------------ afterwards
 
-    def score(self, model: SarSSM, arm: Arm, seed: int, context: SarContext) -> Scores:
+    def score(self, model: Any, arm: Arm | None, seed: int, context: SarContext) -> Scores:
         """Quality and coherence of every test line; further figures of all of them together."""
-        return scores_of(LineTeacher(model.cpu()), context.data)
-
-    def score_teacher(self, context: SarContext) -> Scores:
-        """The same of the teacher."""
-        return scores_of(context.teacher, context.data)
+        return scores_of(model if arm is None else LineTeacher(model.cpu()), context.data)
 
     def save(self, folder: Path, model: SarSSM, choice: StateSpaceConfig, context: SarContext) -> None:
         """Weights, and a card with the units that the network learned in."""
@@ -227,7 +180,7 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
         """Whole lines as a program."""
         return {"torch": Target("whole lines, for torch.export.load", ".pt2", _write_program, takes=())}
 
-    def on_run_end(self, context: SarContext, summary: dict[str, Any]) -> None:
+    def finish(self, context: SarContext, summary: dict[str, Any]) -> None:
         """The documented files of the shipped student, and pictures."""
         config, data, out = context.config, context.data, context.folder.path
         model, _ = load_model(out / SHIPPED)
@@ -269,6 +222,14 @@ class SarTask(SarLight, Task[SarDistillConfig, SarData]):
             points = built.points(POINTS)
             found["points"] = point_figures(focused(network, points.inputs), points, built.valid)
         return found
+
+
+def _read(config: SarDistillConfig | SarTrainConfig, log: Callable[[str], None]) -> SarData:
+    """The lines, with one line on them."""
+    data: SarData = config.data.build()
+    sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
+    log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
+    return data
 
 
 def scores_of(network: LineTeacher, data: SarData) -> Scores:
@@ -361,6 +322,7 @@ def train(
         write_arrays(out / SCORES, **scores.items)
         return LineTeacher(model, name=str(out)), {"metrics": dict(scores.scalars)}
 
-    data, build = partial(TASK.data, config), lambda data: config.model.build()
-    how = shared.TeacherTraining(TASK.kind, data, TASK.facts, build, job, save, arm="train")
+    how = shared.TeacherTraining(
+        TASK.kind, partial(_read, config), lambda data: config.model.build(), job, save, arm="train"
+    )
     return shared.train(TASK, config, out, how, resume=resume, callback=callback)

@@ -54,6 +54,11 @@ class LineTeacher(Teacher):
         """Of the network."""
         return sum(p.numel() for p in self.module.parameters())
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of its weights."""
+        return weights_sha256(self.module)
+
     def identity(self) -> str:
         """SHA-256 of its weights, and the units that it takes and gives."""
         return f"{weights_sha256(self.module)}:{self.input_factor:.9g}:{self.output_factor:.9g}"

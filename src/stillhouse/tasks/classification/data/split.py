@@ -132,6 +132,17 @@ class SplitData:
         """Fingerprint of the rows and labels of all splits, the same for every seed: equal only for equal data."""
         return fingerprint((name, split.held, split.labels) for name, split in self.whole_splits.items())
 
+    @property
+    def test_sha256(self) -> str:
+        """Of the rows that are tested, with their labels."""
+        return fingerprint([("test", self.test.held, self.test.labels)])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Classes, the shape of one row, the fingerprint of the test split."""
+        names, shape = list(self.input_spec.class_names), list(self.input_spec.shape)
+        return {"class_names": names, "image_shape": shape, "test_sha256": self.test_sha256}
+
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
         """A training batch as it is seen at a step; the same seed gives the same batch."""
         return inputs

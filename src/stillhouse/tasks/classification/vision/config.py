@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -98,6 +98,9 @@ class OutputConfig:
 @configclass
 class VisionConfig:
     """One or several clause networks on one image data set."""
+
+    may_grow: ClassVar[tuple[str, ...]] = ("models", "seeds", "arms")
+    may_change: ClassVar[tuple[str, ...]] = ("features.cache", "features.force")  # decide no result
 
     name: str = "vision"
     models: tuple[ModelName, ...] = Field(default=("transformer",), min_length=1)  # trained one after another

@@ -18,7 +18,6 @@ import torch
 from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, run
 from stillhouse.core.machine import command_line
 from stillhouse.core.records import check_output, write_json
@@ -34,7 +33,6 @@ from stillhouse.tasks.classification.vision.outputs import result_of, write_outp
 from stillhouse.training.device import open_run
 
 RESULTS, COUNTS = "results.json", "auto_clause.json"
-FREE = ("features.cache", "features.force")  # decide no result, so may differ on --resume
 
 
 def run_models(
@@ -66,13 +64,12 @@ def run_models(
         Interrupted: stopped on request, state saved.
     """
     for model in config.models:
-        training = config.run_config(model).training  # what does not fit is refused before anything is written
+        config.run_config(model)  # what does not fit is refused before anything is written
     if config.output.save_path is not None:
         check_output(Path(config.output.save_path), flag="--transformer-save-path")
         if Path(config.output.save_path).resolve().is_relative_to(out.resolve()):
             raise InputError("--transformer-save-path: expected a place outside of the run's own folder")
-    grown: Any = {"may_grow": ("models", "seeds", "arms"), "may_change": FREE}
-    with open_run(out, to_mapping(config), training, resume=resume, **grown) as top:
+    with open_run(out, config, resume=resume) as top:
         callback = callback if ranks.first() else NULL_CALLBACK
         known = about("vision", config, command_line())
         top.begin(known)

@@ -122,6 +122,11 @@ class SarData:
         """C."""
         return int(self.train.inputs.shape[2])
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where lines are judged."""
+        return {"length": self.length, "valid": [self.valid.start, self.valid.stop]}
+
     @cached_property
     def sha256(self) -> str:
         """Fingerprint of all inputs and targets: two runs with the same one saw the same data."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from stillhouse.core.parts import Metric
 from stillhouse.core.records import SUMMARY, read_object
-from stillhouse.core.task import Light, Metric
+from stillhouse.core.task import Results
 
 if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
@@ -19,7 +20,7 @@ PACKED = "student.packed.safetensors"
 SAID = {"read": "After", "wrote": "it writes", "text": "the text goes on"}
 
 
-class LanguageLight(Light):
+class LanguageResults(Results):
     """Text in, the next token out; windows of the test text are what verdicts count."""
 
     kind = "lm"
@@ -29,23 +30,6 @@ class LanguageLight(Light):
         Metric("perplexity", "perplexity", lower_is_better=True, digits=2, low=1.0),
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
-
-    def hub_task(self, card: Mapping[str, Any]) -> str:
-        """A text goes on."""
-        return "text-generation"
-
-    def incomparable_reason(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Other windows of the same text are other items too."""
-        windows, texts = [], []
-        for one in (run, other):
-            score, data = one["config"]["score"], one["data"]
-            windows.append((score.get("window") or one["config"]["loss"]["window"], score.get("tokens")))
-            texts.append((data.get("splits", {}).get("test"), data.get("tokenizer_sha256")))
-        if texts[0] != texts[1]:
-            return "another test text or tokenizer"
-        return (
-            None if windows[0] == windows[1] else f"other windows: {windows[0]} and {windows[1]} (score.window, tokens)"
-        )
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """The teacher's score in the same windows, and what the student writes."""
@@ -70,4 +54,4 @@ class LanguageLight(Light):
         return PackedPredictor(place)
 
 
-LIGHT = LanguageLight()
+RESULTS = LanguageResults()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from stillhouse.core.folder import SHIPPED
+from stillhouse.core.parts import Metric
 from stillhouse.core.predict import Inputs, Predictor, check_finite, numbers_of
 from stillhouse.core.records import CARD, read_object
-from stillhouse.core.task import Light, Metric
+from stillhouse.core.task import Results
 from stillhouse.tasks.embed.data import open_vectors
 from stillhouse.tasks.embed.numpy_embedder import FORMAT, NumpyEmbedder
 
@@ -21,19 +22,24 @@ if TYPE_CHECKING:
 NEAR, FAR = "knn_overlap", "row_spearman"  # what verdicts are drawn from
 
 
-class EmbedLight(Light):
+class EmbedResults(Results):
     """Wide embeddings into few numbers."""
 
     kind = "embed"
     title = "embeddings"
     metrics = (
         Metric(NEAR, "10 nearest kept", "overlap", "test rows", low=0.0, high=1.0, digits=3),
-        Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
+        Metric(
+            FAR,
+            "distances kept (Spearman, row by row)",
+            "Spearman",
+            "test rows",
+            low=-1.0,
+            high=1.0,
+            digits=3,
+            judged=True,
+        ),
     )
-
-    def hub_task(self, card: Mapping[str, Any]) -> str:
-        """Numbers of an input."""
-        return "feature-extraction"
 
     def blocks(self, run: RunFolder) -> Sequence[Any]:
         """Local against global quality, tables of both, what each level adds."""
@@ -53,6 +59,7 @@ class CodePredictor(Predictor):
 
     takes: ClassVar[str] = "vectors (.npy and what else runs take, a .csv of numbers), or - for rows"
     gives_array: ClassVar[bool] = True
+    hub_task = "feature-extraction"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,4 +90,4 @@ class CodePredictor(Predictor):
         return Inputs([str(number) for number in range(len(vectors))], vectors)
 
 
-LIGHT = EmbedLight()
+RESULTS = EmbedResults()

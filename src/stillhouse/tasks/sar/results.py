@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from stillhouse.core.parts import Metric
 from stillhouse.core.records import read_arrays
-from stillhouse.core.task import Light, Metric
+from stillhouse.core.task import Results
 
 if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
@@ -29,14 +30,14 @@ TAG = Markup(
 CAPTION = "A patch of test lines in decibels, azimuth upwards; focused images have the gray scale of the target."
 
 
-class SarLight(Light):
+class SarResults(Results):
     """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""
 
     kind: ClassVar[str] = "sar"
     title: ClassVar[str] = "focus synthetic aperture radar with complex state-space networks that stream"
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("quality", "quality (1 \u2212 NMSE)", items="test lines", high=1.0),
-        Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
+        Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0, judged=True),
     )
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
@@ -62,4 +63,4 @@ def _picture(name: str, image: Any, scale: Any) -> Markup:
     return TAG.format(base64.b64encode(buffer.getvalue()).decode(), name)
 
 
-LIGHT = SarLight()
+RESULTS = SarResults()

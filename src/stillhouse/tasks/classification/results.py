@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from stillhouse.core import records, task
-from stillhouse.core.folder import RunFolder, read_arrays
-from stillhouse.core.task import Metric
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.parts import Metric
+from stillhouse.core.task import Results
 
 if TYPE_CHECKING:
     from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
 
 
-LINEAR, MAJORITY = "linear", "majority"
-PLAIN = {LINEAR: "a linear classifier", MAJORITY: "the commonest class"}  # rows beside every student, in words
-MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
-READABLE = ("rules", "scorecard", "tree")  # students that are rules from the words to the class
-
-
-class Light(task.Light):
+class ClassificationResults(Results):
     """Labelled rows into classes, by students of any kind."""
 
     kind = "classification"
@@ -35,22 +27,6 @@ class Light(task.Light):
         Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
         Metric("agreement", "agreement with the teacher", "points", "test rows", scale=100, digits=2, low=0, high=1),
     )
-
-    def hub_task(self, card: Mapping[str, Any]) -> str:
-        """Of pictures, of texts or of tables."""
-        spec = card.get("input_spec") or {}
-        if "reading" in spec:
-            return "text-classification" if spec["reading"].get("kind") == "words" else "tabular-classification"
-        return "text-classification" if "vocabulary" in spec else "image-classification"
-
-    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
-        """Whether the teacher names the same class; nothing of plain models."""
-        path = run.path / records.TEACHER_PREDICTIONS
-        if arm in PLAIN or not path.is_file():
-            return {}
-        both = (run.arm(arm, seed) / records.PREDICTIONS, path)
-        student, teacher = (read_arrays(one, ["probabilities"])["probabilities"].argmax(1) for one in both)
-        return {"agreement": student == teacher}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """What was taught, and of students that people read the rules, with pictures."""
@@ -66,4 +42,4 @@ class Light(task.Light):
         return open_machine(place) or (open_onnx(place) if place.suffix == ".onnx" and place.is_file() else None)
 
 
-LIGHT = Light()
+RESULTS = ClassificationResults()
