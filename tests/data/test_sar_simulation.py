@@ -13,8 +13,14 @@ from stillhouse.tasks.sar.data.radar import (
     matched_filter,
     preset,
 )
-from stillhouse.tasks.sar.data.scene import SceneConfig, draw_scene, gamma_texture, speckle
-from stillhouse.tasks.sar.data.simulate import point_lines, simulate_lines
+from stillhouse.tasks.sar.data.simulate import (
+    SceneConfig,
+    draw_scene,
+    gamma_texture,
+    point_lines,
+    simulate_lines,
+    speckle,
+)
 
 TOY = preset("toy-64")
 SPECKLE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)

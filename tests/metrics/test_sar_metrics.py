@@ -8,8 +8,7 @@ import pytest
 from stillhouse.core.checks import InputError
 from stillhouse.tasks.sar.compare import _related
 from stillhouse.tasks.sar.data.radar import filtered, matched_filter, preset
-from stillhouse.tasks.sar.data.scene import SceneConfig
-from stillhouse.tasks.sar.data.simulate import point_lines, simulate_lines
+from stillhouse.tasks.sar.data.simulate import SceneConfig, point_lines, simulate_lines
 from stillhouse.tasks.sar.metrics import line_figures, measure_point, noise_quality
 
 LENGTH = 1024

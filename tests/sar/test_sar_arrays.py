@@ -77,7 +77,7 @@ def changed(name, value):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (changed("test_targets", None), "there is no test_targets"),
+        (changed("test_targets", None), "expected the array test_targets"),
         (
             changed("test_targets", np.ones((3, 90), np.complex64)),
             r"test_targets: expected complex \(N, L\).*\(3, 90\)",
@@ -125,8 +125,8 @@ def test_what_is_no_npz_is_named(tmp_path):
     """A pickle could run any code."""
     np.savez(tmp_path / "pickle.npz", train_inputs=np.array([{}], dtype=object))
     (tmp_path / "text.npz").write_text("no arrays")
-    for name, word in {"pickle": "expected an npz file", "text": "expected an npz file", "none": "cannot read"}.items():
-        with pytest.raises(InputError, match=word):
+    for name in ("pickle", "text", "none"):
+        with pytest.raises(InputError, match="cannot read"):
             read(tmp_path / f"{name}.npz")
     both = {"source": "npz", "file": "a.npz"}
     for settings in ({"source": "npz"}, {"file": "a.npz"}, both | {"length": 9}, both | {"train": 9}):

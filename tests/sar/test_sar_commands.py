@@ -37,34 +37,6 @@ def test_simulate_writes_arrays_once(tmp_path, capsys):
     assert "it exists" in text
 
 
-def test_simulated_products_train_a_network(tmp_path, capsys):
-    """The document's own way: Zarr products, split by year, rcmc to az, a position channel, nothing but documented keys."""
-    sizes = ["train=6", "validation=4", "test=4", "length=120", "acquisitions=2"]
-    change = list(sizes)
-    assert said(capsys, "simulate", "--out", tmp_path / "maya4", *change)[0] == 0
-    splits = {"train": (6, 2023), "validation": (4, 2024), "test": (4, 2025)}
-    loader = {"level_from": "rcmc", "level_to": "az", "patch_size": [120, 1], "positional_encoding": True}
-    for name, (count, year) in splits.items():
-        filters = {"years": [year], "polarizations": ["vv"]}
-        loader[name] = {"batch_size": 2, "samples_per_prod": count // 2, "max_products": 2, "filters": filters}
-    model = {
-        "name": "s4_ssm",
-        "input_dim": 2,
-        "model_dim": 2,
-        "state_dim": 8,
-        "num_layers": 1,
-        "use_pos_encoding": True,
-    }
-    training = {"epochs": 1, "lr": 0.01, "save_dir": str(tmp_path / "run"), "threads": 1}
-    blocks = {"model": model, "training": training, "dataloader": loader, "device": "cpu"}
-    file = {"data_dir": str(tmp_path / "maya4"), **blocks}
-    status, text = said(capsys, "train", "--config", written(tmp_path / "t.yaml", file), "--quiet")
-    assert status == 0, text
-    assert "6 train, 4 validation, 4 test" in text
-    # the products say which radar they were simulated for: half apertures at the ends are not judged
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["valid"] == [32, 88]
-
-
 def test_train_leaves_the_documented_files(teacher_run):
     """The document loads results/.../checkpoints/best_model.pth, which the public code never wrote."""
     model, _ = load_model(teacher_run)
@@ -147,30 +119,8 @@ def test_the_documented_tiny_command(files, capsys):
     assert yaml.safe_load(text)["objective"]["gamma"] == 0.3
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--temperature", "0"], "temperature: expected greater than 0, got 0"),
-        (["--alpha", "0.9", "--beta", "0.9"], "alpha, beta: expected a sum of at most 1"),
-        (["--arms", "kd", "kd"], "arms: expected each arm once"),
-        (["--student_state_dim", "7"], "state_dim: expected an even number"),
-        (["distillation.temprature=3"], "temprature: unknown key; did you mean 'temperature'"),
-        (
-            ["distillation.distillation_loss=l1"],
-            "objective.distillation_loss: expected",
-        ),
-    ],
-)
-def test_settings_that_would_do_nothing_are_refused(files, capsys, flags, words):
-    """Each was accepted and ignored by the public scripts."""
-    base = ["distill", "--teacher_config", files[0], "--teacher_checkpoint", "x", "--student_config", files[1]]
-    status, text = said(capsys, *base, *flags, "--print-config")
-    assert status == 2
-    assert words in text
-
-
 def test_a_teacher_that_is_not_there_or_another_one(files, teacher_run, tmp_path, capsys):
-    """Missing, of another width, a plain file of another network, a pickle: each said in a line."""
+    """Missing, of another width, a plain file of another network: each said in a line."""
     words = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", tmp_path / "out"]
     status, text = said(capsys, *words, "--teacher_checkpoint", tmp_path / "none.pth")
     assert (status, "there is nothing; train one first" in text) == (2, True)
@@ -182,12 +132,6 @@ def test_a_teacher_that_is_not_there_or_another_one(files, teacher_run, tmp_path
     loose.write_bytes((teacher_run / "checkpoints" / "best_model.pth").read_bytes())
     status, text = said(capsys, *words, "--teacher_checkpoint", loose)
     assert (status, "of another model_dim" in text and "size mismatch for" in text) == (2, True)
-    loose.write_bytes(loose.read_bytes()[:100])
-    status, text = said(capsys, *words, "--teacher_checkpoint", loose)
-    assert (status, "is truncated or not a checkpoint" in text) == (2, True)
-    torch.save({"model": TEACHER, "fit": said}, loose)
-    status, text = said(capsys, *words, "--teacher_checkpoint", loose)
-    assert status == 2
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
@@ -251,15 +195,3 @@ def test_a_changed_setting_of_the_lines_is_laid_over_the_teachers(files, tmp_pat
     assert sar(*distill_words(files, tmp_path / "x", tmp_path / "out", "data.train=4", "--print-config")) == 0
     data = yaml.safe_load(capsys.readouterr().out)["data"]
     assert (data["train"], data["length"], data["preset"]) == (4, DATA["length"], DATA["preset"])
-
-
-def test_only_a_good_teacher_is_said_to_be_usable(teacher_run, files, tmp_path, capsys):
-    """`use it as --teacher-checkpoint` stood under a quality of -0.74 too."""
-    words = ["train", "--config", files[0], "--num-epochs", 1, "--learning-rate", "1e-7", "--quiet"]
-    assert sar(*words, "--save_dir", tmp_path / "run") == 0
-    text = capsys.readouterr().out
-    assert "at chance (validation quality" in text
-    assert "use it as" not in text
-    assert "at chance" in text.splitlines()[-1]
-    result = json.loads((teacher_run / "result.json").read_text())
-    assert result["teacher_check"]["baseline_name"] == "the matched filter"

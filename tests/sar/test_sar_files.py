@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from sar_tiny import STUDENT, TEACHER, written
+from sar_tiny import STUDENT, written
 
 from stillhouse.core.config import ConfigError, to_mapping
 from stillhouse.tasks.sar.documented import read_student, read_teacher
@@ -189,29 +189,6 @@ def test_what_cannot_be_honoured_is_said(tmp_path, key, value, words):
     assert words in faults(written(tmp_path / "bad.yaml", mapping))
 
 
-def test_a_number_as_text_is_the_number(tmp_path):
-    """`lr: 5e-4` and `weight_decay: "1e-3"` are text to YAML 1.1: in the public student's file they were, and stayed so."""
-    path = tmp_path / "text.yaml"
-    path.write_text(yaml.safe_dump(TEACHER).replace("lr: 0.02", "lr: 5e-4\n  weight_decay: '1e-3'"))
-    assert isinstance(yaml.safe_load(path.read_text())["training"]["lr"], str)
-    config = read_teacher(path)
-    assert (config.training.learning_rate, config.training.weight_decay) == (5e-4, 1e-3)
-
-
-def test_conflict_markers_and_broken_yaml(tmp_path):
-    """The public file has a committed merge conflict; PyYAML's own message does not say so."""
-    text = yaml.safe_dump(TEACHER)
-    cases = {
-        text + "<<<<<<< HEAD\nseed: 1\n=======\nseed: 2\n>>>>>>> other\n": "merge-conflict markers",
-        text + "seed: 1\nseed: 2\n": "key 'seed' stands twice",
-        "model: [": "is not YAML",
-    }
-    for number, (content, words) in enumerate(cases.items()):
-        path = tmp_path / f"{number}.yaml"
-        path.write_text(content)
-        assert words in faults(path)
-
-
 def test_the_students_file(files, tmp_path):
     """It learns on the teacher's data unless it has its own; alpha and beta alone leave the rest to the features."""
     teacher = read_teacher(files[0])
@@ -228,15 +205,6 @@ def test_the_students_file(files, tmp_path):
         read_student(written(tmp_path / "s.yaml", mapping), files[0], "x")
     del mapping["seed"]
     assert read_student(written(tmp_path / "s.yaml", mapping), files[0], "x").data.preset == "toy-128"
-
-
-def test_loss_fn_is_that_of_the_student_term(files, tmp_path):
-    """Unless the distillation block has its own."""
-    mapping = copy.deepcopy(STUDENT)
-    mapping["training"]["loss_fn"] = "complex_mse"
-    assert read_student(written(tmp_path / "s.yaml", mapping), files[0], "x").objective.student_loss == "mse"
-    mapping["distillation"]["student_loss"] = "nmse"
-    assert read_student(written(tmp_path / "s.yaml", mapping), files[0], "x").objective.student_loss == "nmse"
 
 
 def test_shipped_recipes_are_read():

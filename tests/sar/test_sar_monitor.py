@@ -11,7 +11,7 @@ from torch import nn
 
 from stillhouse.tasks.sar import job
 from stillhouse.tasks.sar.data import SarConfig
-from stillhouse.tasks.sar.job import EVERY, MONITOR, GradientWatch, SarMonitor, norms_by_layer
+from stillhouse.tasks.sar.job import EVERY, MONITOR, GradientWatch, SarMonitor
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.task import TASK
 from stillhouse.tasks.sar.teacher import LineTeacher
@@ -92,14 +92,6 @@ def test_gradients_add_up_over_micro_batches():
         net(half).sum().backward()
     assert found["total"] == pytest.approx(float(x.sum(0).norm()), rel=1e-5)
     assert parts.stop() == pytest.approx(found, rel=1e-5)
-
-
-def test_norms_of_weights_by_layer():
-    """By hand: 3-4-5."""
-    net = StateSpaceConfig(model_dim=2, state_dim=4, num_layers=1).build()
-    with torch.no_grad():
-        net.input.weight.copy_(torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]]))
-    assert norms_by_layer(net.named_parameters())["input"] == pytest.approx(5.0)
 
 
 def test_wandb_offline(tmp_path, monkeypatch):

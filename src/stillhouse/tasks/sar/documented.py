@@ -22,71 +22,8 @@ if TYPE_CHECKING:
     from stillhouse.tasks.sar.students.network import SarSSM
 
 Settings = dict[str, Any]  # by path, as "training.epochs"
-COMPLEX = (True, "focusing turns phases, which real maps of the parts cannot")
-COLUMN = "a sample is one range column"
-ALIASES = {  # documented key -> our setting; "*" is a split
-    "device": "training.device",
-    "data_dir": "data.products.root",
-    "training.num_epochs": "training.epochs",
-    "training.lr": "training.learning_rate",
-    "training.scheduler_type": "training.schedule",
-    "training.gradient_clip_val": "training.clip_norm",
-    "training.accumulate_grad_batches": "training.accumulate",
-    "training.delta": "delta",
-    "training.loss_fn": "loss",
-    "dataloader.data_dir": "data.products.root",
-    "dataloader.level_from": "data.products.level_from",
-    "dataloader.level_to": "data.products.level_to",
-    "dataloader.positional_encoding": "data.position_channel",
-    "dataloader.train.batch_size": "training.batch_size",
-    "dataloader.*.batch_size": "training.evaluation_batch_size",
-    "dataloader.*.samples_per_prod": "samples.*",
-    "dataloader.*.max_products": "data.products.max_products",
-    "dataloader.*.filters.years": "data.products.*_years",
-    "dataloader.*.filters.polarizations": "data.products.polarizations",
-}
-PAIRS = {  # [azimuth, range]
-    "dataloader.patch_size": ("data.length", "columns"),
-    "dataloader.buffer": ("data.products.row_buffer", "data.products.column_buffer"),
-    "dataloader.stride": ("data.products.row_stride", "data.products.column_stride"),
-}
-FIXED: dict[str, tuple[Any, str]] = {  # the one value that a key has here, and why
-    "model.name": ("s4_ssm", "transformers cannot stream, and the public factory built no other network"),
-    "model.dim_head": (1, "the layers have no heads"),
-    "model.mode": ("parallel", "the step form of the same weights is tasks.sar.students.streaming.Stream(model)"),
-    "model.complex_valued": COMPLEX,
-    "training.mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`"),
-    "dataloader.num_workers": (0, "lines are held in memory"),
-    "dataloader.patch_mode": (
-        "rectangular",
-        "azimuth lines are straight after migration correction (level_from: rcmc)",
-    ),
-    "dataloader.shuffle_files": (False, "patches are drawn over whole products and shuffled every epoch"),
-    "dataloader.complex_valued": COMPLEX,
-    "dataloader.save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
-    "dataloader.backend": ("zarr", "products are Zarr"),
-    "dataloader.verbose": (False, "the progress bar shows where the run is"),
-    "dataloader.online": (False, "products are read from disk; download them first"),
-    "dataloader.concatenate_patches": (False, COLUMN),
-    "dataloader.concat_axis": (0, COLUMN),
-    "transforms.normalize": (True, "lines are always divided by one RMS a side"),
-    "transforms.complex_valued": COMPLEX,
-}
-MIN_MAX = (
-    "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead"
-)
-UNREAD = "the public code never read it; every layer here has a residual, and doppler_band places the poles"
-REFUSED = {
-    **{f"model.{name}": UNREAD for name in ("preprocess", "use_positional_as_token", "use_skip_connection", "scaling")},
-    **{f"model.{name}": "it belongs to the transformers" for name in ("seq_len", "num_heads", "ff_dim")},
-    "training.warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
-    "training.wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
-    "dataloader.cache_size": "what lies in one column of chunks is read at once, so nothing is kept",
-    "dataloader.max_base_sample_size": "the size is read from the product",
-    "dataloader.inference": "`stillhouse sar evaluate` and `stream` are given what they read",
-    "dataloader.*.patch_order": "patches are drawn at random over a product: the first of any order would be one strip",
-    **{f"transforms.{name}": MIN_MAX for name in ("rc_min", "rc_max", "gt_min", "gt_max")},
-}
+KEYS: Any = load_yaml(Path(__file__).with_suffix(".yaml"))
+ALIASES, PAIRS, FIXED, REFUSED = (KEYS[name] for name in ("aliases", "pairs", "fixed", "refused"))
 DROPPED = ("training.save_dir",)  # see `save_folder`
 LOSSES = {"complex_mse": "mse", "complex_nmse": "nmse"}
 LINES = ("data", "dataloader", "transforms", "data_dir")  # blocks that decide which lines a run sees
@@ -100,9 +37,9 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
         changes: laid over it, as `{"training": {"epochs": 3}}`.
 
     Raises:
-        ConfigError: broken YAML, conflict markers, or any key or value that cannot be honoured: all of them are listed.
+        ConfigError: broken YAML, or any key or value that cannot be honoured: all of them are listed.
     """
-    mapping = read_yaml(path)
+    mapping = load_yaml(path)
     found, faults = _settings(mapping, changes)
     if "distillation" in mapping:
         faults.append("distillation: it belongs to the student's file; leave it out")
@@ -124,7 +61,7 @@ def read_student(
     Raises:
         ConfigError: as `read_teacher`.
     """
-    mapping, base = read_yaml(path), read_yaml(teacher)
+    mapping, base = load_yaml(path), load_yaml(teacher)
     lines = {} if {"data", "dataloader"} & set(mapping) else {key: base[key] for key in LINES if key in base}
     found, faults = _settings({**lines, **mapping}, changes)
     network, more = _settings({"model": base.get("model", {})}, None)
@@ -161,21 +98,7 @@ def get_model_from_configs(**config: Any) -> SarSSM:
 
 def save_folder(path: str | Path) -> str | None:
     """`training.save_dir` of a file, where it has one."""
-    return (read_yaml(path).get("training") or {}).get("save_dir")
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file whose top is a mapping and in which no key stands twice.
-
-    Raises:
-        ConfigError: missing, not YAML, a key that stands twice, or the markers of an unresolved merge, as the public file has them.
-    """
-    try:
-        return load_yaml(path)
-    except ConfigError:
-        if Path(path).is_file() and re.search(rb"^(<{7}|>{7})(\s|$)", Path(path).read_bytes(), re.MULTILINE):
-            raise ConfigError(f"{path}: merge-conflict markers: keep one of the two versions") from None
-        raise
+    return (load_yaml(path).get("training") or {}).get("save_dir")
 
 
 def _settings(mapping: Mapping[str, Any], changes: Mapping[str, Any] | None) -> tuple[Settings, list[str]]:
@@ -189,7 +112,7 @@ def _settings(mapping: Mapping[str, Any], changes: Mapping[str, Any] | None) -> 
         faults.append("dataloader: the lines come from the data block; leave one out")
     found |= over
     if found.pop("columns", 1) != 1:
-        faults.append(f"dataloader.patch_size: expected one range column: {COLUMN}")
+        faults.append("dataloader.patch_size: expected one range column: a sample is one range column")
     for key in [key for key in found if key.startswith("samples.")]:
         count, products = found.pop(key), found.get("data.products.max_products") or 1
         found[key.replace("samples", "data")] = count * products if isinstance(count, int) else count

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from stillhouse.core.config import configclass
 from stillhouse.tasks.sar.data.radar import PRESETS, SarParameters, preset
-from stillhouse.tasks.sar.data.scene import SceneConfig
+from stillhouse.tasks.sar.data.simulate import SceneConfig
 
 if TYPE_CHECKING:
     from stillhouse.tasks.sar.data.sequences import SarData

@@ -14,7 +14,6 @@ Legend: N lines, L azimuth samples.
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
-from stillhouse.core.records import write_arrays
+from stillhouse.core.records import read_arrays, write_arrays
 from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.data.radar import SarParameters, half_aperture
 from stillhouse.tasks.sar.data.sequences import RawSplit, SarData, in_units_of_the_echo, scaled
@@ -41,13 +40,7 @@ def array_data(config: SarConfig) -> SarData:
     """
     assert config.file is not None
     path = Path(config.file).expanduser()
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: Arrays = {name: file[name] for name in file.files}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
-        raise InputError(f"{path}: expected an npz file of plain arrays (numpy.savez), got something else") from None
+    arrays = read_arrays(path, PAIRS)
     _check(path, arrays)
     radar = config.radar or _radar(path, arrays)
     valid = _valid(path, arrays, radar, arrays["train_inputs"].shape[1])
@@ -71,8 +64,6 @@ def write_file(path: Path, data: SarData) -> None:
 
 def _check(path: Path, arrays: Arrays) -> None:
     """Refuse what would otherwise train on nonsense."""
-    if missing := [name for name in PAIRS if name not in arrays]:
-        raise InputError(f"{path}: expected {', '.join(PAIRS)}, (N, L) complex each; there is no {', '.join(missing)}")
     length = arrays["train_inputs"].shape[-1]
     for name in PAIRS:
         found, like = arrays[name], arrays[f"{name.partition('_')[0]}_inputs"]
