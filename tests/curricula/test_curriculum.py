@@ -107,7 +107,6 @@ def test_weights_and_temperature_follow_the_stages_as_released():
     ("settings", "text"),
     [
         ({"labels": None}, "turn by_class off"),
-        ({"labels": LABELS[:5]}, r"labels: expected \(120,\)"),
         ({"difficulty": np.full(ROWS, np.nan)}, "difficulty: expected"),
         ({"difficulty": [], "labels": []}, "difficulty: expected"),
         ({"shares": (0.05, 1.0)}, "holds all 10 classes, got 6 rows"),

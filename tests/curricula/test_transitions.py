@@ -3,25 +3,27 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.curricula import ByPlateau, ByTime, ByValidation
+from stillhouse.curricula import ByPlateau, ByTime, ByValidation, Curriculum, CurriculumConfig
 
 
-def first(criterion, values, metric, *, stage=0, fraction=0.0):
+def first(rule, values):
     """The number of the validation at which a stage ends, or None."""
-    for number, value in enumerate(values):
-        if criterion.ends({metric: value}, stage=stage, fraction=fraction):
-            return number
-    return None
+    return next((n for n in range(len(values)) if rule.idle(values[: n + 1])), None)
+
+
+def curriculum(transition):
+    config = CurriculumConfig(transition=transition, by_class=False, shares=(0.25, 0.5, 0.75, 1.0))
+    return Curriculum(config, np.arange(8), None, seed=0)
 
 
 def test_a_constant_loss_is():
     """After the window and the patience, neither before nor long after."""
-    config = ByPlateau(window=3, patience=2)
-    assert first(config.build(3), [1.0] * 60, "nll") == 3 + 2 - 1
-    assert first(ByPlateau(window=5, patience=4).build(3), [1.0] * 60, "nll") == 5 + 4 - 1
+    assert first(ByPlateau(window=3, patience=2), [1.0] * 60) == 3 + 2 - 1
+    assert first(ByPlateau(window=5, patience=4), [1.0] * 60) == 5 + 4 - 1
 
 
 def test_it_fires_where_an_exponential_has_flattened():
@@ -29,70 +31,57 @@ def test_it_fires_where_an_exponential_has_flattened():
     values = [1 + math.exp(-t) for t in range(30)]
     gains = [(a - b) / a for a, b in pairwise(values)]
     idle = next(i for i, gain in enumerate(gains) if gain < 0.01)
-    assert first(ByPlateau(window=1, patience=1, decay=0.0, least=0.01).build(3), values, "nll") == idle + 1
+    assert first(ByPlateau(window=1, patience=1, decay=0.0, least=0.01), values) == idle + 1
 
 
 def test_a_validation_stops_after_its_patience():
     """And a new best, however small, starts the count again."""
     values = [0.5, 0.6, 0.55, 0.55, 0.61, 0.6, 0.6, 0.6]
-    assert first(ByValidation(patience=3).build(3), values, "accuracy") == 7
+    assert first(ByValidation(patience=3), values) == 7
     losses = [-v for v in values]
-    assert first(ByValidation(patience=3, better="lower", metric="nll").build(3), losses, "nll") == 7
-    assert first(ByValidation(patience=3, better="higher", metric="nll").build(3), losses, "nll") == 3
+    assert first(ByValidation(patience=3, better="lower"), losses) == 7
+    assert first(ByValidation(patience=3, better="higher"), losses) == 3
 
 
 def test_the_best_is_forgotten_with_the_stage():
     """The accuracy of an easy stage may never be reached again: each later stage would end at once."""
-    criterion = ByValidation(patience=2).build(4)
-    assert first(criterion, [0.9, 0.9, 0.9], "accuracy") == 2
-    criterion.begin()
-    assert first(criterion, [0.1, 0.2, 0.3, 0.4, 0.4], "accuracy") is None
+    at_work = curriculum(ByValidation(patience=2))
+    stages = []
+    for accuracy in (0.9, 0.9, 0.9, 0.1, 0.2, 0.3, 0.4, 0.4):
+        at_work.on_validation_end({"accuracy": accuracy}, fraction=0.0)
+        stages.append(at_work.stage)
+    assert stages == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
 def test_time_ends_stages_at_its_shares():
-    """Equal parts where none are given; a float just below counts as reached."""
-    assert [ByTime().build(4).ends({}, stage=s, fraction=0.5) for s in range(4)] == [True, True, False, False]
-    by_time = ByTime(ends=(0.3, 0.7, 1.0)).build(3)
-    assert by_time.ends({}, stage=0, fraction=0.1 * 3)
-    assert not by_time.ends({}, stage=1, fraction=0.69)
-    assert by_time.ends({}, stage=0, fraction=0.3 - 1e-12)
-
-
-@pytest.mark.parametrize("config", [ByPlateau(window=3, patience=3), ByValidation(patience=5)])
-@pytest.mark.parametrize("cut", [1, 3, 5])
-def test_a_criterion_goes_on_where_it_was(config, cut):
-    """A resume that forgets the count would lengthen every interrupted stage."""
-    whole, before, after = (config.build(3) for _ in range(3))
-    values = [2.0, 1.5, 1.5, 1.49, *[1.5] * 16]
-    expected = first(whole, values, config.metric)
-    assert first(before, values[:cut], config.metric) is None
-    after.load_state_dict(before.state_dict())
-    assert first(after, values[cut:], config.metric) == expected - cut
+    """Equal parts where none are given; a float just below counts as reached; where nothing is seen, the latest time."""
+    assert [ByTime().over(s, 4, fraction=0.5) for s in range(4)] == [True, True, False, False]
+    by_time = ByTime(ends=(0.3, 0.7, 1.0))
+    assert by_time.over(0, 3, fraction=0.1 * 3)
+    assert not by_time.over(1, 3, fraction=0.69)
+    assert by_time.over(0, 3, fraction=0.3 - 1e-12)
+    late = curriculum(ByPlateau(latest=0.6))
+    for fraction, stage in ((0.19, 0), (0.2, 1), (0.41, 2), (0.6, 3)):
+        late.on_validation_end({"nll": 1 - fraction}, fraction=fraction)
+        assert late.stage == stage
 
 
 @pytest.mark.parametrize(
     ("metrics", "text"),
     [
-        ({}, "the validation has none"),
+        ({}, "got None"),
         ({"nll": None, "ece": 0.1}, "known: ece"),
-        ({"nl": 1.0}, "did you mean 'nl'"),
         ({"nll": math.nan}, "expected a finite number, got nan"),
     ],
 )
 def test_a_missing_metric_is_named(metrics, text):
     """Not a stage that never ends."""
     with pytest.raises(InputError, match=text):
-        ByPlateau().build(2).ends(metrics, stage=0, fraction=0.0)
+        curriculum(ByPlateau()).on_validation_end(metrics, fraction=0.0)
 
 
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (lambda: ByTime(ends=(0.4, 0.7)), "ends: expected"),
-        (lambda: ByTime(ends=(0.7, 0.4, 1.0)), "ends: expected"),
-    ],
-)
-def test_senseless_criteria_are_refused(make, text):
+@pytest.mark.parametrize("ends", [(0.4, 0.7), (0.7, 0.4, 1.0)])
+def test_senseless_criteria_are_refused(ends):
     """Before the run."""
-    with pytest.raises(ValueError, match=text):
-        make()
+    with pytest.raises(ValueError, match="ends: expected"):
+        ByTime(ends=ends)

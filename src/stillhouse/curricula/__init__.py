@@ -4,6 +4,5 @@ Import is light: torch is loaded only where a tensor is returned.
 """
 
 from stillhouse.curricula.baby_steps import balanced_over_classes, nested_subsets, rows_in_order
-from stillhouse.curricula.curriculum import Curriculum, CurriculumConfig
+from stillhouse.curricula.curriculum import ByPlateau, ByTime, ByValidation, Curriculum, CurriculumConfig
 from stillhouse.curricula.difficulty import fuse, ranks, reciprocal_rank_fusion, rouge_l, score_difficulty
-from stillhouse.curricula.transitions import ByPlateau, ByTime, ByValidation, TransitionConfig

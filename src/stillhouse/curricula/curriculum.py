@@ -1,17 +1,23 @@
-"""A curriculum: which samples, which weights, in which stage; at work, the rows of an epoch and all that a resume needs."""
+"""A curriculum: which samples, which weights, in which stage; at work, the rows of an epoch and all that a resume needs.
+
+A plateau and a validation are seen in a number that is measured on fixed data at temperature 1 (the whole validation split): the
+training loss moves by itself when the data, the temperature or the weights of a stage change. Both have a latest time, because a
+criterion that never fires would leave the hard samples out of the whole run.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
 from stillhouse.curricula.baby_steps import (
     Order,
@@ -22,10 +28,91 @@ from stillhouse.curricula.baby_steps import (
     rows_in_order,
 )
 from stillhouse.curricula.difficulty import Measure
-from stillhouse.curricula.transitions import ByTime, TransitionConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LATEST = "share of the run at which the last stage has begun whatever is measured; earlier stages by equal parts of it"
+
+
+@configclass
+class ByTime:
+    """Stages end at set shares of the run."""
+
+    kind: Literal["time"] = "time"
+    ends: tuple[float, ...] = Field(
+        default=(), description="share of the run at which each stage ends, as 0.4,0.7,1 [equal]"
+    )
+
+    def __post_init__(self) -> None:
+        if self.ends and (self.ends[-1] != 1.0 or self.ends[0] <= 0 or any(b <= a for a, b in pairwise(self.ends))):
+            raise ValueError(f"ends: expected shares above 0 that rise to 1.0, got {self.ends}")
+
+    def over(self, stage: int, stages: int, fraction: float) -> bool:
+        """Whether the share is reached.
+
+        Example:
+            >>> [ByTime(ends=(0.4, 0.7, 1.0)).over(0, 3, fraction=f) for f in (0.0, 0.39, 0.4)]
+            [False, False, True]
+        """
+        share = self.ends[stage] if self.ends else (stage + 1) / stages
+        return fraction >= share - 1e-9  # 3 * 0.1 of a run is 0.30000000000000004 of it
+
+
+@configclass
+class ByPlateau:
+    """A stage ends when the smoothed metric has stopped to improve over a window.
+
+    Relative improvement (E(t - window) - E(t)) / |E(t - window)| below `least` at `patience` validations in a row, E being an
+    exponential mean. (dL/dt < eps, as often written, is true at the first step: a loss that is learned falls.)
+    """
+
+    kind: Literal["plateau"] = "plateau"
+    metric: str = Field(
+        default="nll", min_length=1, description="loss on fixed data at temperature 1; smaller is better"
+    )
+    least: float = Field(default=0.01, gt=0, description="relative improvement over the window that is still progress")
+    window: int = Field(default=3, gt=0, description="validations that the improvement is measured over")
+    patience: int = Field(default=2, gt=0, description="validations in a row without progress that end a stage")
+    decay: float = Field(default=0.5, ge=0, lt=1, description="share of the old value in the exponential mean")
+    latest: float = Field(default=0.8, gt=0, le=1, description=LATEST)
+
+    def idle(self, seen: Sequence[float]) -> bool:
+        """Whether the values of the stage so far, oldest first, have stood still for long enough.
+
+        Example:
+            The window of 1 fills at the second validation, the second without progress is the third.
+
+            >>> [ByPlateau(window=1, patience=2).idle([1.0] * n) for n in (1, 2, 3)]
+            [False, False, True]
+        """
+        means = list(accumulate(seen, lambda old, now: self.decay * old + (1 - self.decay) * now))
+        still = [(old - now) / max(abs(old), 1e-12) < self.least for old, now in zip(means, means[self.window :])]
+        return len(still) >= self.patience and all(still[-self.patience :])
+
+
+@configclass
+class ByValidation:
+    """A stage ends when its best validation metric has not been beaten for a while; each stage has a best of its own."""
+
+    kind: Literal["validation"] = "validation"
+    metric: str = Field(default="accuracy", min_length=1, description="metric of the whole validation split")
+    better: Literal["higher", "lower"] = Field(default="higher", description="which end of the metric is the good one")
+    patience: int = Field(default=3, gt=0, description="validations without a new best that end a stage")
+    latest: float = Field(default=0.8, gt=0, le=1, description=LATEST)
+
+    def idle(self, seen: Sequence[float]) -> bool:
+        """Whether the best of the stage so far is old enough.
+
+        Example:
+            >>> [ByValidation(patience=2).idle([0.5, 0.6, 0.6, 0.55][:n]) for n in (2, 3, 4)]
+            [False, False, True]
+        """
+        best = np.argmax(seen) if self.better == "higher" else np.argmin(seen)
+        return len(seen) - 1 - int(best) >= self.patience
+
+
+TransitionConfig = Annotated[ByTime | ByPlateau | ByValidation, Field(discriminator="kind")]
 
 
 @configclass
@@ -127,7 +214,7 @@ class Curriculum:
         seed: from 0; decides equal samples, the random order and the shuffles.
 
     Raises:
-        InputError: shapes differ, scores that are not finite, no labels under `by_class`, or a first subset too small to
+        InputError: scores that are not finite, no labels under `by_class`, or a first subset too small to
             hold every class.
 
     Example:
@@ -153,12 +240,9 @@ class Curriculum:
             )
         rows = rows_in_order(scores, config.order, seed=seed)
         if config.by_class:
-            known = np.asarray(labels)
-            if known.shape != scores.shape:
-                raise InputError(
-                    f"labels: expected {scores.shape} for by_class, got {known.shape}; or turn by_class off"
-                )
-            rows = balanced_over_classes(rows, known)
+            if labels is None:
+                raise InputError("labels: expected some for by_class; turn by_class off")
+            rows = balanced_over_classes(rows, labels)
         self.rows = len(rows)
         self.subsets = nested_subsets(rows, config.shares)
         if config.order == "none":
@@ -169,8 +253,8 @@ class Curriculum:
             )
         self._others = [np.setdiff1d(rows, subset, assume_unique=True) for subset in self.subsets]
         self._order_hash = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
-        self._transition = config.when.build(self.stages)
         self.stage = 0
+        self.seen: list[float] = []  # the transition's metric at the validations of this stage
         self._given: tuple[int, int] | None = None  # the epoch handed out last, and its stage
         self.samples = 0  # handed out so far, with repetition; an epoch counts whole, when it is first asked for
 
@@ -202,11 +286,15 @@ class Curriculum:
         Raises:
             InputError: the transition's metric is missing, None or not finite.
         """
-        while self.stage < self.stages - 1 and self._transition.ends(metrics, stage=self.stage, fraction=fraction):
-            self.stage += 1
-            self._transition.begin()
-            if self.config.transition.kind != "time":
-                return  # one validation shows nothing of the stage that begins
+        rule, last = self.config.when, self.stages - 1
+        if isinstance(rule, ByTime):
+            while self.stage < last and rule.over(self.stage, self.stages, fraction):
+                self.stage += 1
+        elif self.stage < last:
+            self.seen.append(_measured(metrics, rule.metric))
+            late = fraction >= rule.latest * (self.stage + 1) / last - 1e-9
+            if late or rule.idle(self.seen):
+                self.stage, self.seen = self.stage + 1, []  # the best of an easier stage might never be beaten
 
     def weights(self) -> Mapping[str, float]:
         """Factors of the present stage: `labels` for the label weight, `signals` for the weight of every signal."""
@@ -234,7 +322,7 @@ class Curriculum:
             "stage": self.stage,
             "given": None if self._given is None else list(self._given),
             "samples": self.samples,
-            "transition": self._transition.state_dict(),
+            "seen": list(self.seen),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -251,7 +339,7 @@ class Curriculum:
         self.stage = int(state["stage"])
         self._given = None if state["given"] is None else (int(state["given"][0]), int(state["given"][1]))
         self.samples = int(state["samples"])
-        self._transition.load_state_dict(state["transition"])
+        self.seen = [float(x) for x in state["seen"]]
 
     def _draw(self, epoch: int, stage: int) -> np.ndarray:
         return draw(
@@ -261,3 +349,11 @@ class Curriculum:
             epoch=epoch,
             seed=(self.seed, stage),
         )
+
+
+def _measured(metrics: Mapping[str, float | None], name: str) -> float:
+    value = metrics.get(name)
+    if value is None or not math.isfinite(value):
+        known = [key for key, entry in metrics.items() if entry is not None]
+        raise InputError(f"transition.metric {name!r}: expected a finite number, got {value}; {nearest(name, known)}")
+    return value
