@@ -29,7 +29,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import mean_interval
 from stillhouse.report.blocks import Table
 from stillhouse.signals import LogitsConfig, SignalConfig
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.distillation import DistillJob
 from stillhouse.training.job import Validation

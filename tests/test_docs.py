@@ -17,7 +17,7 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.recipes import load, load_run
 from stillhouse.signals import build_signals, student_features, teacher_features
 from stillhouse.tasks.classification.data.rows import HERE
-from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.training.init_from_teacher import init_layers_from_teacher
 
 ROOT = Path(__file__).parents[1]

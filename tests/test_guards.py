@@ -16,7 +16,7 @@ from stillhouse.core.records import run_place, write_json
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "a/b", "..", ".hidden", "x\0y", "\ud800", "n" * 300])

@@ -17,7 +17,7 @@ from stillhouse.tasks import task_of
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig, StageConfig
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 from stillhouse.training.state import load_checkpoint
 
 STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
@@ -223,7 +223,7 @@ def test_weights_of_a_curriculum_reach_the_loss(tmp_path):
 def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     """An inherited layer that was never copied looks like one that learned nothing new."""
     from stillhouse.tasks.classification.data import DataConfig
-    from stillhouse.teachers import Teacher
+    from stillhouse.teachers.teacher import Teacher
 
     torch.manual_seed(3)
     data = DataConfig(name="digits", train_limit=64, test_limit=60).build()

@@ -18,7 +18,8 @@ from stillhouse.tasks.classification.card import read_card
 from stillhouse.tasks.classification.recipes import RECIPES
 from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.teachers import Teacher, TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
+from stillhouse.teachers.teacher import Teacher
 
 FAST = ["training.epochs=1", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
 SMALL = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "training.device=cpu"]

@@ -19,7 +19,7 @@ from stillhouse.tasks.classification.students.flat import FlatTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.tasks.classification.vision.overlays import OVERLAYS, write_overlays
 from stillhouse.tasks.lm.corpus import Windows
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 
 SORTED = torch.arange(4).repeat_interleave(60)  # as a folder of class folders is read
 

@@ -13,7 +13,7 @@ from stillhouse.signals import LogitsConfig, RelationsConfig, build_signals
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.distillation import SignalSet
 
 SIDE, CLASSES, ROWS = 32, 10, 4096

@@ -38,7 +38,7 @@ from stillhouse.core.verdict import compare, mean_interval
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 
 PLANS = Path(__file__).with_name("tasks.yaml")
 

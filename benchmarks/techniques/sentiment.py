@@ -23,7 +23,7 @@ from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.predict import evaluate, predict
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.loop import fit
 
 LENGTH = 40

@@ -15,7 +15,8 @@ from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.vision.run import run_models
-from stillhouse.teachers import Teacher, TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
+from stillhouse.teachers.teacher import Teacher
 
 
 def data_of(root: Path, config: DataConfig) -> ImageData:

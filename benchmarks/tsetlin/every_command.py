@@ -23,7 +23,7 @@ from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
 from stillhouse.core.records import write_json
 from stillhouse.tasks.classification.vision.run import run_models
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
 LIMITS = [

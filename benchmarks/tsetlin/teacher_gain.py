@@ -25,7 +25,7 @@ from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.config import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 from stillhouse.training.device import open_run
 
 CLASSES = 10

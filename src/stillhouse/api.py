@@ -267,8 +267,8 @@ def _living(teacher: Any, data: Any) -> Any:
     from torch import nn
 
     from stillhouse.tasks.classification.row_teachers import fitted_to, on_rows
-    from stillhouse.teachers import Teacher
     from stillhouse.teachers.by_row import FittedTeacher
+    from stillhouse.teachers.teacher import Teacher
 
     if isinstance(teacher, nn.Module):
         teacher = Teacher.from_module(teacher, data.for_teachers.input_spec)

@@ -182,7 +182,7 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     """
     from torch import nn
 
-    from stillhouse.teachers import Teacher
+    from stillhouse.teachers.teacher import Teacher
 
     if teacher is None or isinstance(teacher, Mapping):
         return teacher, None
@@ -209,7 +209,7 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
 
 
 def _source(teacher: str | Path, data: GivenData) -> str:
-    from stillhouse.teachers import SOURCES
+    from stillhouse.teachers.config import SOURCES
 
     text, path = str(teacher), Path(teacher).expanduser()
     if text.partition(":")[0] in SOURCES and ":" in text and not path.exists():

@@ -26,7 +26,8 @@ from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.tasks.classification.teachers import _check_stored, build_teachers, flops_of, teacher_queries_of
-from stillhouse.teachers import EnsembleTeacher, Teacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
+from stillhouse.teachers.teacher import Teacher
 
 K = 6
 

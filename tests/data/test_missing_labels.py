@@ -14,7 +14,8 @@ from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.tasks.classification.data import DataConfig, ImageData, TextDataConfig
 from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.embed.data import VectorsConfig, open_vectors
-from stillhouse.teachers import Teacher, check_teacher
+from stillhouse.teachers.check import check_teacher
+from stillhouse.teachers.teacher import Teacher
 
 
 def counts(data):

@@ -18,7 +18,8 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import build_signals, student_features
 from stillhouse.signals.ensemble import EnsembleConfig
 from stillhouse.signals.hidden import HiddenConfig
-from stillhouse.teachers import EnsembleTeacher, Teacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
+from stillhouse.teachers.teacher import Teacher
 
 ROOT = Path(__file__).parents[2]
 SEEDS = Path(os.environ.get("STILLHOUSE_DOCUMENTS", HERE))

@@ -23,7 +23,7 @@ from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.task import TASK
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
-from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
 
 WINDOW = 8
 STUDENT, TEACHER = "blocks.1", "model.layers.1"

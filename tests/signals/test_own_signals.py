@@ -119,7 +119,7 @@ def test_the_average_tells_own_logits():
     rng = np.random.default_rng(0)
     images = (rng.random((60, 1, 2, 2)) * 255).astype(np.uint8)
     data = ImageData.from_arrays(images, np.arange(60) % 2, config=DataConfig(test_fraction=0.2))
-    from stillhouse.teachers import AverageTeacher
+    from stillhouse.teachers.average import AverageTeacher
 
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     average = AverageTeacher(net, data.input_spec.example(2), decay=0.9)

@@ -6,7 +6,10 @@ import torch
 from torch import nn
 
 from stillhouse.core.types import Batch, ImageSpec
-from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
+from stillhouse.teachers.average import AverageTeacher
+from stillhouse.teachers.cached import CachedTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
+from stillhouse.teachers.teacher import Teacher
 
 SPEC = ImageSpec(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
 

@@ -18,7 +18,7 @@ from stillhouse.losses.top_k import tail_bounds
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.teachers.cache import teacher_queries_of
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, load_language_teacher, small_transformer
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 
 V, L, ROWS = 23, 6, 7
 

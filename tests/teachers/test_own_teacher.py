@@ -1,6 +1,5 @@
-"""A network of one's own file as the teacher: its class, weights, pixels and class order; a permutation is named."""
+"""A network of one's own file as the teacher: its class, weights, pixels and class order."""
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,8 +12,7 @@ from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.teachers import baseline_score, teacher_check
-from stillhouse.teachers import TeacherConfig, check_teacher
-from stillhouse.teachers.check import order_of
+from stillhouse.teachers.config import TeacherConfig
 
 SPEC = ImageSpec(("ape", "bear", "cat"), (1, 4, 4), (0.5,), (0.25,))
 NET = """
@@ -126,55 +124,6 @@ def test_a_setting_that_would_do_nothing_is_refused(settings):
     """It would be believed."""
     with pytest.raises(ValueError, match=r"expected py|does nothing"):
         TeacherConfig(**settings)
-
-
-def answers(rows=300, classes=5, wrong=0.15, seed=0):
-    draw = np.random.default_rng(seed)
-    labels = draw.integers(0, classes, rows)
-    return np.where(draw.random(rows) < wrong, draw.integers(0, classes, rows), labels), labels
-
-
-class Fixed(nn.Module):
-    """Right for images that hold their class, given out in another order."""
-
-    def __init__(self, order):
-        super().__init__()
-        self.order = order
-
-    def forward(self, x):
-        return 9 * torch.nn.functional.one_hot((x.flatten(1)[:, 0] * 3 + 0.5).long(), 3).float()[:, self.order]
-
-
-def test_check_names_a_permutation(place):
-    """28 % was called ready; the line names what to write down, and with it the teacher is right."""
-    from stillhouse.teachers import Teacher
-
-    labels = torch.arange(90) % 3
-    pixels = (labels / 3).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
-    rows = Batch(pixels, labels, torch.arange(90))
-    teacher = Teacher.from_module(Fixed([1, 2, 0]), SPEC)
-    report = check_teacher(teacher, [rows], SPEC.class_names)
-    assert report.score == 0.0
-    assert "0->1, 1->2, 2->0" in report.permuted
-    assert "(100.00 % then)" in report.permuted
-    named = report.permuted.rpartition("classes=[")[2].rstrip("]").split(", ")
-    order = order_of(named, SPEC.class_names)
-    assert (teacher(rows).logits[:, order].argmax(1) == labels).all()
-    assert check_teacher(Teacher.from_module(Fixed([0, 1, 2]), SPEC), [rows]).permuted == ""
-
-
-def test_a_wrong_order_that_was_given_is_put_right(place):
-    """The hint was of the order that had been carried out already: three hints led back to the first."""
-    from stillhouse.teachers import Teacher
-
-    labels = torch.arange(90) % 3
-    rows = Batch((labels / 3).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous(), labels, torch.arange(90))
-    for given in ((0, 1, 2), (1, 2, 0), (1, 0, 2)):
-        teacher = Teacher.from_module(Fixed([1, 2, 0]), SPEC)
-        teacher.order = given
-        found = check_teacher(teacher, [rows], SPEC.class_names).permuted
-        order = order_of(found.rpartition("classes=[")[2].rstrip("]").split(", "), SPEC.class_names)
-        assert (Fixed([1, 2, 0])(rows.inputs)[:, order].argmax(1) == labels).all(), found
 
 
 def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):

@@ -19,8 +19,10 @@ from stillhouse.tasks.classification.teachers import flops_of
 from stillhouse.tasks.embed.data import open_vectors
 from stillhouse.tasks.sar.saved import load_weights
 from stillhouse.tasks.sar.students import StateSpaceConfig
-from stillhouse.teachers import EnsembleTeacher, Teacher, TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.networks import check_adapts
+from stillhouse.teachers.teacher import Teacher
 
 TEN = ImageSpec(tuple("abcdefghij"), (3, 32, 32), (0.1, 0.2, 0.3), (0.2, 0.2, 0.2))
 GRAY = ImageSpec(("a", "b", "c"), (1, 32, 32), (0.1,), (0.3,))

@@ -17,8 +17,10 @@ from stillhouse.tasks.classification.data import WordDataConfig
 from stillhouse.tasks.classification.data.split import drawn
 from stillhouse.tasks.classification.row_teachers import fitted_to, on_rows, row_teacher
 from stillhouse.tasks.classification.teachers import context_of_seed, teacher_check
-from stillhouse.teachers import EnsembleTeacher, TeacherConfig, check_teacher
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, logistic_head, out_of_fold
+from stillhouse.teachers.check import check_teacher
+from stillhouse.teachers.config import TeacherConfig
+from stillhouse.teachers.ensemble import EnsembleTeacher
 
 COUNT, CLASSES = 120, 3
 
@@ -430,7 +432,8 @@ def test_texts_are_encoded_once(tmp_path, monkeypatch):
 def test_a_head_on_a_network_is_as_strong_as_its_rows_want():
     """Of features that are all noise the weakest head of the list is taken; a fixed one learns them by heart."""
     from stillhouse.core.types import ImageSpec
-    from stillhouse.teachers import Teacher, fit_head
+    from stillhouse.teachers.probe import fit_head
+    from stillhouse.teachers.teacher import Teacher
 
     rng = torch.Generator().manual_seed(0)
     images, labels = torch.rand(60, 1, 8, 8, generator=rng), torch.randint(0, 2, (60,), generator=rng)

@@ -12,10 +12,13 @@ from torch import nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, ImageSpec, OutputSpec
 from stillhouse.tasks.classification.data import DataConfig
-from stillhouse.teachers import CachedTeacher, Teacher, TeacherConfig, check_teacher, fit_head, save_teacher
-from stillhouse.teachers.check import wilson_low
-from stillhouse.teachers.checkpoint import read_state_dict
+from stillhouse.teachers.cached import CachedTeacher
+from stillhouse.teachers.check import check_teacher, wilson_low
+from stillhouse.teachers.checkpoint import read_state_dict, save_teacher
+from stillhouse.teachers.config import TeacherConfig
 from stillhouse.teachers.networks import final_linear
+from stillhouse.teachers.probe import fit_head
+from stillhouse.teachers.teacher import Teacher
 
 SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
 TINY = {"source": "timm:test_resnet", "pretrained": False}

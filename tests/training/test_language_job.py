@@ -24,7 +24,7 @@ from stillhouse.tasks.lm.students.trie import count_trie
 from stillhouse.tasks.lm.teachers import SmallTransformerConfig
 from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, teacher_queries_of
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer, tapped
-from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.temperature import LearnedTemperature
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.job import Validation

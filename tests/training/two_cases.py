@@ -23,7 +23,7 @@ from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, bu
 from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.loop import fit
 from stillhouse.training.state import load_checkpoint

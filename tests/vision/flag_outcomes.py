@@ -17,7 +17,7 @@ from stillhouse.tasks.classification.students.core import apply_prior
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.teachers import stage_teacher_of
 from stillhouse.tasks.classification.vision.run import places_of
-from stillhouse.teachers import Teacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.optimizer import build_optimizer
 
 

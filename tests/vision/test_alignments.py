@@ -12,7 +12,7 @@ from stillhouse.core.types import Batch, ImageSpec, Outputs, OutputSpec, Progres
 from stillhouse.signals.exits import ProbesConfig
 from stillhouse.tasks.classification.students.transformer_config import UnifiedTMConfig
 from stillhouse.tasks.classification.vision.run import places_of
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 
 SMALL = [
     *("--dataset", "digits", "data.train_limit=96", "data.test_limit=40", "--device", "cpu", "--threads", "1", "--quiet"),

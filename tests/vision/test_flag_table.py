@@ -14,7 +14,7 @@ from stillhouse.compat import flags
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, to_mapping
 from stillhouse.tasks.classification.vision.config import VisionConfig
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 
 DOCUMENTED = flags("vision")
 FLAGS = flags("vision", "vision-more")

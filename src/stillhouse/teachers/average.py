@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.teachers.teacher import Teacher
@@ -32,7 +31,7 @@ class AverageTeacher(Teacher):
         features: paths of sub-modules for feature signals.
 
     Raises:
-        InputError: decay outside [0, 1), or a path that the model does not have.
+        InputError: a path that the model does not have.
 
     Example:
         A weight of 0 follows one of 1: step 0 has decay 1/10, step 1 has 2/11.
@@ -63,8 +62,6 @@ class AverageTeacher(Teacher):
     ) -> None:
         from timm.utils import ModelEmaV3
 
-        if not 0.0 <= decay < 1.0:
-            raise InputError(f"decay: expected a number in [0, 1), got {decay}")
         self.name, self.decay = "average of the student", decay
         self._average = ModelEmaV3(model, exclude_buffers=False)  # averages whole numbers by copying them
         self.module: nn.Module = self._average.module.requires_grad_(False)
@@ -112,11 +109,11 @@ class AverageTeacher(Teacher):
 
     def state_dict(self) -> dict[str, Any]:
         """What resume needs: the averaged weights and buffers."""
-        return {"module": self.module.state_dict()}
+        return self.module.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.module.load_state_dict(state["module"])
+        self.module.load_state_dict(state)
 
 
 def _remove_taps(module: nn.Module) -> None:

@@ -153,14 +153,13 @@ class FittedTeacher(RowTeacher):
         return found
 
 
-def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int, balanced: bool | None = None) -> Any:
+def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int) -> Any:
     """Logistic regression on vectors, by cross-validation standardised or not and as strong as it should be.
 
     Args:
         x: (n, D).
         labels: (n).
         num_classes: K.
-        balanced: weigh classes so that all count alike [where the largest has 1.5 times the rows of the smallest, or more].
 
     Returns:
         An estimator that is not fitted: of twelve the one whose answers to rows that it has not seen are the likeliest.
@@ -174,7 +173,7 @@ def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int, balanced:
     some = np.random.default_rng(0).permutation(len(labels))[:CHOOSING]
     if len(np.unique(labels[some])) < 2:
         some = np.arange(len(labels))
-    weight = "balanced" if (is_unequal(labels) if balanced is None else balanced) else None
+    weight = "balanced" if is_unequal(labels) else None
     groups = []
     for scaled, strengths in STRENGTHS.items():
         heads = [LogisticRegression(C=float(c), max_iter=1000, class_weight=weight) for c in strengths]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable
 
 import torch
@@ -31,8 +30,6 @@ class CachedTeacher(Teacher):
     """
 
     def __init__(self, teacher: Teacher, batches: Iterable[Batch], rows: int) -> None:
-        from rich.progress import Progress
-
         if not self.fits(teacher.spec, rows):
             raise InputError(
                 f"teacher {teacher.name}: features of {rows} rows need more than {MOST_BYTES:,} bytes; ask the teacher itself"
@@ -42,18 +39,15 @@ class CachedTeacher(Teacher):
         self._params, self._identity = teacher.params, teacher.identity()
         self.features: dict[str, Tensor] = {}
         logits: Tensor | None = None
-        with Progress(transient=True, disable=not sys.stdout.isatty()) as bars:
-            bar = bars.add_task("asking the teacher", total=rows)
-            for batch in batches:
-                outputs, index = teacher(batch), batch.index.cpu()
-                values = (outputs.logits if outputs.logits.is_complex() else outputs.logits.float()).cpu()
-                if logits is None:
-                    logits = torch.full((rows, *values.shape[1:]), float("nan"), dtype=values.dtype)
-                logits[index] = values
-                for name, x in outputs.features.items():
-                    kept = self.features.setdefault(name, torch.empty(rows, *x.shape[1:], dtype=x.dtype))
-                    kept[index] = x.cpu()
-                bars.update(bar, advance=len(index))
+        for batch in batches:
+            outputs, index = teacher(batch), batch.index.cpu()
+            values = (outputs.logits if outputs.logits.is_complex() else outputs.logits.float()).cpu()
+            if logits is None:
+                logits = torch.full((rows, *values.shape[1:]), float("nan"), dtype=values.dtype)
+            logits[index] = values
+            for name, x in outputs.features.items():
+                kept = self.features.setdefault(name, torch.empty(rows, *x.shape[1:], dtype=x.dtype))
+                kept[index] = x.cpu()
         self.logits: Tensor = torch.full((rows, 1), float("nan")) if logits is None else logits
         missing = int(torch.isnan(self.logits).flatten(1).any(1).sum())
         if missing:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 
 from stillhouse.core.checks import InputError, nearest
@@ -19,7 +18,6 @@ from stillhouse.core.types import Batch
 from stillhouse.teachers.teacher import Teacher
 
 BINS = 15
-CLEARLY = 0.1  # of the accuracy: an assignment is reported where it gains so much on rows that did not choose it
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class TeacherReport:
         chance: share of the commonest class, what a guesser who knows it gets.
         ece: expected calibration error, 15 bins.
         status: "ready", or "at chance" where `low` does not exceed `chance`.
-        permuted: in words, the permutation of classes after which its answers fit; "" where there is none.
     """
 
     name: str
@@ -43,10 +40,9 @@ class TeacherReport:
     rows: int
     head: Literal["own", "fitted", "new"]
     status: Literal["ready", "at chance"]
-    permuted: str = ""
 
 
-def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Sequence[str] = ()) -> TeacherReport:
+def check_teacher(teacher: Teacher, batches: Iterable[Batch]) -> TeacherReport:
     """Score a teacher on labelled batches (the validation split); raises nothing for a bad one; see the report.
 
     Of a teacher that was fitted with all classes weighed alike (`balanced`) the score is the mean of its classes' recalls, and
@@ -87,12 +83,6 @@ def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Seque
         rows,
         head="new" if teacher.head_is_new else "fitted" if teacher.head_was_fitted else "own",
         status="ready" if low > chance else "at chance",
-        permuted=permutation(
-            answer.numpy(),
-            y.numpy(),
-            class_names or [str(k) for k in range(p.shape[1])],
-            getattr(teacher, "order", None),
-        ),
     )
 
 
@@ -139,38 +129,3 @@ def order_of(theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
             f"{len(lost)} of {len(ours)} are not named: {', '.join(lost[:5])}; {nearest(lost[0] if lost else '', theirs)}"
         )
     return [names.index(name) for name in wanted]
-
-
-def permutation(
-    answers: np.ndarray, labels: np.ndarray, names: Sequence[str], order: Sequence[int] | None = None
-) -> str:
-    """In words, which class each answer stands for, where answers fit the labels only after that; else "".
-
-    It is found on every other row, by the assignment that makes most of them right, and judged on the rows between.
-
-    Args:
-        answers: (N) predicted classes.
-        labels: (N).
-        names: (K) of the data's classes.
-        order: which of the teacher's scores each class has already, where `teacher.classes` was given.
-
-    Source: Kuhn 1955 (Hungarian method).
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    mixed = np.random.default_rng(0).permutation(len(labels))  # rows may lie class by class
-    find, judge = mixed[::2], mixed[1::2]
-    if len(judge) == 0:
-        return ""
-    counts = 1e-6 * np.eye(len(names))  # in doubt, as it is
-    np.add.at(counts, (answers[find], labels[find]), 1.0)
-    stands_for = linear_sum_assignment(counts, maximize=True)[1]
-    plain, after = ((a[judge] == labels[judge]).mean() for a in (answers, stands_for[answers]))
-    if after < plain + CLEARLY or wilson_low(after, len(judge)) <= plain:
-        return ""
-    moved = ", ".join([f"{i}->{j}" for i, j in enumerate(stands_for) if i != j][:12])
-    places = range(len(names)) if order is None else np.argsort(order)  # as the network's scores come
-    return (
-        f"your predictions fit the labels after a permutation ({100 * after:.2f} % then): {moved}; name the teacher's classes in "
-        f"its order: teacher.classes=[{', '.join(str(names[stands_for[i]]) for i in places)}]"
-    )

@@ -21,7 +21,6 @@ NETWORKS = (*BUILT, "run", "cache", "self")
 SOURCES = (*NETWORKS, *BY_ROW, "given")
 SELF = "self:average"
 READ_BY = {  # settings that some sources alone read
-    "balanced": ("vectors", "encoder"),
     "decay": ("self",),
     "checkpoint": FOREIGN,
     "arguments": ("py", "sklearn"),
@@ -57,10 +56,6 @@ class TeacherConfig:
     head: Literal["auto", "keep", "probe"] = Field(
         default="auto",
         description="auto: fit a re-made head on frozen features; probe: re-make and fit it always; keep: never",
-    )
-    balanced: bool | None = Field(
-        default=None,
-        description="of a head on vectors: all classes count alike [where the largest has 1.5 times the rows of the smallest]",
     )
     decay: float | None = Field(
         default=None, ge=0, lt=1, description="of self:average, the moving average of the student's weights [0.999]"

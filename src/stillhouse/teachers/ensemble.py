@@ -58,7 +58,7 @@ class EnsembleTeacher(Teacher):
         self.members: tuple[Teacher, ...] = tuple(teachers)
         if not self.members:
             raise InputError("teachers: expected at least one, got none")
-        self.names = _names(self.members, names)
+        self.names = tuple(names or _numbered([member.name for member in self.members]))
         for name, member in zip(self.names, self.members):
             if member.spec.kept is not None:
                 raise InputError(
@@ -111,11 +111,7 @@ class EnsembleTeacher(Teacher):
         return hashlib.sha256(" ".join(member.identity() for member in self.members).encode()).hexdigest()
 
 
-def _names(members: Sequence[Teacher], given: Sequence[str] | None) -> tuple[str, ...]:
-    if given is None:
-        found = [member.name for member in members]
-        seen = [found[: i + 1].count(name) for i, name in enumerate(found)]
-        return tuple(name if count == 1 else f"{name} #{count}" for name, count in zip(found, seen))
-    if len(given) != len(members) or len(set(given)) != len(given):
-        raise InputError(f"names: expected {len(members)} different ones, got {', '.join(map(repr, given)) or 'none'}")
-    return tuple(given)
+def _numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """Names, of which equal ones are numbered."""
+    seen = [list(names[: i + 1]).count(name) for i, name in enumerate(names)]
+    return tuple(name if count == 1 else f"{name} #{count}" for name, count in zip(names, seen))

@@ -18,7 +18,7 @@ from stillhouse.core.types import Progress
 from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
 from stillhouse.tasks.classification.data import ClassesDataConfig, DataConfig
 from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 from stillhouse.training.config import TrainingConfig
 
 SELF: Literal["self-trained"] = "self-trained"  # the arm that learns the untaught student's own answers

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from stillhouse.core.labels import MISSING
 from stillhouse.core.types import ImageSpec
 from stillhouse.tasks.classification.data.readers import is_missing, number_in, rows_of
 from stillhouse.tasks.classification.data.rows import BANKING, HERE
-from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.by_row import FittedTeacher, RowTeacher, logistic_head
+from stillhouse.teachers.config import TeacherConfig
 
 VECTORS = HERE / "vectors.npy"  # of the messages in the package
 
@@ -56,7 +55,7 @@ def row_teacher(source: TeacherConfig, data: Any, *, whole: bool) -> RowTeacher:
             from stillhouse.teachers.encoder import stored_vectors
 
             vectors = stored_vectors(texts_of(source.source, data), name)
-        teacher = head_on(source.source, vectors, data, source.balanced)
+        teacher = head_on(source.source, vectors, data)
     return fitted_to(teacher, data) if isinstance(teacher, FittedTeacher) else teacher
 
 
@@ -89,11 +88,11 @@ def given_answers(name: str, probabilities: NDArray[Any], data: Any, seen: str =
     return teacher
 
 
-def head_on(name: str, vectors: NDArray[Any], data: Any, balanced: bool | None = None) -> FittedTeacher:
+def head_on(name: str, vectors: NDArray[Any], data: Any) -> FittedTeacher:
     """A logistic head on vectors (N, D), fitted to no labels yet."""
     x = np.ascontiguousarray(vectors, np.float32)
-    digest = hashlib.sha256(f"head {balanced} {x.shape}".encode() + x.tobytes()).hexdigest()
-    return FittedTeacher(name, x, data.input_spec.num_classes, partial(logistic_head, balanced=balanced), digest)
+    digest = hashlib.sha256(f"head {x.shape}".encode() + x.tobytes()).hexdigest()
+    return FittedTeacher(name, x, data.input_spec.num_classes, logistic_head, digest)
 
 
 def fitted_to(teacher: FittedTeacher, data: Any) -> FittedTeacher:

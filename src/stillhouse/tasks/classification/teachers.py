@@ -32,18 +32,13 @@ from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
 from stillhouse.tasks.classification.students import StudentConfig
 from stillhouse.tasks.classification.taught_run import forecast
-from stillhouse.teachers import (
-    BY_ROW,
-    CachedTeacher,
-    EnsembleTeacher,
-    Teacher,
-    TeacherConfig,
-    check_teacher,
-    fit_head,
-)
 from stillhouse.teachers.by_row import FittedTeacher
-from stillhouse.teachers.probe import HEAD_ROWS
-from stillhouse.teachers.teacher import NetworkTeacher, StageTeacher
+from stillhouse.teachers.cached import CachedTeacher
+from stillhouse.teachers.check import check_teacher
+from stillhouse.teachers.config import BY_ROW, TeacherConfig
+from stillhouse.teachers.ensemble import EnsembleTeacher
+from stillhouse.teachers.probe import HEAD_ROWS, fit_head
+from stillhouse.teachers.teacher import NetworkTeacher, StageTeacher, Teacher
 
 SEEN = {  # labels that a source of teachers may have been trained on
     "builtin": "was trained on the labels of this data set",
@@ -104,13 +99,13 @@ def teacher_check(teacher: Any, config: ClassificationRunConfig, data: Any) -> T
     # ten validation rows show nothing: answered out of fold, or no secret to the teacher, labelled rows count as well
     if data.hidden is not None or isinstance(teacher, FittedTeacher) or bool((data.train.labels == MISSING).any()):
         batches = chain(batches, labelled_rows(data.train).batches(batch_size))
-    report = check_teacher(teacher, batches, data.input_spec.class_names)
+    report = check_teacher(teacher, batches)
     facts = {name: getattr(report, name) for name in ("ece", "rows", "head")}
     facts |= {"params": getattr(teacher, "params", None), "flops": flops_of(teacher)}
     if said := forecast(teacher, data, batch_size):
         facts["forecast"] = said
     metric = "balanced accuracy" if getattr(teacher, "balanced", False) else "accuracy"
-    detail = f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else "")
+    detail = f"ECE {report.ece:.3f}"
     plain, name = baseline_score(data), "a linear classifier of pixels"
     scores = report.name, report.score, report.low, report.chance
     return TeacherCheck(*scores, metric, facts, as_percent=True, detail=detail, plain=plain, baseline_name=name)

@@ -18,7 +18,8 @@ from stillhouse.tasks.classification.data.split import drawn
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import TeacherRunConfig
 from stillhouse.tasks.classification.predict import evaluate, probabilities_of
-from stillhouse.teachers import NetworkTeacher, save_teacher
+from stillhouse.teachers.checkpoint import save_teacher
+from stillhouse.teachers.teacher import NetworkTeacher
 from stillhouse.training.loop import Fit
 
 WEIGHTS = "teacher.safetensors"

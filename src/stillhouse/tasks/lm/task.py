@@ -44,7 +44,7 @@ from stillhouse.tasks.lm.students.trie import Trie, count_trie
 from stillhouse.tasks.lm.teachers import cache
 from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher, small_transformer, tapped
-from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.training.loop import Fit
 
 NGRAM, INSIDE = "ngram", "ngram-inside"

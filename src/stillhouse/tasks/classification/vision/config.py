@@ -26,7 +26,7 @@ from stillhouse.tasks.classification.students.config import (
     ResNetTMConfig,
 )
 from stillhouse.tasks.classification.students.transformer_config import SwinTMConfig, UnifiedTMConfig
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers.config import TeacherConfig
 from stillhouse.temperature import FixedTemperature
 
 ModelName = Literal["transformer", "tm", "deep_tm", "hybrid", "resnet_tm", "swin_tm", "pyramid_tm"]

@@ -19,7 +19,7 @@ from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
 from stillhouse.tasks.lm.teachers.other_tokens import ByteMarginals
 from stillhouse.tasks.lm.teachers.teacher import load_language_teacher, tapped
 from stillhouse.tasks.lm.tokenizer import byte_tokenizer, check_same_tokenizer, load_tokenizer
-from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
 
 Log = Callable[[str], None]
 

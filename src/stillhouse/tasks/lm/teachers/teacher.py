@@ -21,7 +21,7 @@ from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.tokenizer import HUB
-from stillhouse.teachers import EnsembleTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.teacher import Teacher, weights_sha256
 
 
