@@ -24,12 +24,12 @@ from sklearn.datasets import load_digits
 
 from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
-from stillhouse.tasks.embed.anchors import fit_anchor
 from stillhouse.tasks.embed.config import EmbedRunConfig
 from stillhouse.tasks.embed.material import EmbeddingData
 from stillhouse.tasks.embed.metrics import figures_of
 from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 from stillhouse.tasks.embed.recipes import load_embedding
+from stillhouse.tasks.embed.score import fit_anchor
 from stillhouse.tasks.embed.task import TASK
 
 WIDTH, BYTES = 5, 20
@@ -86,12 +86,12 @@ def configuration(arm: str, seed: int, place: Path, options: argparse.Namespace)
         x, y = load_digits(return_X_y=True)
         if not path.is_file():
             np.savez(path, embeddings=x.astype(np.float32), labels=y)
-        where = [str(path), "data.labels_key=labels"]
+        where = [str(path), "data.labels=labels"]
     else:
         # of a thousand rows three quarters are for training and validation; what is left of the file is not looked at
         path = some_rows(Path(options.vectors), options.rows, place)
         with np.load(path) as held:
-            where = [str(path), *(["data.labels_key=labels"] if "labels" in held else [])]
+            where = [str(path), *(["data.labels=labels"] if "labels" in held else [])]
     changes = [f"data.split_seed={seed}", "data.test_fraction=0.25", "anchors=[]", "seeds=1", "training.threads=1"]
     if options.epochs is not None:
         changes += [f"training.epochs={options.epochs}", f"training.warmup_epochs={min(2.0, options.epochs / 2)}"]
@@ -107,7 +107,7 @@ def some_rows(source: Path, rows: int, place: Path) -> Path:
     path = place / "rows.npz"
     if not path.is_file():
         key = "labels" if source.suffix == ".npz" and "labels" in np.load(source) else None
-        data = VectorsConfig(path=str(source), labels_key=key).build()
+        data = VectorsConfig(path=str(source), labels=key).build()
         kept = np.setdiff1d(np.arange(len(data.store)), data.store.zero_rows)
         chosen = np.sort(np.random.default_rng(0).permutation(kept)[:rows])
         labels = data.store.labels

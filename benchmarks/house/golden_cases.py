@@ -288,7 +288,7 @@ LM_CASES = {
 # ------------------------------------------------------------------------------------------------ embeddings
 
 EMBED = {
-    "data": {"path": "vectors.npz", "texts_key": "texts", "labels_key": "labels"},
+    "data": {"path": "vectors.npz", "texts": "texts", "labels": "labels"},
     "student": {"hidden": [16, 8], "levels": [3], "normalize": True},
     "loss": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
     "training": {**LOOP, "epochs": 3, "batch_size": 64, "warmup_epochs": 1.0},

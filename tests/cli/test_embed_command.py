@@ -11,7 +11,7 @@ from stillhouse.tasks.embed.recipes import RECIPES, load_embedding
 
 TINY = ["--epochs", "1", "--batch-size", "48", "--seeds", "1", "--device", "cpu", "--threads", "1", "--quiet"]
 TINY += ["loss.epoch_steps=4", "loss.perplexity=5", "loss.anchors=8", "student.hidden=[8, 8]"]
-TINY += ["student.levels=[5, 25]", "anchors=[pca]", "data.texts_key=texts"]
+TINY += ["student.levels=[5, 25]", "anchors=[pca]", "data.texts=texts"]
 
 
 def said(capsys, *words):

@@ -259,8 +259,8 @@ def test_labels_of_vectors_are_never_missing(tmp_path):
     )
     (tmp_path / "x.txt").write_text("".join(("" if n in (4, 8) else "a") + "\n" for n in range(30)))
     for settings in (
-        {"path": "x.parquet", "labels_key": "topic"},
-        {"path": "x.npy", "labels_file": str(tmp_path / "x.txt")},
+        {"path": "x.parquet", "labels": "topic"},
+        {"path": "x.npy", "labels": str(tmp_path / "x.txt")},
     ):
         with pytest.raises(InputError, match=missing):
             VectorsConfig(**{**settings, "path": str(tmp_path / settings["path"])}).build()

@@ -182,7 +182,7 @@ def test_equal_vectors_and_equal_texts_are_kept_once(tmp_path, values):
     texts = [f"text {row}" for row in range(N)]
     texts[0] = texts[1] = "same"
     np.savez(tmp_path / "x.npz", vectors=values, words=np.array(texts), kind=np.arange(N) % 3)
-    data = config(tmp_path / "x.npz", texts_key="words", labels_key="kind").build()
+    data = config(tmp_path / "x.npz", texts="words", labels="kind").build()
     assert data.duplicates == 2
     kept = np.concatenate([data.train, data.validation, data.test])
     assert len({data.store.texts[row] for row in kept}) == len(np.unique(values[kept], axis=0)) == N - 2
@@ -214,14 +214,14 @@ def test_texts_and_labels_lie_in_the_same_file(tmp_path, values, suffix):
     else:
         save_file({"v": torch.from_numpy(values), "k": torch.tensor(kinds)}, path)
         (tmp_path / "t.txt").write_text("\n".join(texts) + "\n")
-    where = {"texts_file": str(tmp_path / "t.txt")} if suffix == ".safetensors" else {"texts_key": "t"}
-    data = config(path, labels_key="k", **where).build()
+    where = {"texts": str(tmp_path / "t.txt")} if suffix == ".safetensors" else {"texts": "t"}
+    data = config(path, labels="k", **where).build()
     assert [data.store.texts[row] for row in (7, 1)] == ["text 7", "text 1"]
     assert data.store.labels[[7, 1]].tolist() == [3, 1]
     with pytest.raises(InputError, match="'nope'"):
-        config(path, labels_key="nope").build()
+        config(path, labels="nope").build()
     with pytest.raises(InputError, match="expected"):
-        config(path, labels_key="v" if suffix != ".pt" else "embeddings").build()
+        config(path, labels="v" if suffix != ".pt" else "embeddings").build()
 
 
 def test_another_number_of_texts_is_an_error(tmp_path, values):
@@ -232,7 +232,7 @@ def test_another_number_of_texts_is_an_error(tmp_path, values):
     with pytest.raises(InputError, match="labels: expected one for each"):
         open_vectors(tmp_path / "x.npy", labels=[1])
     with pytest.raises(InputError, match="no 't' in it"):
-        config(tmp_path / "x.npy", texts_key="t").build()
+        config(tmp_path / "x.npy", texts="t").build()
 
 
 def test_reading_a_configuration_needs_no_torch():

@@ -36,5 +36,5 @@ def distill(config, out, **choices):
 
 
 def config_of(path, **changes):
-    base = {**TINY, "data": {"path": str(path), "texts_key": "texts", "labels_key": "labels"}}
+    base = {**TINY, "data": {"path": str(path), "texts": "texts", "labels": "labels"}}
     return parse(EmbedRunConfig, merge(base, changes))

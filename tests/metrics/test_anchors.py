@@ -8,8 +8,8 @@ import pytest
 from sklearn.decomposition import PCA
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.embed.anchors import ANCHORS, fit_anchor
 from stillhouse.tasks.embed.metrics import figures_of
+from stillhouse.tasks.embed.score import ANCHORS, fit_anchor
 
 QUICK = [name for name in ANCHORS if name != "umap"]
 

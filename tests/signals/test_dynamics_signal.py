@@ -128,6 +128,3 @@ def test_layers_of_unlike_width_and_scores_of_unlike_classes_are_refused():
         value(config(2, 2), incomparable_reason, path(0, 2, (2, 4)))
     with pytest.raises(InputError, match="scores of the same classes"):
         value(config(2, 2, space="logits"), path(0, 2, (2, 4)), path(0, 2, (2, 5)))
-    for widths in ((2, 4), (4, 2)):  # both sides are standardized over channels before the projector
-        with pytest.raises(InputError, match="at least 3 channels to standardize, got 2"):
-            value(config(2, 2), *(path(0, 2, (2, width)) for width in widths))

@@ -116,14 +116,3 @@ def test_a_batch_of_one_is_refused_and_a_small_last_one_left_out(relation):
     assert left_out == 0
     left_out.backward()
     assert signal.figures() == {"skipped": 1.0}
-
-
-def test_what_does_not_fit_says_so():
-    """Before any training."""
-    config = RelationsConfig(student="blocks.1", teacher="c")
-    with pytest.raises(
-        InputError, match=r"student feature 'blocks.1' is not among its outputs; did you mean 'blocks.0'"
-    ):
-        config.build(OutputSpec(3, {"blocks.0": (6,)}), spec(c=(9,)))
-    with pytest.raises(InputError, match=r"positions cannot be joined one by one"):
-        RelationsConfig(student="a", teacher="c", pool="none").build(spec(a=(5, 6)), spec(c=(7, 9)))

@@ -12,7 +12,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.types import OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
+from stillhouse.signals import build_signals, student_features, teacher_features
 from stillhouse.teachers.average import AverageTeacher
 from stillhouse.training.distillation import SignalSet
 
@@ -80,7 +80,7 @@ def _teacher_of(stage_context: StageContext[Any, Any], example: Tensor, spec: Ou
         average = AverageTeacher(stage_context.student, example, decay=decay, features=teacher_features(stage.signals))
         return average, average.spec
     if stage_teacher is None:
-        if any(needs_teacher(signal) for signal in stage.signals):
+        if any(signal.needs_teacher for signal in stage.signals):
             raise InputError(f"stage {stage.name!r}: its signals need a teacher, and it has none")
         return None, spec
     return stage_teacher, stage_teacher.spec

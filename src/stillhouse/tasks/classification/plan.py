@@ -15,7 +15,7 @@ from stillhouse.core import plan
 from stillhouse.core.config import configclass, kinds, merge, to_mapping
 from stillhouse.core.plan import RunPlan, Stage, check_plan
 from stillhouse.core.types import Progress
-from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
+from stillhouse.signals import LogitsConfig, SignalConfig, teacher_features
 from stillhouse.tasks.classification.data import ClassesDataConfig, DataConfig
 from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
 from stillhouse.teachers.config import TeacherConfig
@@ -280,7 +280,7 @@ class ClassificationRunConfig(RunPlan):
         taught, count = "kd" in self.arms, 1 + len(self.more_teachers)
         yield taught and not signals, "arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone"
         yield (
-            taught and self.teacher is None and any(map(needs_teacher, signals)),
+            taught and self.teacher is None and any(signal.needs_teacher for signal in signals),
             "arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone",
         )
         for path in teacher_features(tuple(signals)):
@@ -290,7 +290,7 @@ class ClassificationRunConfig(RunPlan):
                 f"signals: there are {count} teachers, and {path!r} is of none of them; write 0:PATH for a feature of the "
                 f"first, up to {count - 1}:PATH",
             )
-        own = [signal.kind for signal in self.auxiliary_losses if needs_teacher(signal)]
+        own = [signal.kind for signal in self.auxiliary_losses if signal.needs_teacher]
         yield (
             any(kind != "logits" for kind in own),
             f"auxiliary_losses: is learned without a teacher, but {', '.join(own)} listens to one; put it in signals",

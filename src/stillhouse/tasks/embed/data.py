@@ -280,14 +280,12 @@ class VectorsConfig:
         min_length=1, description="a .npy, .npz, .safetensors, .parquet or .pt file, or a folder made by embed capture"
     )
     key: str | None = Field(default=None, description="which array, column or entry [embeddings, or the only one]")
-    texts_key: str | None = Field(default=None, description="array, column or entry of texts in the same file")
-    labels_key: str | None = Field(default=None, description="array, column or entry of labels in the same file")
-    texts_file: str | None = Field(
-        default=None, description="texts in a separate file: .txt, a line a row, or .jsonl with 'text'"
-    )
-    labels_file: str | None = Field(
+    texts: str | None = Field(
         default=None,
-        description="labels in a separate file: .txt, a line a row [a capture of several files: their names]",
+        description="texts: an array, column or entry of the same file, or a file: .txt, a line a row, or .jsonl with 'text'",
+    )
+    labels: str | None = Field(
+        default=None, description="labels, as texts [a capture of several files: the names of these]"
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of rows that picks the best step")
     test_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of rows that is judged once, at the end")
@@ -300,21 +298,13 @@ class VectorsConfig:
             InputError: as `open_vectors`; a split that would be empty.
         """
         path = Path(self.path).expanduser()
-        texts = self._column(path, self.texts_key, self.texts_file)
-        labels = self._column(path, self.labels_key, self.labels_file)
+        texts = _column(path, self.texts)
+        labels = _column(path, self.labels)
         texts = None if texts is None else list(map(str, texts))
         if labels is None and (path / LABELS).is_file():
             named = read_lines(path / LABELS)
             labels = named if len(set(named)) > 1 else None  # texts of one file: no two classes
         return self._split(open_vectors(path, key=self.key, texts=texts, labels=labels))
-
-    def _column(self, path: Path, key: str | None, file: str | None) -> Any:
-        """(N) texts or labels, of the file of the vectors or of one beside it; None for none."""
-        if key is None:
-            return None if file is None else read_lines(Path(file))
-        entries = read_entries(path)
-        found = entries[choose(path, key, entries)]
-        return found.tolist() if hasattr(found, "tolist") else found
 
     def _split(self, store: VectorStore) -> VectorData:
         """A seeded shuffle of the rows that are left."""
@@ -334,3 +324,12 @@ class VectorsConfig:
         labels = None if store.labels is None else store.labels.tolist()
         sha256 = hash_of({"vectors": store.sha256, "texts": store.texts, "labels": labels})
         return VectorData(store, train, validation, test, sha256, duplicates)
+
+
+def _column(path: Path, source: str | None) -> Any:
+    """(N) texts or labels, of the file of the vectors or of one beside it; None for none."""
+    if source is None or Path(source).suffix.lower() in (".txt", ".jsonl"):
+        return None if source is None else read_lines(Path(source))
+    entries = read_entries(path)
+    found = entries[choose(path, source, entries)]
+    return found.tolist() if hasattr(found, "tolist") else found

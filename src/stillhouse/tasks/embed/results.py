@@ -1,4 +1,4 @@
-"""Reports of embedding students, and the students in use: both need numpy alone."""
+"""Reports of embedding students, from files alone, and the students in use: no torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,34 @@ import numpy as np
 from stillhouse.core.folder import SHIPPED
 from stillhouse.core.parts import Metric
 from stillhouse.core.predict import Inputs, Predictor, check_finite, numbers_of
-from stillhouse.core.records import CARD, read_object
+from stillhouse.core.records import CARD, SUMMARY, read_json, read_object
 from stillhouse.core.task import Results
 from stillhouse.tasks.embed.data import open_vectors
 from stillhouse.tasks.embed.numpy_embedder import FORMAT, NumpyEmbedder
 
 if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
+    from stillhouse.report.blocks import Block, Cell, Table
 
 NEAR, FAR = "knn_overlap", "row_spearman"  # what verdicts are drawn from
+LOCAL, GLOBAL = "knn_overlap@10", "spearman"  # the two axes of the figure
+TABLES = {  # title -> key of a figure and head of its column
+    "Local: who is near": {
+        "knn_overlap@1": "of the nearest 1",
+        "knn_overlap@10": "of the nearest 10",
+        "knn_overlap@100": "of the nearest 100",
+        "recall_10_in_100": "10 in 100",
+        "trustworthiness": "trustworthiness",
+        "label_1nn": "1-NN label",
+    },
+    "Global: how far the rest is": {
+        "spearman": "Spearman, all pairs",
+        "row_spearman": "Spearman, row by row",
+        "triplet_accuracy": "triplets (chance 0.5)",
+        "cka": "CKA",
+        "poles_right": "poles right",
+    },
+}
 
 
 class EmbedResults(Results):
@@ -41,11 +60,31 @@ class EmbedResults(Results):
         ),
     )
 
-    def blocks(self, run: RunFolder) -> Sequence[Any]:
-        """Local against global quality, tables of both, what each level adds."""
-        from stillhouse.tasks.embed.report import embedding_blocks
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Local against global quality, and tables of both, at every level of a code."""
+        from stillhouse.report import figures
+        from stillhouse.report.blocks import Figure
+        from stillhouse.report.words import fixed
 
-        return embedding_blocks(run)
+        arms = read_json(run.path / SUMMARY)["arms"] if (run.path / SUMMARY).is_file() else {}
+        if not arms:
+            return []
+        first = next(iter(arms.values()))
+        chance = ", ".join(f"{fixed(first[key]['mean'], 4)} ({key})" for key in first if "_chance" in key)
+        captions = (
+            f"Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {chance}.",
+            "Rank correlation of distances; share of random triplets in the right order.",
+        )
+        points = [(found[GLOBAL]["mean"], found[LOCAL]["mean"], arm) for arm, found in arms.items()]
+        axes = "global: Spearman of distances, all pairs", "local: share of the 10 nearest kept"
+        drawing = figures.pareto(points, set(arms), *axes, joined=False)
+        caption = (
+            "Test rows, mean over seeds; up and right is better. One number cannot order methods that trade the two."
+        )
+        return [
+            Figure("Local against global quality", [(drawing, "")], caption),
+            *(_table(title, arms, heads, words) for (title, heads), words in zip(TABLES.items(), captions)),
+        ]
 
     def load_exported(self, place: Path) -> Predictor | None:
         """A student as it was saved or exported: its file of weights is read by numpy."""
@@ -88,6 +127,30 @@ class CodePredictor(Predictor):
             store = open_vectors(source)
             vectors = store.read(np.arange(len(store)))
         return Inputs([str(number) for number in range(len(vectors))], vectors)
+
+
+def _table(title: str, arms: Mapping[str, Any], heads: Mapping[str, str], caption: str) -> Table:
+    """Those columns that any arm has, `spearman/30` and the like too: a figure of the first 30 numbers of a code."""
+    from stillhouse.report.blocks import Table
+    from stillhouse.report.words import NOTHING
+
+    known = dict.fromkeys(key for found in arms.values() for key in found)
+    kept = [key for head in heads for key in known if key.split("/")[0] == head]
+    words = [heads[key.split("/")[0]] + (f", {key.split('/')[1]} numbers" if "/" in key else "") for key in kept]
+    rows = [
+        [arm, *(_cell(found[key]["values"]) if key in found else NOTHING for key in kept)]
+        for arm, found in arms.items()
+    ]
+    return Table(title, ["", *words], rows, caption)
+
+
+def _cell(values: Sequence[float]) -> Cell:
+    """Mean, and below it the range over seeds where there are several."""
+    from stillhouse.report.blocks import Cell
+    from stillhouse.report.words import fixed
+
+    spread = f"{fixed(min(values))} to {fixed(max(values))}" if max(values) - min(values) >= 5e-4 else ""
+    return Cell(fixed(sum(values) / len(values)), spread)
 
 
 RESULTS = EmbedResults()

@@ -6,6 +6,7 @@ Legend: n rows, D teacher's width, d numbers of a code, k neighbours.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,10 @@ from stillhouse.core.folder import student_folder
 from stillhouse.core.parts import Scores, TeacherCheck
 from stillhouse.core.records import ABOUT, RUN, read_object
 from stillhouse.core.sample import sample_rows
-from stillhouse.tasks.embed.anchors import fit_anchor
 from stillhouse.tasks.embed.config import EmbeddingStudentConfig, EmbedRunConfig
 from stillhouse.tasks.embed.data import Index, VectorStore, open_vectors
 from stillhouse.tasks.embed.material import EmbeddingData
-from stillhouse.tasks.embed.metrics import Metric, figures_of, kept_neighbors, nearest_neighbors
+from stillhouse.tasks.embed.metrics import Floats, Metric, figures_of, kept_neighbors, nearest_neighbors, unit_rows
 from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 
 CODES = "codes.npz"  # of an arm and seed: test (n, d)
@@ -33,6 +33,8 @@ GRADE_NUMBERS = 5  # principal axes whose neighbours vectors are graded by
 NOISE_ROWS = 1000  # of noise, at least, to know its neighbours by
 AXES_ROWS = 20_000
 MOST_ROWS = 5000  # that are judged
+UMAP_NEIGHBORS = 15
+Transform = Callable[[np.ndarray], np.ndarray]
 
 
 def score(
@@ -100,6 +102,85 @@ def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: i
     # all directions of normal noise are alike: any of its numbers are as good as principal axes
     some = [(noise / lengths)[:, at : at + width] for at in range(0, min(5 * width, shape[1] - width + 1), width)]
     return share_kept(noise, some, k, metric)
+
+
+def fit_anchor(name: str, train: np.ndarray, width: int, *, seed: int = 0, normalize: bool = True) -> Transform:
+    """Fit one anchor and return its transform.
+
+    Args:
+        name: one of `ANCHORS`:
+            `pca`: the projection that keeps most variance.
+            `random-projection`: Gaussian, the least that any method must beat.
+            `truncation`: the first d coordinates, scaled to unit length; good only for teachers trained for it (Matryoshka).
+            `umap`: d components, 15 neighbours; by cosine where rows are scaled to unit length.
+        train: (N, D).
+        width: d, below D.
+        seed: of everything random.
+        normalize: scale rows to unit length first, as a teacher judged by cosine has them.
+
+    Returns:
+        (n, D) -> (n, d).
+
+    Raises:
+        InputError: a package that is not installed, too few rows.
+
+    Example:
+        Rows on a line through the origin: one principal component has it all.
+
+        >>> x = np.outer(np.arange(1.0, 7.0), [3.0, 4.0])
+        >>> codes = fit_anchor("pca", x, 1, normalize=False)(x).ravel()
+        >>> np.abs(np.diff(codes)).round(6).tolist()
+        [5.0, 5.0, 5.0, 5.0, 5.0]
+
+    Source: Kusupati et al. 2022, arXiv:2205.13147 (Matryoshka); McInnes et al. 2018, arXiv:1802.03426 (UMAP).
+    """
+
+    def prepared(vectors: np.ndarray) -> Floats:
+        wide = np.asarray(vectors, np.float64)
+        return unit_rows(wide) if normalize else wide
+
+    if len(train) < width + 3:
+        raise InputError(f"anchor {name!r}: expected at least {width + 3} training rows, got {len(train)}")
+    fitted = ANCHORS[name](prepared(train), width, seed, normalize)
+    return lambda vectors: np.asarray(fitted(prepared(vectors)), np.float64)
+
+
+def _pca(train: Floats, width: int, seed: int, normalize: bool) -> Transform:
+    from sklearn.decomposition import PCA
+
+    # both solvers are exact: a randomised one is a weaker control than the axes at which the student starts
+    solver = "covariance_eigh" if len(train) >= train.shape[1] else "full"
+    return PCA(width, svd_solver=solver).fit(train).transform
+
+
+def _random_projection(train: Floats, width: int, seed: int, normalize: bool) -> Transform:
+    from sklearn.random_projection import GaussianRandomProjection
+
+    return GaussianRandomProjection(width, random_state=seed).fit(train).transform
+
+
+def _truncation(train: Floats, width: int, seed: int, normalize: bool) -> Transform:
+    return lambda x: unit_rows(x[:, :width])
+
+
+def _umap(train: Floats, width: int, seed: int, normalize: bool) -> Transform:
+    import umap
+
+    metric, few = "cosine" if normalize else "euclidean", min(UMAP_NEIGHBORS, len(train) - 1)
+    with warnings.catch_warnings():
+        # a fixed seed means one thread, which is what we ask for
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        reducer = umap.UMAP(n_components=width, n_neighbors=few, metric=metric, random_state=seed, n_jobs=1)
+        fitted = reducer.fit(train.astype(np.float32))
+    return lambda x: fitted.transform(x.astype(np.float32))
+
+
+ANCHORS: dict[str, Callable[[Floats, int, int, bool], Transform]] = {
+    "pca": _pca,
+    "random-projection": _random_projection,
+    "truncation": _truncation,
+    "umap": _umap,
+}
 
 
 # ------------------------------------------------------------------------------------------ a student after its run

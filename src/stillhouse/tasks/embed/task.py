@@ -24,14 +24,13 @@ from stillhouse.core.pipeline import StageContext
 from stillhouse.core.signal_set import signal_set_of
 from stillhouse.core.task import Task
 from stillhouse.core.types import Batch, Outputs, OutputSpec
-from stillhouse.tasks.embed.anchors import fit_anchor
 from stillhouse.tasks.embed.config import STUDENT, EmbedRunConfig
 from stillhouse.tasks.embed.job import CODE, EmbeddingJob
 from stillhouse.tasks.embed.material import ANCHOR_ROWS, START_ROWS, EmbeddingData
 from stillhouse.tasks.embed.metrics import K, nearest_neighbors
 from stillhouse.tasks.embed.network import EmbeddingStudent, load_embedder, save_embedder
 from stillhouse.tasks.embed.results import CodePredictor, EmbedResults
-from stillhouse.tasks.embed.score import evaluate, score, share_kept, teacher_check
+from stillhouse.tasks.embed.score import evaluate, fit_anchor, score, share_kept, teacher_check
 
 AUTOENCODER = "autoencoder"  # the control that is trained
 VECTOR = "vector"  # the teacher's vectors as a feature of signals
