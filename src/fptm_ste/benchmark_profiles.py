@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from stillhouse.core.machine import machine, versions
-from stillhouse.metrics.cost import flop_counter
-from stillhouse.metrics.memory import forward_memory
+from stillhouse.metrics.cost import activation_bytes, flop_counter
 from stillhouse.tasks.classification.students.flat import FlatTM
 from stillhouse.tasks.classification.students.pyramid import PyramidTM
 from stillhouse.tasks.classification.students.resnet import ResNetTM
@@ -74,8 +73,8 @@ BASELINES = {  # of 6.2, by timm's names: millions of parameters, GFLOPs as prin
 }
 HEADINGS = (
     "| model | M parameters (document) | GF (document) | MB activations (document) | "
-    "MB peak | ms | images/s | mJ, operations | mJ, weights read too |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "ms | images/s | mJ, operations | mJ, weights read too |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -90,7 +89,7 @@ def table(which: str, device: str, warmup: int, iterations: int, only: Sequence[
         only: names of rows; all where empty.
 
     Returns:
-        Parameters, flops (a multiply-add is two; those of clauses too), bytes of activations and at the peak (weights apart),
+        Parameters, flops (a multiply-add is two; those of clauses too), bytes of activations,
         milliseconds, images a second, picojoules counted, and what the document prints.
     """
     rows = []
@@ -117,7 +116,7 @@ def table(which: str, device: str, warmup: int, iterations: int, only: Sequence[
         weights = sum(p.numel() * p.element_size() for p in model.parameters()) * DRAM_BYTE_PJ
         documented = {"millions": parameters, "gflops": flops, "activation_mb": activations}
         rows.append({
-            "model": name, "parameters": count, "flops": counted, **forward_memory(model, images),
+            "model": name, "parameters": count, "flops": counted, "activations": activation_bytes(model, images),
             **_timed(model, images, warmup, iterations), "operations_pj": operations,
             "with_weights_pj": operations + weights, "documented": documented,
         })  # fmt: skip
@@ -132,7 +131,7 @@ def in_words(rows: Sequence[dict[str, Any]]) -> str:
         held = "" if said["activation_mb"] is None else f" ({said['activation_mb']:g})"
         cells = (
             row["model"], f"{row['parameters'] / 1e6:.2f} ({said['millions']:g})", f"{row['flops'] / 1e9:.3f} ({said['gflops']:g})",
-            f"{row['activations'] / 1e6:.2f}{held}", f"{row['peak'] / 1e6:.2f}", f"{row['median_ms']:.1f}",
+            f"{row['activations'] / 1e6:.2f}{held}", f"{row['median_ms']:.1f}",
             f"{row['images_per_second']:.1f}", f"{row['operations_pj'] / 1e9:.3f}", f"{row['with_weights_pj'] / 1e9:.2f}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

@@ -27,7 +27,7 @@ def test_the_linear_map_multiplies_complex_numbers():
     assert wide.abs().square().mean().sqrt().item() == pytest.approx(0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["gelu", "hardswish", "identity", "leakyrelu", "relu", "silu", "tanh"])
+@pytest.mark.parametrize("name", ["gelu", "identity", "relu", "silu"])
 def test_activations_keep_the_phase_and_act_on_the_modulus(name):
     """An activation of the parts turns phases; one that is the identity on moduli does nothing."""
     activation, x = ModulusActivation(name, 6, threshold=0.4), noise(4, 6)

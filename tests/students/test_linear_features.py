@@ -54,7 +54,7 @@ def test_a_scorecard_loses_its_features_gradually_and_is_judged_with_few():
 def test_rare_features_are_cut_before_common_ones():
     """Of two equal weights, that of the feature which tells more rows apart stays."""
     model = Scorecard(
-        FeatureSpec(("a", "b"), ("rare", "common"), (6.0, 1.5), {"kind": "words"}), keep=1, penalty=0.0
+        FeatureSpec(("a", "b"), ("rare", "common"), (6.0, 1.5), {"kind": "words"}), words=1, penalty=0.0
     ).eval()
     with torch.no_grad():
         model.weight.fill_(1.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,19 @@ from torch.utils.hooks import RemovableHandle
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import Outputs, OutputSpec
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; left as it was part by part: a frozen part of a module in training stays in eval mode."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 class Clauses(nn.Module):
@@ -63,16 +77,10 @@ class FeatureExtractor:
         seen, self._seen = self._seen, {}
         return seen
 
-    @torch.no_grad()
     def spec(self, example: Tensor) -> OutputSpec:
         """Shapes without the batch axis, from one forward pass in eval mode on an example (B, C, H, W)."""
-        modes = [(part, part.training) for part in self.module.modules()]
-        self.module.eval()
-        try:
+        with evaluating(self.module):
             outputs = self(example)
-        finally:
-            for part, mode in modes:  # part by part: a frozen part of a module in training stays in eval mode
-                part.training = mode
         if outputs.logits.ndim < 2:
             raise InputError(f"logits: expected (B, K) or (B, L, K), got {tuple(outputs.logits.shape)}")
         shapes = {name: tuple(x.shape[1:]) for name, x in outputs.features.items()}

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from stillhouse.core.checks import InputError
+from stillhouse.layers.hooks import evaluating
 
 BUDGET_SECONDS = 0.8  # of one time
 
@@ -71,6 +73,35 @@ def count_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: P
     }
 
 
+def activation_bytes(module: nn.Module, inputs: Tensor) -> int:
+    """Bytes of what all modules without children put out in one forward pass in eval mode.
+
+    Each output counts once: one that a module hands through (an identity, a view of its input) is not made anew.
+
+    Example:
+        Two numbers become three, and three become three more.
+
+        >>> activation_bytes(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid()), torch.zeros(1, 2))
+        24
+    """
+    seen = {inputs.untyped_storage().data_ptr(): inputs}
+
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor):
+                seen.setdefault(tensor.untyped_storage().data_ptr(), tensor)  # held, so that no other has its place
+
+    leaves = [part for part in module.modules() if next(part.children(), None) is None]
+    hooks = [leaf.register_forward_hook(keep) for leaf in leaves]
+    try:
+        with evaluating(module):
+            module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(tensor.untyped_storage().nbytes() for tensor in seen.values()) - inputs.untyped_storage().nbytes()
+
+
 def fastest_ms(
     module: nn.Module,
     inputs: Callable[[int], torch.Tensor],
@@ -111,18 +142,14 @@ def _device(module: nn.Module) -> torch.device:
 
 @contextmanager
 def _aside(module: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients, one thread, random numbers of its own; all is left as it was, each frozen sub-module too."""
-    modes, threads = [(part, part.training) for part in module.modules()], torch.get_num_threads()
-    device = _device(module)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
-        module.eval()
+    """Eval mode, no gradients, one thread, random numbers of its own; all is left as it was."""
+    threads, device = torch.get_num_threads(), _device(module)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), evaluating(module):
         _use(1)
         try:
             yield
         finally:
             _use(threads)
-            for part, mode in modes:
-                part.training = mode
 
 
 def _use(threads: int) -> None:

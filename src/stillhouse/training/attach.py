@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.hooks import FeatureExtractor
+from stillhouse.layers.hooks import FeatureExtractor, evaluating
 from stillhouse.signals import SignalConfig, build_signals, signals_in, student_features, teacher_features
 from stillhouse.signals.base import SignalBase
 
@@ -200,16 +200,10 @@ class _Recorder:
         self.hook.remove()
         self.taps.close()
 
-    @torch.no_grad()
     def spec(self, example: Any) -> tuple[OutputSpec, int]:
         """Shapes without the batch axis, and the number of axes of the scores."""
-        modes = [(part, part.training) for part in self.network.modules()]
-        self.network.eval()
-        try:
+        with evaluating(self.network):
             _call(self.network, example)
-        finally:
-            for part, mode in modes:
-                part.training = mode
         found = self.take()
         axis = _class_axis(found.logits)
         shapes = {name: tuple(x.shape[1:]) for name, x in found.features.items()}

@@ -17,8 +17,6 @@ from stillhouse.layers.state_space.kernel import joined
 from stillhouse.layers.state_space.s4d import S4D
 
 TINY = 1e-6
-LEAK = 0.125
-SAME = {"linear": "identity", "none": "identity", "swish": "silu"}
 SOFT = 1e-4  # power below which a relative phase fades out, for a signal scaled to unit RMS
 
 
@@ -77,45 +75,14 @@ class ComplexDropout(nn.Module):
         return x * nn.functional.dropout(torch.ones_like(x.real), self.share)
 
 
-def gain(name: str, modulus: Tensor, threshold: Tensor | None = None) -> Tensor:
-    """m(|x|) / |x|, the real factor of an activation, at the moduli (..., D).
-
-    Args:
-        name: of `ModulusActivation`.
-        modulus: |x|, not negative.
-        threshold: (D), not negative; the dead zone of `relu` and `leakyrelu`.
-
-    Returns:
-        (..., D) real.
-
-    Example:
-        gelu(m) / m is the normal distribution function: 1/2 at 0, 0.8413 at 1.
-
-        >>> [round(v, 4) for v in gain("gelu", torch.tensor([0.0, 1.0])).tolist()]
-        [0.5, 0.8413]
-    """
-    if name == "gelu":
-        return 0.5 * (1 + torch.erf(modulus / math.sqrt(2)))
-    if name == "silu":
-        return torch.sigmoid(modulus)
-    if name == "hardswish":
-        return ((modulus + 3) / 6).clamp(max=1)
-    safe = modulus.clamp(min=TINY)
-    if name == "tanh":
-        return torch.tanh(safe) / safe
-    if threshold is None:
-        return torch.ones_like(modulus)
-    return (1 - threshold / safe).clamp(min=LEAK if name == "leakyrelu" else 0.0)
-
-
 class ModulusActivation(nn.Module):
-    """The activation as a module.
+    """An activation of the modulus, m(|x|) x / |x|: the phase stays.
 
-    `relu` is modReLU, max(|x| - t, 0) x / |x|, with a learned threshold t >= 0 a channel; `leakyrelu` is
-    max(|x| - t, |x| / 8) x / |x|: on a modulus, which is never negative, the usual ones would do nothing.
+    `relu` is modReLU, max(|x| - t, 0) x / |x|, with a learned threshold t >= 0 a channel: on a modulus, which is never negative,
+    the usual one would do nothing.
 
     Args:
-        name: gelu, hardswish, identity (linear, none), leakyrelu, relu, silu (swish) or tanh.
+        name: gelu, identity, relu or silu.
         width: D, channels of the input.
         threshold: t at the start, in units of the input.
 
@@ -129,18 +96,23 @@ class ModulusActivation(nn.Module):
 
     def __init__(self, name: str, width: int, *, threshold: float = 0.05) -> None:
         super().__init__()
-        self.name = SAME.get(name, name)
+        self.name = name
         self.raw_threshold: nn.Parameter | None = None
-        if self.name in ("relu", "leakyrelu"):
+        if name == "relu":
             self.raw_threshold = nn.Parameter(torch.full((width,), math.log(math.expm1(threshold))))
 
-    def threshold(self) -> Tensor | None:
-        """(D), not negative; None where the activation has none."""
-        return None if self.raw_threshold is None else nn.functional.softplus(self.raw_threshold)
+    def gain(self, modulus: Tensor) -> Tensor:
+        """m(|x|) / |x|, real, at the moduli (..., D)."""
+        if self.name == "gelu":
+            return 0.5 * (1 + torch.erf(modulus / math.sqrt(2)))
+        if self.name == "silu":
+            return torch.sigmoid(modulus)
+        assert self.raw_threshold is not None, "an identity has no gain"
+        return (1 - nn.functional.softplus(self.raw_threshold) / modulus.clamp(min=TINY)).clamp(min=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) complex."""
-        return x if self.name == "identity" else x * gain(self.name, x.abs(), self.threshold())
+        return x if self.name == "identity" else x * self.gain(x.abs())
 
 
 class PhaseGate(nn.Module):

@@ -5,7 +5,6 @@ Shapes: B images, P places that a bank is asked at (tokens, positions, 1 for the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,26 +27,10 @@ def named_banks(model: nn.Module) -> dict[str, ClauseBank]:
     blocks = model.feed_forwards() if isinstance(model, UnifiedTMTransformer) else {}
     named = {id(part.bank): name for name, part in blocks.items()}
     banks = [(path, part) for path, part in model.named_modules() if isinstance(part, ClauseBank)]
-    paths = [path for path, _ in banks]
     return {
-        named.get(id(bank)) or ("clauses" if len(banks) == 1 else _readable(path, paths)): bank for path, bank in banks
+        named.get(id(bank)) or ("clauses" if len(banks) == 1 else path.removesuffix(".bank")): bank
+        for path, bank in banks
     }
-
-
-def _readable(path: str, others: Sequence[str]) -> str:
-    """A bank's path without the words that say nothing; layers are numbered where there are several.
-
-    Example:
-        >>> paths = ["blocks.0.clauses.layer.bank", "core.layers.0.bank", "core.layers.1.bank", "head.core.layers.0.bank"]
-        >>> [_readable(path, paths) for path in paths]
-        ['blocks 1 clauses', 'layers 1', 'layers 2', 'head']
-    """
-    stem = path.removesuffix(".layers.0.bank")
-    if stem != path and f"{stem}.layers.1.bank" not in others:
-        path = stem
-    plain = re.sub(r"\.(\d+)", lambda found: f" {int(found[1]) + 1}", f".{path}")
-    words = [word for word in plain.split(".") if word and word not in {"core", "bank", "layer"}]
-    return " ".join(words) or "clauses"
 
 
 @contextmanager

@@ -17,6 +17,13 @@ from stillhouse.tasks.classification.students.core import ClauseOutput, DeepTM
 from stillhouse.tasks.classification.students.transformer_config import Gate, GateActivation, UnifiedTMConfig
 
 LAST = 2  # clauses of the last layer of deeptm over those of the first, as the table of parameters needs
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "geglu": nn.functional.gelu,
+    "swiglu": nn.functional.silu,
+}
 START = 0.05  # thresholds start above 0: at 0 a positive gate could never change a sign, and so no bit
 
 
@@ -50,17 +57,10 @@ class GatedProjection(nn.Module):
         super().__init__()
         split = kind in {"linear", "geglu", "swiglu"}
         self.linear = nn.Linear(width, hidden * 2 if split else hidden)
-        nn.init.xavier_uniform_(self.linear.weight[:hidden])
-        if split:
-            nn.init.xavier_uniform_(self.linear.weight[hidden:])
+        for part in self.linear.weight.detach().split(hidden):
+            nn.init.xavier_uniform_(part)
         nn.init.zeros_(self.linear.bias)
-        named: dict[str, Callable[[Tensor], Tensor]] = {
-            "sigmoid": torch.sigmoid,
-            "tanh": torch.tanh,
-            "relu": torch.relu,
-        }
-        of_kind: dict[str, Callable[[Tensor], Tensor]] = {"geglu": nn.functional.gelu, "swiglu": nn.functional.silu}
-        self.activation = of_kind.get(kind, named[activation])
+        self.activation = ACTIVATIONS.get(kind, ACTIVATIONS[activation])
         layers = {"tm": 1, "deeptm": 2}.get(kind, 0)
         self.clauses = DeepTM([hidden] * (layers + 1), clauses, options or ClauseOptions()) if layers else None
         self.threshold = nn.Parameter(torch.full((hidden,), START)) if kind != "none" else None

@@ -45,17 +45,17 @@ class TfidfClassifier(Student):
 class Scorecard(Student):
     """Points for each feature that is there, of at most so many features a class; the class with most points is the answer.
 
-    All features take part at first; from a tenth to six tenths of training their number falls to `keep`, by |weight| x
+    All features take part at first; from a tenth to six tenths of training their number falls to `words`, by |weight| x
     deviation of the feature, while a penalty on weights keeps the others small.
 
     Args:
         spec: features and classes.
-        keep: features of a class that have points in the end.
+        words: features of a class that have points in the end.
         penalty: weight of the L1 norm of the weights, until the cut is made.
 
     Example:
         >>> spec = FeatureSpec(("no", "yes"), ("card", "pin"), (1.0, 2.0), {"kind": "words"})
-        >>> model = Scorecard(spec, keep=1, penalty=0.0)
+        >>> model = Scorecard(spec, words=1, penalty=0.0)
         >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 3.0], [1.0, 2.0]]))
         >>> model.eval()(torch.tensor([[2.0, 1.0]])).tolist()
         [[3.0, 2.0]]
@@ -63,9 +63,9 @@ class Scorecard(Student):
     Source: Tibshirani 1996, J. R. Statist. Soc. B 58(1) (L1); Zhu, Gupta 2017, arXiv:1710.01878 (a gradual cut).
     """
 
-    def __init__(self, spec: FeatureSpec, *, keep: int, penalty: float) -> None:
+    def __init__(self, spec: FeatureSpec, *, words: int, penalty: float) -> None:
         super().__init__()
-        self.keep, self.penalty, self.fraction = keep, penalty, 1.0
+        self.keep, self.penalty, self.fraction = words, penalty, 1.0
         self.weight = nn.Parameter(torch.zeros(spec.num_classes, len(spec.names)))
         self.bias = nn.Parameter(torch.zeros(spec.num_classes))
         share = (1 - torch.tensor(spec.idf)).exp().clamp(max=0.5)  # of rows that have a feature

@@ -6,6 +6,7 @@ No torch until one is built.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,12 +14,22 @@ from pydantic import Field
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
 from stillhouse.core.types import FeatureSpec, InputSpec, TextSpec
-from stillhouse.tasks.classification.students.config import images_for
+from stillhouse.tasks.classification.students.config import PLACE, images_for
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from stillhouse.tasks.classification.students.text import SpikingTextTransformer, TextTransformer
+
+def built(config: Any, spec: InputSpec, wanted: type, rows: str) -> Any:
+    """The network that a configuration names, of its fields, with weights from torch's global generator.
+
+    Raises:
+        InputError: the task has rows of another kind.
+    """
+    if not isinstance(spec, wanted):
+        raise InputError(f"student {config.kind!r}: expected {rows}, got {spec.rows}")
+    fields = {name: value for name, value in vars(config).items() if name != "kind"}
+    return resolve_name(f"{PLACE}.{config.network}")(spec, **fields)
 
 
 @configclass
@@ -99,6 +110,7 @@ class TextConfig:
     """What transformers over token ids have in common; not a student itself."""
 
     reads: ClassVar[str] = "texts"
+    network: ClassVar[str]  # module:class beside this one
     width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
     depth: int = Field(default=2, gt=0, description="number of blocks")
     heads: int = Field(default=2, gt=0, description="attention heads")
@@ -107,11 +119,13 @@ class TextConfig:
         if self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
 
-    def _sizes(self, kind: str, input_spec: InputSpec) -> dict[str, Any]:
-        """What the network is built with, if the task is one of texts."""
-        if not isinstance(input_spec, TextSpec):
-            raise InputError(f"student {kind!r}: expected labelled texts, got {input_spec.rows}")
-        return {"input_spec": input_spec, "width": self.width, "depth": self.depth, "heads": self.heads}
+    def build(self, input_spec: InputSpec) -> Any:
+        """The network, with weights from torch's global generator.
+
+        Raises:
+            InputError: the task is not one of texts.
+        """
+        return built(self, input_spec, TextSpec, "labelled texts")
 
 
 @configclass
@@ -119,13 +133,8 @@ class TextTransformerConfig(TextConfig):
     """A small transformer encoder over token ids, mean-pooled over the tokens that are there."""
 
     kind: Literal["text-transformer"] = "text-transformer"
+    network: ClassVar[str] = "text:TextTransformer"
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on embeddings and branches")
-
-    def build(self, input_spec: InputSpec) -> TextTransformer:
-        """The network, with weights from torch's global generator."""
-        from stillhouse.tasks.classification.students.text import TextTransformer
-
-        return TextTransformer(**self._sizes(self.kind, input_spec), dropout=self.dropout)
 
 
 @configclass
@@ -133,14 +142,9 @@ class SpikingTextConfig(TextConfig):
     """A transformer of spiking neurons over token ids; `head` puts out class scores at every time step."""
 
     kind: Literal["spiking-text"] = "spiking-text"
+    network: ClassVar[str] = "text:SpikingTextTransformer"
     steps: int = Field(default=4, gt=0, description="T, time steps that a text is shown; the answer is their mean")
     decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge left after a time step")
-
-    def build(self, input_spec: InputSpec) -> SpikingTextTransformer:
-        """The network, with weights from torch's global generator."""
-        from stillhouse.tasks.classification.students.text import SpikingTextTransformer
-
-        return SpikingTextTransformer(**self._sizes(self.kind, input_spec), steps=self.steps, decay=self.decay)
 
 
 # What a run of these students takes where it names nothing else. The teacher knows the labels, so that a taught student needs few
@@ -152,23 +156,21 @@ USUAL: dict[str, Any] = {
 }
 
 
-def features_of(kind: str, spec: InputSpec) -> FeatureSpec:
-    """The spec of words or a table.
-
-    Raises:
-        InputError: it is of images or of token ids.
-    """
-    if not isinstance(spec, FeatureSpec):
-        raise InputError(f"student {kind!r}: expected words or a table, got {spec.rows}; take data.name=words")
-    return spec
-
-
 @configclass
 class FeatureConfig:
     """What students of words and tables have in common; not a student itself."""
 
     reads: ClassVar[str] = "words or a table"
     usual: ClassVar[Mapping[str, Any]] = USUAL
+    network: ClassVar[str]  # module:class beside this one
+
+    def build(self, input_spec: InputSpec) -> Any:
+        """The network; those of rules and trees begin without any.
+
+        Raises:
+            InputError: the task is of images or of token ids.
+        """
+        return built(self, input_spec, FeatureSpec, "words or a table (data.name=words)")
 
 
 @configclass
@@ -176,12 +178,7 @@ class TfidfConfig(FeatureConfig):
     """Logistic regression on TF-IDF of all words: the strongest student of texts here, and the hardest to read."""
 
     kind: Literal["tf-idf"] = "tf-idf"
-
-    def build(self, input_spec: InputSpec) -> Any:
-        """The network, with weights of 0."""
-        from stillhouse.tasks.classification.students.linear_features import TfidfClassifier
-
-        return TfidfClassifier(features_of(self.kind, input_spec))
+    network: ClassVar[str] = "linear_features:TfidfClassifier"
 
 
 @configclass
@@ -189,15 +186,9 @@ class ScorecardConfig(FeatureConfig):
     """Points for each of a few words (or thresholds, or categories) of a class."""
 
     kind: Literal["scorecard"] = "scorecard"
+    network: ClassVar[str] = "linear_features:Scorecard"
     words: int = Field(default=40, gt=0, description="features of a class that have points")
     penalty: float = Field(default=3e-3, ge=0, description="weight of the L1 norm, until features are cut")
-
-    def build(self, input_spec: InputSpec) -> Any:
-        """The network, with weights of 0."""
-        from stillhouse.tasks.classification.students.linear_features import Scorecard
-
-        spec = features_of(self.kind, input_spec)
-        return Scorecard(spec, keep=self.words, penalty=self.penalty)
 
 
 @configclass
@@ -205,13 +196,8 @@ class TreeConfig(FeatureConfig):
     """A decision tree of words or thresholds, read as a list: the first line whose words are all there decides."""
 
     kind: Literal["tree"] = "tree"
+    network: ClassVar[str] = "tree:TreeClassifier"
     leaves: int = Field(default=32, ge=2, le=10_000, description="leaves at most; 32 fill a screen")
-
-    def build(self, input_spec: InputSpec) -> Any:
-        """The network; it begins with one leaf."""
-        from stillhouse.tasks.classification.students.tree import TreeClassifier
-
-        return TreeClassifier(features_of(self.kind, input_spec), leaves=self.leaves)
 
 
 @configclass
@@ -220,6 +206,7 @@ class RulesConfig(FeatureConfig):
 
     usual: ClassVar[Mapping[str, Any]] = USUAL | {"training": {**BASIC, "epochs": 30}}
     kind: Literal["rules"] = "rules"
+    network: ClassVar[str] = "rule_network:RuleNetwork"
     rules: int = Field(default=40, ge=1, le=1000, description="rules of a class at most")
     literals: int = Field(default=8, ge=1, le=64, description="words of a rule at most")
     penalty: float = Field(
@@ -228,9 +215,3 @@ class RulesConfig(FeatureConfig):
     evidence: float = Field(
         default=5.0, gt=0, description="z of the score test that a word must reach to be added to a rule"
     )
-
-    def build(self, input_spec: InputSpec) -> Any:
-        """The network; it begins without rules."""
-        from stillhouse.tasks.classification.students.rule_network import RuleNetwork
-
-        return RuleNetwork(self, features_of(self.kind, input_spec))

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from stillhouse.core.types import FeatureSpec
 from stillhouse.layers.part import Student
 from stillhouse.tasks.classification.readable import ReadableModel, Rule
-from stillhouse.tasks.classification.students.networks import RulesConfig
 
 BEGIN = 0.4  # share of the training after which rules are begun
 GROW = (0.5, 0.6, 0.7)  # and after which each of them may get one more word
@@ -34,12 +33,15 @@ class RuleNetwork(Student):
     several times counts as often). It needs no second loss, so labels and teachers of any kind decide alike.
 
     Args:
-        config: of the student.
         input_spec: names of features and classes.
+        rules: of a class at most.
+        literals: words of a rule at most.
+        penalty: weight of the L1 norm of single words, until rules are begun.
+        evidence: z of the score test that a word must reach to be added to a rule.
 
     Example:
         >>> spec = FeatureSpec(("a", "b"), ("pin", "card"), (1.0, 1.0), {"kind": "words", "ngrams": 1})
-        >>> tuple(RuleNetwork(RulesConfig(), spec)(torch.ones(3, 2)).shape)
+        >>> tuple(RuleNetwork(spec, rules=4, literals=2, penalty=0.0, evidence=5.0)(torch.ones(3, 2)).shape)
         (3, 2)
 
     Source: Rao 1948, doi:10.1017/S0305004100023987 (score test); Friedman, Popescu 2008, arXiv:0811.1679 (sums of rules).
@@ -53,17 +55,17 @@ class RuleNetwork(Student):
     second: Tensor
     spread: Tensor
 
-    def __init__(self, config: RulesConfig, input_spec: FeatureSpec) -> None:
+    def __init__(self, input_spec: FeatureSpec, *, rules: int, literals: int, penalty: float, evidence: float) -> None:
         super().__init__()
-        self.config, self.input_spec = config, input_spec
+        self.input_spec, self.penalty, self.evidence = input_spec, penalty, evidence
         features, classes = len(input_spec.names), input_spec.num_classes
-        self.features, self.classes, self.each = features, classes, min(config.rules, features)
+        self.features, self.classes, self.each = features, classes, min(rules, features)
         rules = classes * self.each
         self.words = nn.Parameter(torch.zeros(classes, features))
         self.votes = nn.Parameter(torch.zeros(rules))
         self.bias = nn.Parameter(torch.zeros(classes))
         # f: feature f is there; F + f: it is not; 2 F: nothing is asked
-        self.register_buffer("literals", torch.full((rules, config.literals), 2 * features))
+        self.register_buffer("literals", torch.full((rules, literals), 2 * features))
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
         self.register_buffer("grown", torch.zeros((), dtype=torch.int64))
         rare = torch.tensor(input_spec.idf)
@@ -136,9 +138,9 @@ class RuleNetwork(Student):
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """The L1 penalty of single words, until rules are begun."""
-        if self.begun or self.config.penalty == 0:
+        if self.begun or self.penalty == 0:
             return {}
-        return {"sparsity": (self.config.penalty, (self.words.abs() * self.spread).sum())}
+        return {"sparsity": (self.penalty, (self.words.abs() * self.spread).sum())}
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Nothing decays: the penalty of words does that."""
@@ -170,7 +172,7 @@ class RuleNetwork(Student):
 
     @torch.no_grad()
     def _begin(self) -> None:
-        free = self.each // SPARE if self.config.literals > 1 and self.features > self.each else 0
+        free = self.each // SPARE if self.literals.shape[1] > 1 and self.features > self.each else 0
         literals, votes = self._beginnings(self.each - free)
         self.literals[:, :1] = literals
         self.votes.copy_(votes)
@@ -232,7 +234,7 @@ class RuleNetwork(Student):
         """Pairs of a rule and a feature that have nothing to do with each other yet, the most evidence first."""
         best = z.flatten().topk(min(2000, z.numel()))
         for score, place in zip(best.values.tolist(), best.indices.tolist()):
-            if score <= self.config.evidence:
+            if score <= self.evidence:
                 return
             rule, word = place // z.shape[1], int(self.common[place % z.shape[1]])
             asked = (self.literals[rule] % self.features)[self.literals[rule] < 2 * self.features].tolist()

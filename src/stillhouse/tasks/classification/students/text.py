@@ -5,6 +5,8 @@ Shapes: B batch, T time steps, L tokens, D width, H heads, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +61,35 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
-class TextTransformer(nn.Module):
+class TextNetwork(nn.Module):
+    """Token ids (B, L) to tokens of width D, blocks over them, and what reads them; sub-module to tap: `pooled`."""
+
+    def __init__(
+        self, input_spec: TextSpec, width: int, blocks: Callable[[], Iterable[nn.Module]], token_std: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.padding, self.length, self.vocabulary = input_spec.padding, input_spec.length, input_spec.vocabulary
+        self.tokens = nn.Embedding(input_spec.vocabulary, width)
+        self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
+        if token_std != 1:
+            nn.init.normal_(self.tokens.weight, std=token_std)
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.blocks = nn.ModuleList(blocks())
+        self.norm = nn.LayerNorm(width)
+        self.pooled = nn.Identity()
+        self.head = nn.Linear(width, input_spec.num_classes)
+
+    def embedded(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, D), and (B, L) which tokens are there.
+
+        Raises:
+            InputError: rows longer than the positions that there are, or token ids outside the vocabulary.
+        """
+        there = checked_ids(ids, self.length, self.vocabulary) != self.padding
+        return self.tokens(ids) + self.positions[:, : ids.shape[1]], there
+
+
+class TextTransformer(TextNetwork):
     """Token ids (B, L) -> logits (B, K); sub-modules to tap: `blocks.0`, ..., `blocks.0.attention.qkv`, `pooled`.
 
     Args:
@@ -78,27 +108,14 @@ class TextTransformer(nn.Module):
     """
 
     def __init__(self, input_spec: TextSpec, *, width: int, depth: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.padding, self.length, self.vocabulary = input_spec.padding, input_spec.length, input_spec.vocabulary
-        self.tokens = nn.Embedding(input_spec.vocabulary, width)
-        self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
-        nn.init.normal_(self.tokens.weight, std=0.1)
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        super().__init__(input_spec, width, lambda: (Block(width, heads, dropout) for _ in range(depth)), token_std=0.1)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.pooled = nn.Identity()
-        self.head = nn.Linear(width, input_spec.num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits (B, K).
-
-        Raises:
-            InputError: rows longer than the positions that there are, or token ids outside the vocabulary.
-        """
-        there = checked_ids(ids, self.length, self.vocabulary) != self.padding
+        """Logits (B, K)."""
+        x, there = self.embedded(ids)
         there[:, 0] |= ~there.any(1)  # a row without any token attends to its first padding instead of to nothing (NaN)
-        x = self.dropout(self.tokens(ids) + self.positions[:, : ids.shape[1]])
+        x = self.dropout(x)
         for block in self.blocks:
             x = block(x, there)
         weight = there.unsqueeze(2).to(x.dtype)
@@ -134,11 +151,9 @@ class SpikingBlock(nn.Module):
         self.spikes = nn.ModuleList(Neurons(width, decay) for _ in range(3))
         self.mixed = Neurons(width, decay)
         self.projection = nn.Linear(width, width)
-        self.up, self.inside, self.down = (
-            nn.Linear(width, 4 * width),
-            Neurons(4 * width, decay),
-            nn.Linear(4 * width, width),
-        )
+        self.up = nn.Linear(width, 4 * width)
+        self.inside = Neurons(4 * width, decay)
+        self.down = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, there: Tensor) -> Tensor:
         """(B, T, L, D) -> (B, T, L, D); keys where `there` (B, L) is false are not looked at."""
@@ -151,7 +166,7 @@ class SpikingBlock(nn.Module):
         return x + self.down(self.inside(self.up(self.between(x))))
 
 
-class SpikingTextTransformer(nn.Module):
+class SpikingTextTransformer(TextNetwork):
     """Token ids (B, L) -> logits (B, K), the mean over the time steps of `head`'s scores (B, T, K).
 
     Sub-modules to tap: `layers.0`, ... the stream after each block, averaged over time (B, L, D); `pooled` (B, T, D); `head`.
@@ -173,30 +188,14 @@ class SpikingTextTransformer(nn.Module):
     """
 
     def __init__(self, input_spec: TextSpec, *, width: int, depth: int, heads: int, steps: int, decay: float) -> None:
-        super().__init__()
-        self.padding, self.length, self.vocabulary, self.steps = (
-            input_spec.padding,
-            input_spec.length,
-            input_spec.vocabulary,
-            steps,
-        )
-        self.tokens = nn.Embedding(input_spec.vocabulary, width)
-        self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
-        nn.init.trunc_normal_(self.positions, std=0.02)
-        self.blocks = nn.ModuleList(SpikingBlock(width, heads, decay) for _ in range(depth))
+        super().__init__(input_spec, width, lambda: (SpikingBlock(width, heads, decay) for _ in range(depth)))
+        self.steps = steps
         self.layers = nn.ModuleList(nn.Identity() for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.pooled = nn.Identity()
-        self.head = nn.Linear(width, input_spec.num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits (B, K).
-
-        Raises:
-            InputError: rows longer than the positions that there are, or token ids outside the vocabulary.
-        """
-        there = checked_ids(ids, self.length, self.vocabulary) != self.padding
-        x = (self.tokens(ids) + self.positions[:, : ids.shape[1]]).unsqueeze(1).expand(-1, self.steps, -1, -1)
+        """Logits (B, K)."""
+        x, there = self.embedded(ids)
+        x = x.unsqueeze(1).expand(-1, self.steps, -1, -1)
         for block, seen in zip(self.blocks, self.layers):
             x = block(x, there)
             seen(x.mean(1))

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 SIZES = {"standard": (64, 540, 6), "compressed": (32, 256, 4), "tiny": (24, 128, 3)}
 """(model_dim, state_dim, num_layers) of the documented students."""
-Activation = Literal[
-    "identity", "linear", "none", "gelu", "silu", "swish", "relu", "leakyrelu", "tanh", "hardswish"
-]  # sigmoid has no phase at 0, and glu would halve the channels
+Activation = Literal["identity", "gelu", "silu", "relu"]  # sigmoid has no phase at 0, and glu would halve the channels
 
 
 @configclass
