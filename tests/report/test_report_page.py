@@ -19,7 +19,7 @@ pytestmark = pytest.mark.drawn
 
 MEASURES = {metric.name: metric for metric in TASK.metrics}
 
-SECTIONS = ("Arms", "What was run", "Learning curves", "Calibration")
+SECTIONS = ("Arms", "What was run", "Learning curves")
 SECTIONS += ("Cost", "Do it again")
 
 
@@ -120,7 +120,7 @@ def test_hostile_names_are_escaped(run_folder):
         (records.RUN, ()),
         (records.TEACHER, ()),
         (records.TEACHER_PREDICTIONS, ()),
-        ("arms", ("Learning curves", "Calibration")),
+        ("arms", ("Learning curves",)),
         (records.SUMMARY, ("Arms", "Cost")),
     ],
 )

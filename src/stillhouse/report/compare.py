@@ -6,7 +6,7 @@ Axes: S seeds, N test items.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import RunFolder, changed_files, check_finished
+from stillhouse.core.folder import RunFolder, changed_files, check_finished, differences
 from stillhouse.core.verdict import compare, in_words, mean_interval, seed_interval, untested
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stillhouse.core.task import Results
 
 MOST_SETTINGS = 20  # in sight; more are folded
-MOST_NAMED = 4  # runs in a headline
 
 
 def compare_runs(task: Results, folders: Sequence[Path]) -> dict[str, Any]:
@@ -138,18 +137,11 @@ def different_settings(configs: Sequence[Any]) -> dict[str, list[Any]]:
         >>> different_settings([{"name": "a", "training": {"epochs": 2, "seed": 0}}, {"training": {"epochs": 9, "seed": 0}}])
         {'training.epochs': [2, 9]}
     """
-
-    def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-        inner = dict(enumerate(config)) if isinstance(config, list) else config
-        if not isinstance(inner, Mapping) or not inner:
-            yield path, config
-            return
-        for key, value in inner.items():
-            yield from leaves(value, f"{path}.{key}" if path else str(key))
-
-    flat = [dict(leaves(config)) for config in configs]
-    found = {key: [one.get(key) for one in flat] for one in flat for key in one if key != "name"}
-    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+    found: dict[str, list[Any]] = {}
+    for place, config in enumerate(configs[1:], 1):
+        for path, first, other in differences(configs[0], config):
+            found.setdefault(path, [first] * len(configs))[place] = other
+    return {path: values for path, values in found.items() if path != "name"}
 
 
 def tables(task: Results, found: Mapping[str, Any]) -> list[Table]:
@@ -234,8 +226,7 @@ def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
         raise InputError(f"expected {metric.label} in at least one run, got none")
     scored.sort(key=lambda row: row["metrics"][metric.name]["mean"], reverse=not metric.lower_is_better)
     named = [f"{row['run']} {shown(metric, row['metrics'][metric.name]['mean'])}" for row in scored]
-    more = f" and {len(named) - MOST_NAMED} more" * (len(named) > MOST_NAMED)
-    listed = f"{metric.label}: {', '.join(named[:MOST_NAMED])}{more}"
+    listed = f"{metric.label}: {', '.join(named)}"
     if few := untested(min(len(row["seeds"]) for row in scored)):
         return f"{listed[0].upper()}{listed[1:]}; not tested ({few})"
     # differences are against the first run: of the best one, or of all others where that is the best

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from stillhouse.core.parts import Metric
 from stillhouse.core.verdict import untested
-from stillhouse.report.read import SeedRun, number
+from stillhouse.report.read import Records, number
 from stillhouse.report.words import direction
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -93,14 +93,12 @@ def _scaled(name: str, row: Mapping[str, Any], seeds: int, metric: Metric) -> tu
     return name, middle, low, high, bool(untested(seeds))
 
 
-def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, words: str) -> Markup:
+def curves(arms: Mapping[str, list[Records]], split: str, key: str, words: str) -> Markup:
     """A record's value against the epoch: a thin line a seed, a thick one for the mean over epochs that all seeds have reached.
 
     Empty where no record has the value. `words` are those of the axis.
     """
-    found = {
-        arm: [line for run in runs if (line := series(run.records.get(split, []), key))] for arm, runs in arms.items()
-    }
+    found = {arm: [line for run in runs if (line := series(run.get(split, []), key))] for arm, runs in arms.items()}
     scale = 100.0 if key == "accuracy" else 1.0
     values = [scale * value for lines in found.values() for line in lines for value in line.values()]
     if not values:

@@ -21,7 +21,7 @@ from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.core.verdict import judged, leading, trades_off, untested, verdict_of
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
-from stillhouse.report.read import RunFolder, SeedRun, mapping, number, read_run
+from stillhouse.report.read import Records, RunFolder, mapping, number, read_run
 from stillhouse.report.words import (
     MARKS,
     NOTHING,
@@ -210,7 +210,7 @@ def _facts(run: RunFolder, data: Mapping[str, Any]) -> Facts:
     return Facts("What was run", list(entries.items()))
 
 
-def _curves(arms: Mapping[str, list[SeedRun]], metric: Metric) -> list[Block]:
+def _curves(arms: Mapping[str, list[Records]], metric: Metric) -> list[Block]:
     label = f"validation {metric.label}{' (%)' * (metric.scale == 100)}"
     drawn = [
         (figures.curves(arms, "validation", metric.name, label), f"Validation: {metric.label}."),
@@ -224,7 +224,7 @@ def _curves(arms: Mapping[str, list[SeedRun]], metric: Metric) -> list[Block]:
 def _signals(run: RunFolder) -> list[Block]:
     """What each term of the loss did in the shipped arm's first seed."""
     shipped = str(mapping(run.summary.get("shipped")).get("arm", "kd"))
-    taught = next((seed.records for arm in (shipped, *run.arms) for seed in run.arms.get(arm, []) if seed.records), {})
+    taught = next((seed for arm in (shipped, *run.arms) for seed in run.arms.get(arm, []) if seed), {})
     train = taught.get("train", [])
     rows: list[list[str]] = []
     for kind in ("terms", "figures"):

@@ -17,15 +17,7 @@ from stillhouse.core.folder import check_file
 
 T = TypeVar("T")
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class SeedRun:
-    """One arm under one seed: records by split, and what was written at its end (empty before that)."""
-
-    seed: int
-    records: Mapping[str, list[dict[str, Any]]]
-    result: Mapping[str, Any]
+Records = dict[str, list[dict[str, Any]]]  # of one seed, by split
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class RunFolder:
     run: Mapping[str, Any]
     teacher: Mapping[str, Any]
     summary: Mapping[str, Any]
-    arms: Mapping[str, list[SeedRun]]
+    arms: Mapping[str, list[Records]]
     faults: list[str] = field(default_factory=list)
 
 
@@ -62,16 +54,15 @@ def read_run(out: Path) -> RunFolder:
     return RunFolder(out, run, json_of(records.TEACHER) or mapping(summary.get("teacher")), summary, arms, faults)
 
 
-def _read_arm(folder: Path, faults: list[str]) -> list[SeedRun]:
+def _read_arm(folder: Path, faults: list[str]) -> list[Records]:
     found = []
-    for place in folder.glob("seed-*"):
-        split: dict[str, list[dict[str, Any]]] = {}
+    for place in sorted(folder.glob("seed-*"), key=lambda place: int(place.name.removeprefix("seed-"))):
+        split: Records = {}
         for record in attempt(place / records.RECORDS, lambda path: list(records.read_records(path)), faults) or ():
-            if isinstance(record, dict) and number(record.get("epoch")) is not None:
+            if number(record.get("epoch")) is not None:
                 split.setdefault(str(record.get("split")), []).append(record)
-        result = mapping(attempt(place / records.RESULT, records.read_json, faults))
-        found.append(SeedRun(int(place.name.removeprefix("seed-")), split, result))
-    return sorted(found, key=lambda run: run.seed)
+        found.append(split)
+    return found
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
