@@ -200,21 +200,11 @@ def test_forms_of_teachers(tmp_path):
     data = data_of(digits(40), None, "images", tmp_path)
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.ones(10), 40)
-    (tmp_path / "net.pt").write_bytes(b"")
-    (tmp_path / "answers.csv").write_text("")
-    (tmp_path / "encoder").mkdir()
-    (tmp_path / "encoder" / "modules.json").write_text("[]")
-    np.save(tmp_path / "v.npy", rng.normal(size=(40, 10)))
     for given, kind in (
         (shares, "predictions"),
         (rng.normal(size=(40, 10)), "vectors"),
         (rng.random((40, 3)), "vectors"),
         (digits(40)[1], "predictions"),
-        (lambda images: images.reshape(len(images), -1), "vectors"),
-        (tmp_path / "net.pt", "ckpt"),
-        (tmp_path / "answers.csv", "predictions"),
-        (tmp_path / "encoder", "encoder"),
-        (tmp_path / "v.npy", "vectors"),
         ("timm:resnet18", "timm"),
         (nn.Linear(2, 2), "given"),
     ):
@@ -250,11 +240,10 @@ def test_modules_and_estimators_teach(tmp_path):
     [
         (lambda x, y: ("builtin:digits", "flat", (x, y)), "no student is a 'flat'"),
         (lambda x, y: ("builtin:digits", 3, (x, y)), "expected a kind or a mapping"),
-        (lambda x, y: ("bulitin:digits", "flat-tm", (x, y)), "nothing lies there"),
         (lambda x, y: ("builtin:digits", "flat-tm", x), "expected a path, a frame or"),
         (lambda x, y: ("builtin:digits", "flat-tm", (x, y[:-1])), "expected a label for each of 240 rows"),
         (lambda x, y: ("builtin:digits", "flat-tm", "no/file.csv"), "expected a file, a folder or a data set"),
-        (lambda x, y: (np.zeros((3, 2, 2)), "flat-tm", (x, y)), "expected a name, a path, probabilities"),
+        (lambda x, y: (np.zeros((3, 2, 2)), "flat-tm", (x, y)), "expected a source, probabilities"),
         (lambda x, y: (np.eye(10)[y][:-1], "flat-tm", (x, y)), "expected a row for each row of the data"),
         (lambda x, y: ("builtin:digits", "scorecard", (x, y)), "reads words or a table"),
         (lambda x, y: ("builtin:digits", "scorecard", ([1, "a"], [0, 1])), "got int in row 0"),

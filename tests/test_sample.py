@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stillhouse.core.sample import sample_rows
+from stillhouse.core.labels import sample_rows
 from stillhouse.tasks.classification import teachers
 from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.tasks.classification.data.boolean_features import CopiedSplit, PackedSplit

@@ -79,10 +79,10 @@ def test_steps_take_their_values_in_turn():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Steps(values=(1.0, 2.0)), "at: expected 1 shares for 2 values"),
+        (lambda: Steps(values=(1.0, 2.0)), "at: expected 1 rising shares"),
         (lambda: Steps(values=(1.0, 2.0, 3.0), at=(0.7, 0.4)), "rising shares"),
         (lambda: Steps(values=(1.0, 2.0), at=(1.0,)), "rising shares strictly between 0 and 1"),
-        (lambda: Steps(values=(1.0, 2.0), at=(0.5,), over="stages"), "does nothing with over 'stages'"),
+        (lambda: Steps(values=(1.0, 2.0), at=(0.5,), over="stages"), "at: expected 0 rising shares"),
         (lambda: Linear(start=1.0, end=2.0, over="stages", until=0.5), "until: is a share of the steps"),
         (lambda: Exponential(start=0.0, end=2.0), "greater than 0"),
         (lambda: Linear(start=float("nan"), end=2.0), "finite"),

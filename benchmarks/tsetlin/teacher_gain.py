@@ -15,11 +15,11 @@ from typing import Any
 
 from stillhouse.cli.runs import cache
 from stillhouse.core.config import dump_yaml, to_mapping
-from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import pending, setup, train_and_evaluate
 from stillhouse.core.machine import command_line, machine
 from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
+from stillhouse.core.task import RunContext
 from stillhouse.signals import LogitsConfig
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig

@@ -30,8 +30,8 @@ if "torchvision" not in sys.modules:
 
 
 def load(path: str | Path) -> Predictor:
-    """A saved student of any task, ready to be used: `predict`, `transform`, `classes` (see `stillhouse.use.load`)."""
-    from stillhouse.use import load as opened  # not to be waited for by whoever only imports the package
+    """A saved student of any task, ready to be used: `predict`, `transform`, `classes` (see `stillhouse.tasks.load`)."""
+    from stillhouse.tasks import load as opened  # not to be waited for by whoever only imports the package
 
     return opened(path)
 

@@ -19,8 +19,6 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import TABLES
 from stillhouse.core.labels import missing_labels, whole_numbers
 
-WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
-
 
 @dataclass(frozen=True)
 class GivenData:
@@ -30,13 +28,11 @@ class GivenData:
         settings: the `data` part of a run.
         classes: names in the order of the data.
         labels: (K) the same as they were given, in their own order (numbers by size); None: the names themselves.
-        raw: N inputs as they were given, those of the test after them, for a teacher that is a function; None: of files.
     """
 
     settings: Mapping[str, Any]
     classes: tuple[str, ...] = ()
     labels: tuple[Any, ...] | None = None
-    raw: Any = None
 
 
 def data_of(
@@ -72,8 +68,7 @@ def data_of(
     for prefix, (inputs, labels) in zip(("", "test_"), pairs):
         arrays |= {f"{prefix}images": _array(inputs), f"{prefix}labels": np.array([place[str(x)] for x in labels])}
     np.savez(folder / "data.npz", **arrays)  # type: ignore[arg-type]
-    raw = np.concatenate([_array(inputs) for inputs, _ in pairs])
-    return GivenData({"name": "npz", "root": str(folder / "data.npz")}, names, classes, raw)
+    return GivenData({"name": "npz", "root": str(folder / "data.npz")}, names, classes)
 
 
 def _of_path(data: str | Path, test: Any, reads: str, text_column: str) -> dict[str, Any]:
@@ -137,8 +132,7 @@ def _rows(
             for row, label in zip(some, labels)
         ]
         Path(settings[key]).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    raw = [row if name == "table" else row[text_column] for some in rows for row in some]
-    return GivenData(settings, tuple(sorted(map(str, classes))), classes, raw)
+    return GivenData(settings, tuple(sorted(map(str, classes))), classes)
 
 
 def _mappings(inputs: Any, text_column: str) -> list[dict[str, Any]]:
@@ -172,8 +166,8 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     """A teacher of any form: its settings, and the object itself where no settings build it.
 
     Args:
-        teacher: a source, a path, an array (N, K) of probabilities or (N, D) of vectors, (N) classes, a function of the inputs
-            that gives one of these, a module, an estimator, a `Teacher`, a mapping of settings, or None.
+        teacher: a source, an array (N, K) of probabilities or (N, D) of vectors, (N) classes, a module, an estimator, a
+            `Teacher`, a mapping of settings, or None.
         data: what it teaches on.
         folder: gets the array.
 
@@ -187,18 +181,14 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     if teacher is None or isinstance(teacher, Mapping):
         return teacher, None
     if isinstance(teacher, (str, Path)):
-        return {"source": _source(teacher, data)}, None
+        return {"source": str(teacher)}, None
     name = type(teacher).__name__
     if isinstance(teacher, (nn.Module, Teacher)) or hasattr(teacher, "predict"):
         return {"source": f"given:{name}"}, teacher
-    if callable(teacher):
-        if data.raw is None:
-            raise InputError("teacher: a function is asked about data that are given as arrays, and these are files")
-        teacher = teacher(data.raw)
     array = _array(teacher)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiuU":
         raise InputError(
-            f"teacher: expected a name, a path, probabilities (N, K), vectors (N, D), a module or an estimator, got {name}"
+            f"teacher: expected a source, probabilities (N, K), vectors (N, D), a module or an estimator, got {name}"
         )
     kind = _kind(array, data)
     if kind == "predictions" and array.ndim == 2 and data.labels is not None:
@@ -206,27 +196,6 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "teacher.npy", array.astype(str) if array.ndim == 1 else array)
     return {"source": f"{kind}:{folder / 'teacher.npy'}"}, None
-
-
-def _source(teacher: str | Path, data: GivenData) -> str:
-    from stillhouse.teachers.config import SOURCES
-
-    text, path = str(teacher), Path(teacher).expanduser()
-    if text.partition(":")[0] in SOURCES and ":" in text and not path.exists():
-        return text
-    suffix, kind = path.suffix.lower(), None
-    if path.is_dir():
-        kind = "encoder" if (path / "modules.json").is_file() else "run"
-    elif path.is_file() and suffix == ".npy":
-        kind = _kind(np.load(path, mmap_mode="r", allow_pickle=False), data)
-    elif path.is_file():
-        kinds = dict.fromkeys(TABLES, "predictions") | dict.fromkeys(WEIGHTS, "ckpt") | {".npz": "vectors"}
-        kind = kinds.get(suffix)
-    if kind is None:
-        raise InputError(
-            f"teacher {text!r}: expected a file, a folder or {', '.join(f'{one}:...' for one in SOURCES[:-1])}; nothing lies there"
-        )
-    return f"{kind}:{path}"
 
 
 def _kind(array: np.ndarray, data: GivenData) -> str:

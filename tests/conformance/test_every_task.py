@@ -303,7 +303,7 @@ def test_what_is_refused_before_anything_is_trained_leaves_nothing(made, tmp_pat
     with pytest.raises((InputError, RuntimeError)):
         again(made, tmp_path / "new" / "run")
     left = [entry.name for entry in (tmp_path / "new").rglob("*")]
-    assert not left or set(left) & set(task(made.case.task).may_hold)  # but for a cache that took hours
+    assert not left or set(left) & set(task(made.case.task).Config.may_hold)  # but for a cache that took hours
     (tmp_path / "mine").mkdir()
     with pytest.raises((InputError, RuntimeError)):
         again(made, tmp_path / "mine")

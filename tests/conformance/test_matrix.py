@@ -12,11 +12,10 @@ from cases import rewrite
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
-from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.pipeline import StageContext, train_arm
 from stillhouse.core.records import CARD, CHECKPOINT, RECORDS, read_records
-from stillhouse.core.task import reference_arm
+from stillhouse.core.task import RunContext, reference_arm
 from stillhouse.core.types import Progress
 from stillhouse.signals import SignalConfig
 from stillhouse.tasks import task

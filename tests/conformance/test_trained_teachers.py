@@ -34,7 +34,7 @@ def test_a_teacher_at_chance_is_not_recommended(kind, case_of, tmp_path, capsys)
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "use it as" not in text
-    assert text.splitlines()[-1].startswith("at chance (validation ")
+    assert text.splitlines()[-1].startswith("at chance: ")
     assert main([*words, "--resume"]) == 0  # finished: the same words, from its files
     again = capsys.readouterr().out
     assert again.splitlines()[-1] == text.splitlines()[-1]
@@ -64,5 +64,5 @@ def test_a_poor_one_is_said_to_be_poor(case_of, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(teachers, "baseline_score", lambda data: 1.01)
     assert main(teacher_words(case_of("images"), tmp_path)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("a poor teacher (validation accuracy")
+    assert last.startswith("a poor teacher: ")
     assert "teacher.source=ckpt:" in last

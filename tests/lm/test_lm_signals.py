@@ -12,11 +12,11 @@ from stillhouse.core import pipeline
 from stillhouse.core.callback import NULL_CALLBACK
 from stillhouse.core.checks import ConfigError
 from stillhouse.core.config import parse
-from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.records import read_records
+from stillhouse.core.task import RunContext
 from stillhouse.core.types import Progress
 from stillhouse.recipes import load_run
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig

@@ -62,7 +62,7 @@ def overfitted(tmp_path_factory):
 
 def test_a_teacher_ends_with_its_best_epoch(overfitted):
     """A teacher that learned its text by heart was kept as it was after the last epoch, 0.35 nats worse than the best."""
-    root, config, result, lines = overfitted
+    root, config, result, _ = overfitted
     records = [json.loads(line) for line in (root / "teacher/records.jsonl").read_text().splitlines()]
     nll = [record["nll"] for record in records if record["split"] == "validation"]
     best = int(np.argmin(nll))
@@ -72,9 +72,6 @@ def test_a_teacher_ends_with_its_best_epoch(overfitted):
     ids = np.asarray(corpus.valid[: config.validation_tokens + 1])
     assert score_text(model_nll(saved), ids, length=WINDOW).mean() == pytest.approx(nll[best], abs=1e-4)
     assert result["best_epoch"] == best + 1
-    words = f"kept: epoch {best + 1} of {len(nll)} (validation nll {nll[best]:.4f}"
-    assert [line for line in lines if line.startswith(words)]
-    assert result["kept"].startswith(words)
 
 
 @pytest.fixture(scope="module")

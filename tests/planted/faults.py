@@ -58,7 +58,7 @@ WRITTEN = (
     ),
     Fault(
         "a sample is the first rows",
-        "stillhouse.core.sample:sample_rows",
+        "stillhouse.core.labels:sample_rows",
         lambda original: lambda rows, count, **rest: np.arange(rows if count is None else min(rows, count)),
         "tests/vision/test_class_folders.py::test_rules_are_judged_as_the_student_is[transformer]",
     ),

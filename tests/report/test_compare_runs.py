@@ -82,14 +82,11 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
 
 
 def test_an_unfinished_run_is_refused_with_what_finishes_it(tmp_path, capsys):
-    """A minute of imports for a file that is not there; and the command is of the folder as it lies, not as it lay."""
+    """A minute of imports for a file that is not there."""
     a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
     (b / "summary.json").unlink()
-    command = "stillhouse distill digits training.epochs=3 --out elsewhere"
-    write_json(b / "run.json", {**read_json(b / "run.json"), "command": command})
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 2
-    error = capsys.readouterr().err
-    assert f"finish it with: stillhouse distill digits training.epochs=3 --out {b} --resume" in error
+    assert "finish it with --resume" in capsys.readouterr().err
 
 
 def test_what_cannot_be_paired_says_why(tmp_path):

@@ -5,10 +5,10 @@ import yaml
 
 from stillhouse.cli.main import main
 from stillhouse.core.config import parse
-from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.parts import Arm
 from stillhouse.core.pipeline import StageContext
+from stillhouse.core.task import RunContext
 from stillhouse.tasks.sar.plan import SarDistillConfig
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.task import TASK

@@ -25,7 +25,7 @@ from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.config import parse, place, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.sweeps.page import front, write_sweep
-from stillhouse.sweeps.study import RECORD, Plan, grid, open_study, space_mapping, work
+from stillhouse.sweeps.study import Plan, grid, open_study, space_mapping, work
 from stillhouse.sweeps.study import next_trial as taken
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +73,8 @@ def build_of(task):
 
 
 def plan_of(space, *, prune=False, trials=None, seeds=1):
-    lists = all(isinstance(entry, Choices) for entry in space.values())
-    points = tuple(grid(space)) if lists and trials is None else ()
     about = {"space": space_mapping(space), "seeds": seeds}
-    return Plan("tabular.yaml", (), space, trials or len(points), seeds, prune, "tpe", 0, points, about)
+    return Plan("tabular.yaml", (), space, trials or len(grid(space)), seeds, prune, "tpe", about)
 
 
 def swept(out, space, task=None, *, resume=False, **how):
@@ -119,7 +117,6 @@ def test_a_grid_is_judged_on_the_validation_split_alone(tmp_path):
     for number, value in enumerate(scores(study)):
         folder = tmp_path / f"trial-{number:04d}"
         assert value == validations(folder)[-1]
-        assert records.read_json(folder / RECORD)["score"] == value
         assert [path.name for path in (folder / "arms").iterdir()] == ["kd"]
         assert not list(folder.rglob(records.RESULT))
     assert min(scores(study)[:2]) > max(scores(study)[2:])  # a rate of a millionth learns nothing

@@ -8,9 +8,9 @@ import yaml
 
 from stillhouse.compat.vision import read
 from stillhouse.core.config import dump_yaml, parse, to_mapping
-from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.pipeline import StageContext
+from stillhouse.core.task import RunContext
 from stillhouse.core.types import Progress
 from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.students.core import apply_prior

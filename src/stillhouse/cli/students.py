@@ -61,7 +61,7 @@ def predict(arguments: Sequence[str]) -> int:
             raise InputError(f"--out {out}: is there already; --overwrite replaces it")
     from stillhouse.core.predict import as_csv
     from stillhouse.core.records import write_atomically
-    from stillhouse.use import load
+    from stillhouse.tasks import load
 
     student = load(options.run)
     if options.tokens is not None:

@@ -13,7 +13,6 @@ from stillhouse.cli.options import Parser
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
-from stillhouse.core.costs import COSTS
 from stillhouse.recipes import load
 
 WORKER = "STILLHOUSE_SWEEP_WORKER"  # set where one of several workers runs
@@ -41,9 +40,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")
     parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial [1]")
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
-    parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
-    parser.add_argument("--cost", choices=COSTS, metavar="KIND", help="of the front [the first that differs]")
-    parser.add_argument("--name", help="of the study in its storage [the recipe's]")
     options = parser.parse(arguments)
     from stillhouse.core.config import to_mapping
     from stillhouse.sweeps import study as sweeps
@@ -55,32 +51,31 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("nothing to sweep: give KEY=A,B with two values or more, or --space FILE")
     task, base = load(options.recipe, fixed)
     sweeps.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
-    points, trials = sweeps.grid_or_draws(space, options.trials)
+    points = sweeps.grid(space)
+    whole = bool(points) and (options.trials is None or options.trials >= len(points))
     config = {key: value for key, value in to_mapping(base).items() if key not in ("name", "seeds")}
     about = {"task": task.kind, "space": sweeps.space_mapping(space), "seeds": options.seeds, "config": config}
     plan = sweeps.Plan(
         recipe=options.recipe,
         fixed=tuple(fixed),
         space=space,
-        trials=trials,
+        trials=len(points) if whole else options.trials or 20,
         seeds=options.seeds,
         prune=options.prune,
         sampler=options.sampler,
-        seed=options.sampler_seed,
-        grid=points,
-        about={**about, "grid": bool(points)},
+        about={**about, "grid": whole},
     )
     out = options.out or Path("runs") / f"{base.name}-sweep"
-    study = sweeps.open_study(plan, options.name or base.name, out, options.storage, resume=options.resume)
+    study = sweeps.open_study(plan, out.name, out, options.storage, resume=options.resume)
     if options.workers > 1:
         _start(arguments, options.workers, out)
     else:
         try:
             sweeps.work(study, plan, out, lambda settings: load(options.recipe, fixed, settings), callback=Lines())
         finally:
-            write_sweep(study, plan, out, task, options.cost)
+            write_sweep(study, plan, out, task)
     if WORKER not in os.environ:  # else what came of it is said by whoever started this one
-        _finish(write_sweep(study, plan, out, task, options.cost), out)
+        _finish(write_sweep(study, plan, out, task), out)
     return 0
 
 

@@ -15,7 +15,6 @@ from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.context import RunContext
 from stillhouse.core.folder import RunFolder, check_file, files_of, list_files
 from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.model_card import complete_cards
@@ -23,10 +22,8 @@ from stillhouse.core.parts import Arm, TeacherAtChance, TeacherCheck, facts_of
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import REPORT, write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
-from stillhouse.core.task import Task, reference_arm
-from stillhouse.core.verdict import untested
+from stillhouse.core.task import RunContext, Task, reference_arm
 from stillhouse.report.page import write_page
-from stillhouse.report.words import score_words
 from stillhouse.training.device import join, open_run
 from stillhouse.training.loop import Fit
 
@@ -71,7 +68,7 @@ def run(
     with open_run(out, config, resume=resume) as folder:
         arms = task.arms(config)
         data = processes.first_then_others(lambda: task.data(config, callback.log)) if data is None else data
-        folder.check_data(facts_of(data))
+        folder.same("data", facts_of(data))
         if resume and (done := concluded(task, config, folder)) is not None:
             if not (out / REPORT).is_file():
                 processes.on_first(lambda: write_page(task, out))
@@ -115,31 +112,12 @@ def _conclude(task: Task[Any, Any], context: RunContext[Any, Any], arms: Sequenc
     best = context.folder.ship(shipped.name, shipped.seeds)
     summary = summarize(task, arms, context.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": context.folder.run["data"]}
-    summary["hints"] = _at_chance(task, context, summary, shipped)
+    summary["hints"] = []
     task.finish(context, summary)
     complete_cards(task, context.folder.path, summary)
     write_json(context.folder.path / records.SUMMARY, summary)
     list_files(context.folder.path)
     return summary
-
-
-def _at_chance(task: Task[Any, Any], context: RunContext[Any, Any], summary: Mapping[str, Any], arm: Arm) -> list[str]:
-    """Whether the arm that ships knows no more than a guesser: then its comparisons say nothing of the teacher."""
-    metric = task.metrics[0]
-    found = summary["arms"][arm.name].get(metric.name, {})
-    if context.teacher_check is None or context.teacher_check.metric != metric.name or not found:
-        return []
-    chance, items = context.teacher_check.chance, len(context.folder.scores(arm.name, 0)[metric.name])
-    error = 2 * (chance * (1 - chance) / items) ** 0.5  # of a guesser's score
-    low = found["mean"] - error if untested(arm.seeds) else found["low"]
-    if low > chance:
-        return []
-    steps, share = context.folder.result(arm.name, 0).get("steps", 0), metric.scale == 100
-    scores = f"{score_words(found['mean'], share)}, guessing {score_words(chance, share)}"
-    return [
-        f"the student ({arm.name}) is not shown to be better than chance after {steps} optimizer step{'s' * (steps != 1)} "
-        f"({scores}), so nothing is said of the teacher: train longer (--epochs) or in smaller batches (--batch-size)"
-    ]
 
 
 def setup(task: Task[Any, Any], context: RunContext[Any, Any], *, force: bool = False, command: str) -> None:

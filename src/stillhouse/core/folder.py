@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +44,6 @@ from stillhouse.core.records import (
     PART,
     check_object,
     missing_folders,
-    read_json,
     read_object,
     remove_empty,
     write_arrays,
@@ -116,32 +114,23 @@ class RunFolder:
                             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
                 raise
 
-    def same(self, what: str, now: Mapping[str, Any], keys: tuple[str, ...] = ("sha256",)) -> None:
+    def same(self, what: str, now: Mapping[str, Any]) -> None:
         """Refuse to continue a run on other data or with another teacher: its arms could not be compared.
 
         Args:
             what: "data" or "teacher".
-            now: its facts.
-            keys: which of them must be what they were.
+            now: its facts, of which each `sha256` and `..._sha256` must be what it was.
 
         Raises:
             InputError: one of them changed.
         """
         was = self.before.get(what) or {}
-        for key in keys:
-            if was.get(key) is not None and was[key] != now.get(key):
+        for key in was:
+            if key.endswith("sha256") and was[key] != now.get(key):
                 raise InputError(
                     f"{self.path}: --resume needs the {what} of the run: {key} was {_short(was[key])}, is "
                     f"{_short(now.get(key))}; take another --out for another {what}"
                 )
-
-    def check_data(self, facts: Mapping[str, Any]) -> None:
-        """Refuse to continue a run on other data: `sha256`, and what else ends so, must be what it was.
-
-        Raises:
-            InputError: one of them changed.
-        """
-        self.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
 
     def begin(self, about: Mapping[str, Any]) -> None:
         """Write `run.json`; from here on the folder is a run and can be continued."""
@@ -415,8 +404,8 @@ def settings_of(run: Path, name: str) -> dict[str, Any]:
     Raises:
         InputError: no run there, a damaged one, or one without that part.
     """
-    path = run / records.RUN
-    return dict(check_object(RunFolder(run).run["config"], {name: dict[str, Any]}, f"{path}, config")[name])
+    config = RunFolder(run).run["config"]
+    return dict(check_object(config, {name: dict[str, Any]}, f"{run / records.RUN}, config")[name])
 
 
 def student_folder(folder: Path) -> Path:
@@ -438,26 +427,10 @@ def check_finished(folder: Path) -> None:
     """Refuse a run that has no summary yet.
 
     Raises:
-        InputError: with the command that finishes it, where `run.json` has one.
+        InputError: it is not finished.
     """
-    if (folder / records.SUMMARY).is_file():
-        return
-    command = read_json(folder / records.RUN).get("command") if (folder / records.RUN).is_file() else None
-    hint = f"; finish it with: {resumed(command, folder)}" if isinstance(command, str) else ""
-    raise InputError(f"{folder}: expected a finished run ({records.SUMMARY} in it){hint}")
-
-
-def resumed(command: str, folder: Path) -> str:
-    """The command of a run as one that goes on with the run where it lies now.
-
-    Example:
-        >>> resumed("stillhouse distill digits --out runs/old seeds=3", Path("runs/new"))
-        'stillhouse distill digits seeds=3 --out runs/new --resume'
-    """
-    words = shlex.split(command.replace("--out=", "--out "))
-    if "--out" in words:
-        del words[words.index("--out") : words.index("--out") + 2]
-    return shlex.join([*(word for word in words if word != "--resume"), "--out", str(folder), "--resume"])
+    if not (folder / records.SUMMARY).is_file():
+        raise InputError(f"{folder}: expected a finished run ({records.SUMMARY} in it); finish it with --resume")
 
 
 def _short(value: Any) -> str:

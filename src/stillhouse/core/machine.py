@@ -1,4 +1,4 @@
-"""What decides a run's numbers and times beside its settings: versions, the processor, the command. No torch."""
+"""What decides a run's numbers and times beside its settings: versions, the processor, the command; costs in words. No torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = "stillhouse torch torchvision timm lightning-fabric numpy scikit-learn transformers sentence-transformers umap-learn"
+COSTS = {
+    "params": "parameters",
+    "macs": "multiply-adds",
+    "bytes": "bytes on disk",
+    "state_bytes": "bytes of state",
+    "ms": "ms, batch of 1",
+}
+"""Kinds of cost in words, the first that differs between students is what a Pareto front is drawn against."""
+
+TIMED = (
+    "Time of a batch: processor time by one thread, the smallest of the calls of a second, measured once a machine when the run "
+    "ends."
+)
+"""The rule of this time on reports, comparisons and sweeps: `metrics.cost.fastest_ms`."""
 
 
 def versions() -> dict[str, str]:
@@ -43,3 +57,9 @@ def command_line() -> str:
     """The command that started this process, as a user would type it again."""
     own = Path(sys.argv[0]).name in {"stillhouse", "__main__.py"}
     return shlex.join(["stillhouse" if own else sys.argv[0], *sys.argv[1:]])
+
+
+def weight_bytes(folder: Path) -> dict[str, float]:
+    """The size of a student's weights on disk, as an entry of `Task.cost`."""
+    files = list(Path(folder).glob("*.safetensors"))
+    return {"bytes": float(sum(file.stat().st_size for file in files))} if files else {}

@@ -210,21 +210,12 @@ class TeacherCheck:
             >>> TeacherCheck("net", score=0.9, low=0.8, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
             'use it as teacher.source=ckpt:net'
             >>> TeacherCheck("net", score=0.1, low=0.05, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
-            'at chance (validation accuracy 0.1000, chance 0.1000): nothing can be learned from it; train it longer or otherwise'
+            'at chance: nothing can be learned from it; train it longer or otherwise'
         """
-        form = "{:.2%}" if self.as_percent else "{:.4f}"
-        score, chance = form.format(self.score), form.format(self.chance)
         if self.status == "at chance":
-            return (
-                f"at chance (validation {self.metric} {score}, chance {chance}): nothing can be learned from it; train it longer "
-                "or otherwise"
-            )
+            return "at chance: nothing can be learned from it; train it longer or otherwise"
         if self.status == "poor":
-            assert self.plain is not None
-            return (
-                f"a poor teacher (validation {self.metric} {score}, {self.baseline_name} {form.format(self.plain)}): a student "
-                f"learns more from the data; {how} names it all the same"
-            )
+            return f"a poor teacher: a student learns more from the data; {how} names it all the same"
         return f"use it as {how}"
 
     def to_fields(self) -> dict[str, Any]:

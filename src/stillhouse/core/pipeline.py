@@ -14,10 +14,9 @@ from torch import nn
 
 from stillhouse.core import processes
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.context import RunContext
-from stillhouse.core.context import StageContext as StageContext
 from stillhouse.core.parts import Arm
-from stillhouse.core.task import Task
+from stillhouse.core.task import RunContext, Task
+from stillhouse.core.task import StageContext as StageContext
 from stillhouse.curricula import Curriculum
 from stillhouse.training.distillation import networks_of
 from stillhouse.training.init_from_teacher import init_layers_from_teacher

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,17 +86,15 @@ def lines_of(source: str) -> list[str]:
     Raises:
         InputError: no such file, not UTF-8, or no line at all.
     """
+    name = "standard input" if source == "-" else source
     try:
         text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(
-            f"{'standard input' if source == '-' else source}: expected text in UTF-8, got other bytes"
-        ) from None
-    lines = text.splitlines()
-    if not lines:
-        raise InputError(f"{'standard input' if source == '-' else source}: expected lines, got nothing")
+        raise InputError(f"{name}: expected text in UTF-8, got other bytes") from None
+    if not (lines := text.splitlines()):
+        raise InputError(f"{name}: expected lines, got nothing")
     return lines
 
 
@@ -105,19 +104,15 @@ def numbers_of(source: str) -> np.ndarray:
     Raises:
         InputError: rows of unequal length, a cell that is no number.
     """
-    rows = [row for row in csv.reader(lines_of(source)) if row]
-    name = "standard input" if source == "-" else source
-    if rows and not any(_is_number(cell) for cell in rows[0]):
-        rows = rows[1:]
-    if not rows:
+    lines, name = lines_of(source), "standard input" if source == "-" else source
+    head = not any(re.match(r"\s*[-+.\d]", cell) for cell in lines[0].split(","))
+    try:
+        found = np.loadtxt(lines[head:], delimiter=",", ndmin=2, comments=None)
+    except ValueError as error:
+        raise InputError(f"{name}: expected rows of numbers: {error}") from None
+    if not len(found):
         raise InputError(f"{name}: expected rows of numbers, got none")
-    for number, row in enumerate(rows, 1):
-        wrong = next((cell for cell in row if not _is_number(cell)), None)
-        if wrong is not None:
-            raise InputError(f"{name}, row {number}: expected numbers, got {wrong!r}")
-        if len(row) != len(rows[0]):
-            raise InputError(f"{name}, row {number}: expected {len(rows[0])} numbers as in row 1, got {len(row)}")
-    return np.array(rows, dtype=np.float64)
+    return found
 
 
 def array_of(source: str) -> np.ndarray:
@@ -151,24 +146,10 @@ def check_finite(values: np.ndarray, name: str) -> None:
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Rows as lines of CSV under a head; what is a mapping or a list itself is left out."""
-    head: list[str] | None = None
-    for row in rows:
-        plain = {key: value for key, value in row.items() if not isinstance(value, (Mapping, list))}
-        if head is None:
-            head = list(plain)
-            yield _line(head)
-        yield _line([f"{x:.6g}" if isinstance(x, float) else "" if x is None else x for x in plain.values()])
-
-
-def _line(cells: Sequence[Any]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    for number, row in enumerate(rows):
+        buffer, plain = io.StringIO(), {k: x for k, x in row.items() if not isinstance(x, (Mapping, list))}
+        writer = csv.writer(buffer, lineterminator="\n")
+        if number == 0:
+            writer.writerow(plain)
+        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in plain.values()])
+        yield buffer.getvalue()

@@ -11,7 +11,7 @@ stage of a curriculum: stage s of S lies at s / (S - 1), so the first stage has 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -48,7 +48,7 @@ class Constant:
 
 
 @configclass
-class _Ramp:
+class _Ramp(ABC):
     """From one value to another; a subclass says how, by x in [0, 1]."""
 
     kind: str  # first, as it stands in YAML
@@ -59,17 +59,16 @@ class _Ramp:
 
     def __post_init__(self) -> None:
         if self.over == "stages" and self.until != 1.0:
-            raise ValueError(
-                f"until: is a share of the steps and does nothing with over 'stages'; leave it out, got {self.until}"
-            )
+            raise ValueError(f"until: is a share of the steps; leave it out with over 'stages', got {self.until}")
 
     def __call__(self, progress: Progress) -> float:
-        """The value now."""
-        return self.at(_position(progress, self.over, self.until))
+        """The value now; exact at both ends."""
+        x = _position(progress, self.over, self.until)
+        return (self.start, self.end)[int(x)] if x in (0, 1) else self.at(x)
 
+    @abstractmethod
     def at(self, x: float) -> float:
         """The value at a place between start and end."""
-        raise NotImplementedError
 
 
 @configclass
@@ -90,7 +89,7 @@ class Linear(_Ramp):
 
     def at(self, x: float) -> float:
         """On the straight line."""
-        return _between(self.start, self.end, x)
+        return self.start + (self.end - self.start) * x
 
 
 @configclass
@@ -109,7 +108,7 @@ class Cosine(_Ramp):
 
     def at(self, x: float) -> float:
         """On half a wave."""
-        return _between(self.start, self.end, (1.0 - math.cos(math.pi * x)) / 2)
+        return self.start + (self.end - self.start) * (1.0 - math.cos(math.pi * x)) / 2
 
 
 @configclass
@@ -127,10 +126,9 @@ class Exponential(_Ramp):
     end: float = Field(gt=0, description=END)
 
     def at(self, x: float) -> float:
-        """On a straight line of logarithms; exp(log(4)) is not 4, so the ends are given back as they were set."""
-        if x in (0, 1):
-            return self.end if x else self.start
-        return math.exp(_between(math.log(self.start), math.log(self.end), x))
+        """On a straight line of logarithms."""
+        start, end = math.log(self.start), math.log(self.end)
+        return math.exp(start + (end - start) * x)
 
 
 @configclass
@@ -154,17 +152,9 @@ class Steps:
     over: Over = Field(default="steps", description=OVER)
 
     def __post_init__(self) -> None:
-        if self.over == "stages":
-            if self.at:
-                raise ValueError(
-                    f"at: does nothing with over 'stages' (a stage takes the value of its number), got {self.at}"
-                )
-            return
-        if len(self.at) != len(self.values) - 1:
-            raise ValueError(f"at: expected {len(self.values) - 1} shares for {len(self.values)} values, got {self.at}")
-        ends = (0.0, *self.at, 1.0)
-        if any(b <= a for a, b in pairwise(ends)):
-            raise ValueError(f"at: expected rising shares strictly between 0 and 1, got {self.at}")
+        several = 0 if self.over == "stages" else len(self.values) - 1  # a stage takes the value of its number
+        if len(self.at) != several or list(self.at) != sorted({share for share in self.at if 0 < share < 1}):
+            raise ValueError(f"at: expected {several} rising shares strictly between 0 and 1, got {self.at}")
 
     def __call__(self, progress: Progress) -> float:
         """The value now."""
@@ -203,8 +193,3 @@ def _position(progress: Progress, over: Over, until: float) -> float:
             "schedule: expected a curriculum of at least two stages for over 'stages', got a run of one stage"
         )
     return min(1.0, max(0, progress.stage) / (progress.stages - 1))
-
-
-def _between(start: float, end: float, x: float) -> float:
-    """Linear between two numbers; exact at both."""
-    return end if x == 1.0 else start + (end - start) * x

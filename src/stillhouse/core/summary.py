@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
-from stillhouse.core.folder import RunFolder, run_above
+from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import machine, versions
 from stillhouse.core.parts import Arm, Contrast, Metric, contrasts_of
-from stillhouse.core.records import SUMMARY, read_json, read_object
+from stillhouse.core.records import read_object
 from stillhouse.core.task import Task
 from stillhouse.core.verdict import compare, mean_interval, overall, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
 TEACHER_SCORES = "teacher_scores.npz"
-OF_MACHINE = ("cpu", "system")
 
 
 def summarize(
@@ -137,22 +134,3 @@ def _described(metric: Metric) -> dict[str, Any]:
 def _number(value: Any) -> Any:
     """NaN and infinities as None, so that any reader of JSON takes it."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def stored_time(folder: Path) -> float | None:
-    """Milliseconds of a batch of one that the run of a student's folder shows in its report.
-
-    Args:
-        folder: `arms/ARM/seed-0` of a run.
-
-    Returns:
-        None where the run has none, or one of another machine, or one of a time when threads were not counted.
-    """
-    run = run_above(folder)
-    try:
-        summary = read_json(run / SUMMARY) if run is not None else {}
-        cost, now = summary["costs"][Path(folder).parent.name], machine()
-        same = all(summary["machine"].get(key) == now[key] for key in OF_MACHINE)
-        return float(cost["ms_batch_1"]) if same and cost["threads"] == 1 else None
-    except (InputError, KeyError, TypeError, AttributeError):
-        return None

@@ -22,7 +22,7 @@ from stillhouse.core.records import read_object, write_json
 from stillhouse.core.task import Task
 from stillhouse.training.device import open_run
 from stillhouse.training.job import Job
-from stillhouse.training.loop import Fit, fit
+from stillhouse.training.loop import fit
 
 D = TypeVar("D")
 
@@ -79,7 +79,7 @@ def train(
     with open_run(out, config, resume=resume) as folder:
         data = processes.first_then_others(lambda: how.data(callback.log))
         facts = facts_of(data)
-        folder.check_data(facts)
+        folder.same("data", facts)
         if (out / records.RESULT).is_file() and folder.before.get("config") == to_mapping(config):
             callback.log("finished before: nothing is computed again")
             return dict(read_object(out / records.RESULT, records.FIGURES))
@@ -90,26 +90,13 @@ def train(
         done = fit(
             how.job(model, data), config.training, seed=config.seed, folder=out, resume=resume, on_progress=progress
         )
-        kept = kept_in_words(done)
-        callback.log(kept)
         params = sum(p.numel() for p in model.parameters())
         teacher, found = how.save(model, data, done)
         check = check_teacher(task, teacher, config, data, force=True, callback=callback)
         checked = replace(check, facts={}).to_fields()
-        result = {"arm": how.arm, "seed": config.seed, **described(done), "kept": kept, "params": params, **found}
+        result = {"arm": how.arm, "seed": config.seed, **described(done), "params": params, **found}
         write_json(
             out / records.RESULT, {**result, "teacher_check": checked}
         )  # last: it marks the training as finished
         processes.on_first(lambda: list_files(out))
     return dict(read_object(out / records.RESULT, records.FIGURES))
-
-
-def kept_in_words(done: Fit) -> str:
-    """One line: the epoch whose weights are kept, and its validation scores.
-
-    Example:
-        >>> kept_in_words(Fit(epochs=6, best_epoch=4, best={"nll": 3.6}))
-        'kept: epoch 4 of 6 (validation nll 3.6000)'
-    """
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in done.best.items() if value is not None)
-    return f"kept: epoch {done.best_epoch} of {done.epochs} (validation {scores})"

@@ -67,8 +67,20 @@ class OutputSpec:
     clauses: tuple[str, ...] | None = field(default=None, compare=False)
 
 
+class _Classes:
+    """What has names of classes."""
+
+    __slots__ = ()
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+
 @dataclass(frozen=True, slots=True)
-class ImageSpec:
+class ImageSpec(_Classes):
     """What a model must know of an image data set to be built for it.
 
     Attributes:
@@ -84,11 +96,6 @@ class ImageSpec:
     pixel_mean: tuple[float, ...]
     pixel_std: tuple[float, ...]
 
-    @property
-    def num_classes(self) -> int:
-        """Number of classes K."""
-        return len(self.class_names)
-
     def example(self, count: int) -> Tensor:
         """Images (count, C, H, W) to find out shapes and times with."""
         import torch
@@ -97,7 +104,7 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class TextSpec:
+class TextSpec(_Classes):
     """What a model must know of a data set of labelled texts to be built for it.
 
     Attributes:
@@ -114,11 +121,6 @@ class TextSpec:
     padding: int = 0
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes K."""
-        return len(self.class_names)
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """(L) of one row."""
         return (self.length,)
@@ -133,7 +135,7 @@ class TextSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureSpec:
+class FeatureSpec(_Classes):
     """What a model must know of rows of counted features: words of texts, thresholds and categories of tables.
 
     Attributes:
@@ -148,11 +150,6 @@ class FeatureSpec:
     names: tuple[str, ...]
     idf: tuple[float, ...]
     reading: Mapping[str, Any]
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes K."""
-        return len(self.class_names)
 
     @property
     def shape(self) -> tuple[int, ...]:

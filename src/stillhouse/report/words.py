@@ -68,7 +68,7 @@ def size(count: Any) -> str:
 
 
 def cost(kind: str, value: Any) -> str:
-    """A cost of a student (see `core.costs.COSTS`): counts whole, bytes with their unit, times with three digits.
+    """A cost of a student (see `core.machine.COSTS`): counts whole, bytes with their unit, times with three digits.
 
     Example:
         >>> cost("params", 9216.0), cost("ms", 1.2345), cost("bytes", 2e6).replace(GAP, " ")

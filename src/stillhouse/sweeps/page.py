@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.core.checks import InputError
-from stillhouse.core.costs import COSTS
+from stillhouse.core.machine import COSTS
 from stillhouse.core.records import REPORT, write_json
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
@@ -35,26 +34,18 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     ]
 
 
-def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) -> str | None:
-    """The kind of cost that the front is drawn against: the wanted one, else the first counted one that differs between trials.
-
-    Raises:
-        InputError: no trial has a cost of the wanted kind.
-    """
-    known = list(dict.fromkeys(kind for trial in trials for kind in trial["cost"]))
-    if wanted is not None and wanted not in known and trials:
-        raise InputError(f"--cost {wanted}: expected one of {', '.join(known) or 'none'}")
+def cost_axis(trials: Sequence[Mapping[str, Any]]) -> str | None:
+    """The kind of cost that the front is drawn against: the first counted one that differs between trials."""
     order = ("macs", "params", "bytes", "state_bytes")
-    differ = (kind for kind in order if kind in known and len({trial["cost"].get(kind) for trial in trials}) > 1)
-    return wanted or next(differ, None)
+    return next((kind for kind in order if len({trial["cost"].get(kind) for trial in trials}) > 1), None)
 
 
-def write_sweep(study: Any, plan: Plan, out: Path, task: Any, cost: str | None = None) -> dict[str, Any]:
+def write_sweep(study: Any, plan: Plan, out: Path, task: Any) -> dict[str, Any]:
     """Write `sweep.json` and `report.html` into the sweep's folder; returns what the first holds."""
     trials = list(trials_of(study))
     done = [trial for trial in trials if trial["state"] == "done"]
     best = max(done, key=lambda trial: trial["score"], default=None)
-    axis = cost_axis(done, cost)
+    axis = cost_axis(done)
     priced = [trial for trial in done if axis in trial["cost"]]
     on_front = front([(t["score"], t["cost"][axis]) for t in priced])
     found = {

@@ -30,32 +30,26 @@ from typing import Any
 import optuna
 import yaml
 from filelock import FileLock, Timeout
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution, distribution_to_json
+from optuna.distributions import CategoricalDistribution as Choices
 from optuna.trial import TrialState
 
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import CannotWrite, InputError, Interrupted, StillhouseError
 from stillhouse.core.config import ConfigError, load_yaml, read_yaml
-from stillhouse.core.context import RunContext
 from stillhouse.core.experiment import setup
 from stillhouse.core.folder import differences, run_above
 from stillhouse.core.parts import TeacherAtChance, facts_of
 from stillhouse.core.pipeline import train_arm
-from stillhouse.core.records import RUN, write_json
-from stillhouse.core.task import Task, reference_arm
+from stillhouse.core.records import RUN
+from stillhouse.core.task import RunContext, Task, reference_arm
 from stillhouse.report.words import score_words
 from stillhouse.training.device import open_run
 
 ABOUT = "stillhouse"  # the study's attribute that says what is swept
-STUDY, CLAIMS, RECORD = "study.db", ".claims", "trial.json"
+STUDY, CLAIMS = "study.db", ".claims"
 FIXED = {"seeds": "--seeds", "arms": "the arm that ships", "name": "none"}  # what decides them in a sweep
-Space = Mapping[str, BaseDistribution]
+Space = Mapping[str, Any]
 Build = Callable[[Mapping[str, Any]], tuple[Task[Any, Any], Any]]  # settings -> task and configuration
 
 
@@ -77,8 +71,6 @@ class Plan:
         seeds: trainings of each trial.
         prune: whether a trial that falls behind the median is stopped.
         sampler: tpe or random; of ranges.
-        seed: of the sampler.
-        grid: the points in order, where all settings are lists and no number of trials was given.
         about: what must be the same in a study that is continued.
     """
 
@@ -89,9 +81,13 @@ class Plan:
     seeds: int
     prune: bool
     sampler: str
-    seed: int
-    grid: tuple[dict[str, Any], ...]
     about: Mapping[str, Any]
+
+    @property
+    def grid(self) -> Sequence[dict[str, Any]]:
+        """Every point in order; none where a range is among the settings, or the trials are fewer."""
+        points = grid(self.space)
+        return points if len(points) == self.trials else []
 
 
 # ---------------------------------------------------------------------------------------------- settings
@@ -146,7 +142,7 @@ def distribution(where: str, entry: Any) -> BaseDistribution:
         if "choices" in entry:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that lists are no numbers or words: as JSON they come back equal
-                return CategoricalDistribution([_number(value) for value in entry["choices"]])
+                return Choices([_number(value) for value in entry["choices"]])
         numbers = {name: _number(value) for name, value in entry.items()}
         whole = all(isinstance(value, int) for value in numbers.values())
         return (IntDistribution if whole else FloatDistribution)(**numbers)
@@ -165,12 +161,14 @@ def _number(value: Any) -> Any:
 
 
 def check_space(space: Space, build: Callable[[Mapping[str, Any]], Any]) -> None:
-    """See that every value can be built, beside the first ones of the others, before the first trial begins.
+    """See that every value of a list, and both ends of a range, can be built, before the first trial begins.
 
     Raises:
         ConfigError: a setting that does not exist (with the near one), or has a value that cannot be.
     """
-    ends = {key: values_of(entry) for key, entry in space.items()}
+    ends = {
+        key: entry.choices if isinstance(entry, Choices) else (entry.low, entry.high) for key, entry in space.items()
+    }
     first = {key: values[0] for key, values in ends.items()}
     for key, values in ends.items():
         if key in FIXED:
@@ -179,17 +177,10 @@ def check_space(space: Space, build: Callable[[Mapping[str, Any]], Any]) -> None
             build({**first, key: value})
 
 
-def values_of(entry: BaseDistribution) -> Sequence[Any]:
-    """The values of a list, the ends of a range."""
-    return entry.choices if isinstance(entry, CategoricalDistribution) else (entry.low, entry.high)  # type: ignore[attr-defined]
-
-
 def grid(space: Space) -> list[dict[str, Any]]:
     """Every point of a space of lists, the last setting fastest; none where a range is among them."""
-    if not all(isinstance(entry, CategoricalDistribution) for entry in space.values()):
-        return []
-    points = itertools.product(*map(values_of, space.values()))
-    return [dict(zip(space, values, strict=True)) for values in points]
+    lists = [entry.choices for entry in space.values() if isinstance(entry, Choices)]
+    return [dict(zip(space, point)) for point in itertools.product(*lists)] if len(lists) == len(space) else []
 
 
 def space_mapping(space: Space) -> dict[str, Any]:
@@ -252,16 +243,13 @@ def open_study(plan: Plan, name: str, out: Path, storage: str | None = None, *, 
         study.set_user_attr(ABOUT, now)
     elif not resume:
         raise InputError(
-            f"study {name!r} has {len(trials)} trials already; go on with --resume, or choose another --out or --name"
+            f"study {name!r} has {len(trials)} trials already; go on with --resume, or choose another --out"
         )
     changed = [f"{key}: was {was}, is {is_}" for key, was, is_ in differences(study.user_attrs.get(ABOUT, {}), now)]
     if changed:
         what = "; ".join(changed)
-        raise InputError(
-            f"study {name!r} is one of another sweep; it differs in {what}; choose another --out or --name"
-        )
-    # a trial is stopped where its best validation so far is below the median of the others' at the same epoch
-    study.pruner = optuna.pruners.MedianPruner() if plan.prune else optuna.pruners.NopPruner()
+        raise InputError(f"study {name!r} is one of another sweep; it differs in {what}; choose another --out")
+    study.pruner = optuna.pruners.MedianPruner()  # of best validations so far, at the same epoch
     return study
 
 
@@ -277,9 +265,8 @@ def next_trial(study: Any, plan: Plan, out: Path, stack: ExitStack) -> Any:
         if killed is not None:
             trial = optuna.trial.Trial(study, killed._trial_id)
         else:
-            if all(
-                trial.state != TrialState.WAITING for trial in trials
-            ):  # of a worker that was killed before it took it
+            # one that waits is of a worker that was killed before it took it
+            if all(trial.state != TrialState.WAITING for trial in trials):
                 if len(trials) >= plan.trials:
                     return None
                 if plan.grid:
@@ -287,9 +274,8 @@ def next_trial(study: Any, plan: Plan, out: Path, stack: ExitStack) -> Any:
             trial = study.ask()
             _claim(out, trial.number, stack)
     # a seed for each trial: workers that drew from the same one would try the same points
-    seed = plan.seed * 1_000_003 + trial.number
     samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
-    study.sampler = samplers[plan.sampler](seed=seed)
+    study.sampler = samplers[plan.sampler](seed=trial.number)
     for key, entry in plan.space.items():
         trial._suggest(key, entry)
     return trial
@@ -381,13 +367,13 @@ def _carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, call
 class _Validations(Callback):
     """Reports each validation of the first seed."""
 
-    def __init__(self, objective: int, report: Callable[[int, float], None]) -> None:
-        self.objective, self.report = objective, report
+    def __init__(self, rank: int, report: Callable[[int, float], None]) -> None:
+        self.rank, self.report = rank, report
 
     def on_validation(self, arm: str, seed: int, epoch: int, rank: Sequence[float]) -> None:
         """The score of the epoch."""
         if seed == 0:
-            self.report(epoch, rank[self.objective])
+            self.report(epoch, rank[self.rank])
 
 
 def train_trial(
@@ -421,7 +407,7 @@ def train_trial(
     with open_run(out, config, resume=resume) as folder:
         context = RunContext(config, task.data(config, callback.log), folder, resume=resume, callback=callback)
         facts = facts_of(context.data)
-        folder.check_data(facts)
+        folder.same("data", facts)
         setup(task, context, command=command)
         arm = reference_arm(task.arms(config))
         scores, seconds = [], 0.0
@@ -430,35 +416,19 @@ def train_trial(
             task.save(context.place(arm.name, seed), model, arm.student, context)
             scores.append(done.best_rank[task.objective.rank])
             seconds += done.seconds
-        cost = dict(task.cost(context.place(arm.name, 0)))
-        found = {
-            "score": statistics.mean(scores),
-            "scores": scores,
-            "seconds": seconds,
-            "cost": cost,
-            "data": str(facts["sha256"]),
-        }
-        write_json(out / RECORD, found)
-    return found
-
-
-def grid_or_draws(space: Space, trials: int | None) -> tuple[tuple[dict[str, Any], ...], int]:
-    """The points of a grid that fits into the wanted number of trials [all of it], and how many trials there are [20]."""
-    points = grid(space)
-    whole = bool(points) and (trials is None or trials >= len(points))
-    return (tuple(points), len(points)) if whole else ((), trials or 20)
+        cost, data = dict(task.cost(context.place(arm.name, 0))), str(facts["sha256"])
+    return {"score": statistics.mean(scores), "scores": scores, "seconds": seconds, "cost": cost, "data": data}
 
 
 def trials_of(study: Any) -> Iterator[dict[str, Any]]:
     """Every trial of a study as plain data."""
     words = {"COMPLETE": "done", "FAIL": "failed"}
     for trial in study.get_trials(deepcopy=False):
-        kept, state = trial.user_attrs, trial.state.name
         yield {
+            **{"settings": {}, "cost": {}, "seconds": None, "scores": None, "folder": None, "error": None},
+            **{key: value for key, value in trial.user_attrs.items() if key != "data"},
             "number": trial.number,
-            "state": words.get(state, state.lower()),
-            "score": trial.value if state == "COMPLETE" else None,
+            "state": words.get(trial.state.name, trial.state.name.lower()),
+            "score": trial.value if trial.state == TrialState.COMPLETE else None,
             "epochs": {str(epoch): score for epoch, score in sorted(trial.intermediate_values.items())},
-            **{key: kept.get(key, missing) for key, missing in (("settings", {}), ("cost", {}), ("seconds", None))},
-            **{key: kept.get(key) for key in ("scores", "folder", "error")},
         }

@@ -12,6 +12,7 @@ from stillhouse.core.folder import run_above, student_folder
 from stillhouse.core.records import CARD, RUN, read_object
 
 if TYPE_CHECKING:
+    from stillhouse.core.predict import Predictor
     from stillhouse.core.task import Results, Task
 
 TASKS = ("classification", "sar", "lm", "embed")
@@ -88,6 +89,34 @@ def task_at(folder: Path) -> Task[Any, Any]:
             f"{folder}: expected a run or student that names its task, got one of an earlier version; make it again"
         )
     return task(str(named))
+
+
+def load(path: str | Path) -> Predictor:
+    """The student of a run, or of a student's own folder, with `predict`, `transform` and `classes`.
+
+    Args:
+        path: a run folder (`runs/demo`: the student that it ships), the folder of one (`runs/demo/arms/kd/seed-0`), or what
+            `stillhouse export --to packed`, `numpy`, `json` or `onnx` wrote, which needs no torch.
+
+    Raises:
+        InputError: neither, or files that were changed since.
+
+    Example:
+        student = stillhouse.load("runs/demo")
+        student.predict(["photo.png"])       # [{"class": "7", "probability": 0.98, "probabilities": {...}}]
+    """
+    place = Path(path).expanduser()
+    for kind in TASKS:
+        if (found := results(kind).load_exported(place)) is not None:
+            return found
+    if place.suffix == ".pt2" and place.is_file():
+        raise InputError(
+            f"{place}: a program of torch.export knows neither names nor units; predict with the run or student that it was "
+            "written from, or call torch.export.load(FILE).module() on what that one's `transform` gives"
+        )
+    if place.is_file():
+        raise InputError(f"{place}: expected a run, a student, or an export of one (packed, numpy, json, onnx)")
+    return task_at(place).predictor(place)
 
 
 def _named(folder: Path) -> Mapping[str, Any]:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core import ranks, records, summary
+from stillhouse.core import ranks, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.core.context import RunContext
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
 from stillhouse.core.labels import MISSING
 from stillhouse.core.parts import Arm, Scores
 from stillhouse.core.processes import gather, share
+from stillhouse.core.task import RunContext
 from stillhouse.core.types import Batch
 from stillhouse.metrics import cost as costs
 from stillhouse.tasks.classification.card import load_student, read_card
@@ -199,16 +199,15 @@ def evaluate_saved(folder: Path, **choices: Any) -> dict[str, Any]:
 
 
 def cost(folder: Path) -> dict[str, float]:
-    """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
+    """Weights, counted multiply-adds of one input, and its time."""
     _, input_spec = read_card(folder, StudentConfig)
     model = load_student(folder, StudentConfig)
     found = costs.count_cost(model, input_spec.example, folder / records.STUDENT)
-    stored = summary.stored_time(folder)
     return {
         "params": float(found["params"]),
         "macs": found["flops"] / 2,
         "bytes": float(found["bytes_on_disk"]),
-        "ms": costs.fastest_ms(model, input_spec.example) if stored is None else stored,
+        "ms": costs.fastest_ms(model, input_spec.example),
     }
 
 

@@ -37,8 +37,8 @@ from stillhouse.tasks.classification.students import StudentConfig, has_clauses
 if TYPE_CHECKING:
     from torch import nn
 
-    from stillhouse.core.context import RunContext
     from stillhouse.core.pipeline import StageContext
+    from stillhouse.core.task import RunContext
     from stillhouse.training.job import Job
 
 READS = {

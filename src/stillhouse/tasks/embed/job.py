@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import sample_rows
 from stillhouse.core.processes import share
-from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl

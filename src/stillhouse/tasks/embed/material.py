@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import hash_of
-from stillhouse.core.sample import sample_rows
+from stillhouse.core.labels import sample_rows
 from stillhouse.tasks.embed.config import EmbedRunConfig
 from stillhouse.tasks.embed.data import MANIFEST, Index, VectorData, VectorStore, capture_manifest
 from stillhouse.tasks.embed.metrics import FEWEST, Metric, nearest_neighbors

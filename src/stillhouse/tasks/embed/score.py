@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.folder import student_folder
+from stillhouse.core.labels import sample_rows
 from stillhouse.core.parts import Scores, TeacherCheck
 from stillhouse.core.records import ABOUT, RUN, read_object
-from stillhouse.core.sample import sample_rows
 from stillhouse.tasks.embed.config import EmbeddingStudentConfig, EmbedRunConfig
 from stillhouse.tasks.embed.data import Index, VectorStore, open_vectors
 from stillhouse.tasks.embed.material import EmbeddingData

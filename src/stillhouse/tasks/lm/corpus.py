@@ -20,8 +20,8 @@ from pydantic import Field
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.hashes import hash_of
+from stillhouse.core.labels import sample_rows
 from stillhouse.core.records import write_atomically
-from stillhouse.core.sample import sample_rows
 from stillhouse.tasks.lm.tokenizer import Tokenizer, load_tokenizer, train_bpe
 
 if TYPE_CHECKING:

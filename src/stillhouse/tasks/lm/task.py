@@ -18,13 +18,12 @@ from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core import processes
 from stillhouse.core.callback import Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.context import RunContext
 from stillhouse.core.exports import Target
 from stillhouse.core.folder import SHIPPED, student_folder
 from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck, use_of
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.signal_set import signal_set_of
-from stillhouse.core.task import Task
+from stillhouse.core.task import RunContext, Task
 from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval
 from stillhouse.layers.hooks import FeatureExtractor

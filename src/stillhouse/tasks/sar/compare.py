@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from stillhouse.core.callback import NULL_CALLBACK
-from stillhouse.core.sample import sample_rows
+from stillhouse.core.labels import sample_rows
 from stillhouse.tasks.sar.documented import read_student
 from stillhouse.tasks.sar.metrics import judge
 from stillhouse.tasks.sar.recipes import recipe_path

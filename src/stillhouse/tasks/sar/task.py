@@ -17,15 +17,14 @@ from stillhouse.core import processes, ranks
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.context import RunContext
-from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import SCORES, SHIPPED, check_test_data, student_folder
+from stillhouse.core.machine import weight_bytes
 from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck, use_of
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.records import write_arrays
 from stillhouse.core.signal_set import signal_set_of
-from stillhouse.core.task import Task
+from stillhouse.core.task import RunContext, Task
 from stillhouse.core.verdict import mean_interval
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.signals import teacher_features

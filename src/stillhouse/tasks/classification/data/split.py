@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.labels import MISSING
-from stillhouse.core.sample import sample_rows
+from stillhouse.core.labels import MISSING, sample_rows
 from stillhouse.core.types import Batch
 from stillhouse.tasks.classification.data.streamed import CHUNK, Streamed
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.sample import sample_rows
+from stillhouse.core.labels import sample_rows
 from stillhouse.core.types import Batch
 from stillhouse.logic.simplify import cut_literals
 from stillhouse.tasks.classification.data import ImageData
