@@ -18,7 +18,7 @@ from stillhouse.recipes import load, load_run
 from stillhouse.signals import build_signals, student_features, teacher_features
 from stillhouse.tasks.classification.data.rows import HERE
 from stillhouse.teachers.ensemble import EnsembleTeacher
-from stillhouse.training.init_from_teacher import init_layers_from_teacher
+from stillhouse.training.distillation import init_layers_from_teacher
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,12 +1,9 @@
 """What tells one teacher from another: a resumed run must not be taught by someone else."""
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
 from stillhouse.core.types import Batch, ImageSpec
-from stillhouse.teachers.average import AverageTeacher
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.teacher import Teacher
@@ -41,17 +38,3 @@ def test_a_cache_is_its_teacher_and_an_ensemble_all_of_its_members():
     both = EnsembleTeacher([one, two]).identity()
     assert EnsembleTeacher([cached, two]).identity() == both
     assert EnsembleTeacher([two, one]).identity() != both
-
-
-def test_a_teacher_that_stays_as_it_is_may_be_told_to_follow():
-    """The loop asks all of them alike; only the average moves, and its weights are no part of what it is."""
-    student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    average, fixed = AverageTeacher(student, torch.rand(2, 1, 4, 4), decay=0.5), teacher()
-    before = average.identity(), fixed.identity()
-    moved = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    for one in (average, fixed):
-        one.update(moved, step=0)
-    assert (average.identity(), fixed.identity()) == before
-    assert fixed.state_dict() == {}
-    fixed.load_state_dict({})
-    assert replace(fixed.spec).num_classes == 2

@@ -18,8 +18,7 @@ from stillhouse.core.parts import Arm
 from stillhouse.core.task import RunContext, Task
 from stillhouse.core.task import StageContext as StageContext
 from stillhouse.curricula import Curriculum
-from stillhouse.training.distillation import networks_of
-from stillhouse.training.init_from_teacher import init_layers_from_teacher
+from stillhouse.training.distillation import init_layers_from_teacher, networks_of
 from stillhouse.training.loop import Fit, fit
 
 C = TypeVar("C")

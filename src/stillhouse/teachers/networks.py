@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,6 @@ from stillhouse.teachers.config import TeacherConfig
 from stillhouse.teachers.teacher import Input, Tokens
 
 SMALLEST_SIDE = 32
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build_timm(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple[nn.Module, Input]:
@@ -40,15 +40,8 @@ def build_timm(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple
         "in_chans": input_spec.shape[0],
         **config.architecture,
     }
-    try:
+    with _building(f"timm:{name}", settings):
         module, side = _create(name, config, settings, max(input_spec.shape[1:]))
-    except (AssertionError, ValueError, TypeError) as error:
-        raise InputError(f"timm:{name} cannot be built with {settings}: {error}") from None
-    except (RuntimeError, OSError) as error:
-        raise InputError(
-            f"the published weights of timm:{name} cannot be fetched ({error}); offline, give a checkpoint "
-            "(teacher.checkpoint=FILE teacher.pretrained=false)"
-        ) from None
     if config.pretrained:
         check_adapts(module, input_spec.shape[0], f"timm:{name}")
     if config.pretrained or config.checkpoint is not None:
@@ -59,6 +52,20 @@ def build_timm(name: str, config: TeacherConfig, input_spec: ImageSpec) -> tuple
     if len(mean) not in (1, input_spec.shape[0]):
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     return module, Input(input_spec.shape[0], mean, std, side)
+
+
+@contextmanager
+def _building(name: str, settings: Mapping[str, Any]) -> Iterator[None]:
+    """What fails while a network is built, in a line."""
+    try:
+        yield
+    except (AssertionError, ValueError, TypeError) as error:
+        raise InputError(f"{name} cannot be built with {dict(settings)}: {error}") from None
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"the published weights of {name} cannot be fetched ({error}); offline, give a checkpoint "
+            "(teacher.checkpoint=FILE teacher.pretrained=false)"
+        ) from None
 
 
 def adapt_channels(module: nn.Module, weights: Mapping[str, Tensor], channels: int, where: str) -> dict[str, Tensor]:
@@ -153,33 +160,14 @@ def build_torchvision(name: str, config: TeacherConfig, input_spec: ImageSpec) -
         raise InputError(f"torchvision has no classifier {name!r}; {nearest(name, known)}")
     if wrong := sorted({"weights", "weights_backbone", "pretrained", "progress"} & set(config.architecture)):
         raise InputError(f"torchvision:{name}: expected arguments of the architecture itself, got {', '.join(wrong)}")
-    try:
-        module: nn.Module = models.get_model(
-            name, weights="DEFAULT" if config.pretrained else None, **config.architecture
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"torchvision:{name} cannot be built with {config.architecture}: {error}") from None
-    except (RuntimeError, OSError) as error:
-        raise InputError(
-            f"the published weights of torchvision:{name} cannot be fetched ({error}); offline, give a checkpoint "
-            "(teacher.checkpoint=FILE teacher.pretrained=false)"
-        ) from None
+    with _building(f"torchvision:{name}", config.architecture):
+        weights = "DEFAULT" if config.pretrained else None
+        module: nn.Module = models.get_model(name, weights=weights, **config.architecture)
     replace_head(module, final_linear(module, f"torchvision:{name}"), input_spec.num_classes)
-    mean, std = _normalization(name)
+    published = models.get_model_weights(name).DEFAULT.transforms()
     own_side = 224 if "vit" in name or "swin" in name or "maxvit" in name else None
     side = config.image_size or own_side or max(SMALLEST_SIDE, *input_spec.shape[1:])
-    return module, Input(3, mean, std, side)
-
-
-def _normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Of the published weights, as in their own transforms."""
-    from torchvision import models
-
-    weights: Any = next(iter(models.get_model_weights(name)), None)
-    if weights is None:
-        return IMAGENET_MEAN, IMAGENET_STD
-    transforms = weights.transforms()
-    return tuple(getattr(transforms, "mean", IMAGENET_MEAN)), tuple(getattr(transforms, "std", IMAGENET_STD))
+    return module, Input(3, tuple(published.mean), tuple(published.std), side)
 
 
 def build_own(

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import MISSING
 from stillhouse.core.processes import gather
 from stillhouse.core.types import Batch, Outputs, Progress
@@ -253,4 +255,60 @@ def networks_of(teacher: Any) -> list[nn.Module]:
     for part in inner:
         for one in part if isinstance(part, (list, tuple)) else [part]:
             found += [] if one is None else [x for x in networks_of(one) if all(x is not y for y in found)]
+    return found
+
+
+def init_layers_from_teacher(student: nn.Module, teacher_module: nn.Module, pairs: Mapping[str, str]) -> list[str]:
+    """Copy parameters and buffers of the teacher's sub-modules into the student's; the student learns on from there.
+
+    Args:
+        student: changed in place.
+        teacher_module: only read; copies keep the student's device and precision.
+        pairs: path in the student -> path in the teacher, as {"blocks.1": "blocks.2", "patch_embed": "patch_embed"}. A path may
+            name a sub-module or a single parameter ("pos_embed"). Both must hold the same tensors in the same shapes.
+
+    Returns:
+        Names of the student's tensors that were copied, in the order of the pairs.
+
+    Raises:
+        InputError: a path that is not there, or tensors missing or of another shape. Nothing has been changed then.
+
+    Example:
+        >>> student, teacher = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.ReLU(), nn.Linear(2, 2))
+        >>> init_layers_from_teacher(student, teacher, {"0": "1"}), torch.equal(student[0].weight, teacher[1].weight)
+        (['0.weight', '0.bias'], True)
+
+    Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT), section 3.
+    """
+    # not state_dict(): a part with hooks or views of its own may give copies, and copies cannot be written to
+    ours, theirs = _tensors(student), _tensors(teacher_module)
+    copies: dict[str, Tensor] = {}
+    for to, source in pairs.items():
+        mine, its = _under(ours, to, "student"), _under(theirs, source, "teacher")
+        shapes = [{name: tuple(x.shape) for name, x in side.items()} for side in (mine, its)]
+        wrong = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
+        if wrong:
+            shown = "; ".join(
+                f"{to}{name} {shapes[0].get(name)} <- {source}{name} {shapes[1].get(name)}" for name in wrong
+            )
+            raise InputError(f"pair {to!r} <- {source!r}: expected the same tensors in the same shapes, got {shown}")
+        copies |= {f"{to}{name}": x for name, x in its.items()}
+    with torch.no_grad():
+        for name, tensor in copies.items():
+            ours[name].copy_(tensor)
+    return list(copies)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Under all their names, a tied tensor under each."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    return {**parameters, **dict(module.named_buffers(remove_duplicate=False))}
+
+
+def _under(tensors: Mapping[str, Tensor], path: str, who: str) -> dict[str, Tensor]:
+    """Tensors at a path or below it, by the rest of their names."""
+    found = {name.removeprefix(path): x for name, x in tensors.items() if name == path or name.startswith(f"{path}.")}
+    if not found:
+        places = {".".join(name.split(".")[:depth]) for name in tensors for depth in range(1, name.count(".") + 2)}
+        raise InputError(f"{who} path {path!r}: expected a part with parameters, got none; {nearest(path, places)}")
     return found
