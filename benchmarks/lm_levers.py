@@ -26,7 +26,6 @@ from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.packed import pack_student
 from stillhouse.tasks.lm.plan import LanguageTrainingConfig, LmRunConfig
 from stillhouse.tasks.lm.recipes import RECIPES
-from stillhouse.tasks.lm.saved import save_lm
 from stillhouse.tasks.lm.score import model_nll, score_text
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM
@@ -34,6 +33,7 @@ from stillhouse.tasks.lm.students.prior import held_out_priors
 from stillhouse.tasks.lm.students.trie import count_trie
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig
 from stillhouse.tasks.lm.teachers.cache import LanguageStageTeacher, cache_of, load_teacher
+from stillhouse.tasks.lm.use import save_lm
 from stillhouse.training.loop import fit
 
 EPOCHS, SCORED, WINDOW = 5, 16_384, 128

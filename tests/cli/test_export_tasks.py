@@ -12,9 +12,9 @@ from stillhouse.cli.main import main
 from stillhouse.tasks.embed.config import EmbeddingStudentConfig
 from stillhouse.tasks.embed.network import EmbeddingStudent, save_embedder
 from stillhouse.tasks.lm.packed import load_packed
-from stillhouse.tasks.lm.saved import save_lm
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.tokenizer import byte_tokenizer
+from stillhouse.tasks.lm.use import save_lm
 from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.saved import save_model
 from stillhouse.tasks.sar.students import StateSpaceConfig

@@ -8,9 +8,9 @@ import torch
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import STUDENT
-from stillhouse.tasks.lm.saved import load_lm, save_lm
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.tokenizer import byte_tokenizer
+from stillhouse.tasks.lm.use import load_lm, save_lm
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def refused(capsys, *words):
 
 def test_a_folder_of_neither_kind_is_called_so(tmp_path, student, capsys):
     """A run's folder is near, and the message was about its text; a number out of its range is named."""
-    assert "window: expected greater than 1, got 1" in refused(capsys, "evaluate", student, "--window=1")
+    assert "tokens: expected greater than 1, got 1" in refused(capsys, "evaluate", student, "--tokens=1")
     for folder in (tmp_path, tmp_path / "absent"):
         said = refused(capsys, "evaluate", folder)
         assert "(card.json in it) or a finished run, got neither" in said

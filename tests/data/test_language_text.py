@@ -42,7 +42,7 @@ def test_ids_are_written_once_and_mapped(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Tokenizer, "encode_lines", None)
     third = load_corpus(config(folder, tmp_path))
     assert isinstance(third.train, np.memmap)
-    assert first.about == second.about == third.about
+    assert first.facts == second.facts == third.facts
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from stillhouse.core.task import RunContext
 from stillhouse.core.types import Progress
 from stillhouse.recipes import load_run
 from stillhouse.tasks.lm.plan import LmRunConfig, LmTeacherRunConfig
-from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.task import TASK
 from stillhouse.tasks.lm.teachers.teacher import LanguageTeacher
+from stillhouse.tasks.lm.use import load_lm
 from stillhouse.teachers.ensemble import EnsembleTeacher
 
 WINDOW = 8

@@ -15,7 +15,7 @@ from stillhouse.core.records import read_records
 from stillhouse.core.types import Outputs, Progress
 from stillhouse.curricula import rouge_l
 from stillhouse.tasks.lm.corpus import Windows
-from stillhouse.tasks.lm.rollouts import continued, window_difficulty, written_overlap
+from stillhouse.tasks.lm.score import window_difficulty, written_overlap
 from stillhouse.tasks.lm.signals import student_head, teacher_head
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.task import TASK
@@ -35,7 +35,7 @@ def test_a_state_writes_what_the_whole_text_would(student):
     with torch.no_grad():
         for _ in range(8):
             likeliest = torch.cat([likeliest, student(likeliest).logits[:, -1].argmax(-1, keepdim=True)], 1)
-    found = continued(student, prompt, 8)
+    found = student.generate(prompt, 8)
     assert torch.equal(found, likeliest)
     assert student.training
     assert not found.requires_grad
@@ -54,7 +54,7 @@ def test_a_window_that_the_student_continues_rightly_is_easy(student):
     ids = generator.integers(0, 7, 12 * 6 + 1)
     for row in (1, 3):  # the student's own words: it continues them without a fault
         begin = torch.from_numpy(ids[row * 12 : row * 12 + 6])[None]
-        ids[row * 12 : row * 12 + 12] = continued(student, begin, 6)[0].numpy()
+        ids[row * 12 : row * 12 + 12] = student.generate(begin, 6)[0].numpy()
     windows = Windows(ids.astype(np.uint16), 12)
     found = written_overlap(student, windows)
     with torch.no_grad():

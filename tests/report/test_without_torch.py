@@ -119,9 +119,9 @@ def packed(tmp_path_factory):
     pytest.importorskip("numba")
     from stillhouse.tasks.lm.packed import pack_student
     from stillhouse.tasks.lm.results import PACKED
-    from stillhouse.tasks.lm.saved import save_lm
     from stillhouse.tasks.lm.students import SpikingLMConfig
     from stillhouse.tasks.lm.tokenizer import byte_tokenizer
+    from stillhouse.tasks.lm.use import save_lm
 
     folder = tmp_path_factory.mktemp("packed")
     torch.manual_seed(0)

@@ -46,7 +46,6 @@ class CorpusConfig:
         description="bytes, bpe:N (N tokens, trained on the train split), a folder with tokenizer.json, a GGUF file or hub:NAME",
     )
     most_bytes: int | None = Field(default=None, gt=0, description="of the train split, from its start [all]")
-    most_test_bytes: int | None = Field(default=None, gt=0, description="of valid and test, from their start [all]")
     cache: str | None = Field(
         default=None, description="folder for token ids [STILLHOUSE_CACHE or ~/.cache/stillhouse, then text/KEY]"
     )
@@ -150,9 +149,7 @@ def read_splits(config: CorpusConfig) -> dict[str, list[str]]:
             )
         first, second = (round(share * len(lines)) for share in SHARES)
         texts = dict(zip(SPLITS, (lines[:first], lines[first:second], lines[second:])))
-    return {
-        name: _first(x, config.most_bytes if name == "train" else config.most_test_bytes) for name, x in texts.items()
-    }
+    return {**texts, "train": _first(texts["train"], config.most_bytes)}
 
 
 def read_lines(path: Path) -> list[str]:

@@ -91,8 +91,7 @@ class LanguageJob(DistillJob):
             call=model.scores,
         )
         self.network: Any = model
-        # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
-        self.calibrated = course.first_step > 0 and grown(loss.spikes_ramp, self._fraction(0)) > 0
+        self._done = course.first_step
         self._set_shares(course.first_step)
 
     # ------------------------------------------------------------------------------------------------ of the task
@@ -167,12 +166,12 @@ class LanguageJob(DistillJob):
 
     def state_dict(self) -> dict[str, Any]:
         """How far the ramp is beside what every job keeps; the shares themselves are kept with the weights."""
-        return {**super().state_dict(), "done": self._done, "calibrated": self.calibrated}
+        return {**super().state_dict(), "done": self._done}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from there."""
         super().load_state_dict(state)
-        self._done, self.calibrated = int(state["done"]), bool(state["calibrated"])
+        self._done = int(state["done"])
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -189,9 +188,6 @@ class LanguageJob(DistillJob):
             offset[mine] = prior(tokens[mine], prior.initial_state(int(mine.sum())))[0]
         return offset
 
-    def _fraction(self, step: int) -> float:
-        return min(1.0, (self.course.first_step + step) / max(1, self.course.total_steps))
-
     def _shares(self) -> tuple[float, float]:
         """How far weights and activations are quantized."""
         fraction = self._done / self.course.total_steps
@@ -203,12 +199,12 @@ class LanguageJob(DistillJob):
         return bool(getattr(config, "spikes", None) or getattr(config, "ternary_weights", ()))
 
     def _set_shares(self, step: int) -> None:
-        self._done = step
+        before, self._done = self._done, step
         if not self._quantizes:
             return
         weights, spikes = self._shares()
-        if spikes > 0 and not self.calibrated:
+        dense = grown(self.loss.spikes_ramp, before / self.course.total_steps) == 0 if before < step else step == 0
+        if spikes > 0 and dense:
             rows = self.windows.sample(CALIBRATION_ROWS)
             self.network.calibrate(rows.to(next(self.network.parameters()).device))
-            self.calibrated = True
         self.network.quantize(weights, spikes=spikes)

@@ -179,7 +179,6 @@ class LmRunConfig(RunPlan):
         check_plan(self)
         teachers = (self.teacher, *self.more_teachers)
         plain = all(one.tokens == "same" and not one.source.startswith(CACHE) for one in teachers)
-        stored = self.teacher.source.startswith(CACHE)
         judged = self.curriculum is not None and self.difficulty_model == "teacher"
         if self.curriculum is not None and "rouge-l" in self.curriculum.measures and judged:
             raise ValueError(
@@ -187,10 +186,6 @@ class LmRunConfig(RunPlan):
             )
         if len(teachers) > 1 and not plain:
             raise ValueError("more_teachers: expected live teachers of the same tokens")
-        if stored and judged:
-            raise ValueError(
-                "teacher.source: a cache judges no windows; name the teacher itself, or difficulty_model: student"
-            )
 
     def student_of(self, arm: str) -> SpikingLMConfig:
         """The network of an arm."""

@@ -103,7 +103,7 @@ class TextPredictor(LinePredictor):
     """By the network itself, in torch."""
 
     def __init__(self, folder: Path) -> None:
-        from stillhouse.tasks.lm.saved import load_lm
+        from stillhouse.tasks.lm.use import load_lm
 
         network, tokenizer, _ = load_lm(folder)
         super().__init__(folder, tokenizer)
@@ -126,8 +126,6 @@ class TextPredictor(LinePredictor):
 
     def written(self, ids: Any, count: int) -> list[int]:
         """By its own steps."""
-        from stillhouse.tasks.lm.rollouts import continued
-
-        found = continued(self.network, ids[None], count)
+        found = self.network.generate(ids[None], count)
         made: list[int] = found[0, len(ids) :].tolist()
         return made

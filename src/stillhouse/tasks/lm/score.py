@@ -5,7 +5,7 @@ Shapes: N tokens of a text, W windows, B rows, L tokens of a row, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stillhouse.core.types import Batch
+from stillhouse.curricula import fuse, rouge_l
 from stillhouse.tasks.lm.corpus import Windows
 from stillhouse.tasks.lm.ngram import NGram
 from stillhouse.tasks.lm.plan import LmScoreConfig
@@ -23,6 +24,8 @@ from stillhouse.tasks.lm.tokenizer import Tokenizer
 
 Nll = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
+WRITTEN = 32  # tokens that a judge writes after half a window
+WRITING_ROWS, ASKED_ROWS = 256, 16  # windows that it continues, or that a judge is asked about, at a time
 
 
 def model_nll(model: Any) -> Nll:
@@ -103,3 +106,50 @@ class TestWindows:
         windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)
         bits = windows.mean(1) * len(plain) / self.size / np.log(2)
         return {"nll": float(plain.mean()), "perplexity": perplexity(plain), "bits_per_byte": float(bits.mean())}, bits
+
+
+def window_difficulty(judge: Any, windows: Windows, measures: Sequence[str], *, k: float = 60.0) -> np.ndarray:
+    """(rows,) how hard each window is to a judge, high is hard: fused ranks of several measures.
+
+    Args:
+        judge: a teacher, which a student may be the network of.
+        windows: the rows.
+        measures: some of "loss", "margin" (the right score less the best other) and "rouge-l"; the last compares what a student
+            writes after half a window with how the text goes on.
+        k: constant of the reciprocal rank fusion.
+    """
+    found: dict[str, np.ndarray] = {}
+    if "rouge-l" in measures:
+        found["rouge-l"] = written_overlap(judge.module, windows)
+    if set(measures) > set(found):
+        pieces = np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // ASKED_ROWS)))
+        losses, margins = zip(
+            *(_loss_and_margin(judge, Batch(*windows(rows), torch.from_numpy(rows))) for rows in pieces)
+        )
+        found |= {"loss": np.concatenate(losses), "margin": np.concatenate(margins)}
+    return np.asarray(fuse({name: found[name] for name in measures}, k=k))
+
+
+def _loss_and_margin(judge: Any, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) of each window: mean cross-entropy, and mean of the right score less the best other."""
+    logits = judge(batch).logits
+    right = batch.labels.unsqueeze(-1).to(logits.device)
+    score, others = logits.gather(-1, right), logits.scatter(-1, right, float("-inf")).amax(-1, keepdim=True)
+    found = (logits.logsumexp(-1, keepdim=True) - score, score - others)
+    loss, margin = (x.mean((1, 2)).cpu().numpy() for x in found)
+    return loss, margin
+
+
+def written_overlap(model: Any, windows: Windows) -> np.ndarray:
+    """(rows,) ROUGE-L of what a student writes after half of each window, its likeliest tokens, against how the text goes on.
+
+    Source: Liu et al. 2025, arXiv:2506.05695 (POCL), section 3.
+    """
+    half = max(1, windows.length // 2)
+    count = min(WRITTEN, windows.length - half)
+    found = []
+    for rows in np.split(np.arange(len(windows)), np.arange(WRITING_ROWS, len(windows), WRITING_ROWS)):
+        inputs = windows(rows)[0]
+        written = model.generate(inputs[:, :half].to(next(model.parameters()).device), count)[:, half:].tolist()
+        found += [rouge_l(a, b) for a, b in zip(written, inputs[:, half : half + count].tolist())]
+    return np.asarray(found)

@@ -33,9 +33,7 @@ from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.plan import ARMS, LOGITS, LmRunConfig, LmTeacherRunConfig, taught
 from stillhouse.tasks.lm.predict import TextPredictor
 from stillhouse.tasks.lm.results import BITS, LanguageResults
-from stillhouse.tasks.lm.rollouts import window_difficulty
-from stillhouse.tasks.lm.saved import load_lm, save_lm
-from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text
+from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text, window_difficulty
 from stillhouse.tasks.lm.signals import build_language_signals
 from stillhouse.tasks.lm.students import NGramConfig
 from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
@@ -105,10 +103,8 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
         if isinstance(teacher, StoredTeacher):
             return TeacherCheck(**teacher.plan.about["teacher_check"])
         window, order = config.loss.window, config.score.ngram or ORDER
-        ids, batch = (
-            np.asarray(data.valid[: config.loss.validation_tokens + 1]),
-            config.training.evaluation_batch_size,
-        )
+        ids = np.asarray(data.valid[: config.loss.validation_tokens + 1])
+        batch = config.training.evaluation_batch_size
         ngrams = (ngram_nll(data.train, data.tokenizer.vocab_size, n) for n in (1, order))
         scores = [-score_text(nll, ids, length=window, batch=batch) for nll in (model_nll(teacher), *ngrams)]
         if not np.isfinite(scores[0]).all():
@@ -151,19 +147,8 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
         arms = []
         for name in config.arms:
             assistants, controls = config.teacher_assistants if taught(name) else (), CONTROLS.get(name, ())
-            arms.append(
-                Arm(
-                    name,
-                    config.student_of(name),
-                    taught(name),
-                    config.seeds,
-                    assistants,
-                    None,
-                    ARMS[name],
-                    "",
-                    controls,
-                )
-            )
+            student, about = config.student_of(name), ARMS[name]
+            arms.append(Arm(name, student, taught(name), config.seeds, assistants, about=about, controls=controls))
         order, inside = config.score.ngram, config.student.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
@@ -239,11 +224,11 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
 
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
         """Weights, card and tokenizer."""
-        save_lm(folder, model, context.data.tokenizer, window=context.config.loss.window)
+        use.save_lm(folder, model, context.data.tokenizer, window=context.config.loss.window)
 
     def load(self, folder: Path) -> Any:
         """The network of a folder."""
-        return load_lm(folder)[0]
+        return use.load_lm(folder)[0]
 
     def finish(self, context: LmContext, summary: dict[str, Any]) -> None:
         """How the models were scored, and what the student writes."""
@@ -261,9 +246,7 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
 
     def exports(self) -> Mapping[str, Target]:
         """Packed ternary weights with the tokenizer."""
-        return {
-            "packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=()),
-        }
+        return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
 
 
 def _read(config: LmRunConfig | LmTeacherRunConfig, log: Log) -> Corpus:

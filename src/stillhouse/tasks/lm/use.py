@@ -1,4 +1,4 @@
-"""What is done with a trained student: score it again, show what it writes, export it."""
+"""What is done with a trained student: save and load it, score it again, show what it writes, export it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,85 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import parse
+from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above
-from stillhouse.core.records import read_object
+from stillhouse.core.hashes import verify_files, with_hashes
+from stillhouse.core.machine import versions
+from stillhouse.core.records import CARD, STUDENT, read_json, read_object, write_atomically, write_json
+from stillhouse.export import read_weights
 from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, load_corpus, read_lines
 from stillhouse.tasks.lm.packed import load_packed, pack_student
 from stillhouse.tasks.lm.plan import LmScoreConfig
 from stillhouse.tasks.lm.predict import TextPredictor
 from stillhouse.tasks.lm.results import PACKED
-from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.score import TestWindows, model_nll
+from stillhouse.tasks.lm.students import SpikingLMConfig
+from stillhouse.tasks.lm.students.network import SpikingLM
+from stillhouse.tasks.lm.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
+
+FORMAT = "stillhouse-lm-1"
 
 
-def evaluate(
-    folder: Path, *, source: str | None = None, tokens: int | None = None, window: int | None = None
-) -> dict[str, Any]:
-    """Scores of a saved student, on the text and in the windows of its run where nothing else is chosen.
+def save_lm(folder: Path, model: SpikingLM, tokenizer: Tokenizer, *, window: int) -> None:
+    """Write `student.safetensors`, `tokenizer.json` and `card.json` into a folder; `window`: tokens of its training rows."""
+    weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    tokenizer.save(folder)
+    card = {
+        "format": FORMAT,
+        "task": "lm",
+        "model": to_mapping(model.config),
+        "window": window,
+        "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.fingerprint},
+        "input": "token ids (B, L) of tokenizer.json; logits of the token after each",
+        "versions": versions(),
+    }
+    write_json(folder / CARD, with_hashes(card, folder, [STUDENT, TOKENIZER_FILE]))
+
+
+def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
+    """The network of a folder with its weights, in eval mode on the CPU; its tokenizer; its card.
+
+    Raises:
+        InputError: no card, or one of another format; weights missing, changed, truncated, of another network or not finite.
+    """
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / CARD}: expected the card of a language student (format {FORMAT!r}), got that of another model"
+        )
+    verify_files(folder, card, [STUDENT])
+    model = parse(SpikingLMConfig, card["model"]).build()
+    read_weights(folder / STUDENT, model)
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{folder / STUDENT}: {name}: expected finite weights, got a NaN or an infinity")
+    with torch.no_grad():
+        return model.eval(), load_tokenizer(str(folder)), card
+
+
+def evaluate(folder: Path, *, source: str | None = None, tokens: int | None = None) -> dict[str, Any]:
+    """Scores of a saved student, in the windows of its run.
 
     Args:
         folder: of an arm and seed.
-        source: another text: the test split of a folder of splits, or a whole file.
-        tokens: that are scored, from the start.
-        window: tokens of a window.
+        source: another text file, whole, in the place of the run's test text.
+        tokens: that are scored, from the start [as in the run].
 
     Raises:
         InputError: nothing there, or a text that cannot be read.
         ConfigError: a number out of its range.
     """
     model, tokenizer, card = load_lm(folder)
-    run = run_above(folder)
-    config = {} if run is None else config_of(folder).get("score", {})
-    given = {name: value for name, value in (("tokens", tokens), ("window", window)) if value is not None}
-    how = parse(LmScoreConfig, {**config, **given})
+    config = {} if run_above(folder) is None else config_of(folder).get("score", {})
+    how = parse(LmScoreConfig, config if tokens is None else {**config, "tokens": tokens})
     if source is None:
         ids = own_text(folder).test
-    elif Path(source).expanduser().is_dir():
-        ids = load_corpus(parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})).test
     else:
         ids = tokenizer.encode_lines(read_lines(Path(source).expanduser()))
     examination = TestWindows.of(ids, tokenizer, how, int(card["window"]))

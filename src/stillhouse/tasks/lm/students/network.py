@@ -158,6 +158,19 @@ class SpikingLM(Student):
         scores, offset = self.readout(hidden[:, -1]), self.offset(tokens, state)
         return scores if offset is None else scores + offset[:, -1], after
 
+    @torch.no_grad()
+    def generate(self, prompt: Tensor, count: int) -> Tensor:
+        """Prompts (B, P) with the likeliest `count` tokens after them; the cost of a token does not grow with the text."""
+        training = self.training
+        self.eval()
+        scores, state = self.read(prompt)
+        found = [prompt, scores.argmax(-1, keepdim=True)]
+        for _ in range(count - 1):
+            scores, state = self.read(found[-1], state)
+            found.append(scores.argmax(-1, keepdim=True))
+        self.train(training)
+        return torch.cat(found, 1)
+
     def quantize(self, share: float, *, spikes: float | None = None) -> None:
         """Set how far the network is on its way from dense (0) to quantized (1); kept with the weights.
 

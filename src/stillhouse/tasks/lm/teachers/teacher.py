@@ -18,9 +18,9 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.hooks import FeatureExtractor
-from stillhouse.tasks.lm.saved import load_lm
 from stillhouse.tasks.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.tasks.lm.tokenizer import HUB
+from stillhouse.tasks.lm.use import load_lm
 from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.teacher import Teacher, weights_sha256
 
