@@ -13,14 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.exports import ExportChoices, write_export
+from stillhouse.core.exports import ExportChoices
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.tasks.embed.config import EmbeddingStudentConfig
 from stillhouse.tasks.embed.export import write_for_numpy, write_for_onnx
 from stillhouse.tasks.embed.network import EmbeddingStudent, save_embedder
-from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder, gelu
-from stillhouse.tasks.embed.task import TASK
+from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 
 D = 24
 
@@ -114,30 +113,6 @@ def test_a_zero_row_is_defined_everywhere_and_the_same(tmp_path):
     np.testing.assert_allclose(said, codes, atol=1e-5)
 
 
-def test_other_float_types_and_memory_maps_are_taken(tmp_path):
-    """A file of float16 vectors must not fail, nor be held in memory twice."""
-    embedder = NumpyEmbedder.load(saved(tmp_path / "in"))
-    x = vectors(10)
-    np.save(tmp_path / "x.npy", x.astype(np.float16))
-    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert np.array_equal(embedder.encode(mapped), embedder.encode(x.astype(np.float16).astype(np.float32)))
-    assert np.array_equal(embedder.encode(x.astype(np.float64)), embedder.encode(x))
-
-
-def test_the_input_is_left_as_it_is(tmp_path):
-    """Normalization in place would spoil the caller's vectors (64 rows: nothing is padded)."""
-    x = vectors(64)
-    before = x.copy()
-    NumpyEmbedder.load(saved(tmp_path / "in")).encode(x)
-    assert np.array_equal(x, before)
-
-
-def test_gelu_is_torchs():
-    """The tanh form, not the exact one: they differ in the third digit."""
-    x = np.linspace(-6, 6, 101, dtype=np.float32)
-    np.testing.assert_allclose(gelu(x), F.gelu(torch.tensor(x), approximate="tanh").numpy(), atol=1e-6)
-
-
 def bad_rows():
     x = vectors(5000)
     x[[3, 4999], 0] = np.nan, np.inf
@@ -200,23 +175,6 @@ def test_the_exported_folder_works_with_numpy_alone(tmp_path):
     run = f"sys.argv = ['embedder.py', 'x.npy', 'codes.npy']\nrunpy.run_path({str(folder / 'embedder.py')!r}, run_name='__main__')"
     subprocess.run([sys.executable, "-c", block + run], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ""})
     assert np.array_equal(np.load(tmp_path / "codes.npy"), NumpyEmbedder.load(folder).encode(x))
-
-
-def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
-    """A half-written folder that looks like an export is found by somebody."""
-    from stillhouse.tasks.embed import export as embedding
-
-    def written(to, out):
-        return write_export(TASK.exports(), to, folder, tmp_path / out, ExportChoices(), "embed")[0]
-
-    folder = tmp_path / "in"
-    save_embedder(folder, EmbeddingStudent(EmbeddingStudentConfig(hidden=(16, 8), levels=(5,)), D).eval())
-    monkeypatch.setattr(embedding, "_write_onnx", lambda folder, path: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        written("onnx", "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
-    out = written("numpy", "out")
-    assert sorted(p.name for p in out.iterdir()) == ["card.json", "embedder.py", "student.safetensors"]
 
 
 @pytest.mark.parametrize("write", [write_for_numpy, write_for_onnx])

@@ -59,14 +59,6 @@ def test_every_group_of_codes_comes_back():
         assert packed.nbytes == 3 * -(-length // 5)
 
 
-def test_packed_weights_are_those_of_the_network():
-    """A transposed or misscaled matrix runs without an error."""
-    made = model(VARIANTS["everything"])
-    packed = pack_student(made)
-    for path, layer in made.linear_layers().items():
-        np.testing.assert_array_equal(packed.weight(path), layer.effective_weight().detach().numpy())
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_generator_equals_the_network(name, tmp_path):
     """Packed, saved, loaded and run a token at a time in numpy: the logits of one torch pass, in float64 to 1e-9."""

@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from stillhouse.layers.spikes.linear import Quantization
 from stillhouse.layers.spikes.unit import SHARE_UNIT, SpikeUnit, spike_counts
 from stillhouse.layers.straight_through import ternary_codes, ternary_weight
 
@@ -143,18 +142,3 @@ def test_ternary_weights_are_exact_forward_and_straight_through_backward():
     torch.testing.assert_close(weight.grad, direction)
     torch.testing.assert_close(ternary_weight(weight, 0.25), weight + 0.25 * (codes * scale - weight))
     assert ternary_weight(weight, 0.0) is weight
-
-
-def test_the_choice_of_parts_is_followed():
-    """A part that is off must have neither spikes nor ternary weights."""
-    make = Quantization(spiking={"ffn"}, ternary={"mixer"}, levels=2, hidden_levels=4, density=0.2)
-    assert make.linear("mixer", 4, 4).spike is None
-    assert make.linear("mixer", 4, 4).ternary
-    ffn = make.linear("ffn", 4, 4)
-    assert ffn.spike.levels == 2
-    assert ffn.spike.signed
-    assert ffn.spike.density == 0.2
-    assert not ffn.ternary
-    hidden = make.linear("ffn", 4, 4, hidden=True)
-    assert hidden.spike.levels == 4
-    assert not hidden.spike.signed

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.sar.compare import _related
-from stillhouse.tasks.sar.data.radar import filtered, matched_filter, preset
-from stillhouse.tasks.sar.data.simulate import SceneConfig, point_lines, simulate_lines
+from stillhouse.tasks.sar.data.radar import filtered, preset
+from stillhouse.tasks.sar.data.simulate import point_lines
 from stillhouse.tasks.sar.metrics import line_figures, measure_point, noise_quality
 
 LENGTH = 1024
-TOY = preset("toy-64")
-WHITE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)
 
 
 def speckle(seed, *shape):
@@ -93,26 +90,6 @@ def test_lines_without_a_point_are_refused():
             measure_point(line, 16)
 
 
-def test_truncation_loses_band_and_with_it_resolution():
-    """Half the taps of a chirp are half its band: twice as wide, and about half the energy."""
-    kernel = matched_filter(TOY)
-    lines = simulate_lines(TOY, WHITE, np.random.default_rng(0), lines=24, length=512)
-
-    def error(taps):
-        found = filtered(lines.raw, taps)[:, lines.valid]
-        wanted = lines.focused[:, lines.valid]
-        return np.sum(np.abs(found - wanted) ** 2) / np.sum(np.abs(wanted) ** 2)
-
-    cut = {taps: kernel[(65 - taps) // 2 : (65 + taps) // 2] for taps in (1, 17, 33, 65)}
-    errors = {taps: error(some) for taps, some in cut.items()}
-    assert list(errors.values()) == sorted(errors.values(), reverse=True)
-    assert errors[33] == pytest.approx(0.5, abs=0.1)
-    assert errors[65] < 1e-20
-    point = point_lines(TOY, [300.0], length=600).raw[0]
-    widths = [measure_point(filtered(point, cut[taps]), 300)["irw"] for taps in (33, 65)]
-    assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)
-
-
 def test_filters_are_those_of_numpy():
     """Edges are zero, nothing wraps round, one kernel a line where there are several."""
     x, k = speckle(0, 3, 20), speckle(1, 3, 7)
@@ -120,11 +97,3 @@ def test_filters_are_those_of_numpy():
     np.testing.assert_allclose(filtered(x, k), expected, atol=1e-12)
     short = np.convolve(x[0, :3], k[0], mode="full")[3:6]
     np.testing.assert_allclose(filtered(x[:1, :3], k[0])[0], short, atol=1e-12)
-
-
-@pytest.mark.parametrize(("teacher", "student", "kept"), [(0.8, 0.4, 0.5), (0.8, -0.4, None), (-0.1, 0.4, None)])
-def test_a_share_of_the_teachers_quality_needs_two_that_focus(teacher, student, kept):
-    """1 - NMSE below 0 made shares of -300 %."""
-    pairs = (("t", teacher), ("s", student))
-    rows = [{"name": n, "kind": "network", "size": "", "parameters": 9, "quality": q} for n, q in pairs]
-    assert _related(rows)[1].get("quality_kept") == kept

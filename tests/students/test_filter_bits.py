@@ -47,16 +47,6 @@ def test_a_square_is_one_where_any_of_its_bits_is():
             np.testing.assert_array_equal(joined[:, :, row, column], square.any((2, 3)))
 
 
-@pytest.mark.parametrize("part", ["clauses", "mlp", "none"])
-def test_every_arm_reads_the_bits(part):
-    """Of plain photos, so that teachers, augmentation and prediction need nothing of their own."""
-    model, x = machine(square=2, part=part), photos()
-    bits = torch.nn.functional.max_pool2d(boolean_features(x).float(), 2).flatten(1)
-    assert bits.shape[1] == model.config.bits == 76 * 25
-    assert torch.equal(model(x), model.core(bits - 0.5).votes)
-    assert not torch.equal(model(x)[0], model(x)[1])
-
-
 def test_literals_are_named_and_drawn_by_their_square():
     model = machine(square=4)
     pixels = pixels_of(model, next(iter(named_banks(model).values())))

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from stillhouse.core.checks import StillhouseError
-from stillhouse.core.config import ConfigError
 from stillhouse.tasks.sar.compare import documented_parameters
 from stillhouse.tasks.sar.documented import REFUSED, get_model_from_configs
 from stillhouse.tasks.sar.saved import save_documented
@@ -82,33 +81,6 @@ def test_what_is_refused_says_why(change, words):
     """Keys that are swallowed are the public code's worst habit: `wraper: false` was obeyed by nothing."""
     with pytest.raises(StillhouseError, match=words):
         get_model_from_configs(**{**SMALL, **change})
-
-
-@pytest.mark.parametrize("change", [{"num_layers": "four"}, {"dropout": 1.5}, {"state_dim": 7}, {"model_dim": 2.5}])
-def test_wrong_values_are_named(change):
-    """YAML gives text for numbers more often than one thinks."""
-    with pytest.raises(ConfigError, match=next(iter(change))):
-        get_model_from_configs(**{**SMALL, **change})
-
-
-def test_every_honoured_key_does_something():
-    """Each one changes the configuration, or is checked against the only value it can have."""
-    others = {
-        "input_dim": 3, "model_dim": 6, "state_dim": 10, "output_dim": 2, "num_layers": 1, "dropout": 0.3,
-        "use_pos_encoding": False, "use_selectivity": True, "activation_function": "relu",
-    }  # fmt: skip
-    base = get_model_from_configs(**SMALL).config
-    for key, value in others.items():
-        assert get_model_from_configs(**{**SMALL, key: value}).config != base, key
-
-
-def test_positions_and_directions():
-    """Two input channels are signal and position, as documented; a network that cannot focus is not the default."""
-    assert get_model_from_configs(**SMALL).config.use_pos_encoding
-    assert not get_model_from_configs(**SMALL, use_pos_encoding=False).config.use_pos_encoding
-    assert not get_model_from_configs(**{**SMALL, "input_dim": 1}).config.use_pos_encoding
-    assert get_model_from_configs(**SMALL).config.look_ahead is None
-    assert get_model_from_configs(**SMALL, look_ahead=5).config.look_ahead == 5
 
 
 def test_parameter_counts_of_the_document():

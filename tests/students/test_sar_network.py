@@ -8,7 +8,6 @@ import torch
 from benchmarks.sar.bars import linear_bar
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, dump_yaml, parse
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.network import DYNAMICS
 
@@ -121,22 +120,6 @@ def test_parameter_groups():
     assert set(DYNAMICS) <= {names[id(p)].rpartition(".")[2] for p in free["params"]}
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     torch.optim.AdamW(model.parameter_groups(0.1), lr=1e-3)
-
-
-def test_the_configuration_round_trips_and_refuses():
-    """A setting that does nothing is a fault of ours: it is refused, with the field's name."""
-    config = StateSpaceConfig(look_ahead=9, use_selectivity=True)
-    import yaml
-
-    assert parse(StateSpaceConfig, yaml.safe_load(dump_yaml(config))) == config
-    for settings, words in [
-        ({"state_dim": 7}, "state_dim: expected an even number"),
-        ({"use_pos_encoding": True}, "use_pos_encoding: true takes the last of input_dim channels"),
-        ({"model_dim": 0}, "model_dim"),
-        ({"use_selectivty": True}, "did you mean 'use_selectivity'"),
-    ]:
-        with pytest.raises(ConfigError, match=words):
-            parse(StateSpaceConfig, settings)
 
 
 @pytest.mark.parametrize(("layers", "total"), [(3, 8), (3, 2), (1, 5), (4, 0)])

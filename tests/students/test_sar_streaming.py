@@ -94,16 +94,6 @@ def test_wrong_lines_leave_the_state_alone():
     assert all(torch.equal(old, new) for old, new in zip(before, (x for state in stream.state for x in state.values())))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_one_network_has_one_number_of_state_bytes(kind):
-    """`sar distill` said 8,192 B and `sar stream` 8,344 B of one network: counters, and a line that only a gate reads."""
-    model = network(**KINDS[kind])
-    three = Stream(model, 3)
-    assert three.state_bytes == 3 * step_cost(model).state_bytes
-    streamed(three, scene(model, 40, 3))
-    assert three.state_bytes == 3 * step_cost(model).state_bytes
-
-
 def test_costs_by_hand():
     """Counted by the definition: input, output; per layer update and readout, feedthrough, mixing; gates are real."""
     cost = step_cost(network(look_ahead=6, use_selectivity=True))

@@ -1,10 +1,8 @@
 """The spiking student of images: its neurons by hand, its size, its gradients."""
 
-import pytest
 import torch
 
-from stillhouse.core.checks import InputError
-from stillhouse.core.types import ImageSpec, TextSpec
+from stillhouse.core.types import ImageSpec
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.layers.spikes.neurons import LeakyNeurons
 from stillhouse.tasks.classification.students.networks import SpikingStudentConfig
@@ -38,11 +36,3 @@ def test_size_gradients_and_scores_of_each_step():
     assert 0.05 < spikes.mean() < 0.95
     out.logits.square().sum().backward()
     assert all(p.grad.abs().max() > 0 for p in network.parameters())
-
-
-def test_texts_and_small_images_are_refused():
-    """Token ids are no image, and four halvings want 16 pixels."""
-    with pytest.raises(InputError, match="expected images"):
-        SpikingStudentConfig().build(TextSpec(("a", "b"), 9, 50))
-    with pytest.raises(InputError, match="16 pixels a side"):
-        SpikingStudentConfig(depth=4).build(SPEC)

@@ -5,7 +5,6 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageSpec, TextSpec
-from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig, TimmStudentConfig
 
 SPEC = TextSpec(("no", "yes"), length=6, vocabulary=20)
@@ -37,20 +36,6 @@ def test_a_row_without_tokens_is_finite():
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize(
-    ("ids", "words"),
-    [
-        (torch.zeros(2, 7, dtype=torch.int64), "at most 6"),
-        (torch.tensor([[25]]), "0 to 19"),
-        (torch.tensor([1, 2]), "expected"),
-    ],
-)
-def test_wrong_ids_are_named(ids, words):
-    """An embedding's own error speaks of an index out of range in self."""
-    with pytest.raises(InputError, match=words):
-        student()(ids)
-
-
 def test_a_timm_student_normalizes_and_has_the_head_of_the_task():
     """Raw pixels in, as for every student."""
     torch.manual_seed(0)
@@ -70,17 +55,3 @@ def test_a_timm_student_normalizes_and_has_the_head_of_the_task():
 
 def rows(texts, labels):
     return [(texts, labels)] * 3
-
-
-def encode(text):
-    return [ord(letter) - 95 for letter in text]
-
-
-def test_labelled_texts_are_cut_padded_and_fingerprinted():
-    """Two data sets with one fingerprint would be taken for the same."""
-    a = RowData.from_texts(rows(["abcde", "b"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
-    assert a.train.ids.tolist() == [[2, 3, 4], [3, 0, 0]]
-    assert [len(batch.labels) for batch in a.train.batches(1)] == [1, 1]
-    b = RowData.from_texts(rows(["abcde", "c"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
-    assert a.sha256 != b.sha256
-    assert a.sizes == {"train": 2, "validation": 2, "test": 2}

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from stillhouse.core.checks import StillhouseError
 from stillhouse.tasks.classification.students.attention import Attention, Place, WindowAttention, Windows
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
@@ -86,14 +85,6 @@ def test_relative_positions_see_distance_and_not_place(position):
     assert not torch.allclose(shuffled[:, 0, 5] / shuffled[:, 0, 0], weights[0], atol=1e-4)
 
 
-def test_every_pixel_matters_where_nothing_divides():
-    """11 x 13 pixels, window 4, odd merges: padding must lose no pixel and invent none."""
-    model = build(image_size=(11, 13), depths=(1, 1, 1)).eval()
-    pixels = torch.rand(1, 1, 11, 13, requires_grad=True)
-    model(pixels).square().sum().backward()
-    assert (pixels.grad != 0).all()
-
-
 def test_documented_window_on_small_maps_runs():
     """Window 7 on 8 x 8 patches and stages of 4, 2 and 1 patches, as the documents' CIFAR-10 command has it."""
     model = UnifiedTMTransformer(
@@ -122,13 +113,3 @@ def test_swin_sees_where_in_a_window_a_token_is(change, told):
     assert same is not told
     kinds = {name for name in ("bias", "rotary") if getattr(attention, name) is not None}
     assert kinds == (set() if not told else {"bias"} if change else {"rotary"})  # 12 / 2 is no multiple of 4
-
-
-def test_an_unsaid_window_fits_a_small_map():
-    """Digits of 8 x 8 have 2 x 2 patches of 4: the usual window of 7 is capped, one that is asked for is refused."""
-    small = {"image_size": 8, "patch_size": 4, "depths": (1, 1)}
-    model = build(**small, window_size=None)
-    assert model.config.stages()[0].window == 7
-    assert torch.isfinite(model(torch.rand(2, 1, 8, 8))).all()
-    with pytest.raises(StillhouseError, match="at most the first map"):
-        build(**small, window_size=7)

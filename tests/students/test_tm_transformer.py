@@ -1,15 +1,11 @@
 """The clause transformer: alive, reloadable, and every keyword changes it."""
 
-import pytest
 import torch
 
-from stillhouse.core.types import ImageSpec
-from stillhouse.tasks.classification.students import TsetlinViTConfig
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer, sincos_position_embedding
 
 SMALL = {"num_classes": 5, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
 SMALL |= {"tm_clauses": 32, "drop_path_rate": 0.0}
-SPEC = ImageSpec(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
 
 
 def build(**change):
@@ -57,17 +53,6 @@ def test_decay_spares_include_logits():
     decayed, free = model.parameter_groups(0.1)
     assert all(p is not model.blocks[0].feed_forward.bank.include_logits for p in decayed["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
-
-
-def test_config_reaches_the_model():
-    """The configuration's arms change the branch and nothing else."""
-    config = TsetlinViTConfig(patch_size=2, embed_dim=24, depth=1, heads=3, clauses=16)
-    assert config.build(SPEC).blocks[0].feed_forward.bank.num_clauses == 16
-    assert config.without_special_part().build(SPEC).blocks[0].feed_forward is None
-    names = dict(config.with_ordinary_part().build(SPEC).named_modules())
-    assert "blocks.0.feed_forward.0" in names
-    with pytest.raises(ValueError, match="image"):
-        TsetlinViTConfig(patch_size=16, embed_dim=24, depth=1, heads=3).build(SPEC)
 
 
 def test_positions_begin_as_waves_of_row_and_column():

@@ -10,22 +10,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
 from stillhouse.core.types import TextSpec
 from stillhouse.layers.spikes.neurons import LeakyNeurons
-
-
-def checked_ids(ids: Tensor, length: int, vocabulary: int) -> Tensor:
-    """The ids, if they are rows of at most `length` tokens of the vocabulary.
-
-    Raises:
-        InputError: they are not.
-    """
-    if ids.ndim != 2 or ids.shape[1] > length:
-        raise InputError(f"token ids: expected (B, at most {length}), got {tuple(ids.shape)}")
-    if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < vocabulary):
-        raise InputError(f"token ids: expected 0 to {vocabulary - 1}, got {int(ids.min())} to {int(ids.max())}")
-    return ids
 
 
 class Attention(nn.Module):
@@ -68,7 +54,7 @@ class TextNetwork(nn.Module):
         self, input_spec: TextSpec, width: int, blocks: Callable[[], Iterable[nn.Module]], token_std: float = 1.0
     ) -> None:
         super().__init__()
-        self.padding, self.length, self.vocabulary = input_spec.padding, input_spec.length, input_spec.vocabulary
+        self.padding = input_spec.padding
         self.tokens = nn.Embedding(input_spec.vocabulary, width)
         self.positions = nn.Parameter(torch.zeros(1, input_spec.length, width))
         if token_std != 1:
@@ -80,13 +66,8 @@ class TextNetwork(nn.Module):
         self.head = nn.Linear(width, input_spec.num_classes)
 
     def embedded(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, D), and (B, L) which tokens are there.
-
-        Raises:
-            InputError: rows longer than the positions that there are, or token ids outside the vocabulary.
-        """
-        there = checked_ids(ids, self.length, self.vocabulary) != self.padding
-        return self.tokens(ids) + self.positions[:, : ids.shape[1]], there
+        """(B, L, D), and (B, L) which tokens are there."""
+        return self.tokens(ids) + self.positions[:, : ids.shape[1]], ids != self.padding
 
 
 class TextTransformer(TextNetwork):
