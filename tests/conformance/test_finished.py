@@ -44,15 +44,7 @@ def again(made, out, **choices):
 def test_nobody_is_asked(copied, monkeypatch):
     """A finished sweep run again paid nine minutes of fitting teachers for nothing."""
     kind = type(task(copied.case.task))
-    for name in (
-        "teacher_check",
-        "prepare",
-        "stage_teachers",
-        "score",
-        "score_teacher",
-        "job",
-        "on_run_end",
-    ):
+    for name in ("teacher_check", "stage_teachers", "score", "job", "finish"):
         monkeypatch.setattr(kind, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
     stamps = {path: path.stat().st_mtime_ns for path in copied.out.rglob("*.*")}
     callback = Lines()

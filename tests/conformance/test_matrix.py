@@ -14,7 +14,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.pipeline import StageContext, train_arm
-from stillhouse.core.records import CARD, CHECKPOINT, RECORDS, read_records
+from stillhouse.core.records import CARD, RECORDS, read_records
 from stillhouse.core.task import RunContext, reference_arm
 from stillhouse.core.types import Progress
 from stillhouse.signals import SignalConfig
@@ -101,9 +101,7 @@ def lab_of(case, config, folder):
     """All that an arm needs, by the task's own methods."""
     made = task(case.task)
     data = made.data(config, str)
-    made.check(config, data)
     context = RunContext(config, data, RunFolder(folder), made.teachers(config, data, None, str))
-    made.prepare(context)
     context.stage_teachers = made.stage_teachers(context)
     return context
 
@@ -190,7 +188,7 @@ BATCH = {"images": 128, "clauses": 128, "sar": 4, "lm": 4, "embed": 64}
 
 
 def trained(case, folder, monkeypatch, **changes):
-    """The taught arm, trained as a run trains it; every training with its stage, weights before and after and what it carried."""
+    """The taught arm, trained as a run trains it; every training with its stage, weights before and after."""
     made, seen = task(case.task), []
     config = case.config(**TINY[case.kind], seeds=1, **changes)
     context = lab_of(case, config, folder)
@@ -207,7 +205,7 @@ def trained(case, folder, monkeypatch, **changes):
         one = seen[-1]
         one.job = job
         one.before = {name: x.clone() for name, x in job.model.state_dict().items()}
-        one.carry, one.folder = choices.get("carry"), choices["folder"]
+        one.folder = choices["folder"]
         done = plain_fit(job, *args, **choices)
         one.after = {name: x.clone() for name, x in job.model.state_dict().items()}
         one.records = list(read_records(one.folder / RECORDS))
@@ -273,13 +271,12 @@ def see_curriculum(case, changes, folder, monkeypatch):
 
 
 def see_stages(case, changes, folder, monkeypatch):
-    """Two trainings, the second from the weights and moments of the first, which stands in a folder of its own."""
+    """Two trainings, the second from the weights of the first, which stands in a folder of its own."""
     context, arm, (first, second) = trained(case, folder, monkeypatch, **changes)
     place = context.place(arm.name, 0) / "stages" / "first"
     assert first.folder == place
     assert second.folder == context.place(arm.name, 0)
     assert all(torch.equal(x, second.before[name]) for name, x in first.after.items())
-    assert second.carry == (place / CHECKPOINT, ("optimizer",))
 
 
 def see_chain(case, changes, folder, monkeypatch):
