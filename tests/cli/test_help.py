@@ -137,6 +137,7 @@ def place(tmp_path, monkeypatch):
     """A folder with a YAML file whose data are missing, and a run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("data: {name: folder, root: photos}\nteacher: {source: 'timm:resnet18'}\n")
+    (tmp_path / "mine.csv").touch()
     (tmp_path / "other.yaml").write_text("recipe: digts\n")
     (tmp_path / "wrong.yaml").write_text("recipe: digits\ntraining: {epoch: 3}\n")
     (tmp_path / "taken" / "arms" / "kd" / "seed-0").mkdir(parents=True)
@@ -166,6 +167,8 @@ FAULTS = {
     "distill wrong.yaml": "training.epoch: unknown key; did you mean 'epochs'",
     "distill digits teacher.source=timm:resnt18": "resnt18",
     "distill digits student.kind=flat-tmm": "did you mean 'flat-tm'",
+    "distill banking student.knid=rules": "unknown key; did you mean 'kind'",
+    "predict taken other.yaml --out mine.csv": "mine.csv: is there already; --overwrite replaces it",
     "sweep digits training.learning_rat=1e-3,1e-2": "did you mean 'learning_rate'",
     "sweep digits --trails 3": "did you mean '--trials'",
     "list --all": "unknown flag --all",

@@ -87,5 +87,9 @@ def test_a_run_learns_the_messages_and_is_used_on_a_sentence(tmp_path, kind):
     assert summary["arms"]["no-kd"]["accuracy"]["mean"] > (0.93 if kind == "tf-idf" else 0.85)
     student = TASK.predictor(tmp_path / "run")
     assert student.predict(["Someone stole my card, it was stolen"])[0]["class"] == "lost_or_stolen_card"
+    assert TASK.evaluate(tmp_path / "run")["rows"] == 480
     if kind == "scorecard":
+        known, unknown = student.predict(["Someone stole my card", "zzz qqq"])
+        default = student.classes[int(student.network.bias.argmax())]
+        assert (known["note"], unknown["class"], unknown["note"]) == ("", default, "no rule holds: the default class")
         assert (TASK.load(tmp_path / "run" / "student").points() != 0).sum(1).max() == 10

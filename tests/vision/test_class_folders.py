@@ -49,7 +49,7 @@ def test_rules_are_judged_as_the_student_is(run, model):
     """As a sample of 200 can be: three standard errors of a draw without replacement. The first 200 would have been all right."""
     whole = TASK.evaluate(run / model)
     rules = read_json(run / model / "rules.json")
-    assert (rules["judged_on"], rules["judged_of"], whole["images"]) == (200, 480, 480)
+    assert (rules["judged_on"], rules["judged_of"], whole["rows"]) == (200, 480, 480)
     p = whole["accuracy"]
     assert 0.6 < p < 0.9
     assert abs(rules["full"] - p) < 3 * np.sqrt(p * (1 - p) / 200 * (1 - 200 / 480))

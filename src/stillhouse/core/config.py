@@ -317,12 +317,13 @@ def _members_at(kind: Any, loc: Sequence[str | int]) -> list[Any]:
     for step in loc:
         found: list[Any] = []
         for one in here:
+            if is_dataclass(one) and step == tag_of(one) and len(here) > 1:  # `rules` is a field of rules, too
+                found = [one]
+                break
             if step in settings(one):
                 found.append(settings(one)[str(step)].annotation)
             elif isinstance(step, int) and typing.get_args(one):
                 found.append(typing.get_args(one)[0])
-            elif is_dataclass(one) and step == tag_of(one):
-                found.append(one)
         here = [m for annotation in found for m in members(annotation)]
     return here
 

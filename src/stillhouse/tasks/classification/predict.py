@@ -195,7 +195,7 @@ def evaluate_saved(folder: Path, **choices: Any) -> dict[str, Any]:
             f"{data.name} has {data.input_spec.num_classes} of {data.input_spec.shape}"
         )
     found = evaluate(probabilities_of(load_student(place, StudentConfig), data.test), data.test.labels.numpy(), None)
-    return {"data": data.name, "images": len(data.test), **{k: v for k, v in found.items() if v is not None}}
+    return {"data": data.name, "rows": len(data.test), **{k: v for k, v in found.items() if v is not None}}
 
 
 def cost(folder: Path) -> dict[str, float]:

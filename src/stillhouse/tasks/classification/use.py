@@ -23,6 +23,7 @@ from stillhouse.tasks.classification.data.config import TextDataConfig
 from stillhouse.tasks.classification.data.readers import read_features, rows_of
 from stillhouse.tasks.classification.data.rows import tokenizer_of
 from stillhouse.tasks.classification.photos import Classes, PhotoClasses
+from stillhouse.tasks.classification.readable import readable_of
 from stillhouse.tasks.classification.students import has_clauses
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -119,6 +120,17 @@ class FeatureClasses(_OfNetwork):
         from stillhouse.tasks.classification.exports import rules_of_folder
 
         return rules_of_folder(self.folder, self.network, self.input_spec, lines)
+
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
+        """As of other students; of one with rules `note` says where none of them holds."""
+        found = super().predict(inputs)
+        if hasattr(self.network, "readable") or hasattr(self.network, "points"):
+            several = inputs if self.holds_several(inputs) else [inputs]
+            model = readable_of(self.network, self.input_spec)
+            holds = model.holds(read_features(model.reading, model.names, several)).any(1)
+            for row, any_rule in zip(found, holds):
+                row["note"] = "" if any_rule else "no rule holds: the default class"
+        return found
 
     def transform(self, one: Any) -> Tensor:
         """(F) counts of the features in a text, or in a mapping from columns to values; none is known: all 0.
