@@ -82,6 +82,8 @@ def stream(words: Sequence[str]) -> int:
     parser.add_argument("--out", "--output", dest="output", type=Path, help="a .npy file for the focused lines")
     parser.add_argument("--check", action="store_true", help="hold the result against the whole-scene form")
     options = parser.parse(words)
+    if options.output is not None:
+        _check_free(options.output)
     from stillhouse.tasks.sar.use import stream
 
     given = {"lines": options.lines, "source": options.input, "out": options.output, "check": options.check}
