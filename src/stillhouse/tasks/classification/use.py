@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,9 +128,9 @@ class FeatureClasses(_OfNetwork):
         if hasattr(self.network, "readable") or hasattr(self.network, "points"):
             several = inputs if self.holds_several(inputs) else [inputs]
             model = readable_of(self.network, self.input_spec)
-            holds = model.holds(read_features(model.reading, model.names, several)).any(1)
-            for row, any_rule in zip(found, holds):
-                row["note"] = "" if any_rule else "no rule holds: the default class"
+            holds = np.any(model.holds(read_features(model.reading, model.names, several)), axis=1)
+            for row, some in zip(found, holds.tolist()):
+                row["note"] = "" if some else "no rule holds: the default class"
         return found
 
     def transform(self, one: Any) -> Tensor:
