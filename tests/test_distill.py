@@ -326,12 +326,6 @@ def test_attach_takes_a_kind_a_mapping_or_a_list():
     assert len(set(found)) == 1
 
 
-def test_attach_names_a_signal_that_there_is_not():
-    student, teacher = nn.Linear(4, 3), nn.Linear(4, 3)
-    with pytest.raises(ConfigError, match="logit"):
-        stillhouse.attach(student, teacher, "logit", example=torch.rand(5, 4))
-
-
 # ---------------------------------------------------------------------------------------------- few labels of one's own
 
 

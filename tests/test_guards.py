@@ -9,11 +9,9 @@ import torch
 from stillhouse.cli.main import explained
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError
-from stillhouse.core.folder import RunFolder, settings_of
+from stillhouse.core.folder import RunFolder
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
-from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.teachers.config import TeacherConfig
@@ -25,13 +23,6 @@ def test_no_name_of_a_run_leads_out_of_runs(name):
     with pytest.raises(InputError, match="name"):
         run_place(None, name)
     assert run_place(None, "digits").as_posix() == "runs/digits"
-
-
-@pytest.mark.parametrize("setting", ["seeds=100000000000", "data.views=1000000000"])
-def test_counts_that_nobody_means_are_refused(setting):
-    """They were accepted, or an estimate of them never came to its end."""
-    with pytest.raises(ConfigError, match="less than or equal to 10000"):
-        load_run("digits", [setting])
 
 
 @pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "pretrained", "cache_dir"])
@@ -54,17 +45,6 @@ def test_a_checkpoint_that_is_none_is_named_before_anything_is_fetched(tmp_path,
     config = TeacherConfig(source="timm:resnet18", checkpoint=str(tmp_path / "notes.safetensors"))
     with pytest.raises(InputError, match=r"notes\.safetensors is truncated or not a checkpoint"):
         config.build(data.input_spec)
-
-
-def test_a_file_that_is_there_is_never_asked_of_the_hub(tmp_path, monkeypatch):
-    """As the model of a capture."""
-    from stillhouse.teachers import encoder
-
-    monkeypatch.setattr(encoder, "_from_hub", lambda name: pytest.fail("the hub was asked"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "notes.txt").write_text("a text")
-    with pytest.raises(InputError, match="got a file"):
-        encoder.model_folder("notes.txt")
 
 
 def test_a_pickle_of_weights_is_refused_without_a_traceback(tmp_path):
@@ -102,14 +82,6 @@ def test_errors_of_libraries_that_a_setting_causes_are_a_line():
     assert "not so much memory" in explained(caught.value)
     assert explained(RuntimeError("shapes differ")) is None
     assert explained(KeyError("x")) is None
-
-
-@pytest.mark.parametrize("text", ['{"config": {}}', '{"config": {"data": 3}}', "{}", "[]", "null", '{"config": 3}'])
-def test_a_run_that_says_something_else_is_one_line(tmp_path, text):
-    """A KeyError of `evaluate`."""
-    (tmp_path / records.RUN).write_text(text)
-    with pytest.raises(InputError, match=r"run\.json"):
-        settings_of(tmp_path, "data")
 
 
 def test_a_teacher_of_ours_is_hashed(tmp_path):

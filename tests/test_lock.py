@@ -6,13 +6,12 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import RunFolder, locked
-from stillhouse.core.records import LOCK, RUN
+from stillhouse.core.folder import locked
+from stillhouse.core.records import LOCK
 
 HOLD = textwrap.dedent(
     """
@@ -81,38 +80,6 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, hold):
     assert not (tmp_path / LOCK).exists()
 
 
-def test_of_many_that_come_and_go_one_is_inside(tmp_path):
-    """Each removes its file at the end, while others open it."""
-    inside, most, entered = [], [], []
-
-    def come_and_go():
-        for _ in range(200):
-            try:
-                with locked(tmp_path):
-                    inside.append(1)
-                    most.append(len(inside))
-                    inside.pop()
-                    entered.append(1)
-            except InputError as error:
-                assert "in use" in str(error)  # noqa: PT017
-
-    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert max(most) == 1
-    assert entered
-
-
-def test_a_lock_is_given_up_after_an_error(tmp_path):
-    """The next run of the same process may begin."""
-    with pytest.raises(KeyError), locked(tmp_path):
-        raise KeyError
-    with locked(tmp_path):
-        pass
-
-
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300, "file/inside", "file"])
 def test_a_folder_that_cannot_be_is_one_line(tmp_path, name):
     """Before anything is trained."""
@@ -123,39 +90,6 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path, name):
 
 
 # ------------------------------------------------------------------------------------------------ temporaries
-
-KILLED = textwrap.dedent(
-    """
-    import os, signal, sys
-    from pathlib import Path
-    from stillhouse.core.records import write_atomically
-
-    def write(file):
-        file.write(b"half")
-        file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    write_atomically(Path(sys.argv[1]), write)
-    """
-)
-
-
-def killed_write(path):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert any(entry.name.startswith(f".{path.name}.") for entry in path.parent.iterdir())
-
-
-def test_a_run_killed_before_its_first_file_can_be_started_and_resumed(tmp_path):
-    """`--resume` said: it exists and is not a run folder. What the killed write left is gone."""
-    killed_write(tmp_path / RUN)
-    (tmp_path / LOCK).write_text("{}")
-    for resume in (False, True):
-        with RunFolder.open(tmp_path, {"seeds": 1}, resume=resume):
-            assert os.listdir(tmp_path) == [LOCK]
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="not a run folder"), RunFolder.open(tmp_path, {"seeds": 1}, resume=True):
-        pass
 
 
 def test_a_run_that_is_refused_leaves_no_folders(tmp_path):

@@ -36,34 +36,6 @@ def test_a_file_of_a_run_is_not_written_over(run, name):
         check_output(run / name)
 
 
-def test_a_page_or_an_export_is_made_again(run, tmp_path):
-    """A refusal of one's own earlier page would be in the way."""
-    (tmp_path / "notes.html").write_text("")
-    for place in (
-        run / "compared.html",
-        run / "new.c",
-        run / "student" / "export" / "student.c",
-        tmp_path / "notes.html",
-    ):
-        check_output(place)
-
-
-@pytest.mark.parametrize(("mark", "kind"), [("manifest.json", "cache"), ("sweep.json", "sweep")])
-def test_caches_and_sweeps_are_not_written_over(tmp_path, mark, kind):
-    """Shards are .npy, as answers of predict are."""
-    for name in (mark, "data.npy"):
-        (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match="it is a file of"):
-        check_output(tmp_path / "data.npy")
-
-
-def test_what_is_read_is_not_written_over(tmp_path):
-    """`predict RUN x.npy --out x.npy` lost its input."""
-    (tmp_path / "x.npy").write_text("")
-    with pytest.raises(InputError, match="is the file that is read"):
-        check_output(tmp_path / "x.npy", source=str(tmp_path / "x.npy"))
-
-
 def test_every_command_looks_before_it_writes(run, tmp_path, capsys):
     """The check is of no use to a command that does not call it."""
     (tmp_path / "x.csv").write_text("a")

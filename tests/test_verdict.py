@@ -72,14 +72,6 @@ def test_an_overshooting_subtraction_never_narrows_below_a_single_term():
     assert nearly.low < nearly.mean < nearly.high < 100
 
 
-def test_the_sign_turns_with_the_order():
-    rng = np.random.default_rng(5)
-    arm, control = rng.normal(1.0, 1, (3, 100)), rng.normal(0.0, 1, (3, 100))
-    one, other = compare(arm, control), compare(control, arm)
-    assert (one.difference, one.low, one.high) == pytest.approx((-other.difference, -other.high, -other.low))
-    assert (one.verdict, other.verdict) == ("helps", "hurts")
-
-
 def test_every_verdict_word_is_reached():
     base = np.random.default_rng(6).normal(size=(3, 100))
     assert compare(base + 1, base).verdict == "helps"
@@ -87,12 +79,6 @@ def test_every_verdict_word_is_reached():
     assert compare(base, base).verdict == "no difference shown"
     assert compare(base[:1] + 1, base[:1]).verdict == "not tested"
     assert compare(None, base).verdict == compare(base, None).verdict == "not tested"
-
-
-def test_identical_arms_differ_by_exactly_nothing():
-    base = np.random.default_rng(7).random((3, 60)) < 0.9
-    found = compare(base, base)
-    assert (found.difference, found.low, found.high, found.seeds, found.items) == (0.0, 0.0, 0.0, 3, 60)
 
 
 def test_one_seed_has_an_item_interval_and_no_seed_interval():

@@ -199,12 +199,6 @@ def test_a_teacher_at_chance_is_refused_the_same_way(spoiled, tmp_path, capsys):
     assert main(["check", file]) == 3
 
 
-def test_a_good_teacher_passes_the_check(made, capsys):
-    """`check` says score and chance, and exits with 0."""
-    assert main(["check", str(made.case.file())]) == 0
-    assert "chance" in capsys.readouterr().out
-
-
 def test_ctrl_c_says_what_is_saved_and_how_to_continue(made, tmp_path, monkeypatch, capsys):
     """A user who stops a run must not have to look for the way back."""
     from stillhouse.training import loop
@@ -221,15 +215,6 @@ def test_ctrl_c_says_what_is_saved_and_how_to_continue(made, tmp_path, monkeypat
     printed = capsys.readouterr().err
     assert "saved" in printed
     assert "--resume" in printed
-
-
-def test_report_is_written_again_in_the_tasks_words(copied, capsys):
-    """A language run's page became one of images: `report` must know whose run it is."""
-    before = (copied.out / records.REPORT).read_text()
-    (copied.out / records.REPORT).unlink()
-    assert main(["report", str(copied.out)]) == 0
-    assert (copied.out / records.REPORT).read_text() == before
-    assert task(copied.case.task).title in before
 
 
 def test_evaluate_gives_the_score_of_the_run(made, capsys):

@@ -10,7 +10,6 @@ import yaml
 
 import stillhouse
 from stillhouse.cli.main import main
-from stillhouse.core.config import ConfigError
 from stillhouse.core.model_card import findings
 from stillhouse.tasks import results, task
 
@@ -106,15 +105,6 @@ def test_a_folder_without_a_run_says_so(run_of, tmp_path, capsys):
     assert main(["export", str(alone), "--to", "hub", "--out", str(tmp_path / "other")]) == 2
     assert "was changed after it was written" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
-
-
-def test_a_licence_is_an_identifier(run_of, tmp_path, capsys):
-    """On the command line and in a run."""
-    words = ["export", str(run_of("embed").out), "--to", "hub", "--out", str(tmp_path / "hub")]
-    assert main([*words, "--license", "Mine, all rights"]) == 2
-    assert "expected an identifier" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="license: expected"):
-        run_of("embed").case.config(license="two words")
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(3, "helps"), (2, "not tested (2 seeds; a verdict needs 3)")])

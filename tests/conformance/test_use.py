@@ -60,29 +60,6 @@ def test_answers_are_those_of_the_run(made, student, recorded):
         assert row["bits_per_byte"] == pytest.approx(nats / np.log(2) / size, rel=1e-5)
 
 
-@pytest.mark.kinds("clauses", "images")
-def test_an_array_without_rows_is_refused(made, student, tmp_path):
-    """An empty folder and an empty line were, an empty array was a traceback."""
-    np.save(tmp_path / "zero.npy", np.zeros((0, 8, 8), np.uint8))
-    with pytest.raises(InputError, match=r"expected images \(N, H, W"):
-        student.read(str(tmp_path / "zero.npy"))
-
-
-BAD = {
-    "images": np.full((8, 8), np.nan, np.float32),
-    "clauses": np.zeros((5, 8), np.uint8),
-    "embed": np.full(16, np.inf),
-    "sar": np.zeros(160),
-    "lm": "",
-}
-
-
-def test_a_bad_input_is_refused(made, student):
-    """NaN, another shape, real numbers for complex ones, no text: never an answer."""
-    with pytest.raises(InputError, match="expected"):
-        student.predict([BAD[made.case.kind]])
-
-
 def test_what_a_student_costs_is_counted(made):
     """Parameters by another count, and no cost that is not above 0."""
     folder = made.out / "arms" / made.case.taught / "seed-0"
@@ -181,16 +158,3 @@ def test_radar_lines_come_on_standard_input(made, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1,2\n")))
     with pytest.raises(InputError, match="standard input: expected an array of numbers"):
         stillhouse.load(made.out).read("-")
-
-
-def test_a_program_of_torch_says_what_to_use(tmp_path, capsys):
-    """It was "expected a run, a student, or an export of one", which it is."""
-    (tmp_path / "student.pt2").write_bytes(b"PK")
-    (tmp_path / "a.png").write_bytes(b"")
-    assert main(["predict", str(tmp_path / "student.pt2"), str(tmp_path / "a.png")]) == 2
-    assert "torch.export.load(FILE).module()" in capsys.readouterr().err
-
-
-def test_a_student_says_whether_it_has_a_network(made, student):
-    """`load(RUN).network` of an embedding was an AttributeError."""
-    assert (student.network is None) == (made.case.kind == "embed")

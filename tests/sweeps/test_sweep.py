@@ -251,18 +251,6 @@ def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
         swept(tmp_path / "all", {"points": Choices((5,))}, tabular(student=student))
 
 
-def test_other_data_under_one_study_are_refused(tmp_path):
-    """A second machine with another copy of the data."""
-    seen = []
-
-    def data(self, config, log):
-        seen.append(config)
-        return SimpleNamespace(**{**vars(wine()), "sha256": str(len(seen))})
-
-    study, _ = swept(tmp_path, {"points": Choices((4, 8))}, tabular(data=data))
-    assert "other data than in the trials before" in real_trials(study)[1].user_attrs["error"]
-
-
 def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch):
     """A trial that could not be written down says nothing of its settings: it stays to be done, and ends as it would have."""
     space = {"training.learning_rate": Choices((0.01, 0.02))}
@@ -340,15 +328,6 @@ def test_the_page_says_what_to_do_next(tmp_path):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
-def test_trials_that_are_tied_are_named(tmp_path):
-    """The first of two equal trials, called the best, would say that its setting won."""
-    study, plan = swept(tmp_path, {"training.learning_rate": Choices((1e-12, 1e-13))}, tabular())
-    found = write_sweep(study, plan, tmp_path, tabular())
-    assert scores(study)[0] == scores(study)[1]
-    assert found["best"] == 0
-    assert "(tied: trials 0, 1)" in (tmp_path / records.REPORT).read_text()
-
-
 def test_the_path_of_a_user(tmp_path, capsys):
     """Sweep, the refusal to sweep again unasked, and a printed command that `distill` takes."""
     words = ["sweep", "digits", "--out", tmp_path / "s", "training.learning_rate=1e-3,3e-3"]
@@ -386,11 +365,3 @@ def test_two_workers_share_the_trials(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv(WORKER, "1")  # one of them, which finds nothing left
     assert main([*map(str, [word for word in words if word not in ("--workers", "2")]), "--resume"]) == 0
     assert "best: trial" not in capfd.readouterr().out
-
-
-@pytest.mark.slow
-def test_workers_without_a_trial_are_an_error(tmp_path, capfd):
-    """Two that end early are no sweep that ended well."""
-    words = ["sweep", "digits", "--out", tmp_path / "s", "--workers", "2", "training.learning_rate=1e-3,2e-3"]
-    assert main([*map(str, words), f"data.root={tmp_path / 'nowhere'}", "data.name=mnist", "data.download=false"]) == 2
-    assert "trials failed" in capfd.readouterr().err
