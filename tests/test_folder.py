@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import RunFolder, changed_files, check_file, check_test_data, files_of, list_files
+from stillhouse.core.folder import RunFolder, check_test_data
 from stillhouse.core.hashes import with_hashes
+from stillhouse.core.manifest import changed_files, check_file, files_of, list_files
 from stillhouse.core.parts import Scores
 from stillhouse.core.records import RUN, SUMMARY, write_json
 

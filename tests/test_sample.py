@@ -128,7 +128,7 @@ def head(split, vit, tmp_path, monkeypatch):
         teacher.head_is_new = True
         return teacher
 
-    monkeypatch.setattr("stillhouse.teachers.TeacherConfig.build", built)
+    monkeypatch.setattr(teachers.TeacherConfig, "build", built)
     monkeypatch.setattr(teachers, "fit_head", lambda teacher, batches: [batch.labels for batch in batches])
     source = teachers.TeacherConfig(source="timm:resnet18")
     config = SimpleNamespace(training=SimpleNamespace(evaluation_batch_size=16))

@@ -12,7 +12,7 @@ from stillhouse.cli.main import main
 from stillhouse.cli.show import print_table
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
-from stillhouse.core.folder import list_files
+from stillhouse.core.manifest import list_files
 from stillhouse.core.records import write_json
 from stillhouse.recipes import load
 

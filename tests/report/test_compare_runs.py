@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.core.folder import list_files
+from stillhouse.core.manifest import list_files
 from stillhouse.core.parts import Metric
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.core.task import Task

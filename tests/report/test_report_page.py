@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import list_files
+from stillhouse.core.manifest import list_files
 from stillhouse.report.page import write_page
 from stillhouse.report.words import GAP, sentence
 from stillhouse.tasks.classification.task import TASK

@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from stillhouse.core.config import ConfigError
 from stillhouse.recipes import load
-from stillhouse.sweeps.study import as_assignment, check_space, grid, read_assignments, read_space, space_mapping
+from stillhouse.sweeps.space import as_assignment, check_space, grid, read_assignments, read_space, space_mapping
 
 
 def test_lists_between_commas_and_settings_of_all(tmp_path):

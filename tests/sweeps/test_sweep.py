@@ -25,7 +25,8 @@ from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.config import parse, place, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.sweeps.page import front, write_sweep
-from stillhouse.sweeps.study import Plan, grid, open_study, space_mapping, work
+from stillhouse.sweeps.space import grid, space_mapping
+from stillhouse.sweeps.study import Plan, open_study, work
 from stillhouse.sweeps.study import next_trial as taken
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from stillhouse.cli.main import run_command
 from stillhouse.core import records
-from stillhouse.core.folder import files_of
+from stillhouse.core.manifest import files_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 from cases import CASES

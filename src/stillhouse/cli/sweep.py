@@ -42,19 +42,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
     options = parser.parse(arguments)
     from stillhouse.core.config import to_mapping
+    from stillhouse.sweeps import space as spaces
     from stillhouse.sweeps import study as sweeps
     from stillhouse.sweeps.page import write_sweep
 
-    fixed, space = sweeps.read_assignments(options.set)
-    space |= {} if options.space is None else sweeps.read_space(options.space)
+    fixed, space = spaces.read_assignments(options.set)
+    space |= {} if options.space is None else spaces.read_space(options.space)
     if not space:
         raise ConfigError("nothing to sweep: give KEY=A,B with two values or more, or --space FILE")
     task, base = load(options.recipe, fixed)
-    sweeps.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
-    points = sweeps.grid(space)
+    spaces.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
+    points = spaces.grid(space)
     whole = bool(points) and (options.trials is None or options.trials >= len(points))
     config = {key: value for key, value in to_mapping(base).items() if key not in ("name", "seeds")}
-    about = {"task": task.kind, "space": sweeps.space_mapping(space), "seeds": options.seeds, "config": config}
+    about = {"task": task.kind, "space": spaces.space_mapping(space), "seeds": options.seeds, "config": config}
     plan = sweeps.Plan(
         recipe=options.recipe,
         fixed=tuple(fixed),

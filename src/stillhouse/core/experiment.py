@@ -15,8 +15,9 @@ from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.folder import RunFolder, check_file, files_of, list_files
+from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import command_line, machine, versions
+from stillhouse.core.manifest import check_file, files_of, list_files
 from stillhouse.core.model_card import complete_cards
 from stillhouse.core.parts import Arm, TeacherAtChance, TeacherCheck, facts_of
 from stillhouse.core.pipeline import train_arm

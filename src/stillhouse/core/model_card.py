@@ -22,9 +22,9 @@ import yaml
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import LICENSE, UNNAMED, ExportChoices, Target
-from stillhouse.core.folder import run_above
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import COSTS
+from stillhouse.core.manifest import run_above
 from stillhouse.core.predict import Predictor
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
 from stillhouse.core.task import Results, Task

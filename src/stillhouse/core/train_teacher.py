@@ -15,8 +15,8 @@ from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, check_teacher, described
-from stillhouse.core.folder import list_files
 from stillhouse.core.machine import command_line
+from stillhouse.core.manifest import list_files
 from stillhouse.core.parts import facts_of
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.task import Task

@@ -14,7 +14,8 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import RunFolder, changed_files, check_finished, differences
+from stillhouse.core.folder import RunFolder, check_finished, differences
+from stillhouse.core.manifest import changed_files
 from stillhouse.core.verdict import compare, in_words, mean_interval, seed_interval, untested
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table

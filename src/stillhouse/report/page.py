@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stillhouse.core.folder import RunFolder as Folder
-from stillhouse.core.folder import changed_files
 from stillhouse.core.machine import TIMED
+from stillhouse.core.manifest import changed_files
 from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.core.verdict import judged, leading, trades_off, untested, verdict_of
 from stillhouse.report import figures

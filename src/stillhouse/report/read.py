@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import check_file
+from stillhouse.core.manifest import check_file
 
 T = TypeVar("T")
 Array = NDArray[Any]

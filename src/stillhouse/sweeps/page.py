@@ -14,7 +14,8 @@ from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
 from stillhouse.report.words import NOTHING, plain, score_words
 from stillhouse.report.words import cost as cost_words
-from stillhouse.sweeps.study import Plan, command_of, space_mapping, trials_of
+from stillhouse.sweeps.space import space_mapping
+from stillhouse.sweeps.study import Plan, command_of, trials_of
 
 SUMMARY = "sweep.json"
 MOST_SHOWN = 40  # trials in the table

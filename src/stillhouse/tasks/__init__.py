@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.folder import run_above, student_folder
+from stillhouse.core.folder import student_folder
+from stillhouse.core.manifest import run_above
 from stillhouse.core.records import CARD, RUN, read_object
 
 if TYPE_CHECKING:

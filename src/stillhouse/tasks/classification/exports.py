@@ -22,7 +22,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, compare_answers
-from stillhouse.core.folder import run_above
+from stillhouse.core.manifest import run_above
 from stillhouse.core.records import read_json, write_atomically
 from stillhouse.core.types import FeatureSpec, ImageSpec
 from stillhouse.export import first_line, quiet, traced

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from stillhouse.core import ranks, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
+from stillhouse.core.folder import check_test_data, settings_of, student_folder
 from stillhouse.core.labels import MISSING
+from stillhouse.core.manifest import run_above
 from stillhouse.core.parts import Arm, Scores
 from stillhouse.core.processes import gather, share
 from stillhouse.core.task import RunContext

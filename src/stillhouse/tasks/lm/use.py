@@ -14,9 +14,10 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
-from stillhouse.core.folder import check_test_data, run_above
+from stillhouse.core.folder import check_test_data
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
+from stillhouse.core.manifest import run_above
 from stillhouse.core.records import CARD, STUDENT, read_json, read_object, write_atomically, write_json
 from stillhouse.export import read_weights
 from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, load_corpus, read_lines

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import dump_yaml, parse, to_mapping
-from stillhouse.core.folder import SHIPPED, run_above, settings_of
+from stillhouse.core.folder import SHIPPED, settings_of
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
+from stillhouse.core.manifest import run_above
 from stillhouse.core.records import CARD, STUDENT, check_object, read_json, write_atomically, write_json
 from stillhouse.tasks.sar.data import SarConfig
 from stillhouse.tasks.sar.data.sequences import SarData, SarScale
