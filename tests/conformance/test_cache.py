@@ -101,7 +101,7 @@ def test_a_flipped_bit_is_a_named_error(made, cache_of, tmp_path):
     """And not another student."""
     folder = tmp_path / "cache"
     shutil.copytree(cache_of(made.case), folder)
-    file = next(path for path in sorted(folder.glob("train-*.npy")) if "seen" not in path.name)
+    file = next(path for path in sorted(folder.glob("train.*.npy")) if "seen" not in path.name)
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     file.write_bytes(raw)
