@@ -160,6 +160,11 @@ def _timed(model: torch.nn.Module, images: torch.Tensor, warmup: int, iterations
     return {"batch_size": len(images), "median_ms": 1e3 * found, "images_per_second": len(images) / found}
 
 
+def whole_numbers(text: str) -> list[int]:
+    """Those of a list with commas."""
+    return [int(one) for one in text.split(",")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one line a network and batch size, and write all of it where --output says."""
     parser = argparse.ArgumentParser(prog="benchmark_profiles.py", description="Latency over random images of 32 x 32.")
@@ -167,41 +172,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--table", nargs="+", choices=("6.1", "6.2"), default=[], help="the document's tables, in place of --models"
     )
-    parser.add_argument("--rows", nargs="+", default=[], help="of the tables: these models alone [all]")
-    parser.add_argument("--batch-sizes", default="1,32", help="comma-separated")
+    parser.add_argument(
+        "--rows", nargs="+", choices=[*MODELS, *BASELINES], default=[], help="of the tables: these models alone [all]"
+    )
+    parser.add_argument("--batch-sizes", type=whole_numbers, default="1,32", help="comma-separated")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where")
     parser.add_argument("--warmup", type=int, default=5, help="calls that are not counted")
     parser.add_argument("--iters", type=int, default=20, help="calls whose median is printed")
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    try:
-        sizes = [int(size) for size in options.batch_sizes.split(",")]
-    except ValueError:
-        parser.error(f"--batch-sizes: expected whole numbers as 1,32, got {options.batch_sizes}")
-    if options.warmup < 0 or options.iters < 1 or min(sizes) < 1:
-        parser.error("--warmup, --iters, --batch-sizes: expected 0 or more, 1 or more, 1 or more")
+    found: dict[str, Any]
     if options.table:
-        known = {*MODELS, *BASELINES}
-        if strange := [name for name in options.rows if name not in known]:
-            parser.error(f"--rows: expected some of {', '.join(sorted(known))}, got {strange[0]}")
         tables = {which: table(which, device, options.warmup, options.iters, options.rows) for which in options.table}
         for which, rows in tables.items():
             print(f"{which}, one image at a time, float32, {device}\n\n{in_words(rows)}\n")
-        if options.output is not None:
-            about = {"device": device, "threads": torch.get_num_threads(), "machine": machine(), "versions": versions()}
-            options.output.write_text(json.dumps({**about, "tables": tables}, indent=2) + "\n")
-        return 0
-    results = [profile(name, sizes, device, options.warmup, options.iters) for name in options.models]
-    for result in results:
-        for batch in result["batches"]:
-            print(
-                f"{result['model']}: {result['parameters'] / 1e6:.2f} M parameters, batch {batch['batch_size']}: "
-                f"{batch['median_ms']:.2f} ms, {batch['images_per_second']:.0f} images/s"
-            )
+        found = {"threads": torch.get_num_threads(), "tables": tables}
+    else:
+        sizes, times = options.batch_sizes, (device, options.warmup, options.iters)
+        found = {"results": [profile(name, sizes, *times) for name in options.models]}
+        for result in found["results"]:
+            for batch in result["batches"]:
+                print(
+                    f"{result['model']}: {result['parameters'] / 1e6:.2f} M parameters, batch {batch['batch_size']}: "
+                    f"{batch['median_ms']:.2f} ms, {batch['images_per_second']:.0f} images/s"
+                )
     if options.output is not None:
         about = {"device": device, "machine": machine(), "versions": versions()}
-        options.output.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
+        options.output.write_text(json.dumps({**about, **found}, indent=2) + "\n")
     return 0
 
 

@@ -9,6 +9,7 @@ import yaml
 from stillhouse.compat.vision import read
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.folder import RunFolder
+from stillhouse.core.parts import Arm
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.task import RunContext
 from stillhouse.core.types import Progress
@@ -98,7 +99,7 @@ def training(*line, taught=False):
     context = RunContext(plan, here, RunFolder(Path()), stage_teachers=(stage_teacher,))
     torch.manual_seed(0)
     model = plan.student.build(here.input_spec)
-    arm = TASK.arm("kd" if taught else "no-kd", plan)
+    arm = Arm("kd" if taught else "no-kd", plan.student, taught)
     job = TASK.job(StageContext(model, plan.stages_of(taught)[0], arm, 0, 0, stage_teacher, None, context))
     steps = -(-len(here.train) // plan.training.batch_size)
     optimizer, schedule = build_optimizer(model, job.extras, plan.training, steps)

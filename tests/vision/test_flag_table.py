@@ -125,7 +125,6 @@ def test_tau_is_that_of_flat_and_hybrid_machines_too():
         ("--tm-feature-mode conv", "tm and deep_tm"),
         ("--transformer-deepness 3", "unknown flag"),
         ("--transformer-pool cls --no-transformer-use-cls", "class token"),
-        ("--lr-cycle-steps 5 training.schedule=constant", "cycle_steps"),
     ],
 )
 def test_what_cannot_be_is_told(line, said):
