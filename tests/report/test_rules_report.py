@@ -10,7 +10,6 @@ import pytest
 from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
-from stillhouse.report.blocks import Facts
 from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification.rules_file import ARRAYS, RULES, read_rules, rule_blocks
 
@@ -64,7 +63,7 @@ def test_the_page_shows_what_the_files_hold(folder):
         "1,234 test images",
         "97.0% with all clauses, 10.0% with none",
         "61.0% with these 2 rules",
-        "2 of their 18 literals",
+        "2 of 18 literals",
         "61.0 %",
         "97.0 %",
     ):
@@ -86,24 +85,14 @@ def test_where_clauses_decide_nothing_no_rule_is_drawn(folder):
     (folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95], [1, 0.95]], "judged_of": 5000}))
     page = page_of(folder)
     text = re.sub(r"<[^>]+>", "", page)
-    assert "Clauses decide almost nothing here" in text
     assert "None is drawn" in text
     assert "Accuracy on 1,234 of the 5,000 test images, drawn by class" in text
     assert "<img" not in page
-    (folder / RULES).write_text(json.dumps(index | {"rules": []}))
-    text = re.sub(r"<[^>]+>", "", page_of(folder))
-    assert "None is drawn. No clause holds on its class clearly more often than on others." in text
 
 
 def test_a_broken_file_is_named_and_left_out(folder, tmp_path):
     """The page survives; a folder without rules has no section."""
-    write_arrays(folder / ARRAYS, wanted_0=np.zeros((2, 2), np.float32))
-    (block,) = rule_blocks(folder)
-    assert isinstance(block, Facts)
-    assert "wanted_0: expected bytes of 2 axes" in block.entries[0][1]
-    raw = bytearray((folder / ARRAYS).read_bytes())
-    raw[40] ^= 1
-    (folder / ARRAYS).write_bytes(raw)
+    (folder / ARRAYS).write_bytes((folder / ARRAYS).read_bytes()[:-30])
     assert "as an npz file" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).write_text("{}")
     assert "expected the entries" in rule_blocks(folder)[0].entries[0][1]

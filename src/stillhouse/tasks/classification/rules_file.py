@@ -1,4 +1,4 @@
-"""The rules of a run on disk, and what clauses decide, in words. No torch.
+"""The rules of clauses in a run: on disk, in words, and on a page with pictures. No torch.
 
 `rules.json` is for programs, `rules.npz` has what is drawn, `rules.txt` is for reading.
 
@@ -11,13 +11,14 @@ misses with which it still speaks.
 
 rules.npz: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R` (E, C, h, w)
 uint8: where others speak most.
+
+Shapes: C channels, H W pixels, R rules.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from stillhouse.report.read import Array, attempt
 from stillhouse.report.words import percent
 
 RULES, ARRAYS, TEXT = "rules.json", "rules.npz", "rules.txt"
-AXES = {"mean": 3, "wanted": 2, "unwanted": 2, "examples": 4}
+LEAST = 0.1  # of what the network knows above chance, that its clauses must decide for rules to explain anything
 OPEN_CLASSES, OPEN_RULES, MOST_WORDS = 10, 3, 6
 BRIGHT, DARK, BOTH = np.array([255.0, 176.0, 32.0]), np.array([10.0, 60.0, 190.0]), np.array([190.0, 90.0, 190.0])
 LARGEST = 400  # pixels of a picture's side in the page
@@ -43,14 +44,6 @@ LEGEND = (
     "literals that change an answer of the whole network. Over the mean image of the class, orange: must be bright; blue: must be "
     "dark; purple: both (between two levels). A clause that is asked inside the network is shown by the images or patches at which "
     "it adds most."
-)
-# what clauses decide of what the whole network knows above chance: below so much, it is called so
-WEIGHTS = (
-    (-0.1, "Removing the clauses improves accuracy here"),
-    (0.1, "Clauses decide almost nothing here: the rest of the network does"),
-    (0.25, "Clauses decide little here"),
-    (0.75, "Clauses decide a part of it"),
-    (math.inf, "Clauses decide most of it"),
 )
 
 
@@ -62,29 +55,28 @@ class Rules:
     arrays: Mapping[str, np.ndarray]
 
     def text(self) -> str:
-        """One line a rule, class by class; clauses that nothing can be said of follow by their numbers."""
+        """One line a rule, class by class."""
         index, rules = self.index, self.index["rules"]
-        kept, count = sum(len(rule["literals"]) for rule in rules), sum(rule["count"] for rule in rules)
         lines = [
             decided(index),
             f"{heading(index)}, chosen on {index['chosen_on']} validation images, drawn by class. A pixel is (row, column).",
-            f"{kept} of {count} literals are kept: without the others the whole network gives the same answers on "
-            f"{index['cut_on']} images.",
-            f"{index['left_out']} clauses are left out, which hold on their class hardly more than on others.",
+            f"{_kept(rules)} literals are kept: without the others the whole network gives the same answers on "
+            f"{index['cut_on']} images. {index['left_out']} clauses are left out, which hold on others nearly as often.",
+            *(line_of(rule) for rule in rules),
         ]
-        for name in dict.fromkeys(rule["class_name"] for rule in rules):
-            own = [rule for rule in rules if rule["class_name"] == name]
-            lines += ["", *(line_of(rule) for rule in own if rule["literals"])]
-            rest = ", ".join(f"{rule['place']} {rule['clause']}" for rule in own if not rule["literals"])
-            if rest:
-                lines.append(f"{name}: these clauses add to it and have no literal that an answer needs: {rest}")
         return "\n".join(lines) + "\n"
+
+
+def _kept(rules: list[Any]) -> str:
+    return f"{sum(len(rule['literals']) for rule in rules):,} of {sum(rule['count'] for rule in rules):,}"
 
 
 def line_of(rule: Mapping[str, Any], most: int | None = None) -> str:
     """A rule in a line, with so many of its words at most."""
     kept, words = len(rule["literals"]), rule["words"][:most]
     asked = ", ".join(words) + ", ..." * (len(words) < len(rule["words"])) or "bits inside the network"
+    if not kept:
+        asked = "no literal that an answer needs"
     return (
         f"{rule['class_name']}: {rule['adds']:+.3f} where at most {rule['allowed']} of {kept} fail: {asked} ({rule['place']}, "
         f"clause {rule['clause']}; {kept} of {rule['count']} literals kept; fulfilled to {rule['holds']:.0%} on "
@@ -104,47 +96,33 @@ def read_rules(path: Path) -> Rules:
     """Read them again from `rules.json` and what is beside it.
 
     Raises:
-        InputError: entries are missing, or a picture has another shape than pictures have.
+        InputError: entries are missing, or a file cannot be read.
     """
     index = read_json(path)
     wanted = {"rules", "growth", "full", "shown", "class_names"}
     if not isinstance(index, Mapping) or not wanted <= set(index):
         raise InputError(f"{path.name}: expected the entries {', '.join(sorted(wanted))}")
-    arrays = read_arrays(path.with_name(ARRAYS))
-    for name, array in arrays.items():
-        axes = AXES.get(name.partition("_")[0])
-        if array.dtype != np.uint8 or array.ndim != axes:
-            raise InputError(f"{ARRAYS}: {name}: expected bytes of {axes} axes, got {array.shape}")
-    return Rules(index, arrays)
-
-
-def share(index: Mapping[str, Any]) -> float | None:
-    """Of what the network knows above chance, what its clauses decide; None: it knows nothing.
-
-    Example:
-        >>> [share({"full": 0.5, "growth": [[0, none]], "class_names": "abcd"}) for none in (0.5, 0.25)]
-        [0.0, 1.0]
-    """
-    chance = 1 / len(index["class_names"])
-    return None if index["full"] <= chance else (index["full"] - index["growth"][0][1]) / (index["full"] - chance)
+    return Rules(index, read_arrays(path.with_name(ARRAYS)))
 
 
 def decides(index: Mapping[str, Any]) -> bool:
-    """Whether clauses decide anything that rules could explain."""
-    found = share(index)
-    return found is not None and found >= WEIGHTS[1][0]
+    """Whether clauses decide a tenth of what the network knows above chance: less, and rules explain nothing.
+
+    Example:
+        >>> [decides({"full": 0.5, "growth": [[0, none]], "class_names": "abcd"}) for none in (0.5, 0.25)]
+        [False, True]
+    """
+    known = index["full"] - 1 / len(index["class_names"])
+    return bool(known > 0 and index["full"] - index["growth"][0][1] >= LEAST * known)
 
 
 def decided(index: Mapping[str, Any]) -> str:
-    """Accuracy with all clauses, with none and with the rules, whose and on which images, and what follows from it."""
-    student, found = index.get("student"), share(index)
+    """Accuracy with all clauses, with none and with the rules, whose and on which images."""
+    student = index.get("student")
     whose = f" of {student['arm']}, seed {student['seed']}," if student else ""
-    words = "The network knows nothing above chance, so its rules say nothing"
-    if found is not None:
-        words = next(words for bound, words in WEIGHTS if found < bound)
     return (
         f"Accuracy{whose} on {judged(index)}: {index['full']:.1%} with all clauses, {index['growth'][0][1]:.1%} with none (each "
-        f"always puts out its mean), {index['shown']:.1%} with these {len(index['rules'])} rules alone. {words}."
+        f"always puts out its mean), {index['shown']:.1%} with these {len(index['rules'])} rules alone."
     )
 
 
@@ -161,8 +139,6 @@ def judged(index: Mapping[str, Any]) -> str:
 
 def heading(index: Mapping[str, Any]) -> str:
     """What a list of these rules is called: where clauses decide nothing, they explain nothing."""
-    if not index["rules"]:
-        return "No clause holds on its class clearly more often than on others"
     if decides(index):
         return "What tells each class from the others"
     return "What goes with each class, in clauses that decide nothing of note, so that they explain no answer"
@@ -181,35 +157,25 @@ def rule_blocks(folder: Path) -> list[Block]:
 
 
 def blocks_of(found: Rules) -> list[Block]:
-    """What the rules keep alone, their pictures, and all of them in words."""
-    index = found.index
-    names, drawings = [str(name) for name in index["class_names"]], list[tuple[Markup, str]]()
-    for k, name in enumerate(names[:OPEN_CLASSES] if decides(index) else []):
-        own = [(number, rule) for number, rule in enumerate(index["rules"]) if rule["class_name"] == name]
+    """What the rules keep alone, and their pictures."""
+    index, drawings = found.index, list[tuple[Markup, str]]()
+    for k, name in enumerate(index["class_names"][:OPEN_CLASSES] if decides(index) else []):
+        own = [(number, rule) for number, rule in enumerate(index["rules"]) if rule["class_name"] == str(name)]
         own.sort(key=lambda entry: not entry[1]["literals"])
         drawings += [(_pictures(found, n, rule, k), line_of(rule, MOST_WORDS)) for n, rule in own[:OPEN_RULES]]
     facts = [("Clauses", decided(index)), ("Left out", f"{index['left_out']} clauses that hold on others as often")]
     if not drawings:
         facts.append(("Rules", f"None is drawn. {heading(index)}."))
-    blocks: list[Block] = [Facts("What the clauses decide", facts), _growth(index)]
-    if drawings:
-        blocks.append(Figure(heading(index), drawings, LEGEND))
-    return blocks
-
-
-def _growth(index: Mapping[str, Any]) -> Table:
-    """How much accuracy so many rules a class keep, without any other clause."""
-    kept, before = sum(len(r["literals"]) for r in index["rules"]), sum(r["count"] for r in index["rules"])
     rows: list[list[str | Cell]] = [
         [f"{count} clauses a class that add most to it", percent(value)] for count, value in index["growth"]
     ]
     rows += [
-        [f"{len(index['rules'])} rules (rules.txt), {kept:,} of their {before:,} literals", percent(index["shown"])],
+        [f"{len(index['rules'])} rules (rules.txt), {_kept(index['rules'])} literals", percent(index["shown"])],
         ["all clauses", percent(index["full"])],
     ]
-    return Table(
-        "What the rules alone keep", [f"every other clause puts out its mean; {judged(index)}", "accuracy"], rows
-    )
+    head = [f"every other clause puts out its mean; {judged(index)}", "accuracy"]
+    blocks: list[Block] = [Facts("What the clauses decide", facts), Table("What the rules alone keep", head, rows)]
+    return [*blocks, Figure(heading(index), drawings, LEGEND)] if drawings else blocks
 
 
 def _pictures(found: Rules, number: int, rule: Mapping[str, Any], k: int) -> Markup:
