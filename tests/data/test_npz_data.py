@@ -30,7 +30,7 @@ def test_a_file_is_what_its_arrays_are(tmp_path):
     [
         ({"images": np.full((60, 4, 4), 3.0)}, r"pixels in \[0, 1\], got 3 to 3"),
         ({"labels": np.arange(60) * 0}, "expected 2 classes or more"),
-        ({"class_names": np.array(["a", None], dtype=object)}, "expected a .npz file of plain arrays"),
+        ({"class_names": np.array(["a", None], dtype=object)}, "as an npz file of plain arrays"),
         ({"class_names": np.array(["a", "b", "c"])}, "class 'c' has no training images"),
         ({"test_image": np.zeros(3)}, "unknown array 'test_image'; did you mean 'test_images'?"),
         ({"test_images": np.zeros((3, 6, 6), np.uint8)}, "expected arrays test_images and test_labels"),
@@ -48,7 +48,7 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
     (tmp_path / "words.npz").write_text("no array")
     np.save(tmp_path / "bare.npy", np.zeros(3))
     for name in ("torn.npz", "words.npz", "bare.npy", ".", "none.npz"):
-        with pytest.raises(InputError, match=r"expected a \.npz file"):
+        with pytest.raises(InputError, match="cannot read"):
             build(tmp_path / name)
     np.savez(tmp_path / "half.npz", images=np.zeros((3, 4, 4)))
     with pytest.raises(InputError, match="expected arrays images and labels"):

@@ -1,5 +1,6 @@
 """What a first user runs into: words that mean nothing, arms without a teacher, places not to be written, damaged files."""
 
+import shlex
 import time
 
 import numpy as np
@@ -11,20 +12,11 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
 from stillhouse.tasks.classification.task import TASK
 
-DIGITS = [
-    *("--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--device", "cpu", "--epochs", "2"),
-    *(
-        "--transformer-patch",
-        "2",
-        "--transformer-d-model",
-        "12",
-        "--transformer-heads",
-        "3",
-        "--transformer-layers",
-        "1",
-    ),
-    *("--transformer-clauses", "12", "--transformer-mlp-ratio", "2", "--threads", "1", "--quiet"),
-]
+DIGITS = shlex.split(
+    "--dataset digits data.train_limit=160 data.test_limit=40 --device cpu --epochs 2 --transformer-patch 2 "
+    "--transformer-d-model 12 --transformer-heads 3 --transformer-layers 1 --transformer-clauses 12 "
+    "--transformer-mlp-ratio 2 --threads 1 --quiet"
+)
 
 
 def refused(capsys, *words):

@@ -1,6 +1,7 @@
 """Whole runs of `stillhouse vision`: the files they promise, several models, clauses shared out, boolean features."""
 
 import re
+import shlex
 import shutil
 from types import SimpleNamespace
 
@@ -22,29 +23,11 @@ from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.vision.auto_clause import allocate_clauses, divide, worth_of_blocks
 from stillhouse.tasks.classification.vision.outputs import compare_packed
 
-TINY = [
-    *(
-        "--dataset",
-        "digits",
-        "data.train_limit=160",
-        "data.test_limit=40",
-        "--transformer-patch",
-        "2",
-        "--device",
-        "cpu",
-    ),
-    *(
-        "--transformer-d-model",
-        "12",
-        "--transformer-heads",
-        "3",
-        "--transformer-layers",
-        "2",
-        "--transformer-clauses",
-        "12",
-    ),
-    *("--transformer-mlp-ratio", "2", "--batch-size", "32", "--threads", "1", "--quiet"),
-]
+TINY = shlex.split(
+    "--dataset digits data.train_limit=160 data.test_limit=40 --transformer-patch 2 --device cpu --transformer-d-model 12 "
+    "--transformer-heads 3 --transformer-layers 2 --transformer-clauses 12 --transformer-mlp-ratio 2 --batch-size 32 "
+    "--threads 1 --quiet"
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +93,7 @@ def test_an_overlay_has_as_many_bars_as_classes_are_wanted(whole, count, tmp_pat
         Axes, "barh", lambda axis, y, width, **rest: drawn.append(width) or barh(axis, y, width, **rest)
     )
     shutil.copytree(whole / "run" / "transformer", tmp_path / "run")
-    words = [
-        "--visualize-overlays",
-        str(tmp_path / "pictures"),
-        "--visualize-samples",
-        "2",
-        "--visualize-topk",
-        str(count),
-    ]
+    words = f"--visualize-overlays {tmp_path / 'pictures'} --visualize-samples 2 --visualize-topk {count}".split()
     config = read([*TINY, *words, "teacher.source=builtin:digits", "--distill-teacher-weight", "0.5"])[1]
     write_outputs(config.output, config.run_config("transformer"), config.data.build(), tmp_path / "run")
     with np.load(tmp_path / "run" / "overlays.npz") as shown:
@@ -158,18 +134,8 @@ def test_gains_come_from_validation_and_are_those_that_were_scored(whole):
 
 def test_models_run_one_after_another(tmp_path, capsys):
     """One command, one folder each, one table."""
-    words = [
-        "vision",
-        *TINY,
-        "--epochs",
-        "1",
-        "--out",
-        str(tmp_path / "two"),
-        "--models",
-        "transformer",
-        "tm",
-        "output.bitpack=true",
-    ]
+    more = f"--epochs 1 --models transformer tm output.bitpack=true --out {tmp_path / 'two'}"
+    words = ["vision", *TINY, *more.split()]
     assert main([*words, "model.tm.clauses=20"]) == 0
     results = read_json(tmp_path / "two" / "results.json")
     assert list(results["models"]) == ["transformer", "tm"]

@@ -19,11 +19,6 @@ from stillhouse.core.types import FeatureSpec, ImageSpec, InputSpec, TextSpec
 from stillhouse.export import read_weights
 
 FORMAT = "stillhouse-student-1"
-INPUTS = {
-    ImageSpec: "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself",
-    TextSpec: "token ids (B, L), padded",
-    FeatureSpec: "how often each feature of the task is there, (B, F)",
-}
 TOKENIZER = "tokenizer.json"  # of a student of texts whose words are not hashed
 
 
@@ -54,9 +49,7 @@ def save_student(
         "task": task,
         "student": to_mapping(config),
         "input_spec": asdict(input_spec),
-        "class": type(student).__name__,
         "model_kwargs": getattr(student, "model_kwargs", None),
-        "input": INPUTS[type(input_spec)],
         **reading,
         "versions": versions(),
     }

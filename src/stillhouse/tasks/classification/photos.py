@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of
-from stillhouse.logic.machine import PackedModel
 from stillhouse.tasks.classification.data.decode import SUFFIXES, decode, images_under
 
 BATCH = 256
@@ -151,74 +150,53 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-class OnnxClasses(PhotoClasses):
-    """Images into classes by onnxruntime.
+class ExportedClasses(PhotoClasses):
+    """Images into classes by an export, without torch.
 
     Args:
-        file: the ONNX file.
-        session: of onnxruntime.
-        about: `class_names` and `shape`.
+        place: the file or folder.
+        about: `class_names` and `shape` of an image.
+        logits: (B, K) of images (B, C, H, W).
     """
 
-    def __init__(self, file: Path, session: Any, about: Mapping[str, Any]) -> None:
-        super().__init__(file, about["class_names"], tuple(about["shape"]))
-        self.session = session
+    def __init__(self, place: Path, about: Mapping[str, Any], logits: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__(place, about["class_names"], tuple(about["shape"]))
+        self.logits = logits
 
     def probabilities(self, rows: Sequence[Any]) -> Sequence[Sequence[float]]:
-        """Of the file's network."""
-        (logits,) = self.session.run(["logits"], {"inputs": np.stack(rows)})
-        found: list[list[float]] = softmax(logits).tolist()
+        """Of the logits."""
+        found: list[list[float]] = softmax(self.logits(np.stack(rows))).tolist()
         return found
 
 
-def open_onnx(file: Path) -> OnnxClasses:
-    """A file of `stillhouse export --to onnx`.
+def open_exported(place: Path) -> ExportedClasses | None:
+    """A machine of clauses as `export --to packed` wrote it, or an ONNX file; None where it is none.
 
     Raises:
-        InputError: onnxruntime is not installed, no ONNX file, or one that names no classes.
+        InputError: it is one, and was changed since it was written, or onnxruntime is not installed.
     """
+    if place.suffix == ".onnx" and place.is_file():
+        return _open_onnx(place)
+    if place.suffix != ".safetensors" or not place.is_file():
+        return None
+    from stillhouse.logic.packed import load_packed
+
+    machine = load_packed(place)
+    about = {"class_names": machine.class_names, "shape": machine.image_shape}
+    return ExportedClasses(place, about, lambda images: machine.scores(images) / machine.scale)
+
+
+def _open_onnx(file: Path) -> ExportedClasses:
     try:
         from onnxruntime import InferenceSession
     except ImportError:
         raise InputError(f"{file}: onnxruntime is not installed; pip install onnxruntime") from None
     try:
         session = InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    except Exception as error:  # of a class for each of its error codes
-        raise InputError(f"{file}: expected an ONNX file, got another: {str(error).splitlines()[0]}") from None
-    about = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if about is None:
+        about = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+    except Exception as error:  # of a class for each of onnxruntime's error codes
         raise InputError(
-            f"{file}: expected class names in it, as `stillhouse export --to onnx` writes for images; got none"
-        )
-    return OnnxClasses(file, session, json.loads(about))
-
-
-class MachineClasses(PhotoClasses):
-    """Images into classes by clauses.
-
-    Args:
-        place: the file.
-        machine: what was read there.
-    """
-
-    def __init__(self, place: Path, machine: PackedModel) -> None:
-        super().__init__(place, machine.class_names, machine.image_shape)
-        self.machine = machine
-
-    def probabilities(self, rows: Sequence[Any]) -> Sequence[Sequence[float]]:
-        """Of whole-numbered scores, by the scale that makes them the network's logits."""
-        found: list[list[float]] = softmax(self.machine.scores(np.stack(rows)) / self.machine.scale).tolist()
-        return found
-
-
-def open_machine(place: Path) -> MachineClasses | None:
-    """The machine of a packed file; None where it is none.
-
-    Raises:
-        InputError: it is one, and was changed since it was written.
-    """
-    if place.suffix != ".safetensors" or not place.is_file():
-        return None
-    from stillhouse.logic.packed import load_packed
-
-    return MachineClasses(place, load_packed(place))
+            f"{file}: expected an ONNX file with class names in it, as `stillhouse export --to onnx` writes for images: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    return ExportedClasses(file, about, lambda images: session.run(["logits"], {"inputs": images})[0])

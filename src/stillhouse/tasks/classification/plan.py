@@ -30,7 +30,6 @@ LINEAR, MAJORITY = "linear", "majority"
 PLAIN = {LINEAR: "a linear classifier", MAJORITY: "the commonest class"}  # rows beside every student, in words
 MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
 READABLE = ("rules", "scorecard", "tree")  # students that are rules from the words to the class
-WITH_HEADS = {"unified-tm", "tsetlin-vit"}  # students whose attention heads can be weighed by their clauses
 
 
 Ramp = Literal["constant", "linear", "cosine"]
@@ -178,10 +177,8 @@ class ClassificationRunConfig(RunPlan):
     def __post_init__(self) -> None:
         check_plan(self)
         stages = self.stages_of(True)
-        for wrong, words in (
-            *self._unfit_arms(),
-            *self._unfit_signals([signal for x in stages for signal in x.signals]),
-        ):
+        signals = [signal for stage in stages for signal in stage.signals]
+        for wrong, words in (*self._unfit_arms(signals), *self._unfit_signals(signals)):
             if wrong:
                 raise ValueError(words)
         for stage in stages if "kd" in self.arms else ():
@@ -241,72 +238,49 @@ class ClassificationRunConfig(RunPlan):
         """The arm that the controls are held against: taught if any arm is."""
         return "kd" if "kd" in self.arms else "no-kd"
 
-    def _unfit_arms(self) -> Iterator[tuple[bool, str]]:
-        """Whether something does not fit the arms or the student, and what to say then."""
-        arms, kind, taught = self.arms, self.student.kind, "kd" in self.arms
+    def _unfit_arms(self, signals: Sequence[Any]) -> Iterator[tuple[bool, str]]:
+        """Whether something does not fit the arms, and what to say then."""
+        arms, taught = self.arms, "kd" in self.arms
         yield self.reference not in arms, "arms: expected 'kd' or 'no-kd', which the others are held against"
-        yield (
-            SELF in arms and "no-kd" not in arms,
-            f"arms: {SELF!r} learns the answers of 'no-kd', which is not among them",
-        )
+        yield SELF in arms and "no-kd" not in arms, f"arms: {SELF!r} learns the answers of 'no-kd', which is not there"
         yield (
             "direct" in arms and not self.teacher_assistants,
-            "arms: 'direct' leaves out the chain of assistants, but there is none",
+            "arms: 'direct' leaves out assistants, and there are none",
         )
-        yield (
-            bool(self.init_from_teacher) and (not taught or bool(self.more_teachers)),
-            "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher",
-        )
-        yield (
-            self.training.clause_specialize > 0 and kind not in WITH_HEADS,
-            f"training.clause_specialize: weighs attention heads, and a student of kind {kind!r} has none",
-        )
-        for lost in [] if has_clauses(self.student) else [arm for arm in arms if arm in CONTROLS]:
-            yield True, f"arms: {lost!r} is a control of clauses, and a student of kind {kind!r} has none"
-        if self.curriculum is None:
-            return
-        by_teacher = self.difficulty_model == "teacher"
-        yield (
-            by_teacher and not taught,
-            "curriculum: its difficulty_model is the teacher, and no arm is 'kd'; take difficulty_model: student",
-        )
-        yield (
-            by_teacher and (self.teacher is None or self.teacher.is_student),
-            "difficulty_model: 'teacher' needs a teacher; take difficulty_model: student",
-        )
+        for lost in [arm for arm in arms if arm in CONTROLS] if not has_clauses(self.student) else ():
+            yield True, f"arms: {lost!r} is a control of clauses, and a student of kind {self.student.kind!r} has none"
+        yield taught and not signals, "arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone"
+        silent = taught and self.teacher is None and any(signal.needs_teacher for signal in signals)
+        yield silent, "arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone"
+        copies = bool(self.init_from_teacher) and (not taught or bool(self.more_teachers))
+        yield copies, "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher"
 
     def _unfit_signals(self, signals: Sequence[Any]) -> Iterator[tuple[bool, str]]:
-        """The same of the signals of all stages, and of what is learned without a teacher."""
-        taught, count = "kd" in self.arms, 1 + len(self.more_teachers)
-        yield taught and not signals, "arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone"
-        yield (
-            taught and self.teacher is None and any(signal.needs_teacher for signal in signals),
-            "arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone",
-        )
-        for path in teacher_features(tuple(signals)):
+        """The same of signals, and of what is learned without a teacher."""
+        count = 1 + len(self.more_teachers)
+        for path in teacher_features(tuple(signals)) if count > 1 else ():
             member = MEMBER.match(path)
             yield (
-                count > 1 and (member is None or int(member[1]) >= count),
+                member is None or int(member[1]) >= count,
                 f"signals: there are {count} teachers, and {path!r} is of none of them; write 0:PATH for a feature of the "
                 f"first, up to {count - 1}:PATH",
             )
         own = [signal.kind for signal in self.auxiliary_losses if signal.needs_teacher]
         yield (
-            any(kind != "logits" for kind in own),
-            f"auxiliary_losses: is learned without a teacher, but {', '.join(own)} listens to one; put it in signals",
-        )
-        yield (
-            bool(own) != (self.auxiliary_decay is not None),
-            "auxiliary_decay: expected together with logits among auxiliary_losses (the student's average teaches them), or "
-            "neither of them",
+            any(kind != "logits" for kind in own) or bool(own) != (self.auxiliary_decay is not None),
+            "auxiliary_losses: expected logits together with auxiliary_decay (the student's own average teaches), or signals "
+            "without a teacher",
         )
         yield (
             self.training.mixing.on and any(signal.reads_one_label for signal in (*signals, *self.auxiliary_losses)),
-            "training.mixing: 'dkd', 'ofa' and 'ensemble' read one label an image, and a mixed image has two",
+            "training.mixing: a mixed image has two labels, and a signal here reads one an image (dkd, ofa, ensemble)",
         )
+        staged = [s for s in signals if s.schedule is not None and s.schedule.over == "stages"]
+        yield self.curriculum is None and bool(staged), "signals: a temperature moves over stages; take over: steps"
+        by_teacher = self.curriculum is not None and self.difficulty_model == "teacher"
         yield (
-            self.curriculum is None and any(s.schedule is not None and s.schedule.over == "stages" for s in signals),
-            "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps",
+            by_teacher and ("kd" not in self.arms or self.teacher is None or self.teacher.is_student),
+            "curriculum: its difficulty_model is the teacher, and there is none; take difficulty_model: student",
         )
 
 

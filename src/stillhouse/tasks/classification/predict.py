@@ -134,15 +134,10 @@ def check(name: str, rows: np.ndarray) -> None:
     """Raise unless rows are probabilities (N, K)."""
     if rows.ndim != 2 or rows.size == 0:
         raise InputError(f"{name}: expected (N, K) with at least one sample, got {rows.shape}")
-    broken = int((~np.isfinite(rows)).any(1).sum())
-    if broken:
-        raise InputError(f"{name} of {broken} of {len(rows)} samples are NaN or infinite")
-    odd = (rows < -SUM_TOLERANCE).any(1) | (abs(rows.sum(1, dtype=np.float64) - 1) > SUM_TOLERANCE)
-    if odd.any():
-        first = rows[odd][0]
+    fit = (rows >= -SUM_TOLERANCE).all(1) & (abs(rows.sum(1, dtype=np.float64) - 1) <= SUM_TOLERANCE)  # NaN is neither
+    if not fit.all():
         raise InputError(
-            f"{name}: expected probabilities that sum to 1, got a row from {first.min():.4g} to {first.max():.4g} with "
-            f"sum {first.sum():.4g}; logits need a softmax first"
+            f"{name} of {int((~fit).sum())} of {len(rows)} samples are no probabilities of sum 1; logits need a softmax first"
         )
 
 

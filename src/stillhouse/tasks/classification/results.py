@@ -36,10 +36,10 @@ class ClassificationResults(Results):
         return [*screen_blocks(run.path), *blocks(run), *rule_blocks(run.path)]
 
     def load_exported(self, place: Path) -> Predictor | None:
-        """A machine of clauses as `export --to packed`, `json` or `numpy` wrote it, or an ONNX file by onnxruntime."""
-        from stillhouse.tasks.classification.photos import open_machine, open_onnx
+        """A machine of clauses as `export --to packed` wrote it, or an ONNX file by onnxruntime."""
+        from stillhouse.tasks.classification.photos import open_exported
 
-        return open_machine(place) or (open_onnx(place) if place.suffix == ".onnx" and place.is_file() else None)
+        return open_exported(place)
 
 
 RESULTS = ClassificationResults()

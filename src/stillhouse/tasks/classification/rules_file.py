@@ -185,9 +185,9 @@ def _pictures(found: Rules, number: int, rule: Mapping[str, Any], k: int) -> Mar
     wanted, unwanted = (found.arrays.get(f"{name}_{number}") for name in ("wanted", "unwanted"))
     if mean is not None and wanted is not None and unwanted is not None:
         shown.append((rule_picture(wanted, unwanted, mean), f"literals of clause {rule['clause']} {about}"))
-        shown.append((_colors(mean), f"mean {about}"))
+        shown.append((colors(mean), f"mean {about}"))
     for place, example in enumerate(found.arrays.get(f"examples_{number}", [])[:6], 1):
-        shown.append((_colors(example), f"example {place} {about}: where clause {rule['clause']} adds most"))
+        shown.append((colors(example), f"example {place} {about}: where clause {rule['clause']} adds most"))
     images = [f'<img src="{data_address(x)}" alt="{escape(text)}">' for x, text in shown]
     return Markup(f'<div class="pictures rule">{"".join(images)}</div>')
 
@@ -220,7 +220,7 @@ def rule_picture(wanted: Array, unwanted: Array, mean: Array) -> Array:
     return np.asarray(picture.round().astype(np.uint8))
 
 
-def _colors(image: Array) -> Array:
+def colors(image: Array) -> Array:
     """(H, W, 3) of (C, H, W): three channels as they are, else their mean in gray."""
     if image.shape[0] == 3:
         return np.asarray(image.transpose(1, 2, 0))

@@ -103,7 +103,7 @@ def example_blocks(found: Sequence[Mapping[str, Any]], seeds: int) -> list[Block
     for one in found:
         drawing = Markup("<p>{}</p>").format(one.get("text", f"test row {one['row']}"))
         if "png" in one:
-            picture = Markup('<img src="data:image/png;base64,{}" alt="test row {}" width="96">')
+            picture = Markup('<img src="{}" alt="test row {}" width="96">')
             drawing = picture.format(one["png"], one["row"])
         drawings.append((drawing, f"{one['class']}; without the teacher {one['without']} ({one['seeds']} of {seeds})"))
     caption = "Test rows that are right with the teacher and wrong without it, under the most seeds."
@@ -219,15 +219,14 @@ def taught_blocks(
     if row is None or not {row["arm"], row["control"]} <= set(arms):
         return []
     taught, control = arms[row["arm"]], arms[row["control"]]
-    word = verdict_of(row)[0]
-    if word == "no difference shown" and kept.get("reasons"):
+    if kept.get("reasons"):
         head = ["reason", "so here", "measured", "what to change"]
         rows = [
             [one["name"], "yes" if one["holds"] else "no", one["measured"], one["advice"] if one["holds"] else ""]
             for one in kept["reasons"]
         ]
         return [Table("Why no difference may be shown", head, rows, prose=True)]
-    if word in ("not tested", "no difference shown") or len(taught) != len(control):
+    if verdict_of(row)[0] not in ("helps", "hurts") or len(taught) != len(control):
         return []
     tables = changed_tables(taught, control, teacher, names)
     return [*tables, *example_blocks(kept.get("examples") or (), len(taught))]

@@ -8,8 +8,6 @@ Axes: S seeds, N test rows, K classes.
 
 from __future__ import annotations
 
-import base64
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from stillhouse.core.labels import MISSING
 from stillhouse.core.records import PREDICTIONS, write_json
@@ -28,6 +25,7 @@ from stillhouse.tasks.classification.data.split import labelled_rows
 from stillhouse.tasks.classification.plain import chosen_by_themselves, numbers_of, reads_texts, scaled
 from stillhouse.tasks.classification.plan import LINEAR
 from stillhouse.tasks.classification.predict import predict
+from stillhouse.tasks.classification.rules_file import colors, data_address
 from stillhouse.tasks.classification.taught import FILE, Predictions, advice, changed, read_predictions, reasons
 from stillhouse.teachers.by_row import RowTeacher, out_of_fold
 
@@ -126,18 +124,13 @@ def examples(
 
 
 def _seen(split: Any, row: int) -> dict[str, str]:
-    """A text, the cells of a row, or a picture as PNG; nothing of other data."""
+    """A text, the cells of a row, or a picture; nothing of other data."""
     if hasattr(split, "raw"):
         raw = split.raw[row]
         text = raw if isinstance(raw, str) else ", ".join(f"{key} {value}" for key, value in dict(raw).items())
         return {"text": text[:200]}
-    pixels = split.batch(torch.tensor([row])).inputs[0]
-    if pixels.ndim != 3 or len(pixels) not in (1, 3):
-        return {}
-    grey = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(grey[..., 0] if grey.shape[2] == 1 else grey).save(buffer, "png")
-    return {"png": base64.b64encode(buffer.getvalue()).decode()}
+    pixels = (split.batch(torch.tensor([row])).inputs[0] * 255).round().to(torch.uint8).numpy()
+    return {"png": data_address(colors(pixels))} if len(pixels) in (1, 3) else {}
 
 
 def _compared(summary: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, float | None]:

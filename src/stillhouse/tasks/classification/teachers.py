@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.folder import student_folder
 from stillhouse.core.labels import MISSING
 from stillhouse.core.parts import TeacherCheck
-from stillhouse.core.types import Batch, ImageSpec, Outputs
+from stillhouse.core.types import ImageSpec
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.classification.card import load_student
@@ -78,12 +78,10 @@ def build_teachers(
     for number, source in enumerate(sources):
         own = tuple(
             path.partition(":")[2] for path in features if path.startswith(f"{number}:")
-        )  # 1:layer3 is of the second
+        )  # 1:layer3: the second's
         wanted = own if len(sources) > 1 else features
         member = given if source is None else _member(source, config, data, wanted)
-        if config.teacher_cache is not None:
-            member = _beside(member, config, data, wanted, log)
-        found.append(member)
+        found.append(member if config.teacher_cache is None else _beside(member, config, data, wanted, log))
     weighs = any(signal.kind == "ensemble" for stage in config.stages_of(True) for signal in stage.signals)
     if weighs and len(found) == 1 and not isinstance(found[0], EnsembleTeacher):
         raise InputError(
@@ -158,12 +156,10 @@ def risks(context: Any) -> list[str]:
 def stage_teacher_of(teacher: Any, data: Any, config: ClassificationRunConfig) -> StageTeacher:
     """Ask a ready teacher what can be asked beforehand: with fixed inputs, everything that fits in memory."""
     size, training, seen = config.training.evaluation_batch_size, config.training, data.for_teachers
-    answers = predict(lambda b: teacher(b).logits, seen.validation, size)
-    if isinstance(teacher, StoredTeacher):
-        return StageTeacher(teacher, teacher.spec, None if seen is data else _by_row(teacher, data), answers)
     fixed = not training.mixing.on and (not seen.changes or training.teacher_view == "clean")
-    cached = _cached(teacher, seen, size) if fixed and CachedTeacher.fits(teacher.spec, len(seen.train)) else None
-    return StageTeacher(teacher, teacher.spec, cached, answers)
+    fixed = fixed and not isinstance(teacher, StoredTeacher) and CachedTeacher.fits(teacher.spec, len(seen.train))
+    answers = predict(lambda b: teacher(b).logits, seen.validation, size)
+    return StageTeacher(teacher, teacher.spec, _cached(teacher, seen, size) if fixed else None, answers)
 
 
 def stage_teachers_of(context: Any, assistants: Sequence[Any] = ()) -> list[StageTeacher | None]:
@@ -201,6 +197,12 @@ def context_of_seed(context: Any, seed: int) -> Any:
     return made[seed]
 
 
+def _validated(stage_teacher: StageTeacher, data: Any, config: ClassificationRunConfig) -> StageTeacher:
+    """The same, with its answers to the validation rows of these data."""
+    rows, size = data.for_teachers.validation, config.training.evaluation_batch_size
+    return replace(stage_teacher, facts=predict(lambda b: stage_teacher.teacher(b).logits, rows, size))
+
+
 def _refitted(teacher: Any, data: Any, config: ClassificationRunConfig) -> Any:
     """A teacher whose head is fitted to the labels of these data, where it was fitted to others."""
     if isinstance(teacher, EnsembleTeacher):
@@ -213,12 +215,6 @@ def _refitted(teacher: Any, data: Any, config: ClassificationRunConfig) -> Any:
     rows = labelled_rows(data.for_teachers.train).sample(HEAD_ROWS)
     fit_head(found, rows.batches(config.training.evaluation_batch_size))
     return found
-
-
-def _validated(stage_teacher: StageTeacher, data: Any, config: ClassificationRunConfig) -> StageTeacher:
-    """The same, with its answers to the validation rows of these data."""
-    teacher, size = stage_teacher.teacher, config.training.evaluation_batch_size
-    return replace(stage_teacher, facts=predict(lambda b: teacher(b).logits, data.for_teachers.validation, size))
 
 
 def teacher_queries_of(
@@ -279,21 +275,15 @@ def _views(config: ClassificationRunConfig, data: Any) -> dict[str, Any] | None:
 
 def _check_held(config: ClassificationRunConfig, data: Any) -> None:
     """Refuse what no cache can hold, with the way out."""
-    training = config.training
-    why = ""
+    training, seen = config.training, data.for_teachers
+    anew = training.teacher_view == "independent" or (_views(config, data) is not None and not seen.views)
     if data.hidden is not None:
-        why = "under data.label_limit each seed has validation rows of its own; leave one of the two out"
-    elif training.mixing.on:
-        why = "mixed images are new at every step, and no cache can hold them; leave training.mixing out"
-    elif training.teacher_view == "independent":
-        why = "teacher_view 'independent' draws new images at every step; expected same or clean"
-    elif _views(config, data) is not None and not data.for_teachers.views:
-        why = (
-            f"augmentation {data.for_teachers.augmentation!r} draws new images at every step; expected data.views=N (--views N "
-            "of `stillhouse cache`), a number of views that are seen again, or training.teacher_view=clean"
+        raise InputError("cache: each seed has validation rows of its own; leave it out, or data.label_limit")
+    if training.mixing.on or anew:
+        raise InputError(
+            "cache: images are new at every step, and no cache can hold them; expected no training.mixing, and data.views=N (a "
+            "number of views that are seen again) or training.teacher_view=clean"
         )
-    if why:
-        raise InputError(f"cache: {why}")
 
 
 def _check_stored(stored: StoredTeacher, config: ClassificationRunConfig, data: Any) -> None:
@@ -310,16 +300,6 @@ def _beside(live: Any, config: ClassificationRunConfig, data: Any, features: Seq
     stored.require(teacher_queries.key)
     log(spot_check(stored, teacher_queries))
     return stored
-
-
-def _by_row(stored: StoredTeacher, data: Any) -> Callable[[Batch], Outputs]:
-    """A cache of images, for students that read something else made of them: rows are looked up as the teacher saw them."""
-
-    def asked(batch: Batch) -> Outputs:
-        rows = data.for_teachers.train.batch(batch.index.cpu())
-        return stored(Batch(rows.inputs.to(batch.inputs.device), batch.labels, batch.index))
-
-    return asked
 
 
 def as_teacher(student: Any, data: Any, config: ClassificationRunConfig, name: str) -> Teacher:

@@ -117,17 +117,12 @@ def feature_name(bit: int, channels: int = BITS) -> str:
         >>> feature_name(0), feature_name(2), feature_name(4), feature_name(14), feature_name(12)
         ('bright', 'brighter than 50 %', 'Sobel above 0', 'turned Sobel above 25 %', 'Sobel below 25 %')
     """
+    names = ["bright", *(f"brighter than {share:.0%}" for share in RAW)]
+    levels = ["above 0", *(f"above {share:.0%}" for share in POSITIVE), *(f"below {share:.0%}" for share in NEGATIVE)]
+    names += [f"{turned}{kernel} {level}" for kernel in FILTERS for turned in ("", "turned ") for level in levels]
     image_channel, place = divmod(bit, BITS)
     of = f" (channel {image_channel})" if channels > BITS else ""
-    if place < 1 + len(RAW):
-        return ("bright" if not place else f"brighter than {RAW[place - 1]:.0%}".replace("%", " %")) + of
-    kernel, threshold = divmod(place - 1 - len(RAW), 1 + len(POSITIVE) + len(NEGATIVE))
-    name = f"{'turned ' if kernel % 2 else ''}{FILTERS[kernel // 2]}"
-    if not threshold:
-        return f"{name} above 0{of}"
-    side, shares = ("above", POSITIVE) if threshold <= len(POSITIVE) else ("below", NEGATIVE)
-    share = shares[(threshold - 1) % len(POSITIVE)]
-    return f"{name} {side} {share:.0%}{of}".replace("%", " %")
+    return names[place].replace("%", " %") + of
 
 
 def _levels(maps: Tensor, above: tuple[float, ...], below: tuple[float, ...]) -> tuple[list[Tensor], list[Tensor]]:

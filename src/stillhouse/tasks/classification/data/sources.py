@@ -26,6 +26,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.labels import FOLDERS as UNLABELLED
 from stillhouse.core.labels import MISSING, missing_labels, require_labels, whole_numbers
+from stillhouse.core.records import read_arrays
 from stillhouse.tasks.classification.data.decode import SUFFIXES, header, images_under
 from stillhouse.tasks.classification.data.images import ImageSplit, Loaded
 from stillhouse.tasks.classification.data.streamed import Streamed, by_threads
@@ -129,23 +130,16 @@ def load_npz(path: Path) -> Loaded:
     Raises:
         InputError: no such file, not a `.npz`, Python objects inside, an unknown or missing key, arrays of a wrong kind.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except Exception as error:  # OSError, ValueError, zlib.error, BadZipFile, AttributeError of a bare .npy and more
-        raise InputError(f"{path}: expected a .npz file of plain arrays (numpy.savez writes one): {error}") from None
+    arrays = read_arrays(path)
     for key in arrays:
         if key not in KEYS:
             raise InputError(f"{path}: unknown array {key!r}; {nearest(key, KEYS)}")
     splits = {}
     for split, prefix in (("train", ""), ("validation", "validation_"), ("test", "test_")):
-        pair = [arrays.get(f"{prefix}{key}") for key in ("images", "labels")]
-        splits[split] = None if prefix and pair[0] is None and pair[1] is None else (pair[0], pair[1])
+        pair = (arrays.get(f"{prefix}images"), arrays.get(f"{prefix}labels"))
+        splits[split] = None if prefix and pair[0] is pair[1] is None else pair
     names = arrays.get("class_names")
-    try:
-        return loaded_arrays(path.stem, splits, None if names is None else names.tolist())
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return loaded_arrays(path.stem, splits, None if names is None else names.tolist())
 
 
 def loaded_arrays(name: str, splits: Mapping[str, tuple[Any, Any] | None], class_names: Sequence[Any] | None) -> Loaded:
@@ -221,8 +215,6 @@ def _channels_first(pixels: np.ndarray, name: str) -> Tensor:
 VALIDATION_NAMES = ("validation", "valid", "val")
 DEFAULT_SIDE = 64
 
-Listing = list[tuple[Path, int]]  # files, and the number of the class of each
-
 
 def load_folder(root: Path, image_size: int | None, channels: int | None, *, stream: bool = False) -> Loaded:
     """The images under a root.
@@ -262,24 +254,19 @@ def check_apart(splits: Mapping[str, Sequence[Path]], *, same_names: bool = Fals
         same_names: only of those that are also called alike, where reading all of equal size would take hours.
     """
     groups: dict[tuple[int, str], list[tuple[str, Path]]] = {}
-    for split, files in splits.items() if len(splits) > 1 else ():
+    for split, files in splits.items():
         for file in files:
-            groups.setdefault((_size(file), file.name if same_names else ""), []).append((split, file))
+            if not file.is_file():  # a link to nothing, a named pipe
+                raise InputError(f"image {file}: expected a file; remove it")
+            groups.setdefault((file.stat().st_size, file.name if same_names else ""), []).append((split, file))
     for group in groups.values():
         seen: dict[str, tuple[str, Path]] = {}
         for split, file in group if len({split for split, _ in group}) > 1 else ():
             other, first = seen.setdefault(sha256_of(file), (split, file))
             if other != split:
                 raise InputError(
-                    f"image {file} of the {split} split is also in the {other} split, as {first}: each image belongs to one "
-                    "split; take it out of the others"
+                    f"image {file} of the {split} split is also in the {other} split, as {first}: take one out"
                 )
-
-
-def _size(file: Path) -> int:
-    if not file.is_file():  # a link to nothing, a named pipe
-        raise InputError(f"image {file}: expected a file; remove it")
-    return file.stat().st_size
 
 
 def _splits(root: Path) -> dict[str, Path]:
@@ -288,9 +275,9 @@ def _splits(root: Path) -> dict[str, Path]:
     there = {name: root / name for name in ("train", "test", *VALIDATION_NAMES) if _folders(root / name)}
     validation = [there.pop(name) for name in VALIDATION_NAMES if name in there]
     if len(validation) > 1 or ("train" not in there and (there or validation)):
+        got = ", ".join(path.name for path in (*there.values(), *validation))
         raise InputError(
-            f"folder {root}: expected train/, and beside it test/, one validation folder or none, got "
-            f"{', '.join(path.name for path in (*there.values(), *validation))}"
+            f"folder {root}: expected train/, and beside it test/, one validation folder or none, got {got}"
         )
     if "train" not in there:
         return {"train": root}
@@ -307,26 +294,21 @@ def _classes(place: Path) -> list[str]:
     return [folder.name for folder in _folders(place) if folder.name.lower() not in UNLABELLED]
 
 
-def _listing(place: Path, root: Path, names: Sequence[str], split: str) -> Listing:
-    """The images of a split, class by class, then those without a class."""
-    own = _classes(place)
-    if own != names or not names:
-        raise InputError(
-            f"folder {place}: expected a folder for every class with images in it"
-            + (f" ({', '.join(names)})" if names else "")
-            + f", got {', '.join(own) or 'no folders'}"
-        )
-    found = [(file, label) for label, name in enumerate(names) for file in images_under(place / name)]
-    if empty := set(range(len(names))) - {label for _, label in found}:
-        raise InputError(f"class folder {place / names[min(empty)]}: expected images ({', '.join(sorted(SUFFIXES))})")
+def _listing(place: Path, root: Path, names: Sequence[str], split: str) -> list[tuple[Path, int]]:
+    """The images of a split and the numbers of their classes, class by class, then those without a class."""
+    if not names or _classes(place) != names:
+        got = ", ".join(_classes(place)) or "no folders"
+        raise InputError(f"folder {place}: expected a folder for every class ({', '.join(names)}), got {got}")
+    found = []
+    for label, name in enumerate(names):
+        files = images_under(place / name)
+        if not files:
+            raise InputError(f"class folder {place / name}: expected images ({', '.join(sorted(SUFFIXES))})")
+        found += [(file, label) for file in files]
     above = dict.fromkeys([place, root] if split == "train" else [place])
     without = [folder for one in above for folder in _folders(one) if folder.name.lower() in UNLABELLED]
     files = [file for folder in without for file in images_under(folder)]
-    if split != "train" and files:
-        raise InputError(
-            f"folder {root}: no label in {len(files):,} images (first: {files[0].relative_to(root).as_posix()}); each {split} "
-            "row needs one: label them, or take them out"
-        )
+    require_labels(np.full(len(files) if split != "train" else 0, True), f"folder {place}", split)
     return [*found, *((file, MISSING) for file in files)]
 
 
