@@ -118,7 +118,7 @@ def test_the_student_and_the_teacher_of_the_page_work_together(written):
     from sklearn.ensemble import RandomForestClassifier
 
     from stillhouse.losses.divergence import forward_kl
-    from stillhouse.tasks.classification.data import DataConfig
+    from stillhouse.tasks.classification.data.config import DataConfig
 
     data = DataConfig(name="digits").build()
     batch = data.train.batch(torch.arange(256))

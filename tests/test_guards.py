@@ -12,7 +12,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig
 from stillhouse.teachers.config import TeacherConfig
 

@@ -200,7 +200,7 @@ def test_weights_of_a_curriculum_reach_the_loss(tmp_path):
 
 def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     """An inherited layer that was never copied looks like one that learned nothing new."""
-    from stillhouse.tasks.classification.data import DataConfig
+    from stillhouse.tasks.classification.data.config import DataConfig
     from stillhouse.teachers.teacher import Teacher
 
     torch.manual_seed(3)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from stillhouse.core.labels import sample_rows
 from stillhouse.tasks.classification import teachers
-from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.tasks.classification.data.boolean_features import CopiedSplit, PackedSplit
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
 from stillhouse.tasks.classification.data.rows import RowSplit
 from stillhouse.tasks.classification.job import clause_usage
 from stillhouse.tasks.classification.students import rules

@@ -10,7 +10,8 @@ from torch import nn
 
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import LogitsConfig, RelationsConfig, build_signals
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.teachers.teacher import Teacher

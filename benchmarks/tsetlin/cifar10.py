@@ -13,7 +13,8 @@ from pathlib import Path
 
 from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.vision.run import run_models
 from stillhouse.teachers.config import TeacherConfig
 from stillhouse.teachers.teacher import Teacher

@@ -21,7 +21,7 @@ from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
 from stillhouse.core.task import RunContext
 from stillhouse.signals import LogitsConfig
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.config import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK

@@ -20,8 +20,8 @@ from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.top_k import tail_bounds
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.exits import DualHeadConfig
-from stillhouse.tasks.classification.data import ImageData
 from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.networks import TimmStudentConfig

@@ -15,7 +15,7 @@ import yaml
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError, members, parse, place, settings, to_mapping
 from stillhouse.recipes import known, known_teachers
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 
 ROOTS = {
     (command, type(recipe())): None

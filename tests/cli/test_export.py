@@ -15,7 +15,7 @@ from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
 from stillhouse.tasks import TASKS, task
 from stillhouse.tasks.classification.card import save_student
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.exports import write_onnx, write_program
 from stillhouse.tasks.classification.students.config import FlatTMConfig
 
@@ -44,7 +44,7 @@ def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("stillhouse.tasks.classification.rules_file.decides", lambda index: True)
     out = tmp_path / "rules"
     assert main(["export", str(flat[0] / "card.json"), "--to", "rules", "--out", str(out), *DIGITS]) == 0
-    assert "Clauses decide" in capsys.readouterr().out
+    assert "with all clauses" in capsys.readouterr().out
     page, index = (out / "rules.html").read_text(), json.loads((out / "rules.json").read_text())
     assert page.count("data:image/png") > 20
     assert "http" not in page.replace("http://www.w3.org", "")

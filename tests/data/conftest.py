@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from numbered_images import numbered
 
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 
 
 @pytest.fixture

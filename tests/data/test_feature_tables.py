@@ -10,7 +10,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.tasks.classification.data import ClassesDataConfig, TableDataConfig, TextDataConfig, WordDataConfig
+from stillhouse.tasks.classification.data.config import (
+    ClassesDataConfig,
+    TableDataConfig,
+    TextDataConfig,
+    WordDataConfig,
+)
 from stillhouse.tasks.classification.data.readers import fit_table, fit_words, read_features, table_names
 from stillhouse.tasks.classification.data.rows import HERE
 from stillhouse.tasks.classification.data.split import drawn

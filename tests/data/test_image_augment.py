@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.data.augment import augment
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 
 HOWS = ("shift", "affine", "crop-flip")
 

@@ -6,7 +6,7 @@ import torch
 from numbered_images import numbered
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 
 LABELS = np.arange(40) % 2
 FLOATS = np.full((40, 4, 4), 0.5, np.float32)

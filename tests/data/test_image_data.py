@@ -5,7 +5,8 @@ import pytest
 import torch
 from numbered_images import numbered
 
-from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
 
 
 def test_a_batch_has_pixels_from_0_to_1_and_its_rows():

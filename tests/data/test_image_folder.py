@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.data.decode import decode
 
 

@@ -6,7 +6,8 @@ import torch
 from numbered_images import numbered, rows_of
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(data):

@@ -13,7 +13,9 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.recipes import load
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.tasks.classification import teachers
-from stillhouse.tasks.classification.data import DataConfig, ImageData, ImageSplit, split
+from stillhouse.tasks.classification.data import split
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
 from stillhouse.tasks.classification.data.split import Hidden, described, drawn, limit_labels
 from stillhouse.tasks.classification.job import ClassificationJob, mixed_order, slots
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig

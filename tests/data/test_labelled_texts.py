@@ -14,7 +14,7 @@ from stillhouse.core.records import read_json
 from stillhouse.core.types import TextSpec
 from stillhouse.tasks import task_at
 from stillhouse.tasks.classification.card import save_student
-from stillhouse.tasks.classification.data import TextDataConfig
+from stillhouse.tasks.classification.data.config import TextDataConfig
 from stillhouse.tasks.classification.data.rows import hashed_words
 from stillhouse.tasks.classification.students.networks import TextTransformerConfig
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.lm.corpus import CorpusConfig, load_corpus
 from stillhouse.tasks.sar.data.products import find_products
 

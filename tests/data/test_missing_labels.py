@@ -11,7 +11,8 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import missing_labels
 from stillhouse.core.types import Batch, ImageSpec
-from stillhouse.tasks.classification.data import DataConfig, ImageData, TextDataConfig
+from stillhouse.tasks.classification.data.config import DataConfig, TextDataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.embed.data import VectorsConfig, open_vectors
 from stillhouse.teachers.check import check_teacher
@@ -180,7 +181,7 @@ def test_labels_that_are_none_at_all_are_refused(labels):
 def test_npz_files_without_labels_are_refused(tmp_path, split):
     arrays = {"images": PIXELS, "labels": LABELS, f"{split}images": PIXELS, f"{split}labels": without([5], float)}
     np.savez(tmp_path / "d.npz", **arrays)
-    with pytest.raises(InputError, match=rf"d\.npz: {split}labels: no label in 1 of 40 rows \(first: row 5\)"):
+    with pytest.raises(InputError, match=rf"{split}labels: no label in 1 of 40 rows \(first: row 5\)"):
         DataConfig(name="npz", root=str(tmp_path / "d.npz")).build()
 
 

@@ -5,7 +5,8 @@ import pytest
 from numbered_images import numbered
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 
 
 def build(path, **settings):

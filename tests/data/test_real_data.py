@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 
 pytestmark = pytest.mark.assets
 

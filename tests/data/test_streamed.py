@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import DataConfig
 from stillhouse.tasks.classification.data.augment import augment
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.data.streamed import Streamed
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig

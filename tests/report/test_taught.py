@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
+from stillhouse.tasks.classification.plain import expected
 from stillhouse.tasks.classification.taught import (
     Predictions,
     advice,
     changed,
     reasons,
 )
-from stillhouse.tasks.classification.taught_run import expected
 
 LABELS = np.array([0, 0, 1, 1, 2])
 NAMES = ("cat", "dog", "owl")

@@ -10,7 +10,8 @@ from torch import nn
 from stillhouse.core.config import kinds, parse, to_mapping
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.signals import Signal, SignalBase, SignalConfig
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet

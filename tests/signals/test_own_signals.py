@@ -10,7 +10,8 @@ from stillhouse.losses.neighbours import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.signals.exits import ProbesConfig
 from stillhouse.signals.relations import ContrastiveConfig
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.training.distillation import SignalSet

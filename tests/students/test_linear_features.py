@@ -9,7 +9,7 @@ from stillhouse.core.config import parse
 from stillhouse.core.experiment import run
 from stillhouse.core.types import FeatureSpec, Progress
 from stillhouse.layers.part import regularizers
-from stillhouse.tasks.classification.data import WordDataConfig
+from stillhouse.tasks.classification.data.config import WordDataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.linear_features import SCALE, Scorecard

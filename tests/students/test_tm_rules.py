@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.tasks.classification.data import ImageSplit
+from stillhouse.tasks.classification.data.images import ImageSplit
 from stillhouse.tasks.classification.students.banks import Pixels, named_banks, round_weights, write_masks
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
 from stillhouse.tasks.classification.students.rules import Fulfilled, by_discrimination, examples, find_rules

@@ -10,7 +10,7 @@ from torch import nn
 
 from stillhouse.core.checks import Interrupted
 from stillhouse.core.types import FeatureSpec
-from stillhouse.tasks.classification.data import WordDataConfig
+from stillhouse.tasks.classification.data.config import WordDataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.tasks.classification.readable import ReadableModel

@@ -6,7 +6,7 @@ import torch
 from stillhouse.core.types import Outputs, Progress
 from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.recipes import load_run
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.networks import USUAL

@@ -9,7 +9,8 @@ import pytest
 import torch
 from benchmarks.tuning import study
 
-from stillhouse.tasks.classification.data import DataConfig, images
+from stillhouse.tasks.classification.data import images
+from stillhouse.tasks.classification.data.config import DataConfig
 
 DIGITS = DataConfig(name="digits", validation_fraction=0.3)
 

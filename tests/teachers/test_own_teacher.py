@@ -10,7 +10,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageSpec
 from stillhouse.recipes import load_run
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.teachers import baseline_score, teacher_check
 from stillhouse.teachers.config import TeacherConfig
 

@@ -13,7 +13,7 @@ from stillhouse.core.labels import MISSING
 from stillhouse.core.records import TEACHER, read_json
 from stillhouse.core.types import Batch
 from stillhouse.recipes import load
-from stillhouse.tasks.classification.data import WordDataConfig
+from stillhouse.tasks.classification.data.config import WordDataConfig
 from stillhouse.tasks.classification.data.split import drawn
 from stillhouse.tasks.classification.row_teachers import fitted_to, on_rows, row_teacher
 from stillhouse.tasks.classification.teachers import context_of_seed, teacher_check
@@ -346,7 +346,7 @@ def table_file(folder, labels):
     "name", ["GaussianNB", "HistGradientBoostingClassifier", "MLPClassifier", "RandomForestClassifier"]
 )
 def test_classifiers_of_scikit_learn_read_tables(tmp_path, name):
-    from stillhouse.tasks.classification.data import TableDataConfig
+    from stillhouse.tasks.classification.data.config import TableDataConfig
 
     data = TableDataConfig(root=table_file(tmp_path, np.sort(np.arange(COUNT) % CLASSES)), label_limit=60).build()
     few = {"min_samples_leaf": 5} if "Hist" in name else {}  # its usual 20 rows are half a class here

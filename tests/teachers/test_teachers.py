@@ -11,7 +11,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, ImageSpec, OutputSpec
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.check import check_teacher, wilson_low
 from stillhouse.teachers.checkpoint import read_state_dict, save_teacher

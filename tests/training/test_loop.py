@@ -15,7 +15,8 @@ from stillhouse.core.checks import Interrupted, StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.training import loop

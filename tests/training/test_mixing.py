@@ -11,7 +11,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob, mix
 from stillhouse.tasks.classification.plan import (
     ClassificationRunConfig,

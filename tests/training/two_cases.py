@@ -20,7 +20,8 @@ from stillhouse.core.checks import Interrupted
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.teachers.teacher import Teacher

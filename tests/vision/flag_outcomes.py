@@ -13,7 +13,7 @@ from stillhouse.core.parts import Arm
 from stillhouse.core.pipeline import StageContext
 from stillhouse.core.task import RunContext
 from stillhouse.core.types import Progress
-from stillhouse.tasks.classification.data import DataConfig
+from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.students.core import apply_prior
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.tasks.classification.teachers import stage_teacher_of

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data import DataConfig, ImageData
 from stillhouse.tasks.classification.data.boolean_features import (
     BITS,
     PackedSplit,
@@ -13,7 +12,8 @@ from stillhouse.tasks.classification.data.boolean_features import (
     copies,
     with_boolean_features,
 )
-from stillhouse.tasks.classification.data.config import FeaturesMode
+from stillhouse.tasks.classification.data.config import DataConfig, FeaturesMode
+from stillhouse.tasks.classification.data.images import ImageData
 
 
 def test_boolean_features_replace_pixels(tmp_path):

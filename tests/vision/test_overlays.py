@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.job import ClassificationJob, clause_usage
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer

@@ -11,7 +11,8 @@ from stillhouse.core.folder import RunFolder
 from stillhouse.core.types import ImageSpec
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification import plain
-from stillhouse.tasks.classification.data import DataConfig, ImageData
+from stillhouse.tasks.classification.data.config import DataConfig
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.data.rows import RowData
 from stillhouse.tasks.classification.plan import LINEAR, MAJORITY, MOST_NUMBERS
 from stillhouse.tasks.classification.predict import predict

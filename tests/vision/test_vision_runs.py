@@ -14,7 +14,7 @@ from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.tasks.classification.data import ImageData, ImageSplit
+from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
 from stillhouse.tasks.classification.job import clause_usage
 from stillhouse.tasks.classification.students.core import ClauseOutput
 from stillhouse.tasks.classification.students.flat import FlatTM

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     """Parse and print."""
     Parser("list").parse(arguments)
     from stillhouse.core.config import settings
-    from stillhouse.tasks.classification.data import DataConfig
+    from stillhouse.tasks.classification.data.config import DataConfig
 
     shown = help_texts()["shown"]
     names = map(str, typing.get_args(settings(DataConfig)["name"].annotation))

@@ -224,6 +224,7 @@ def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
         AttributeError,
         LookupError,
         RuntimeError,
+        TypeError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -16,7 +16,7 @@ from stillhouse.core.labels import MISSING
 from stillhouse.core.types import Batch, ImageSpec, Outputs, Progress
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.losses.regression import label_cross_entropy
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.plan import SELF, ClassificationTrainingConfig
 from stillhouse.tasks.classification.predict import evaluate, predict_together
 from stillhouse.training.distillation import DistillJob, SignalSet

@@ -16,7 +16,7 @@ from stillhouse.core.config import configclass, kinds, merge, to_mapping
 from stillhouse.core.plan import RunPlan, Stage, check_plan
 from stillhouse.core.types import Progress
 from stillhouse.signals import LogitsConfig, SignalConfig, teacher_features
-from stillhouse.tasks.classification.data import ClassesDataConfig, DataConfig
+from stillhouse.tasks.classification.data.config import ClassesDataConfig, DataConfig
 from stillhouse.tasks.classification.students import StudentConfig, TsetlinViTConfig, has_clauses
 from stillhouse.teachers.config import TeacherConfig
 from stillhouse.training.config import TrainingConfig

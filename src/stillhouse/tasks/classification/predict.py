@@ -26,7 +26,7 @@ from stillhouse.core.task import RunContext
 from stillhouse.core.types import Batch
 from stillhouse.metrics import cost as costs
 from stillhouse.tasks.classification.card import load_student, read_card
-from stillhouse.tasks.classification.data import ClassesDataConfig
+from stillhouse.tasks.classification.data.config import ClassesDataConfig
 from stillhouse.tasks.classification.data.split import Split
 from stillhouse.tasks.classification.plan import LINEAR, MOST_ROWS, ClassificationRunConfig
 from stillhouse.tasks.classification.students import StudentConfig

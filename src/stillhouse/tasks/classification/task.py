@@ -225,7 +225,7 @@ class ClassificationTask(ClassificationResults, Task[ClassificationRunConfig, An
 
     def finish(self, context: RunContext[ClassificationRunConfig, Any], summary: dict[str, Any]) -> None:
         """What is to be feared of the teacher, and the shipped student's rules."""
-        from stillhouse.tasks.classification.taught_run import write_taught
+        from stillhouse.tasks.classification.plain import write_taught
         from stillhouse.tasks.classification.teachers import risks
 
         summary["hints"] = [*summary["hints"], *risks(context)]

@@ -26,12 +26,11 @@ from stillhouse.signals import teacher_features
 from stillhouse.tasks.classification.card import load_student
 from stillhouse.tasks.classification.data.rows import BANKING
 from stillhouse.tasks.classification.data.split import drawn, labelled_rows
-from stillhouse.tasks.classification.plain import numbers_of
+from stillhouse.tasks.classification.plain import forecast, numbers_of
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.tasks.classification.predict import predict
 from stillhouse.tasks.classification.row_teachers import fitted_to, row_teacher
 from stillhouse.tasks.classification.students import StudentConfig
-from stillhouse.tasks.classification.taught_run import forecast
 from stillhouse.teachers.by_row import FittedTeacher
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.check import check_teacher

@@ -13,7 +13,7 @@ from stillhouse.core import train_teacher as shared
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
 from stillhouse.core.task import Task
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.data.split import drawn
 from stillhouse.tasks.classification.job import ClassificationJob
 from stillhouse.tasks.classification.plan import TeacherRunConfig

@@ -45,7 +45,7 @@ class Split(ABC):
         Wherever a part of a split stands for the whole, it is this one: first rows would be of the first classes.
 
         Example:
-            >>> from stillhouse.tasks.classification.data import ImageSplit
+            >>> from stillhouse.tasks.classification.data.images import ImageSplit
             >>> split = ImageSplit(torch.zeros(6, 1, 2, 2), torch.tensor([0, 0, 0, 0, 1, 1]))
             >>> split.sample(3).labels.tolist(), split.sample(9) is split
             ([0, 0, 1], True)
@@ -76,7 +76,7 @@ def labelled_rows(split: Any) -> Any:
     """The rows of a split that have a label; the split itself where all have.
 
     Example:
-        >>> from stillhouse.tasks.classification.data import ImageSplit
+        >>> from stillhouse.tasks.classification.data.images import ImageSplit
         >>> split = ImageSplit(torch.zeros(3, 1, 2, 2), torch.tensor([1, -1, 0]))
         >>> labelled_rows(split).labels.tolist()
         [1, 0]
@@ -292,7 +292,7 @@ def described(data: Any) -> str:
     """How many rows each split has, and how many of the training rows have a label.
 
     Example:
-        >>> from stillhouse.tasks.classification.data import DataConfig
+        >>> from stillhouse.tasks.classification.data.config import DataConfig
         >>> described(DataConfig(label_limit=100).build())
         '970 train (90 labelled, drawn anew for each seed), 10 validation (labelled, of the limit), 719 test'
     """

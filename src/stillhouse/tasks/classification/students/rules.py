@@ -21,7 +21,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.labels import sample_rows
 from stillhouse.core.types import Batch
 from stillhouse.logic.simplify import cut_literals
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.data.split import Part, Split
 from stillhouse.tasks.classification.lower import lower_layer
 from stillhouse.tasks.classification.rules_file import Rules

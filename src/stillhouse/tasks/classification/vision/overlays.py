@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.records import write_arrays
-from stillhouse.tasks.classification.data import ImageData
+from stillhouse.tasks.classification.data.images import ImageData
 
 OVERLAYS = "overlays.npz"
 
