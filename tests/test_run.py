@@ -28,7 +28,7 @@ SMALL = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "train
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "digits"
     config = load_run("digits", [*FAST, *SMALL, "arms=[kd,no-kd,clauses-off,mlp]"])
-    return out, config, run(TASK, config, out, command="stillhouse distill digits")
+    return out, config, run(TASK, config, out)
 
 
 def test_the_summary_has_what_it_promises(finished):
@@ -98,7 +98,7 @@ def test_a_finished_run_is_not_overwritten_and_resume_keeps_it(finished):
     with pytest.raises(InputError, match="--resume"):
         run(TASK, config, out)
     before = (out / "arms" / "kd" / "seed-1" / records.STUDENT).stat().st_mtime_ns
-    again = run(TASK, config, out, resume=True, command="stillhouse distill digits")
+    again = run(TASK, config, out, resume=True)
     assert again["comparisons"] == summary["comparisons"]
     assert (out / "arms" / "kd" / "seed-1" / records.STUDENT).stat().st_mtime_ns == before
 

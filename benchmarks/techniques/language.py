@@ -140,7 +140,7 @@ def main() -> None:
                 continue
             started = time.perf_counter()
             config = parse(LmRunConfig, merge({**plain(options), "name": slug(name)}, change))
-            run(TASK, config, place, resume=(place / records.RUN).is_file(), command="benchmarks.techniques.language")
+            run(TASK, config, place, resume=(place / records.RUN).is_file())
             print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     text = section(options.out / "language", list(changes), options.out / "language-teachers")
     replace_section(RESULT, "## Language", text)

@@ -160,7 +160,7 @@ def train(config: Any, task: Task, out: Path, whole: Any, kept: dict[Any, Output
     else:
         teacher = task.teacher(wanted)  # augmented inputs never come again
     resume = (out / records.RUN).is_file()
-    run(TASK, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
+    run(TASK, config, out, resume=resume, data=data, teacher=teacher)
 
 
 def slug(name: str) -> str:

@@ -181,6 +181,7 @@ def distill(
     from stillhouse.cli.show import RunDisplay
     from stillhouse.core.config import dump_yaml
     from stillhouse.core.experiment import run
+    from stillhouse.core.machine import COMMAND
     from stillhouse.core.records import RUN
 
     force, quiet = bool(settings.pop("force", False)), bool(settings.pop("quiet", True))
@@ -213,18 +214,21 @@ def distill(
     file.write_text(dump_yaml(config), encoding="utf-8")
     ready = None if living is None else task.data(config, lambda line: None)
     trainings = sum(arm.seeds for arm in task.arms(config) if arm.trains)
-    with RunDisplay(trainings, quiet=quiet) as display:
-        summary = run(
-            task,
-            config,
-            place,
-            resume=(place / RUN).is_file(),
-            force=force,
-            data=ready,
-            teacher=None if living is None else _living(living, ready),
-            command=f"stillhouse distill {file} --out {place}",
-            callback=display,
-        )
+    shown = COMMAND.set(f"stillhouse distill {file} --out {place}")
+    try:
+        with RunDisplay(trainings, quiet=quiet) as display:
+            summary = run(
+                task,
+                config,
+                place,
+                resume=(place / RUN).is_file(),
+                force=force,
+                data=ready,
+                teacher=None if living is None else _living(living, ready),
+                callback=display,
+            )
+    finally:
+        COMMAND.reset(shown)
     unit = {"table": "rows", "words": "texts", "texts": "texts"}.get(config.data.name, "images")
     return Result(place, summary, given.labels, config.data.name, unit, owned)
 

@@ -38,7 +38,7 @@ def run_of(case_of: Callable[[str], Case]) -> Callable[[str], Made]:
     def train_and_evaluate(kind: str) -> Made:
         case = case_of(kind)
         out = case.root / "run"
-        return Made(case, out, run(task(case.task), case.config(), out, command="stillhouse distill case.yaml"))
+        return Made(case, out, run(task(case.task), case.config(), out))
 
     return cache(train_and_evaluate)
 

@@ -14,4 +14,4 @@ def finished(vectors, tmp_path_factory):
     """A finished run with every kind of arm, shared: do not change it."""
     out = tmp_path_factory.mktemp("run") / "out"
     config = config_of(vectors, anchors=["pca", "random-projection", "autoencoder"])
-    return out, distill(config, out, command="stillhouse embed")
+    return out, distill(config, out)

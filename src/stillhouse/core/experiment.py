@@ -38,7 +38,6 @@ def run(
     force: bool = False,
     data: Any = None,
     teacher: Any = None,
-    command: str | None = None,
     callback: Callback = NULL_CALLBACK,
 ) -> dict[str, Any]:
     """Carry out a whole run; every finished arm and seed is on disk before the next begins.
@@ -51,7 +50,6 @@ def run(
         force: train although the teacher is no better than chance.
         data: ready data, instead of what the configuration names.
         teacher: a ready teacher, instead of the one that the configuration names.
-        command: shown as the command that reproduces the run.
         callback: kept informed.
 
     Returns:
@@ -65,7 +63,7 @@ def run(
     out = Path(out)
     join(config.training)
     callback = callback if ranks.first() else NULL_CALLBACK
-    command = command or command_line()
+    command = command_line()
     with open_run(out, config, resume=resume) as folder:
         arms = task.arms(config)
         data = processes.first_then_others(lambda: task.data(config, callback.log)) if data is None else data

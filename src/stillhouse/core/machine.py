@@ -6,11 +6,13 @@ import os
 import platform
 import shlex
 import sys
+from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = "stillhouse torch torchvision timm lightning-fabric numpy scikit-learn transformers sentence-transformers umap-learn"
+COMMAND: ContextVar[str] = ContextVar("command", default="")
 COSTS = {
     "params": "parameters",
     "macs": "multiply-adds",
@@ -54,7 +56,9 @@ def machine() -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command that started this process, as a user would type it again."""
+    """The command that carries out a run again: the one that is set (`COMMAND`), else the one that started this process."""
+    if command := COMMAND.get():
+        return command
     own = Path(sys.argv[0]).name in {"stillhouse", "__main__.py"}
     return shlex.join(["stillhouse" if own else sys.argv[0], *sys.argv[1:]])
 

@@ -22,7 +22,7 @@ from stillhouse.core.checks import CannotWrite, InputError
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
 RECORDS, RESULT, PREDICTIONS = "records.jsonl", "result.json", "predictions.npz"
-TEACHER_PREDICTIONS, CLAUSES, CLAUSE_IMAGES = "teacher_predictions.npz", "clauses.json", "clauses.npz"
+TEACHER_PREDICTIONS = "teacher_predictions.npz"
 CHECKPOINT, STUDENT, CARD, MANIFEST = "checkpoint.pt", "student.safetensors", "card.json", "manifest.json"
 LOCK, PART = ".lock", ".part"
 ABOUT: dict[str, Any] = {"config": dict[str, Any]}  # what is read of run.json
