@@ -14,7 +14,7 @@ OLD_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Ha
 .PHONY: demo test test-all check docs setup clean help
 
 help:
-	@echo "make demo   distil a clause student on bundled digits and print the verdict"
+	@echo "make demo   teach readable students from 100 labels and print the verdict"
 	@echo "make test   lint, types, import contracts, doctests and tests"
 	@echo "make test-all  the rest: slow and rare tests, pages in a browser, real data, the numeric ones as on an older CPU"
 	@echo "make check  the quick half of make test: lint, types, import contracts"

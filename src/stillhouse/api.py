@@ -41,8 +41,8 @@ class Student:
     def predict_proba(self, inputs: Any) -> NDArray[np.float64]:
         """(N, K) probabilities, in the order of `classes`."""
         rows = self._loaded.predict(inputs_of(inputs, self._reads))
-        found = np.array([list(row["probabilities"].values()) for row in rows], np.float64)
-        return found[:, self._order] if rows else np.zeros((0, len(self.classes)))
+        probabilities = np.array([list(row["probabilities"].values()) for row in rows], np.float64)
+        return probabilities[:, self._order] if rows else np.zeros((0, len(self.classes)))
 
     def rules(self, lines: int | None = None) -> str:
         """What it decides by, on a screen.
@@ -119,15 +119,15 @@ class Result:
     @property
     def table(self) -> Table:
         """The teacher and every arm: accuracy in percent, with its 95 % interval over seeds and test rows."""
-        found = Table()
+        table = Table()
         tested = ((self.summary.get("teacher") or {}).get("test") or {}).get("accuracy")
         rows = {"teacher": {"mean": tested, "low": None, "high": None}} if tested is not None else {}
         rows |= {name: figures["accuracy"] for name, figures in self.summary["arms"].items()}
         for name, score in rows.items():
             mean, low, high = (None if score[end] is None else 100 * score[end] for end in ("mean", "low", "high"))
             about = self.summary["about"].get(name, "")
-            found.append({"arm": name, "accuracy": mean, "low": low, "high": high, "about": about})
-        return found
+            table.append({"arm": name, "accuracy": mean, "low": low, "high": high, "about": about})
+        return table
 
     @property
     def report(self) -> Path:
@@ -240,14 +240,14 @@ def dotted(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         >>> dotted({"training__epochs": 5, "data": {"label_limit": 100}, "arms": ("kd", "no-kd")})
         {'training.epochs': 5, 'data.label_limit': 100, 'arms': ['kd', 'no-kd']}
     """
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = before + key.replace("__", ".")
         if isinstance(value, Mapping) and value:
-            found |= dotted(value, f"{name}.")
+            flat |= dotted(value, f"{name}.")
         else:
-            found[name] = list(value) if isinstance(value, tuple) else value
-    return found
+            flat[name] = list(value) if isinstance(value, tuple) else value
+    return flat
 
 
 def _student(student: Any) -> tuple[dict[str, Any], str]:
@@ -256,13 +256,13 @@ def _student(student: Any) -> tuple[dict[str, Any], str]:
     from stillhouse.tasks.classification.students import StudentConfig
 
     known = kinds(StudentConfig)
-    found = {"kind": student} if isinstance(student, str) else student
-    found = found if isinstance(found, Mapping) else to_mapping(found)
-    if not isinstance(found, Mapping) or "kind" not in found:
+    settings = {"kind": student} if isinstance(student, str) else student
+    settings = settings if isinstance(settings, Mapping) else to_mapping(settings)
+    if not isinstance(settings, Mapping) or "kind" not in settings:
         raise InputError(f"student: expected a kind or a mapping with one, got {type(student).__name__}")
-    if found["kind"] not in known:
-        raise InputError(f"student: no student is a {found['kind']!r}; {nearest(str(found['kind']), known)}")
-    return dict(found), getattr(known[found["kind"]], "reads", "images")
+    if settings["kind"] not in known:
+        raise InputError(f"student: no student is a {settings['kind']!r}; {nearest(str(settings['kind']), known)}")
+    return dict(settings), getattr(known[settings["kind"]], "reads", "images")
 
 
 def _living(teacher: Any, data: Any) -> Any:

@@ -53,12 +53,12 @@ def load(
     """
     base, mapping = _mapping(recipe, known())
     override(mapping, assignments, values)
-    found = _owner(mapping)
-    kind: Any = found.Config
+    owner = _owner(mapping)
+    kind: Any = owner.Config
     if base is None or type(base) is kind:
         named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
         mapping = kind.completed(base, mapping, named)
-    return found, parse(kind, mapping)
+    return owner, parse(kind, mapping)
 
 
 def load_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Any:
@@ -82,11 +82,11 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
         ConfigError: as `load`; a file that describes a whole run.
     """
     base, mapping = _mapping(recipe, known_teachers())
-    found = teacher_task(base) if base is not None else _owner(mapping, "TeacherRun")
-    kind: Any = found.TeacherRun
+    owner = teacher_task(base) if base is not None else _owner(mapping, "TeacherRun")
+    kind: Any = owner.TeacherRun
     if kind is None:
         raise ConfigError(
-            f"{recipe}: task {found.kind!r} trains no teacher; `stillhouse embed capture` asks one for vectors"
+            f"{recipe}: task {owner.kind!r} trains no teacher; `stillhouse embed capture` asks one for vectors"
         )
     if whole := [key for key in mapping if key not in settings(kind) and key in RUN_ONLY]:
         raise ConfigError(
@@ -103,10 +103,10 @@ def teacher_task(config: Any) -> Task[Any, Any]:
 
 
 def _all(name: str) -> dict[str, Callable[[], Any]]:
-    found: dict[str, Callable[[], Any]] = {}
+    recipes: dict[str, Callable[[], Any]] = {}
     for kind in TASKS:
-        found |= getattr(import_module(f"stillhouse.tasks.{kind}.recipes"), name, {})
-    return found
+        recipes |= getattr(import_module(f"stillhouse.tasks.{kind}.recipes"), name, {})
+    return recipes
 
 
 def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
@@ -132,7 +132,7 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
 def _owner(mapping: Mapping[str, Any], of: str = "Config") -> Task[Any, Any]:
     """The task of a run (or of the training of a teacher) as plain data; classes where nothing names another."""
     for kind in TASKS:
-        found = getattr(task(kind), of) or task(kind).Config
-        if hasattr(found, "owns") and found.owns(mapping):
+        kind_of_run = getattr(task(kind), of) or task(kind).Config
+        if hasattr(kind_of_run, "owns") and kind_of_run.owns(mapping):
             return task(kind)
     return task(DEFAULT)

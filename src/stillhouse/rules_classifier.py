@@ -114,8 +114,8 @@ class RulesClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """(N) labels."""
-        found = self.predict_proba(X)
-        return self.classes_[found.argmax(1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """(N, K) probabilities, in the order of `classes_`."""

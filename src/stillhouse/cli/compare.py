@@ -41,20 +41,20 @@ def main(arguments: Sequence[str]) -> int:
     if any(other.metrics != task.metrics for other in others):
         kinds = ", ".join(one.kind for one in (task, *others))
         raise InputError(f"expected runs that are scored alike, got {kinds}; scores from anywhere: `stillhouse verify`")
-    found = compare_runs(task, options.runs)
+    result = compare_runs(task, options.runs)
     page = []
     if options.out is not None:
         command = shlex.join(["stillhouse", "compare", *map(str, arguments)])
-        page = [f"page: {write_comparison(task, found, options.out, command)}"]
+        page = [f"page: {write_comparison(task, result, options.out, command)}"]
     if options.json:
-        print(json.dumps(as_json(found), indent=2))
+        print(json.dumps(as_json(result), indent=2))
         return 0
-    for block in tables(task, found):
+    for block in tables(task, result):
         made = Table(*block.head, title=block.title, caption=block.caption, caption_justify="left")
         for row in block.rows:
             made.add_row(*(x if isinstance(x, str) else "\n".join(filter(None, (x.text, x.under))) for x in row))
         print_table(made)
-    print("\n".join([*(f"{run}: {text}" for run, text in remarks(found["runs"])), *page]))
+    print("\n".join([*(f"{run}: {text}" for run, text in remarks(result["runs"])), *page]))
     return 0
 
 
@@ -78,11 +78,11 @@ def verify(arguments: Sequence[str]) -> int:
     from stillhouse.core.items import pair, read_side
 
     both = pair(*(read_side(files, score=options.score) for files in sides(options.files, options.against)))
-    found = compare_scores(both, lower_is_better=options.lower_is_better, one_seed=options.one_seed)
-    found["passed"] = _passed(found, options.expect, options.margin, options.lower_is_better)
-    found |= {"expect": options.expect, "margin": options.margin}
-    print(json.dumps(found) if options.json else _sentence(found))
-    return 0 if found["passed"] else 1
+    result = compare_scores(both, lower_is_better=options.lower_is_better, one_seed=options.one_seed)
+    result["passed"] = _passed(result, options.expect, options.margin, options.lower_is_better)
+    result |= {"expect": options.expect, "margin": options.margin}
+    print(json.dumps(result) if options.json else _sentence(result))
+    return 0 if result["passed"] else 1
 
 
 def sides(files: Sequence[Path], against: Sequence[Path] | None) -> list[list[Path]]:
@@ -105,10 +105,10 @@ def sides(files: Sequence[Path], against: Sequence[Path] | None) -> list[list[Pa
     return [[file for place in group for file in _files(place)] for group in groups]
 
 
-def _files(place: Path) -> list[Path]:
+def _files(path: Path) -> list[Path]:
     """A file, or those of a folder."""
     kinds = (".json", ".csv", ".tsv")
-    return sorted(file for file in place.iterdir() if file.suffix in kinds) if place.is_dir() else [place]
+    return sorted(file for file in path.iterdir() if file.suffix in kinds) if path.is_dir() else [path]
 
 
 def compare_scores(both: Any, *, lower_is_better: bool = False, one_seed: bool = False) -> dict[str, Any]:
@@ -124,12 +124,12 @@ def compare_scores(both: Any, *, lower_is_better: bool = False, one_seed: bool =
         text = f"expected {FEWEST_SEEDS} seeds or more, got one; --one-seed takes the interval over items alone"
         raise InputError(text)
     sign = -1.0 if lower_is_better else 1.0
-    found = compare(sign * both.first, sign * both.second, items_alone=one_seed)
-    low, high = sorted((sign * found.low, sign * found.high))
+    result = compare(sign * both.first, sign * both.second, items_alone=one_seed)
+    low, high = sorted((sign * result.low, sign * result.high))
     return {
-        "verdict": found.verdict,
-        "word": in_words(found),
-        "difference": sign * found.difference,
+        "verdict": result.verdict,
+        "word": in_words(result),
+        "difference": sign * result.difference,
         "low": low,
         "high": high,
         "a": mean_interval(both.first).mean,
@@ -140,21 +140,21 @@ def compare_scores(both: Any, *, lower_is_better: bool = False, one_seed: bool =
     }
 
 
-def _passed(found: dict[str, Any], expect: str, margin: float, lower_is_better: bool) -> bool:
+def _passed(result: dict[str, Any], expect: str, margin: float, lower_is_better: bool) -> bool:
     """With a margin the whole interval must be above it; without one A must not be shown to be worse."""
-    if expect == "helps" or found["verdict"] == "not tested":
-        return bool(found["verdict"] == "helps")
-    least_gain = -found["high"] if lower_is_better else found["low"]
-    return bool(least_gain > -margin if margin else found["verdict"] != "hurts")
+    if expect == "helps" or result["verdict"] == "not tested":
+        return bool(result["verdict"] == "helps")
+    least_gain = -result["high"] if lower_is_better else result["low"]
+    return bool(least_gain > -margin if margin else result["verdict"] != "hurts")
 
 
-def _sentence(found: dict[str, Any]) -> str:
+def _sentence(result: dict[str, Any]) -> str:
     """The word, and the figures in a line."""
-    ends = f"95 % interval {found['low']:+.4g} to {found['high']:+.4g}"
-    if found["verdict"] == "not tested":
-        ends = f"{' and '.join(f'{gap:+.4g}' for gap in found['each'])} under the seeds"
+    ends = f"95 % interval {result['low']:+.4g} to {result['high']:+.4g}"
+    if result["verdict"] == "not tested":
+        ends = f"{' and '.join(f'{gap:+.4g}' for gap in result['each'])} under the seeds"
     return (
-        f"{found['word']}\nA {found['a']:.4g} minus B {found['b']:.4g}: {found['difference']:+.4g}, {ends} "
-        f"(seeds: {found['seeds']}, items: {found['items']}); expected {found['expect']}, margin {found['margin']:g}: "
-        f"{'passed' if found['passed'] else 'not passed'}"
+        f"{result['word']}\nA {result['a']:.4g} minus B {result['b']:.4g}: {result['difference']:+.4g}, {ends} "
+        f"(seeds: {result['seeds']}, items: {result['items']}); expected {result['expect']}, margin {result['margin']:g}: "
+        f"{'passed' if result['passed'] else 'not passed'}"
     )

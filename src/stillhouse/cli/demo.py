@@ -12,7 +12,7 @@ from stillhouse.cli.options import Parser
 
 KINDS = ("rules", "scorecard", "tf-idf")
 HEADS = ("student", "100 labels", "and its own answers", "and the teacher", "gain, 95 % interval")
-LINES = 12  # of a screen of eight rules, two of them with examples, and what they are worth alone
+LINES = 12  # of a screen of eight rules, two of them with examples, and their accuracy alone
 ASK = "Someone stole my wallet and my card was in it"
 
 
@@ -45,7 +45,7 @@ def _run(job: tuple[Any, Path]) -> Mapping[str, Any]:
         return run(task_of(config), config, out, resume=out.exists())
 
 
-def _print(found: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+def _print(summaries: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     """Verdict, table, eight rules, and what to try next."""
     from rich.console import Console
     from rich.table import Table
@@ -54,10 +54,10 @@ def _print(found: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     from stillhouse.cli.show import print_table
     from stillhouse.core.verdict import in_words
 
-    rules = found["rules"]
+    rules = summaries["rules"]
     row = rules["comparisons"][0]
     table = Table(*HEADS, title=f"accuracy on {row['items']} test messages, {row['seeds']} draws of the labels")
-    for kind, summary in found.items():
+    for kind, summary in summaries.items():
         cells = [f"{summary['arms'][name]['accuracy']['mean']:.1%}" for name in ("no-kd", "self-trained", "kd")]
         table.add_row(kind, *cells, _interval(summary["comparisons"][0]))
     table.add_row("logistic regression, TF-IDF", f"{rules['arms']['linear']['accuracy']['mean']:.1%}", "", "", "")

@@ -51,7 +51,7 @@ def described(room: str, ends: str = "Config") -> dict[str, str]:
         >>> sorted(described("temperature", ""))
         ['fixed', 'learned', 'scheduled']
     """
-    found: dict[str, str] = {}
+    listed: dict[str, str] = {}
     for path in sorted([*PACKAGE.glob(f"{room}.py"), *(PACKAGE / room).rglob("*.py")]):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name.endswith(ends):
@@ -61,17 +61,17 @@ def described(room: str, ends: str = "Config") -> dict[str, str]:
                     if isinstance(field, ast.AnnAssign) and isinstance(field.value, ast.Constant)
                     if ast.unparse(field.target) == "kind"
                 ]
-                found |= dict.fromkeys(kinds, (ast.get_docstring(node) or "").partition("\n")[0])
-    return found
+                listed |= dict.fromkeys(kinds, (ast.get_docstring(node) or "").partition("\n")[0])
+    return listed
 
 
 def recipes(table: str) -> Mapping[str, str]:
     """Recipe -> its first line, of every task."""
     from stillhouse.tasks import TASKS
 
-    found: dict[str, str] = {}
+    listed: dict[str, str] = {}
     for kind in TASKS:
         room = PACKAGE / "tasks" / kind / "recipes" / ("teachers" if table == "TEACHER_RECIPES" else "")
         for file in sorted(room.glob("*.yaml")):
-            found[file.stem] = file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
-    return found
+            listed[file.stem] = file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return listed

@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
             ConfigError: two flags of one setting.
         """
         names: dict[str, str] = {}
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for flag, path in self.flags.items():
             value = getattr(options, flag)
             if value is None or (flags is not None and flag not in flags):
@@ -102,8 +102,8 @@ class Parser(argparse.ArgumentParser):
             for one in path.rstrip("?*+").split():
                 if one in names:
                     raise ConfigError(f"{flag} and {names[one]} mean the same ({one}); give one of them")
-                names[one], found[one] = flag, value
-        return found
+                names[one], values[one] = flag, value
+        return values
 
 
 @cache
@@ -112,8 +112,8 @@ def help_texts() -> dict[str, Any]:
     import yaml
 
     text = (Path(__file__).parent / "help.yaml").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return found
+    texts: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return texts
 
 
 def is_setting(word: str) -> bool:

@@ -52,10 +52,10 @@ def check(arguments: Sequence[str]) -> int:
 
     task, data, teachers, callback = _loaded(config)
     for teacher in teachers:
-        found = check_teacher(task, teacher, config, data, callback=callback)
-        if found.status == "ready":
-            form = "{:.2%}" if found.as_percent else "{:.4f}"
-            low, chance = form.format(found.low), form.format(found.chance)
+        checked = check_teacher(task, teacher, config, data, callback=callback)
+        if checked.status == "ready":
+            form = "{:.2%}" if checked.as_percent else "{:.4f}"
+            low, chance = form.format(checked.low), form.format(checked.chance)
             print(f"fit to teach: {low}, the lower end of its score, is above chance ({chance})")
     return 0
 

@@ -23,8 +23,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     from stillhouse.core.folder import student_folder
     from stillhouse.tasks import task_at
 
-    place = student_folder(options.folder)
-    task, choices = task_at(place), parser.given(options)
+    folder = student_folder(options.folder)
+    task, choices = task_at(folder), parser.given(options)
     taken = of_task[task.kind]
     if choices.keys() - {name for name, _ in taken.values()}:
         raise ConfigError(f"a student of {task.kind} takes {', '.join(taken)}, got {', '.join(choices)}")
@@ -33,7 +33,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         from stillhouse.tasks.sar.recipes import recipe_path
 
         choices = {"data": read_teacher(recipe_path(choices["config"])).data}
-    print(json.dumps(task.evaluate(place, **choices)))
+    print(json.dumps(task.evaluate(folder, **choices)))
     return 0
 
 
@@ -48,10 +48,10 @@ def predict(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="a line of JSON each, with all probabilities")
     parser.add_argument("--tokens", type=int, metavar="N", help="lm: write so many tokens on")
     options = parser.parse(arguments)
-    place, out = Path(options.source).expanduser(), options.out
+    path, out = Path(options.source).expanduser(), options.out
     if not options.run.exists():
         raise InputError(f"{options.run}: there is no such folder; expected a run or a student")
-    if options.source != "-" and " " not in options.source and not place.exists():  # a sentence has blanks
+    if options.source != "-" and " " not in options.source and not path.exists():  # a sentence has blanks
         raise InputError(f"{options.source}: there is no such file or folder")
     if out is not None:
         from stillhouse.core.records import check_output
@@ -112,11 +112,13 @@ def export(arguments: Sequence[str]) -> int:
     task, started = task_at(folder), time.perf_counter()
     choices = ExportChoices(options.data, options.data_root, options.license)
     targets = {**task.exports(), HUB: hub_target(task)}
-    place, lines = write_export(targets, options.to, folder, options.out, choices, task.kind)
-    size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file())
-    print("\n".join([*lines, f"{place}: {size:,} bytes, {time.perf_counter() - started:.1f} s"]))
+    written, lines = write_export(targets, options.to, folder, options.out, choices, task.kind)
+    size = sum(
+        file.stat().st_size for file in (written.rglob("*") if written.is_dir() else [written]) if file.is_file()
+    )
+    print("\n".join([*lines, f"{written}: {size:,} bytes, {time.perf_counter() - started:.1f} s"]))
     if options.to == HUB:
-        print(f"nothing was sent; to push it: hf upload USER/NAME {place}")
+        print(f"nothing was sent; to push it: hf upload USER/NAME {written}")
     return 0
 
 

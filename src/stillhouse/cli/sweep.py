@@ -107,17 +107,17 @@ def _start(words: Sequence[str], count: int, out: Path) -> None:
         raise InputError(f"all {count} workers ended early, for the reasons above")
 
 
-def _finish(found: Mapping[str, Any], out: Path) -> None:
+def _finish(summary: Mapping[str, Any], out: Path) -> None:
     """Print the best settings, the front and the command to go on with."""
     from stillhouse.sweeps.page import best_words
 
-    running = sum(trial["state"] == "running" for trial in found["trials"])
+    running = sum(trial["state"] == "running" for trial in summary["trials"])
     lines = [f"{running} trials are still with other workers; --resume looks again"] if running else []
-    if found["best"] is None:
+    if summary["best"] is None:
         raise InputError("; ".join(["no trial was finished", *lines, f"the reasons are in {out / 'sweep.json'}"]))
-    settings = ", ".join(f"{key}={value}" for key, value in found["trials"][found["best"]]["settings"].items())
-    lines.append(f"best: trial {found['best']} ({settings}): {best_words(found)}")
-    if found["cost"]:
-        lines.append(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")
-    print("\n".join([*lines, f"now with 3 seeds, controls and the test split:\n  {found['command']}"]))
+    settings = ", ".join(f"{key}={value}" for key, value in summary["trials"][summary["best"]]["settings"].items())
+    lines.append(f"best: trial {summary['best']} ({settings}): {best_words(summary)}")
+    if summary["cost"]:
+        lines.append(f"front against {summary['cost']}: trials {', '.join(map(str, summary['front']))}")
+    print("\n".join([*lines, f"now with 3 seeds, controls and the test split:\n  {summary['command']}"]))
     print(f"page: {out / 'report.html'}")
