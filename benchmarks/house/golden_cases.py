@@ -281,7 +281,7 @@ LM_CASES = {
         loss={**LIVE, "temperature": {"kind": "learned"}},
         signals=[{"kind": "hidden", **PATHS}],
     ),
-    "dynamics": lm(loss={**LIVE, "divergence": "js"}, signals=[{"kind": "dynamics", **PATHS}]),
+    "dynamics": lm(loss=LIVE, signals=[{"kind": "dynamics", **PATHS}]),
     "curriculum": lm(arms=["kd", "no-kd"], curriculum=EASY),
 }
 
