@@ -22,8 +22,8 @@ from stillhouse.core.config import configclass
 from stillhouse.core.experiment import run
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.parts import Arm, Metric, Scores, TeacherCheck
+from stillhouse.core.pipeline import signal_set_of
 from stillhouse.core.plan import RunPlan
-from stillhouse.core.signal_set import signal_set_of
 from stillhouse.core.task import Task
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import mean_interval

@@ -177,7 +177,7 @@ class ClassificationTask(ClassificationResults, Task[ClassificationRunConfig, An
 
     def job(self, stage_context: StageContext[ClassificationRunConfig, Any]) -> Job:
         """Labels, and what the stage's teacher puts out."""
-        from stillhouse.core.signal_set import signal_set_of
+        from stillhouse.core.pipeline import signal_set_of
         from stillhouse.tasks.classification.job import ClassificationJob
 
         context = stage_context.context

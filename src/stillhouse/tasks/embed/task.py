@@ -19,8 +19,7 @@ from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import Target
 from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck
-from stillhouse.core.pipeline import StageContext
-from stillhouse.core.signal_set import signal_set_of
+from stillhouse.core.pipeline import StageContext, signal_set_of
 from stillhouse.core.task import RunContext, Task
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.tasks.embed.config import STUDENT, EmbedRunConfig

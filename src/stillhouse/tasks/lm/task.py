@@ -21,8 +21,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import Target
 from stillhouse.core.folder import SHIPPED, student_folder
 from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck, use_of
-from stillhouse.core.pipeline import StageContext
-from stillhouse.core.signal_set import signal_set_of
+from stillhouse.core.pipeline import StageContext, signal_set_of
 from stillhouse.core.task import RunContext, Task
 from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval

@@ -21,9 +21,8 @@ from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.folder import SCORES, SHIPPED, check_test_data, student_folder
 from stillhouse.core.machine import weight_bytes
 from stillhouse.core.parts import Arm, Objective, Scores, TeacherCheck, use_of
-from stillhouse.core.pipeline import StageContext
+from stillhouse.core.pipeline import StageContext, signal_set_of
 from stillhouse.core.records import write_arrays
-from stillhouse.core.signal_set import signal_set_of
 from stillhouse.core.task import RunContext, Task
 from stillhouse.core.verdict import mean_interval
 from stillhouse.losses.complex import complex_nmse
