@@ -14,19 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.runs import cache
-from stillhouse.core.config import dump_yaml, to_mapping
-from stillhouse.core.experiment import pending, setup, train_and_evaluate
-from stillhouse.core.machine import command_line, machine
+from stillhouse.core.config import dump_yaml
+from stillhouse.core.experiment import run
+from stillhouse.core.machine import machine
 from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
-from stillhouse.core.summary import summarize
-from stillhouse.core.task import RunContext
 from stillhouse.signals import LogitsConfig
 from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.config import FlatTMConfig
 from stillhouse.tasks.classification.task import TASK
 from stillhouse.teachers.config import TeacherConfig
-from stillhouse.training.device import open_run
 
 CLASSES = 10
 LEVELS = {"mnist": 1, "fashion-mnist": 3}
@@ -63,19 +60,9 @@ def answers(options: argparse.Namespace, name: str) -> str:
 
 
 def trained(options: argparse.Namespace, config: ClassificationRunConfig) -> dict[str, Any]:
-    """The summary of a run without its rules and its page, which take longer than these trainings."""
+    """The summary of a run."""
     out: Path = options.runs / config.name
-    resume = (out / RUN).is_file()
-    grown: Any = {"may_grow": TASK.may_grow}
-    with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
-        arms = TASK.arms(config)
-        left = pending(arms, folder, resume)
-        if left:
-            context = RunContext(config, TASK.data(config, print), folder, resume=resume)
-            setup(TASK, context, command=command_line())
-            for arm, seed in left:
-                train_and_evaluate(TASK, arm, seed, context)
-        return summarize(TASK, config, arms, folder, {"arm": "kd", "seed": 0})
+    return run(TASK, config, out, resume=(out / RUN).is_file())
 
 
 def measured(options: argparse.Namespace, name: str, clauses: int) -> dict[str, Any]:

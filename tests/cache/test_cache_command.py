@@ -51,7 +51,7 @@ def test_refusals(recipe, tmp_path, capsys):
         (["--content", "top:2"], "expected scores, topk:K or features"),
         (["--content", "scores", "topk:2"], "got both"),
         (["--content", "features:layer9"], "has none"),
-        (["data.augment=crop-flip"], "expected data.views=N"),
+        (["data.augment=crop-flip"], "data.views=N"),
         (["teacher.source=cache:nowhere"], "there is none; write it with"),
     ):
         assert main(["cache", recipe, "--out", str(tmp_path / "c"), "--force", "--quiet", *words]) == 2, words

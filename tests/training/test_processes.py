@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from two_cases import CASES, MORE, train
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import to_mapping
 from stillhouse.core.records import CHECKPOINT, RECORDS, STUDENT, read_json, read_records
-from stillhouse.training.config import TrainingConfig
+from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.training.device import open_run
 from stillhouse.training.state import load_checkpoint
 
@@ -134,13 +135,16 @@ def test_an_error_of_one_process_ends_all(folder):
     assert not (folder / "breaks-0.pt").exists()
 
 
-def test_the_number_of_processes_may_change_on_resume(tmp_path):
+def test_the_number_of_processes_may_change_on_resume(tmp_path, monkeypatch):
     """It decides how fast a run is, not what it finds; anything else of a training is refused as ever."""
-    before, after = ({"training": {"devices": n, "epochs": 3}} for n in (8, 1))
-    with open_run(tmp_path / "run", before, TrainingConfig(device="cpu"), resume=False) as folder:
-        folder.begin({"config": before})
-    with open_run(tmp_path / "run", after, TrainingConfig(device="cpu"), resume=True) as folder:
-        assert folder.before["config"] == before
-    other = {"training": {**after["training"], "epochs": 4}}
+    monkeypatch.setattr("stillhouse.training.device.join", lambda training: None)
+    before, after, other = (
+        ClassificationRunConfig(training=ClassificationTrainingConfig(devices=n, epochs=epochs))
+        for n, epochs in ((8, 3), (1, 3), (1, 4))
+    )
+    with open_run(tmp_path / "run", before, resume=False) as folder:
+        folder.begin({"config": to_mapping(before)})
+    with open_run(tmp_path / "run", after, resume=True) as folder:
+        assert folder.before["config"] == to_mapping(before)
     with pytest.raises(InputError, match=r"training\.epochs: was 3, is 4"):
-        open_run(tmp_path / "run", other, TrainingConfig(device="cpu"), resume=True).__enter__()
+        open_run(tmp_path / "run", other, resume=True).__enter__()
