@@ -26,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
+import stillhouse  # noqa: F401 - torchvision beside a torch for CPUs
+
 ROOT = Path(__file__).parents[1]
 SEEDS = ROOT / ".." / "shared" / "seeds"
 COMMANDS = ("python", "python3", "pytest", "source", "export", "pip", "tensorboard")

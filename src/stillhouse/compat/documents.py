@@ -28,7 +28,7 @@ VECTORS = "models/teacher_1536d.pt"
 RADAR = Path(__file__).parents[1] / "tasks" / "sar" / "recipes"
 
 SIZE = "STILLHOUSE_DOCUMENTS_SIZE"
-VISION_TINY = "--epochs 1 data.train_limit=96 data.test_limit=40 --force --threads 1"
+VISION_TINY = "--epochs 1 data.train_limit=96 data.test_limit=40 --force --threads 1 data.validation_fraction=0.002"
 LINES_TINY = "data.train=8 data.validation=4 data.test=8 data.length=512"
 RADAR_TINY = f"--num_epochs 1 training.patience=1 training.warmup_epochs=0 --quiet {LINES_TINY}"
 ARMS_TINY = "--seeds 1 --force data.preset=toy-64 data.position_channel=true"  # as the teacher's lines
@@ -137,8 +137,6 @@ def vision(arguments: Sequence[str]) -> int:
     words = list(arguments)
     if tiny():
         words += VISION_TINY.split()
-        if not any("digits" in word for word in arguments):  # too few for a five-hundredth to hold every class
-            words.append("data.validation_fraction=0.002")
         if "--distill-teacher-timm" in arguments:
             words.append("teacher.image_size=64")
     if any(word.partition("=")[0] == "--out" for word in arguments):
