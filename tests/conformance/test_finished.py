@@ -9,6 +9,7 @@ import torch
 
 from stillhouse.core import experiment, records
 from stillhouse.core.callback import Callback
+from stillhouse.core.manifest import list_files
 from stillhouse.tasks import task
 
 
@@ -76,6 +77,7 @@ def test_what_is_not_whole_is_concluded_again(copied, spoil):
         about = records.read_json(copied.out / records.RUN)
         records.write_json(copied.out / records.RUN, {**about, "versions": {**about["versions"], "stillhouse": "0"}})
         records.write_json(summary, {**records.read_json(summary), "arms": {}})
+        list_files(copied.out)
     found = again(copied, copied.out)
     assert student.is_file()
     assert set(found["arms"]) == set(copied.summary["arms"])
