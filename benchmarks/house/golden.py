@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import math
 import os
 import re
 import runpy
@@ -177,19 +178,27 @@ def differences(part: str, old: Found, new: Found) -> tuple[list[str], list[str]
 
 
 def compare_values(old: Found, new: Found) -> tuple[list[str], list[str]]:
-    """The first difference of each column, in the order of the lines."""
-    found = []
+    """The first difference of each column, in the order of the lines; what left, and last bits, are notes."""
+    found, notes = [], []
     names = {key: RENAMED.get(key, key) for key in old}
     for key, values in old.items():
         if names[key] not in new:
-            found.append((0, f"{key} is missing"))
+            notes.append(f"{key} left")
         elif values != new[names[key]]:
             a, b = (x if isinstance(x, list) else [x] for x in (values, new[names[key]]))
             at = next((n for n, pair in enumerate(zip(a, b)) if pair[0] != pair[1]), min(len(a), len(b)))
             pair = " -> ".join(str(x[at]) if at < len(x) else "nothing" for x in (a, b))
-            found.append((at, f"{key}, line {at}: {pair}"))
+            if len(a) == len(b) and all(x == y or near(x, y) for x, y in zip(a, b)):
+                notes.append(f"{key}, line {at}, last bit: {pair}")
+            else:
+                found.append((at, f"{key}, line {at}: {pair}"))
     added = sorted(set(new) - set(names.values()))
-    return [text for _, text in sorted(found)], [f"new: {', '.join(added)}"] if added else []
+    return [text for _, text in sorted(found)], [*notes, f"new: {', '.join(added)}"] if added else notes
+
+
+def near(a: Any, b: Any) -> bool:
+    """Whether two numbers are the same float64 but for its last bits."""
+    return isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=1e-14)
 
 
 def compare_tensors(old: Found, new: Found) -> tuple[list[str], list[str]]:
