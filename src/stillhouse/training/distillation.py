@@ -247,10 +247,7 @@ def networks_of(teacher: Any) -> list[nn.Module]:
     """The networks behind a teacher, however it is wrapped: itself, a teacher's, every member's."""
     if isinstance(teacher, nn.Module):
         return [teacher]
-    several = getattr(teacher, "members", None)  # a group of language teachers refuses to name one network
-    inner = [
-        several or getattr(teacher, name, None) for name in ("module", "network", "teacher", "teachers", "student")
-    ]
+    inner = [getattr(teacher, name, None) for name in ("module", "network", "teacher", "teachers", "student")]
     found: list[nn.Module] = []
     for part in inner:
         for one in part if isinstance(part, (list, tuple)) else [part]:
