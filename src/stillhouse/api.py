@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.verdict import in_words
+from stillhouse.core.verdict import format_verdict
 from stillhouse.given import data_of, inputs_of, teacher_of
 
 Signals = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None
@@ -104,12 +104,10 @@ class Result:
         """Whether the teacher helped: `helps: +12.3 points (9.2 to 14.9), 5 seeds, 480 test texts`."""
         row = next((one for one in self.summary["comparisons"][:1] if one["name"] == "teacher"), None)
         if row is None or row.get("difference") is None:
-            return str(self.summary["verdict"]) if row is None else in_words(row)
+            return str(self.summary["verdict"]) if row is None else format_verdict(row)
         ends = "" if row["low"] is None else f" ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
         seeds = f"{row['seeds']} seed{'s' * (row['seeds'] != 1)}"
-        return (
-            f"{in_words(row)}: {100 * row['difference']:+.1f} points{ends}, {seeds}, {row['items']:,} test {self.unit}"
-        )
+        return f"{format_verdict(row)}: {100 * row['difference']:+.1f} points{ends}, {seeds}, {row['items']:,} test {self.unit}"
 
     @property
     def student(self) -> Student:

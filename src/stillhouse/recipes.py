@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, load_yaml, merge, override, parse, settings, to_mapping
+from stillhouse.core.config import ConfigError, apply_override, load_yaml, merge, parse, settings, to_mapping
 from stillhouse.tasks import TASKS, task
 
 if TYPE_CHECKING:  # commands look at their words before tasks are imported
@@ -52,7 +52,7 @@ def load(
         ConfigError: no such recipe or file, unknown key, wrong value.
     """
     base, mapping = _mapping(recipe, known())
-    override(mapping, assignments, values)
+    apply_override(mapping, assignments, values)
     owner = _owner(mapping)
     kind: Any = owner.Config
     if base is None or type(base) is kind:
@@ -93,7 +93,7 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mappi
             f"{recipe} describes a whole run ({', '.join(whole)}), which `stillhouse distill` takes; a teacher's file holds "
             f"{', '.join(settings(kind))}"
         )
-    override(mapping, assignments, values)
+    apply_override(mapping, assignments, values)
     return parse(kind, mapping)
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stillhouse.cli.main import main
-from stillhouse.core.config import ConfigError, members, parse, place, settings, to_mapping
+from stillhouse.core.config import ConfigError, members, parse, set_path, settings, to_mapping
 from stillhouse.recipes import known, known_teachers
 from stillhouse.tasks.classification.data.config import DataConfig
 
@@ -102,7 +102,7 @@ def fits(root, run):
 def changed(run, path, value):
     """A run with one setting changed."""
     run = copy.deepcopy(run)
-    place(run, path, value)
+    set_path(run, path, value)
     return run
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stillhouse.cli import main as cli
-from stillhouse.cli.list import described, recipes
+from stillhouse.cli.list import describe_configs, recipes
 from stillhouse.cli.main import main
 from stillhouse.cli.options import Parser, help_texts
 from stillhouse.core.config import kinds
@@ -92,10 +92,10 @@ def test_what_is_listed_is_what_there_is():
     from stillhouse.tasks.classification.students import StudentConfig
     from stillhouse.temperature import TemperatureConfig
 
-    students = described("tasks/classification/students")
+    students = describe_configs("tasks/classification/students")
     for found, real in (
-        (described("signals"), kinds(SignalConfig)),
-        (described("temperature", ""), kinds(TemperatureConfig)),
+        (describe_configs("signals"), kinds(SignalConfig)),
+        (describe_configs("temperature", ""), kinds(TemperatureConfig)),
         (students, kinds(StudentConfig)),
         (recipes("RECIPES"), known()),
         (recipes("TEACHER_RECIPES"), known_teachers()),

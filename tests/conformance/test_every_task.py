@@ -18,7 +18,7 @@ from stillhouse.core.checks import InputError, Interrupted
 from stillhouse.core.config import ConfigError
 from stillhouse.core.experiment import run
 from stillhouse.core.parts import TeacherAtChance
-from stillhouse.core.verdict import overall
+from stillhouse.core.verdict import overall_verdict
 from stillhouse.tasks import task, task_of
 
 
@@ -50,7 +50,11 @@ def test_a_run_leaves_what_it_promises(made):
         assert (made.out / name).is_file(), name
     summary = json.loads((made.out / records.SUMMARY).read_text())
     labels = {metric["name"]: metric["label"] for metric in summary["metrics"]}
-    assert summary["verdict"] == overall(summary["comparisons"], labels) == "not tested (1 seed; a verdict needs 3)"
+    assert (
+        summary["verdict"]
+        == overall_verdict(summary["comparisons"], labels)
+        == "not tested (1 seed; a verdict needs 3)"
+    )
     first = task(made.case.task).metrics[0].name
     assert all(first in figures for figures in summary["arms"].values())
     assert json.loads((made.out / records.RUN).read_text())["kind"] == made.case.task

@@ -14,7 +14,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import read_json
-from stillhouse.core.verdict import in_words
+from stillhouse.core.verdict import format_verdict
 from stillhouse.recipes import load_run, load_teacher_run
 from stillhouse.tasks.lm.predict import PackedPredictor, TextPredictor
 from stillhouse.tasks.lm.score import model_nll, score_text
@@ -65,7 +65,7 @@ def test_a_run_compares_what_it_says(made, capsys):
     assert {("kd", "no-kd"), ("kd", "dense"), ("kd", "ngram"), ("kd", "ngram-inside")} <= set(pairs)
     first = summary["comparisons"][0]
     assert (first["seeds"], first["items"]) == (2, 200 // WINDOW)
-    assert in_words(first) == summary["verdict"] == "not tested (2 seeds; a verdict needs 3)"
+    assert format_verdict(first) == summary["verdict"] == "not tested (2 seeds; a verdict needs 3)"
     bits = {arm: found["bits_per_byte"]["mean"] for arm, found in summary["arms"].items()}
     assert first["difference"] == pytest.approx(bits["no-kd"] - bits["kd"])
     result = read_json(root / "run/arms/kd/seed-1/result.json")

@@ -52,7 +52,7 @@ WRITTEN = (
     ),
     Fault(
         "torch's words about pickles stand beside ours",
-        "stillhouse.core.checks:one_line_for_pickles",
+        "stillhouse.core.checks:quiet_pickle_warnings",
         lambda original: contextlib.nullcontext,
         "tests/teachers/test_published_weights.py::test_pickles_in_the_place_of_other_files_are_one_line_too",
     ),
@@ -76,7 +76,7 @@ WRITTEN = (
     ),
     Fault(
         "all parts learn in every stage",
-        "stillhouse.core.pipeline:only",
+        "stillhouse.core.pipeline:train_only",
         lambda original: lambda student, paths: contextlib.nullcontext(),
         "tests/test_pipeline.py::test_only_the_named_parts_learn_in_a_stage",
     ),
@@ -124,7 +124,7 @@ WRITTEN = (
     ),
     Fault(
         "rules are ranked by what they add, wherever they fire",
-        f"{CLASSES}students.rules:by_discrimination",
+        f"{CLASSES}students.rules:rank_by_discrimination",
         lambda original: lambda ranks, *rest: list(ranks),
         "tests/students/test_tm_rules.py::test_a_clause_that_fires_on_every_class_is_no_rule_of_one",
     ),

@@ -5,7 +5,7 @@ import pytest
 
 from stillhouse.core.parts import Contrast, Metric
 from stillhouse.core.summary import _compared
-from stillhouse.core.verdict import in_words
+from stillhouse.core.verdict import format_verdict
 from stillhouse.report import figures
 from stillhouse.report.compare import difference_cell
 from stillhouse.report.words import GAP, MINUS, direction, sentence
@@ -54,7 +54,7 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert middle == pytest.approx(-gap)
     assert ends is None if seeds < 3 else ends[0] < 0 < ends[1]
     assert "of bits per byte less is better" in label
-    beside = difference_cell(BITS, {**row, "word": in_words(row), "paired_seeds": list(range(seeds))})
+    beside = difference_cell(BITS, {**row, "word": format_verdict(row), "paired_seeds": list(range(seeds))})
     assert beside.text.startswith(f"0.0022 {word}")
 
 

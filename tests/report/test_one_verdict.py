@@ -19,7 +19,7 @@ from stillhouse.core.summary import summarize
 from stillhouse.core.task import Task
 from stillhouse.recipes import load_run
 from stillhouse.report.page import write_page
-from stillhouse.report.words import GAP, beside_plain
+from stillhouse.report.words import GAP, describe_against_baselines
 from stillhouse.tasks import results, task
 from stillhouse.tasks.classification.task import TASK
 
@@ -173,7 +173,7 @@ def test_hurts_is_said_only_where_nothing_is_gained(words, expected):
         for metric, word in zip(("a", "b"), words)
     ]
     stranger = {"name": "umap", "arm": "student", "control": "umap", "metric": "a", "verdict": "hurts"}
-    assert verdict.overall([*rows, stranger], {"a": "near", "b": "far"}) == expected
+    assert verdict.overall_verdict([*rows, stranger], {"a": "near", "b": "far"}) == expected
 
 
 def test_embeddings_are_judged_by_near_and_far_together():
@@ -188,7 +188,7 @@ def test_embeddings_are_judged_by_near_and_far_together():
     ]
     labels = {metric.name: metric.label for metric in results("embed").metrics}
     word = "helps (10 nearest kept), hurts (distances kept (Spearman, row by row))"
-    assert verdict.overall([*both, *rows], labels) == word
+    assert verdict.overall_verdict([*both, *rows], labels) == word
 
 
 def test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal(tmp_path, capsys, monkeypatch):
@@ -204,6 +204,6 @@ def test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal(tmp_pat
     assert words in capsys.readouterr().out.replace(GAP, " ")
     assert words in found["page"].partition("<h1>")[2].partition("</h1>")[0].replace(GAP, " ")
     assert words in found["readme"]
-    assert beside_plain(summary, {m.name: m for m in TASK.metrics})
+    assert describe_against_baselines(summary, {m.name: m for m in TASK.metrics})
     summary["comparisons"][1]["verdict"] = "helps"
-    assert beside_plain(summary, {m.name: m for m in TASK.metrics}) == ""
+    assert describe_against_baselines(summary, {m.name: m for m in TASK.metrics}) == ""

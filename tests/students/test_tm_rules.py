@@ -9,7 +9,7 @@ import torch
 from stillhouse.tasks.classification.data.images import ImageSplit
 from stillhouse.tasks.classification.students.banks import Pixels, named_banks, round_weights, write_masks
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
-from stillhouse.tasks.classification.students.rules import Fulfilled, by_discrimination, examples, find_rules
+from stillhouse.tasks.classification.students.rules import ClauseMatches, examples, find_rules, rank_by_discrimination
 from stillhouse.tasks.classification.students.swin import SwinTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
 
@@ -89,9 +89,11 @@ def test_a_clause_that_fires_on_every_class_is_no_rule_of_one():
     """A clause that is always fulfilled and votes for "b" adds most there where all else is equal: it tells nothing about "b"."""
     degree = torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.0], [1.0, 0.5, 1.0], [1.0, 0.5, 0.9]])
     ranks, labels = [(0, 9.0), (1, 5.0), (2, 1.0)], torch.tensor([0, 0, 1, 1])
-    assert by_discrimination(ranks, Fulfilled(degree, (degree > 0).float()), labels, 1) == [(2, 1.0), (1, 5.0)]
-    everywhere = Fulfilled(degree, torch.tensor([[1.0, 0.0, 0.9], [1.0, 0.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.5, 1.0]]))
-    assert by_discrimination(ranks, everywhere, labels, 1) == [(1, 5.0)]  # further, but as often
+    assert rank_by_discrimination(ranks, ClauseMatches(degree, (degree > 0).float()), labels, 1) == [(2, 1.0), (1, 5.0)]
+    everywhere = ClauseMatches(
+        degree, torch.tensor([[1.0, 0.0, 0.9], [1.0, 0.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.5, 1.0]])
+    )
+    assert rank_by_discrimination(ranks, everywhere, labels, 1) == [(1, 5.0)]  # further, but as often
     model = planted()
     with torch.no_grad():
         model.core.last.bank.include_logits[1, 3, 0] = 3.0  # not bright where no image is

@@ -61,8 +61,8 @@ def test_what_cannot_be_tried_is_refused_before_the_first_trial(space, words):
 def test_an_assignment_reads_back_as_what_it_was(value):
     """The printed command is the trial's own."""
     config = {"a": None}
-    from stillhouse.core.config import override
+    from stillhouse.core.config import apply_override
 
-    override(config, [as_assignment("a", value)])
+    apply_override(config, [as_assignment("a", value)])
     found = config["a"]
     assert (float(found) if isinstance(value, float) else found) == value

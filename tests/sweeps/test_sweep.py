@@ -22,9 +22,9 @@ from stillhouse.cli.main import main
 from stillhouse.cli.sweep import WORKER
 from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
-from stillhouse.core.config import parse, place, to_mapping
+from stillhouse.core.config import parse, set_path, to_mapping
 from stillhouse.core.experiment import run
-from stillhouse.sweeps.page import front, write_sweep
+from stillhouse.sweeps.page import pareto_front, write_sweep
 from stillhouse.sweeps.space import grid, space_mapping
 from stillhouse.sweeps.study import Plan, open_study, work
 from stillhouse.sweeps.study import next_trial as taken
@@ -67,7 +67,7 @@ def build_of(task):
     def build(settings):
         mapping = to_mapping(example().TabularRun())
         for key, value in {**FIXED, **settings}.items():
-            place(mapping, key.split("."), value)
+            set_path(mapping, key.split("."), value)
         return task, parse(example().TabularRun, mapping)
 
     return build
@@ -310,7 +310,7 @@ def test_the_front_is_what_nobody_beats():
         i for i, j in product(range(60), repeat=2)
         if points[j][0] >= points[i][0] and points[j][1] <= points[i][1] and points[i] != points[j]
     }  # fmt: skip
-    assert set(front(points)) == set(range(60)) - beaten
+    assert set(pareto_front(points)) == set(range(60)) - beaten
 
 
 def test_the_page_says_what_to_do_next(tmp_path):

@@ -141,4 +141,4 @@ def write_cache(
     def fill(part: str, start: int) -> Iterator[dict[str, NDArray[Any]]]:
         return teacher_queries.answers(part, start, content)
 
-    processes.on_first(lambda: write_rows(folder, plan, fill, on_progress=on_progress))
+    processes.run_on_first(lambda: write_rows(folder, plan, fill, on_progress=on_progress))

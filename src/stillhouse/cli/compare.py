@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.cli.show import print_table
     from stillhouse.core.folder import check_finished
     from stillhouse.core.records import RUN, as_json
-    from stillhouse.report.compare import compare_runs, remarks, tables, write_comparison
+    from stillhouse.report.compare import compare_runs, incomparability_notes, tables, write_comparison
     from stillhouse.tasks import results_at
 
     for run in options.runs:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         for row in block.rows:
             made.add_row(*(x if isinstance(x, str) else "\n".join(filter(None, (x.text, x.under))) for x in row))
         print_table(made)
-    print("\n".join([*(f"{run}: {text}" for run, text in remarks(result["runs"])), *page]))
+    print("\n".join([*(f"{run}: {text}" for run, text in incomparability_notes(result["runs"])), *page]))
     return 0
 
 
@@ -117,7 +117,7 @@ def compare_scores(both: Any, *, lower_is_better: bool = False, one_seed: bool =
     Raises:
         InputError: one seed, and `one_seed` is off.
     """
-    from stillhouse.core.verdict import FEWEST_SEEDS, compare, in_words, mean_interval
+    from stillhouse.core.verdict import FEWEST_SEEDS, compare, format_verdict, mean_interval
 
     seeds, items = both.first.shape
     if seeds == 1 and not one_seed:
@@ -128,7 +128,7 @@ def compare_scores(both: Any, *, lower_is_better: bool = False, one_seed: bool =
     low, high = sorted((sign * result.low, sign * result.high))
     return {
         "verdict": result.verdict,
-        "word": in_words(result),
+        "word": format_verdict(result),
         "difference": sign * result.difference,
         "low": low,
         "high": high,

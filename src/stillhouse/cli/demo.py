@@ -52,7 +52,7 @@ def _print(summaries: Mapping[str, Mapping[str, Any]], out: Path) -> None:
 
     import stillhouse
     from stillhouse.cli.show import print_table
-    from stillhouse.core.verdict import in_words
+    from stillhouse.core.verdict import format_verdict
 
     rules = summaries["rules"]
     row = rules["comparisons"][0]
@@ -64,7 +64,7 @@ def _print(summaries: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     table.add_row("the teacher, a sentence encoder", f"{rules['teacher']['test']['accuracy']:.1%}", "", "", "")
     print_table(table)
     student = stillhouse.load(out / "rules")
-    lines = [f"The teacher: {in_words(row)}. Readable rules gain {_interval(row)} points.", ""]
+    lines = [f"The teacher: {format_verdict(row)}. Readable rules gain {_interval(row)} points.", ""]
     lines.append("Eight of the rules, on messages that trained nothing:")
     lines += [f"  {line}" for line in student.rules(LINES).splitlines()[:-1]]  # type: ignore[attr-defined]
     lines += ["", f'"{ASK}" -> {student.predict([ASK])[0]["class"]}']

@@ -26,9 +26,9 @@ def main(arguments: Sequence[str]) -> int:
         "teacher recipes (stillhouse train-teacher NAME)": recipes("TEACHER_RECIPES"),
         "data sets (data.name=NAME)": {**dict.fromkeys(names, ""), **shown["data"]},
         "teachers (teacher.source=...)": shown["teachers"],
-        "signals (signals: [{kind: ...}])": described("signals"),
-        "temperatures (temperature: {kind: ...} in a signal)": described("temperature", ""),
-        "students (student.kind=...)": described("tasks/classification/students"),
+        "signals (signals: [{kind: ...}])": describe_configs("signals"),
+        "temperatures (temperature: {kind: ...} in a signal)": describe_configs("temperature", ""),
+        "students (student.kind=...)": describe_configs("tasks/classification/students"),
     }
     for title, rows in sections.items():
         width = 2 + max(map(len, rows))
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def described(room: str, ends: str = "Config") -> dict[str, str]:
+def describe_configs(room: str, ends: str = "Config") -> dict[str, str]:
     """Kind -> first line of every configuration of a room, read from its source: to import it would import torch.
 
     Args:
@@ -48,7 +48,7 @@ def described(room: str, ends: str = "Config") -> dict[str, str]:
         ends: how names of the classes end that are meant.
 
     Example:
-        >>> sorted(described("temperature", ""))
+        >>> sorted(describe_configs("temperature", ""))
         ['fixed', 'learned', 'scheduled']
     """
     listed: dict[str, str] = {}

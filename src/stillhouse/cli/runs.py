@@ -27,11 +27,11 @@ def run_or_print(options: Any, config: Any, out: Path | None = None) -> int:
         return print_config(config)
     from stillhouse.core.records import run_place
 
-    carry_out(config, out or run_place(options.out, config.name), options)
+    run_and_print(config, out or run_place(options.out, config.name), options)
     return 0
 
 
-def carry_out(config: Any, out: Path, options: Any) -> None:
+def run_and_print(config: Any, out: Path, options: Any) -> None:
     """Run with progress bars, then print the table of arms and the verdict."""
     from stillhouse.cli.show import RunDisplay, print_summary
     from stillhouse.core.experiment import run
@@ -167,7 +167,7 @@ def curve(arguments: Sequence[str]) -> int:
     for labels in options.labels:
         values = {"data.label_limit": labels, "name": f"{base.name}-{labels}"}
         folder = out / f"labels-{labels}"
-        carry_out(load_run(options.recipe, options.set, values), folder, options)
+        run_and_print(load_run(options.recipe, options.set, values), folder, options)
         points.append(_point(labels, read_object(folder / SUMMARY, {})))
     write_json(out / CURVE, {"recipe": options.recipe, "set": options.set, "points": points})
     write_curve(out / REPORT, points, base.name)

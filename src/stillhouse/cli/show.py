@@ -18,8 +18,8 @@ from stillhouse.core.callback import Callback, News
 from stillhouse.core.parts import Metric
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
-from stillhouse.core.verdict import untested
-from stillhouse.report.words import beside_plain, sentences, shown, spread_words
+from stillhouse.core.verdict import untested_reason
+from stillhouse.report.words import describe_against_baselines, format_metric, sentences, spread_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
 
@@ -102,22 +102,26 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     metrics = {metric["name"]: Metric(**metric) for metric in summary["metrics"]}
     measures = [m for m in metrics.values() if any(m.name in arm for arm in summary["arms"].values())]
     count, others = len(summary["seeds"]), [measure.label for measure in measures[1:]]
-    spread = "each seed" if count > 1 and untested(count) else "95 % interval"
+    spread = "each seed" if count > 1 and untested_reason(count) else "95 % interval"
     title = f"{summary['data']['name']}, {count} seed{'s' * (count != 1)}"
     table = Table("arm", measures[0].label, spread, *others, "parameters", "s each", title=title)
     for name, arm in summary["arms"].items():
-        means = [shown(measure, arm.get(measure.name, {}).get("mean")) for measure in measures]
+        means = [format_metric(measure, arm.get(measure.name, {}).get("mean")) for measure in measures]
         params, seconds = summary["costs"].get(name, {}).get("params"), arm.get("seconds", {}).get("mean")
         costs = ["" if params is None else f"{params:,}", "" if seconds is None else f"{seconds:.1f}"]
         table.add_row(name, means[0], spread_words(measures[0], arm.get(measures[0].name, {})), *means[1:], *costs)
     print_table(table)
     lines = []
     if teacher := summary["teacher"]:
-        tested = shown(measures[0], teacher.get("test", {}).get(measures[0].name))
+        tested = format_metric(measures[0], teacher.get("test", {}).get(measures[0].name))
         lines.append(f"teacher: {teacher.get('name', '')}, test {measures[0].label} {tested}")
     rows = summary["comparisons"]
     lines += [f"{line.mark} {line.lead}; {line.detail}" for line in sentences(rows, summary["arms"], metrics)]
-    more = (*(summary.get("findings") or ()), *(summary.get("hints") or ()), beside_plain(summary, metrics))
+    more = (
+        *(summary.get("findings") or ()),
+        *(summary.get("hints") or ()),
+        describe_against_baselines(summary, metrics),
+    )
     lines += [text[0].upper() + text[1:] for text in more if text]
     about = "verdict on the teacher" if rows and str(rows[0]["name"]).startswith("teacher") else "verdict"
     lines += [f"{about}: {summary['verdict']}", f"student: {out / 'student'}", f"report: {out / REPORT}"]

@@ -45,7 +45,7 @@ def _load(source: str, options: Any, given: dict[str, Any], own: Mapping[str, An
     """The run: documented names first, then settings, then flags of every training."""
     import yaml
 
-    from stillhouse.core.config import assigned
+    from stillhouse.core.config import parse_assignment
     from stillhouse.tasks.embed.documented import PRESETS, documented
     from stillhouse.tasks.embed.recipes import load_embedding
 
@@ -57,7 +57,7 @@ def _load(source: str, options: Any, given: dict[str, Any], own: Mapping[str, An
     wanted = {key: value for key, value in given.items() if key != "save_every"}
     if wanted:
         changes += _leaves(documented(wanted, PRESETS.get(options.recipe or "")))
-    changes += [(".".join(path), value) for path, value in map(assigned, options.set)]
+    changes += [(".".join(path), value) for path, value in map(parse_assignment, options.set)]
     changes += own.items()
     changes.sort(key=lambda change: change[0].count("."))  # whole parts first
     words = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in changes]

@@ -49,10 +49,10 @@ def distill(words: Sequence[str]) -> int:
     config = read_student(path, recipe_path(options.teacher_config), options.teacher_checkpoint, changes)
     if options.print_config:
         return print_config(config)
-    from stillhouse.cli.runs import carry_out
+    from stillhouse.cli.runs import run_and_print
 
     out = Path(options.out or save_folder(path) or f"results/{config.name}")
-    carry_out(config, out, options)
+    run_and_print(config, out, options)
     return 0
 
 
@@ -69,8 +69,8 @@ def _read(parser: Parser, words: Sequence[str], *tables: str) -> tuple[Any, dict
     given |= {} if options.wandb is None else {"wandb": options.wandb}
     if "data.file" in given:
         given["data.source"] = "npz"
-    from stillhouse.core.config import override
+    from stillhouse.core.config import apply_override
 
     changes: dict[str, Any] = {}
-    override(changes, options.set, given)
+    apply_override(changes, options.set, given)
     return options, changes

@@ -39,7 +39,7 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parser.add_flags(flags("vision", "vision-more"))
     parser.add_settings()
     options = parser.parse(arguments)
-    from stillhouse.core.config import load_yaml, merge, override, to_mapping
+    from stillhouse.core.config import apply_override, load_yaml, merge, to_mapping
     from stillhouse.tasks.classification.vision.config import VisionConfig
 
     mapping: dict[str, Any] = to_mapping(VisionConfig())
@@ -54,7 +54,7 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     source = given.get("teacher.source")
     if source is not None and str(source).partition(":")[0] not in KINDS:
         given["teacher.source"] = f"timm:{source}"
-    override(mapping, options.set, given)
+    apply_override(mapping, options.set, given)
     teacher = mapping["teacher"] or {}
     if "teacher.checkpoint" in given and teacher.get("source") is None:  # one of ours, which knows its architecture
         teacher["source"] = f"ckpt:{teacher.pop('checkpoint')}"

@@ -64,7 +64,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def one_line_for_pickles() -> Iterator[None]:
+def quiet_pickle_warnings() -> Iterator[None]:
     """Around `torch.load`: its two lines about the protocol of a pickle that is refused anyway, with one of ours, are left out."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol")

@@ -178,7 +178,9 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def override(mapping: dict[str, Any], assignments: Sequence[str], values: Mapping[str, Any] | None = None) -> None:
+def apply_override(
+    mapping: dict[str, Any], assignments: Sequence[str], values: Mapping[str, Any] | None = None
+) -> None:
     """Carry out `a.b=c` in place: values are read as YAML, a number in a path is a place in a list.
 
     Whole parts come first and a part of another `kind` starts from the defaults of that kind, whatever the order.
@@ -190,20 +192,20 @@ def override(mapping: dict[str, Any], assignments: Sequence[str], values: Mappin
 
     Example:
         >>> run = {"student": {"kind": "mlp", "width": 3}, "signals": [{"weight": 1.0}]}
-        >>> override(run, ["student.clauses=5", "signals.0.weight=0.5", "student.kind=flat-tm"]); run
+        >>> apply_override(run, ["student.clauses=5", "signals.0.weight=0.5", "student.kind=flat-tm"]); run
         {'student': {'kind': 'flat-tm', 'clauses': 5}, 'signals': [{'weight': 0.5}]}
 
     Raises:
         ConfigError: no `=`, a key of a plain value, or an index outside a list.
     """
-    pairs = [*map(assigned, assignments), *((key.split("."), value) for key, value in (values or {}).items())]
+    pairs = [*map(parse_assignment, assignments), *((key.split("."), value) for key, value in (values or {}).items())]
     for path, value in sorted(pairs, key=lambda pair: len(pair[0]) - 0.5 * (pair[0][-1] == "kind")):
         if path[-1] == "kind" and len(path) > 1:
-            place(mapping, path[:-1], {"kind": value}, unless=value)
-        place(mapping, path, value)
+            set_path(mapping, path[:-1], {"kind": value}, unless=value)
+        set_path(mapping, path, value)
 
 
-def assigned(assignment: str) -> tuple[list[str], Any]:
+def parse_assignment(assignment: str) -> tuple[list[str], Any]:
     """(path, value) of `a.b=c`, the value read as YAML.
 
     Raises:
@@ -221,7 +223,7 @@ def assigned(assignment: str) -> tuple[list[str], Any]:
     return path.strip().split("."), value
 
 
-def place(mapping: dict[str, Any], path: Sequence[str], value: Any, *, unless: Any = None) -> None:
+def set_path(mapping: dict[str, Any], path: Sequence[str], value: Any, *, unless: Any = None) -> None:
     """Put `value` at a path of keys and list indices, making mappings on the way; `parse` judges the keys.
 
     Args:

@@ -66,11 +66,11 @@ def run(
     command = command_line()
     with open_run(out, config, resume=resume) as folder:
         arms = task.arms(config)
-        data = processes.first_then_others(lambda: task.data(config, callback.log)) if data is None else data
+        data = processes.run_first_then_others(lambda: task.data(config, callback.log)) if data is None else data
         folder.same("data", facts_of(data))
-        if resume and (done := concluded(task, config, folder)) is not None:
+        if resume and (done := finished_summary(task, config, folder)) is not None:
             if not (out / REPORT).is_file():
-                processes.on_first(lambda: write_page(task, out))
+                processes.run_on_first(lambda: write_page(task, out))
             callback.log(f"finished before: nothing is computed again; report: {out / REPORT}")
             return done
         context = RunContext(config, data, folder, resume=resume, callback=callback, given=teacher)
@@ -80,13 +80,13 @@ def run(
         callback.begin(trained - sum(arm.trains for arm, _ in left), trained)
         for arm, seed in left:
             train_and_evaluate(task, arm, seed, context)
-        summary = processes.on_first(lambda: _conclude(task, context, arms, command))
-    callback.log(f"report: {processes.on_first(lambda: write_page(task, out))}")
+        summary = processes.run_on_first(lambda: _conclude(task, context, arms, command))
+    callback.log(f"report: {processes.run_on_first(lambda: write_page(task, out))}")
     callback.log(f"curves: tensorboard --logdir {out}")
     return summary
 
 
-def concluded(task: Task[Any, Any], config: Any, folder: RunFolder) -> dict[str, Any] | None:
+def finished_summary(task: Task[Any, Any], config: Any, folder: RunFolder) -> dict[str, Any] | None:
     """The summary of a run that is finished and has nothing to add; None where anything is left to do, or was deleted.
 
     One that another version wrote is concluded again: its figures may have other names.
@@ -133,13 +133,13 @@ def setup(task: Task[Any, Any], context: RunContext[Any, Any], *, force: bool = 
         TeacherAtChance: the teacher is no better than guessing and `force` is off.
     """
     config, data, folder, callback = context.config, context.data, context.folder, context.callback
-    teachers = processes.first_then_others(lambda: task.teachers(config, data, context.given, callback.log))
-    known = {"sha256": _together([one.fingerprint for one in teachers])} if teachers else {}
+    teachers = processes.run_first_then_others(lambda: task.teachers(config, data, context.given, callback.log))
+    known = {"sha256": _fingerprint_teachers([one.fingerprint for one in teachers])} if teachers else {}
     folder.same("teacher", known)
     checks = [check_teacher(task, one, config, data, force=force, callback=callback) for one in teachers]
     context.teachers, context.teacher_checks = teachers, checks
-    folder.begin({**about(task.kind, config, command), "data": facts_of(data), "teacher": known or None})
-    context.stage_teachers = processes.first_then_others(lambda: task.stage_teachers(context))
+    folder.begin({**run_metadata(task.kind, config, command), "data": facts_of(data), "teacher": known or None})
+    context.stage_teachers = processes.run_first_then_others(lambda: task.stage_teachers(context))
     if teachers:
         write_json(folder.path / records.TEACHER, _teacher_record(context))
 
@@ -195,13 +195,13 @@ def train_and_evaluate(task: Task[Any, Any], arm: Arm, seed: int, context: RunCo
             "stopped_early": done.stopped_early,
             "params": sum(p.numel() for p in model.parameters()),
         }
-        processes.on_first(lambda: task.save(folder, model, arm.student, context))
+        processes.run_on_first(lambda: task.save(folder, model, arm.student, context))
     scores = task.score(model, arm, seed, context)
     assert scores is not None
     for name, values in scores.items.items():
         if not np.isfinite(np.asarray(values, dtype=float)).all():
             raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
-    processes.on_first(lambda: context.folder.keep(arm.name, seed, scores, result))
+    processes.run_on_first(lambda: context.folder.keep(arm.name, seed, scores, result))
 
 
 def described(done: Fit) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def described(done: Fit) -> dict[str, Any]:
     }
 
 
-def about(kind: str, config: Any, command: str) -> dict[str, Any]:
+def run_metadata(kind: str, config: Any, command: str) -> dict[str, Any]:
     """What is in `run.json` of any run."""
     return {
         "kind": kind,
@@ -228,7 +228,7 @@ def about(kind: str, config: Any, command: str) -> dict[str, Any]:
     }
 
 
-def _together(fingerprints: Sequence[str]) -> str:
+def _fingerprint_teachers(fingerprints: Sequence[str]) -> str:
     """One fingerprint of all teachers of a run."""
     if len(fingerprints) == 1:
         return fingerprints[0]

@@ -241,7 +241,7 @@ def _holds_training(out: Path) -> bool:
 def _check_config(out: Path, before: Any, now: Any, may_grow: tuple[str, ...], may_change: tuple[str, ...]) -> None:
     changed = [
         f"{key}: was {was!r}, is {is_!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
-        for key, was, is_ in differences(before, now, whole=may_grow)
+        for key, was, is_ in diff_leaves(before, now, whole=may_grow)
         if key not in may_change and not (key in may_grow and _grew(was, is_))
     ]
     if changed:
@@ -251,7 +251,7 @@ def _check_config(out: Path, before: Any, now: Any, may_grow: tuple[str, ...], m
         )
 
 
-def differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+def diff_leaves(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
     """(path, before, now) of every leaf that differs; lists of one length entry by entry, except those named `whole`."""
     if before == now:
         return []
@@ -260,7 +260,7 @@ def differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...]
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)) or path in whole:
         return [(path, before, now)]
     inner = ((key, f"{path}.{key}" if path else str(key)) for key in dict.fromkeys([*before, *now]))
-    return [found for key, where in inner for found in differences(before.get(key), now.get(key), where, whole=whole)]
+    return [found for key, where in inner for found in diff_leaves(before.get(key), now.get(key), where, whole=whole)]
 
 
 def _grew(before: Any, now: Any) -> bool:

@@ -28,9 +28,9 @@ from stillhouse.core.manifest import run_above
 from stillhouse.core.predict import Predictor
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
 from stillhouse.core.task import Results, Task
-from stillhouse.core.verdict import overall
+from stillhouse.core.verdict import overall_verdict
 from stillhouse.report.read import mapping
-from stillhouse.report.words import GAP, beside_plain, cost, sentence, shown
+from stillhouse.report.words import GAP, cost, describe_against_baselines, format_metric, sentence
 
 HUB, README = "hub", "README.md"
 ELSEWHERE = ("data", "run", "teacher", "tokenizer")  # entries of a card that may name a place on this machine
@@ -78,8 +78,8 @@ def findings(task: Results, run: Mapping[str, Any], summary: Mapping[str, Any], 
     return {
         "license": config.get("license", UNNAMED),
         "verdict": {
-            "verdict": overall(summary["comparisons"] if rows else (), labels),
-            "beside": beside_plain(summary, measures).replace(GAP, " ") if shipped else "",
+            "verdict": overall_verdict(summary["comparisons"] if rows else (), labels),
+            "beside": describe_against_baselines(summary, measures).replace(GAP, " ") if shipped else "",
             "comparisons": [
                 {**row, "sentence": f"{one.lead}: {one.detail}".replace(GAP, " ")}
                 for row, one in zip(rows, said, strict=True)
@@ -147,7 +147,7 @@ def readme(task: Results, card: Mapping[str, Any], *, student: Predictor, costs:
     for metric in task.metrics:
         if metric.name in test:
             own, mean, low, high = (
-                shown(metric, test[metric.name].get(key)) for key in ("value", "mean", "low", "high")
+                format_metric(metric, test[metric.name].get(key)) for key in ("value", "mean", "low", "high")
             )
             every = mean if test[metric.name].get("low") is None else f"{mean} [{low}, {high}]"
             scores.append((metric.label + ", less is better" * metric.lower_is_better, own, every))

@@ -36,7 +36,7 @@ def train_arm(task: Task[Any, Any], arm: Arm, seed: int, context: RunContext[Any
     for number, choice in enumerate(arm.teacher_assistants):
         place = folder / f"assistant-{number}"
         student, done = _through_stages(task, arm, choice, True, seed, place, stage_teachers, context)
-        processes.on_first(partial(task.save, place, student, choice, context))
+        processes.run_on_first(partial(task.save, place, student, choice, context))
         assistants.append(student)
         seconds += done.seconds
         taught_by = assistants[-1:] if context.config.assistant_teachers == "last" else assistants
@@ -77,7 +77,7 @@ def _through_stages(
                 context.callback.on_validation(arm.name, seed, epochs + epoch, rank)
 
         job = task.job(stage_context)
-        with only(student, stage.train_only):
+        with train_only(student, stage.train_only):
             done = fit(
                 job,
                 stage.training,
@@ -119,12 +119,12 @@ def _curriculum(
         )
         fit(task.job(trial), trial.stage.training, seed=stage_context.seed, folder=folder, resume=context.resume)
     chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
-    difficulty, labels = processes.on_first(lambda: task.difficulty(judge, context))
+    difficulty, labels = processes.run_on_first(lambda: task.difficulty(judge, context))
     return Curriculum(chosen, difficulty, labels, seed=stage_context.seed)
 
 
 @contextmanager
-def only(student: nn.Module, paths: tuple[str, ...]) -> Iterator[None]:
+def train_only(student: nn.Module, paths: tuple[str, ...]) -> Iterator[None]:
     """While open, only the named sub-modules learn.
 
     Raises:

@@ -43,7 +43,7 @@ def gather(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
         return x
     from torch.distributed.nn.functional import all_gather
 
-    known = together(len(x)) if sizes is None else list(sizes)
+    known = all_gather_objects(len(x)) if sizes is None else list(sizes)
     if x.is_complex():
         return torch.view_as_complex(gather(torch.view_as_real(x), known))
     if x.dtype == torch.bool:
@@ -53,7 +53,7 @@ def gather(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(all_gather(padded), known)])
 
 
-def together(value: T) -> list[T]:
+def all_gather_objects(value: T) -> list[T]:
     """What each process has for a value, in order; plain data or small tensors."""
     if ranks.count() == 1:
         return [value]
@@ -62,12 +62,12 @@ def together(value: T) -> list[T]:
     return found
 
 
-def agree(value: T) -> T:
+def broadcast_from_first(value: T) -> T:
     """Process 0's value, for all."""
-    return together(value)[0]
+    return all_gather_objects(value)[0]
 
 
-def on_first(work: Callable[[], T]) -> T:
+def run_on_first(work: Callable[[], T]) -> T:
     """Let process 0 do something while the others wait; all get its result, or raise its error."""
     if ranks.count() == 1:
         return work()
@@ -78,22 +78,22 @@ def on_first(work: Callable[[], T]) -> T:
             found = work()
         except BaseException as caught:
             error = caught
-    error = agree(error)
+    error = broadcast_from_first(error)
     if error is not None:
         raise error
-    return agree(found)
+    return broadcast_from_first(found)
 
 
-def first_then_others(work: Callable[[], T]) -> T:
+def run_first_then_others(work: Callable[[], T]) -> T:
     """Let process 0 do something first (it leaves files), then all others (they read them); its error is everyone's."""
     if ranks.count() == 1:
         return work()
     found: list[T] = []
-    on_first(lambda: found.append(work()))
+    run_on_first(lambda: found.append(work()))
     return found[0] if ranks.first() else work()
 
 
-def average(tensors: Iterable[Tensor | None]) -> None:
+def all_reduce_mean(tensors: Iterable[Tensor | None]) -> None:
     """Replace each tensor by its mean over the processes, in place, in one message a number format; None is left out."""
     if ranks.count() == 1:
         return
@@ -126,7 +126,7 @@ def average_gradients(parameters: Sequence[Tensor], flags: Sequence[bool], devic
     for parameter, here in zip(parameters, reached[len(flags) :], strict=True):
         if here and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    average(p.grad for p in parameters)
+    all_reduce_mean(p.grad for p in parameters)
     return reached[: len(flags)]
 
 

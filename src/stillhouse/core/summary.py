@@ -15,7 +15,7 @@ from stillhouse.core.machine import machine, versions
 from stillhouse.core.parts import Arm, Contrast, Metric, contrasts_of
 from stillhouse.core.records import read_object
 from stillhouse.core.task import Task
-from stillhouse.core.verdict import compare, mean_interval, overall, seed_interval
+from stillhouse.core.verdict import compare, mean_interval, overall_verdict, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
 TEACHER_SCORES = "teacher_scores.npz"
@@ -34,7 +34,7 @@ def summarize(
     costs = {arm: found[0]["cost"] for arm, found in results.items() if "cost" in found[0]}
     return {
         "kind": task.kind,
-        "verdict": overall(comparisons, {name: metric.label for name, metric in metrics.items()}),
+        "verdict": overall_verdict(comparisons, {name: metric.label for name, metric in metrics.items()}),
         "comparisons": comparisons,
         "metrics": [_described(metric) for metric in task.metrics],
         "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},

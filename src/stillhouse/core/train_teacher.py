@@ -14,7 +14,7 @@ from torch import nn
 from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import about, check_teacher, described
+from stillhouse.core.experiment import check_teacher, described, run_metadata
 from stillhouse.core.machine import command_line
 from stillhouse.core.manifest import list_files
 from stillhouse.core.parts import facts_of
@@ -77,13 +77,13 @@ def train(
     """
     out, callback = Path(out), callback if ranks.first() else NULL_CALLBACK
     with open_run(out, config, resume=resume) as folder:
-        data = processes.first_then_others(lambda: how.data(callback.log))
+        data = processes.run_first_then_others(lambda: how.data(callback.log))
         facts = facts_of(data)
         folder.same("data", facts)
         if (out / records.RESULT).is_file() and folder.before.get("config") == to_mapping(config):
             callback.log("finished before: nothing is computed again")
             return dict(read_object(out / records.RESULT, records.FIGURES))
-        folder.begin({**about(how.kind, config, command_line()), "data": facts})
+        folder.begin({**run_metadata(how.kind, config, command_line()), "data": facts})
         torch.manual_seed(config.seed)
         model = how.build(data)
         progress = partial(callback.on_progress, how.arm, config.seed)
@@ -98,5 +98,5 @@ def train(
         write_json(
             out / records.RESULT, {**result, "teacher_check": checked}
         )  # last: it marks the training as finished
-        processes.on_first(lambda: list_files(out))
+        processes.run_on_first(lambda: list_files(out))
     return dict(read_object(out / records.RESULT, records.FIGURES))

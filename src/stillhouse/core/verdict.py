@@ -165,18 +165,18 @@ def compare(arm: ArrayLike | None, control: ArrayLike | None, *, items_alone: bo
         >>> found = compare(arm, control)
         >>> print(f"{found.difference:.3f} [{found.low:.3f}, {found.high:.3f}] {found.verdict}")
         0.100 [0.058, 0.142] helps
-        >>> in_words(compare(arm[:2], control[:2])), in_words(compare(arm, None))
+        >>> format_verdict(compare(arm[:2], control[:2])), format_verdict(compare(arm, None))
         ('not tested (2 seeds; a verdict needs 3)', 'not tested (an arm is missing)')
 
     Source: as `mean_interval`, on the differences.
     """
     if arm is None or control is None:
-        return Comparison(math.nan, math.nan, math.nan, "not tested", 0, 0, untested(0))
+        return Comparison(math.nan, math.nan, math.nan, "not tested", 0, 0, untested_reason(0))
     first, second = _finite(arm, axes=2), _finite(control, axes=2)
     same_shape("control", second.shape, first.shape)
     found = mean_interval(first - second)
     seeds, items = first.shape
-    why = "" if items_alone and seeds == 1 else untested(seeds)
+    why = "" if items_alone and seeds == 1 else untested_reason(seeds)
     verdict: Verdict = "no difference shown"
     if why:
         verdict = "not tested"
@@ -190,11 +190,11 @@ def compare(arm: ArrayLike | None, control: ArrayLike | None, *, items_alone: bo
 # ---------------------------------------------------------------------------------------------- the rule and the words
 
 
-def untested(seeds: int) -> str:
+def untested_reason(seeds: int) -> str:
     """Why a comparison under so many seeds has no verdict and no interval over seeds; empty where it has.
 
     Example:
-        >>> untested(2), untested(3)
+        >>> untested_reason(2), untested_reason(3)
         ('2 seeds; a verdict needs 3', '')
     """
     if seeds >= FEWEST_SEEDS:
@@ -210,44 +210,44 @@ def verdict_of(row: Mapping[str, Any]) -> tuple[Verdict, str]:
         (('helps', ''), ('not tested', '2 seeds; a verdict needs 3'))
     """
     word, seeds = row.get("verdict"), row.get("seeds")
-    why = str(row.get("why") or ("" if seeds is None else untested(int(seeds))))
+    why = str(row.get("why") or ("" if seeds is None else untested_reason(int(seeds))))
     if word in ("helps", "hurts", "no difference shown") and not why:
         return word, ""
-    return "not tested", why or untested(0)
+    return "not tested", why or untested_reason(0)
 
 
-def in_words(found: Comparison | Mapping[str, Any]) -> str:
+def format_verdict(found: Comparison | Mapping[str, Any]) -> str:
     """A verdict as it is printed everywhere.
 
     Example:
-        >>> in_words({"verdict": "hurts", "seeds": 5}), in_words({"verdict": "not tested", "seeds": 1})
+        >>> format_verdict({"verdict": "hurts", "seeds": 5}), format_verdict({"verdict": "not tested", "seeds": 1})
         ('hurts', 'not tested (1 seed; a verdict needs 3)')
     """
     word, why = (found.verdict, found.why) if isinstance(found, Comparison) else verdict_of(found)
     return f"{word} ({why})" if why else word
 
 
-def judged(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def verdict_comparisons(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The comparisons that the verdict of a run is drawn from: the first one, and those of the same two arms by other metrics."""
     same = ("name", "arm", "control")
     return [row for row in rows if all(row.get(key) == rows[0].get(key) for key in same)]
 
 
-def trades_off(rows: Sequence[Mapping[str, Any]]) -> bool:
+def is_trade_off(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether something is gained and something is lost."""
     return {"helps", "hurts"} <= {verdict_of(row)[0] for row in rows}
 
 
-def leading(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The comparison whose word is that of all `judged` ones; {} of none.
+def main_comparison(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The comparison whose word is that of all `verdict_comparisons` ones; {} of none.
 
     `hurts` is said only where nothing is gained; two that trade off have no one word, and the first of them is given.
     """
     order = ("not tested", "helps", "hurts", "no difference shown")
-    return min(rows, key=lambda row: 0 if trades_off(rows) else order.index(verdict_of(row)[0]), default={})
+    return min(rows, key=lambda row: 0 if is_trade_off(rows) else order.index(verdict_of(row)[0]), default={})
 
 
-def overall(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+def overall_verdict(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
     """The verdict of a run as it is printed everywhere.
 
     Args:
@@ -258,26 +258,30 @@ def overall(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str
         >>> near = {"name": "pca", "arm": "student", "control": "pca", "metric": "near", "verdict": "helps", "seeds": 3}
         >>> far = {**near, "metric": "far", "verdict": "hurts"}
         >>> labels = {"near": "neighbours kept", "far": "distances kept"}
-        >>> overall([near, far], labels)
+        >>> overall_verdict([near, far], labels)
         'helps (neighbours kept), hurts (distances kept)'
-        >>> overall([near, {**far, "verdict": "no difference shown"}], labels), overall([], labels)
+        >>> overall_verdict([near, {**far, "verdict": "no difference shown"}], labels), overall_verdict([], labels)
         ('helps', 'not tested (nothing to compare with)')
     """
     if not rows:
-        return in_words({"why": UNCOMPARED})
-    found = judged(rows)
-    if not trades_off(found):
-        return in_words(leading(found))
-    return ", ".join(f"{in_words(row)} ({labels.get(str(row.get('metric')), row.get('metric'))})" for row in found)
+        return format_verdict({"why": UNCOMPARED})
+    found = verdict_comparisons(rows)
+    if not is_trade_off(found):
+        return format_verdict(main_comparison(found))
+    return ", ".join(
+        f"{format_verdict(row)} ({labels.get(str(row.get('metric')), row.get('metric'))})" for row in found
+    )
 
 
-def standing(row: Mapping[str, Any]) -> str:
+def baseline_comparison(row: Mapping[str, Any]) -> str:
     """Where an arm stands beside a plain model (a linear classifier, the commonest class), where it is not above it.
 
     Example:
-        >>> standing({"verdict": "hurts", "seeds": 3, "difference": -0.05}), standing({"verdict": "helps", "seeds": 3})
-        ('below', '')
-        >>> standing({"verdict": "no difference shown", "seeds": 3, "difference": -0.001})
+        >>> baseline_comparison({"verdict": "hurts", "seeds": 3, "difference": -0.05})
+        'below'
+        >>> baseline_comparison({"verdict": "helps", "seeds": 3})
+        ''
+        >>> baseline_comparison({"verdict": "no difference shown", "seeds": 3, "difference": -0.001})
         'not shown to be better than'
     """
     word, _ = verdict_of(row)

@@ -14,13 +14,13 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.folder import RunFolder, check_finished, differences
+from stillhouse.core.folder import RunFolder, check_finished, diff_leaves
 from stillhouse.core.manifest import changed_files
-from stillhouse.core.verdict import compare, in_words, mean_interval, seed_interval, untested
+from stillhouse.core.verdict import compare, format_verdict, mean_interval, seed_interval, untested_reason
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
-from stillhouse.report.words import NOTHING, direction, gain, interval_words, plain, shown, spread_words
+from stillhouse.report.words import NOTHING, direction, format_metric, gain, interval_words, plain, spread_words
 
 if TYPE_CHECKING:
     from stillhouse.core.parts import Metric
@@ -99,7 +99,7 @@ def _against(task: Results, first: Mapping[str, Any], row: Mapping[str, Any]) ->
     seeds = [seed for seed in row["seeds"] if seed in first["seeds"]]
     pairs = [[one["items"][seed].get(metric.name) for seed in seeds] for one in (row, first)]
     sizes = {np.size(values) for values in (*pairs[0], *pairs[1])}
-    why = other_test(*(one["about"].get("data") for one in (first, row)))
+    why = find_test_set_mismatch(*(one["about"].get("data") for one in (first, row)))
     if why is None and not seeds:
         why = "they share no seed"
     if why is None and any(values is None for side in pairs for values in side):
@@ -111,16 +111,16 @@ def _against(task: Results, first: Mapping[str, Any], row: Mapping[str, Any]) ->
     sign = -1.0 if metric.lower_is_better else 1.0
     found = compare(*(sign * np.asarray(side, dtype=float) for side in pairs))
     ends = {"difference": found.difference, "low": found.low, "high": found.high, "items": found.items}
-    return {**ends, "word": in_words(found), "paired_seeds": seeds, "why": ""}
+    return {**ends, "word": format_verdict(found), "paired_seeds": seeds, "why": ""}
 
 
-def other_test(data: Any, other: Any) -> str | None:
+def find_test_set_mismatch(data: Any, other: Any) -> str | None:
     """Why two runs were not tested on the same rows, by the `data` of their `run.json`; None: fingerprints agree.
 
     Example:
-        >>> other_test({"test_sha256": "ab", "sha256": "1"}, {"test_sha256": "ab", "sha256": "2"}) is None
+        >>> find_test_set_mismatch({"test_sha256": "ab", "sha256": "1"}, {"test_sha256": "ab", "sha256": "2"}) is None
         True
-        >>> other_test({"sha256": "1"}, {"sha256": "2"})
+        >>> find_test_set_mismatch({"sha256": "1"}, {"sha256": "2"})
         'other data (sha256 1 and 2)'
     """
     both = [one if isinstance(one, Mapping) else {} for one in (data, other)]
@@ -140,7 +140,7 @@ def different_settings(configs: Sequence[Any]) -> dict[str, list[Any]]:
     """
     found: dict[str, list[Any]] = {}
     for place, config in enumerate(configs[1:], 1):
-        for path, first, other in differences(configs[0], config):
+        for path, first, other in diff_leaves(configs[0], config):
             found.setdefault(path, [first] * len(configs))[place] = other
     return {path: values for path, values in found.items() if path != "name"}
 
@@ -153,7 +153,9 @@ def tables(task: Results, found: Mapping[str, Any]) -> list[Table]:
     for row in rows:
         about = Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}")
         estimates = [(measure, row["metrics"].get(measure.name, {})) for measure in measures]
-        cells = [Cell(shown(measure, one.get("mean")), spread_words(measure, one)) for measure, one in estimates]
+        cells = [
+            Cell(format_metric(measure, one.get("mean")), spread_words(measure, one)) for measure, one in estimates
+        ]
         lines.append([about, *cells, difference_cell(measures[0], row), plain(row["params"], 9), plain(row["seconds"])])
     head = ["run", *(measure.label for measure in measures), "against the first", "parameters", "training time (s)"]
     caption = "Test split of each run. Below each mean: its 95 % interval; of seeds too few for one, each seed."
@@ -176,12 +178,12 @@ def difference_cell(measure: Metric, row: Mapping[str, Any]) -> Cell:
         return Cell(NOTHING, "not the same test items or seeds")
     middle, low, high = (gain(measure, row[key]) for key in ("difference", "low", "high"))
     count = len(row["paired_seeds"])
-    if count > 1 and untested(count):
+    if count > 1 and untested_reason(count):
         return Cell(middle, row["word"])
     return Cell(f"{middle}, {row['word']}", f"{low} to {high}{' over test items' * (count == 1)}")
 
 
-def remarks(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def incomparability_notes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """(run, what cannot be said of it and why)."""
     found = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
     return found + [(row["run"], line) for row in rows for line in row["changed"]]
@@ -205,7 +207,7 @@ def write_comparison(task: Results, found: Mapping[str, Any], path: Path, comman
         words = interval_words(len(row["paired_seeds"]) for row in paired)
         caption = f"Differences from {order[0]}. {direction(first)}. {words}"
         blocks.insert(1, Figure("Side by side", [(drawn, caption)]))
-    if reasons := remarks(rows):
+    if reasons := incomparability_notes(rows):
         blocks.append(Facts("What cannot be said", reasons))
     return write_blocks(
         path,
@@ -226,9 +228,9 @@ def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
     if not scored:
         raise InputError(f"expected {metric.label} in at least one run, got none")
     scored.sort(key=lambda row: row["metrics"][metric.name]["mean"], reverse=not metric.lower_is_better)
-    named = [f"{row['run']} {shown(metric, row['metrics'][metric.name]['mean'])}" for row in scored]
+    named = [f"{row['run']} {format_metric(metric, row['metrics'][metric.name]['mean'])}" for row in scored]
     listed = f"{metric.label}: {', '.join(named)}"
-    if few := untested(min(len(row["seeds"]) for row in scored)):
+    if few := untested_reason(min(len(row["seeds"]) for row in scored)):
         return f"{listed[0].upper()}{listed[1:]}; not tested ({few})"
     # differences are against the first run: of the best one, or of all others where that is the best
     against = [row for row in rows[1:] if scored[0]["run"] in (row["run"], rows[0]["run"])]

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from stillhouse.core.parts import Metric
-from stillhouse.core.verdict import untested
+from stillhouse.core.verdict import untested_reason
 from stillhouse.report.read import Records, number
 from stillhouse.report.words import direction
 
@@ -45,14 +45,14 @@ STYLE: Any = {
 }
 
 
-def look(place: int) -> dict[str, Any]:
+def arm_style(place: int) -> dict[str, Any]:
     """Colour and marker of the arm at a place in the order of arms."""
     return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
 def color(place: int) -> str:
     """The colour of the arm at a place."""
-    return str(look(place)["color"])
+    return str(arm_style(place)["color"])
 
 
 def differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metric) -> Markup:
@@ -90,7 +90,7 @@ def differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metr
 def _scaled(name: str, row: Mapping[str, Any], seeds: int, metric: Metric) -> tuple[str, float, float, float, bool]:
     """(name, difference, low, high) in the unit of the metric, and whether its seeds are too few for an interval."""
     middle, low, high = (metric.scale * float(row[key]) for key in ("difference", "low", "high"))
-    return name, middle, low, high, bool(untested(seeds))
+    return name, middle, low, high, bool(untested_reason(seeds))
 
 
 def curves(arms: Mapping[str, list[Records]], split: str, key: str, words: str) -> Markup:
@@ -105,7 +105,7 @@ def curves(arms: Mapping[str, list[Records]], split: str, key: str, words: str) 
         return Markup()
     with _panel() as axes:
         for place, lines in enumerate(found.values()):
-            color, marker = look(place).values()
+            color, marker = arm_style(place).values()
             for line in lines:
                 axes.plot(list(line), [scale * v for v in line.values()], color=color, linewidth=0.8, alpha=0.4)
             if shared := sorted(set.intersection(*map(set, lines))) if lines else []:

@@ -18,20 +18,20 @@ from stillhouse.core.folder import RunFolder as Folder
 from stillhouse.core.machine import TIMED
 from stillhouse.core.manifest import changed_files
 from stillhouse.core.records import REPORT, write_atomically
-from stillhouse.core.verdict import judged, leading, trades_off, untested, verdict_of
+from stillhouse.core.verdict import is_trade_off, main_comparison, untested_reason, verdict_comparisons, verdict_of
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import Records, RunFolder, mapping, number, read_run
 from stillhouse.report.words import (
     MARKS,
     NOTHING,
-    beside_plain,
+    describe_against_baselines,
     direction,
+    format_metric,
     headline,
     interval_words,
     plain,
     sentences,
-    shown,
     size,
     spread_words,
 )
@@ -81,7 +81,11 @@ def render(task: Results, run: RunFolder) -> str:
     drawn = [row for row in rows if row.get("metric") == first.name and number(row.get("low")) is not None]
     named = [(f"{row.get('arm')} against {row.get('control')}", row, int(row.get("seeds") or 0)) for row in drawn]
     own, order = task.blocks(Folder(run.path)), list(dict.fromkeys([*arms, *run.arms]))
-    verdict = verdict_of(leading(judged(rows)))[0] if rows and not trades_off(judged(rows)) else "not tested"
+    verdict = (
+        verdict_of(main_comparison(verdict_comparisons(rows)))[0]
+        if rows and not is_trade_off(verdict_comparisons(rows))
+        else "not tested"
+    )
     blocks: list[Block] = [
         *_arms(arms, measures, mapping(summary.get("about"))),
         *(block for block in own if not isinstance(block, Tiles)),
@@ -117,10 +121,10 @@ def _headline(
     """The verdict in words and numbers; where the student is not above a plain model on the same inputs, that too."""
     if not run.summary:
         return "This run is not finished"
-    found = judged(rows)
-    told = found if trades_off(found) else [leading(found)] if found else []
+    found = verdict_comparisons(rows)
+    told = found if is_trade_off(found) else [main_comparison(found)] if found else []
     words = str(run.summary.get("headline") or headline(told, arms, measures) or "No teacher was asked")
-    below = beside_plain(run.summary, measures)
+    below = describe_against_baselines(run.summary, measures)
     return f"{words}{'; ' * bool(below)}{below}"
 
 
@@ -183,12 +187,12 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Metric], about: Mappin
     rows: list[list[str | Cell]] = []
     for arm, entry in arms.items():
         estimates = [(metric, mapping(mapping(entry).get(metric.name))) for metric in known]
-        cells = [Cell(shown(metric, one.get("mean")), spread_words(metric, one)) for metric, one in estimates]
+        cells = [Cell(format_metric(metric, one.get("mean")), spread_words(metric, one)) for metric, one in estimates]
         rows.append([Cell(arm, str(about.get(arm, ""))), *cells, plain(mapping(entry.get("seconds")).get("mean"))])
     first = known[0]
     values = {arm: mapping(entry.get(first.name)).get("values") or [] for arm, entry in arms.items()}
     most = max(map(len, values.values()))
-    below = "each seed (too few for an interval)" if most > 1 and untested(most) else "its 95 % interval"
+    below = "each seed (too few for an interval)" if most > 1 and untested_reason(most) else "its 95 % interval"
     caption = f"Test split, read once at the end. Below each mean: {below}{', over test items alone' * (most == 1)}."
     head = ["arm", *(metric.label for metric in known), "training time (s)"]
     return [Table("Arms", head, rows, caption)]

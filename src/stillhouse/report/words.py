@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.core.parts import Metric
-from stillhouse.core.verdict import in_words, standing, untested, verdict_of
+from stillhouse.core.verdict import baseline_comparison, format_verdict, untested_reason, verdict_of
 from stillhouse.report.read import mapping, number
 
 GAP, MINUS, NOTHING = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -42,11 +42,11 @@ def plain(value: Any, digits: int = 3) -> str:
     return f"{found:,.{max(0, digits - 1 - math.floor(math.log10(abs(found))))}f}"
 
 
-def fixed(value: Any, digits: int = 3) -> str:
+def format_decimal(value: Any, digits: int = 3) -> str:
     """A number with so many decimals; a dash for what is none.
 
     Example:
-        >>> fixed(0.12345), fixed(1234.5, 1), fixed(None)
+        >>> format_decimal(0.12345), format_decimal(1234.5, 1), format_decimal(None)
         ('0.123', '1,234.5', '–')
     """
     found = number(value)
@@ -76,7 +76,7 @@ def cost(kind: str, value: Any) -> str:
     """
     if kind.endswith("bytes"):
         return size(value)
-    return plain(value) if kind == "ms" else fixed(value, 0)
+    return plain(value) if kind == "ms" else format_decimal(value, 0)
 
 
 def score_words(value: Any, in_percent: bool) -> str:
@@ -100,7 +100,7 @@ def interval_words(counts: Iterable[int]) -> str:
         'Hollow dot: difference under 2 seeds, too few for an interval over seeds.'
     """
     seeds = sorted(set(counts))
-    few = [str(count) for count in seeds if untested(count)]
+    few = [str(count) for count in seeds if untested_reason(count)]
     line = f"Dot: difference. Line: its 95{GAP}% interval over seeds and test items; one that crosses 0 shows no difference."
     hollow = f"Hollow dot: difference under {' or '.join(few)} seeds, too few for an interval over seeds."
     return " ".join([line] * (len(few) < len(seeds)) + [hollow] * bool(few))
@@ -123,12 +123,12 @@ class Sentence:
         return MARKS[self.verdict]
 
 
-def shown(measure: Metric, value: Any) -> str:
+def format_metric(measure: Metric, value: Any) -> str:
     """A value of a metric, scaled.
 
     Example:
         >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
-        >>> shown(points, 0.9712).replace(GAP, " "), shown(points, None)
+        >>> format_metric(points, 0.9712).replace(GAP, " "), format_metric(points, None)
         ('97.12 %', '–')
     """
     found = number(value)
@@ -149,24 +149,24 @@ def spread_words(measure: Metric, found: Mapping[str, Any]) -> str:
         '1.40 and 1.60'
     """
     values = found.get("values") or []
-    if len(values) > 1 and untested(len(values)):
-        return " and ".join(shown(measure, value) for value in values)
+    if len(values) > 1 and untested_reason(len(values)):
+        return " and ".join(format_metric(measure, value) for value in values)
     ends = [found.get("low"), found.get("high")]
-    return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
+    return "" if None in ends else " to ".join(format_metric(measure, end) for end in ends)
 
 
 def mean_of(arms: Mapping[str, Any], arm: Any, measure: Metric) -> str:
     """What an arm of `summary.json` reaches."""
-    return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
+    return format_metric(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
 
 
-def lead(row: Mapping[str, Any]) -> str:
+def format_comparison(row: Mapping[str, Any]) -> str:
     """What a comparison is about, and its verdict.
 
     Example:
-        >>> lead({"name": "teacher", "arm": "kd", "control": "no-kd", "verdict": "helps", "seeds": 3})
+        >>> format_comparison({"name": "teacher", "arm": "kd", "control": "no-kd", "verdict": "helps", "seeds": 3})
         'The teacher: helps'
-        >>> lead({"name": "ngram", "arm": "kd", "control": "ngram", "verdict": "helps", "seeds": 2})
+        >>> format_comparison({"name": "ngram", "arm": "kd", "control": "ngram", "verdict": "helps", "seeds": 2})
         'kd against ngram: not tested'
     """
     name, control = str(row.get("name", "?")), str(row.get("control", "?"))
@@ -191,7 +191,7 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     verdict, why = verdict_of(row)
     measure = measures.get(str(row.get("metric")))
     if measure is None:
-        return Sentence(verdict, lead(row), f"metric {row.get('metric')}")
+        return Sentence(verdict, format_comparison(row), f"metric {row.get('metric')}")
     arm, control, seeds = row.get("arm", "?"), row.get("control", "?"), int(number(row.get("seeds")) or 0)
     parts = [
         f"{measure.label}: {arm} {mean_of(arms, arm, measure)} against {control} {mean_of(arms, control, measure)}"
@@ -202,12 +202,12 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         parts.append(f"{seeds}{GAP}seed{'s' * (seeds != 1)}, {plain(row.get('items'), 7)}{GAP}{measure.items}")
     if why:
         parts.append(f"not tested: {why}")
-    return Sentence(verdict, lead(row), ", ".join(parts))
+    return Sentence(verdict, format_comparison(row), ", ".join(parts))
 
 
 def _reach(measure: Metric, row: Mapping[str, Any], seeds: int) -> str:
     """The interval of a difference; of one seed it is over test items, and of too few there is none."""
-    if seeds > 1 and untested(seeds):
+    if seeds > 1 and untested_reason(seeds):
         return ""
     alone = " over test items" * (seeds == 1)
     return f" (95{GAP}% interval{alone} {gain(measure, row['low'])} to {gain(measure, row['high'])})"
@@ -232,7 +232,10 @@ def headline(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Any], measure
     """
     parts = []
     for row in rows:
-        text, measure = f"{lead(row).rpartition(':')[0]}: {in_words(row)}", measures.get(str(row.get("metric")))
+        text, measure = (
+            f"{format_comparison(row).rpartition(':')[0]}: {format_verdict(row)}",
+            measures.get(str(row.get("metric"))),
+        )
         if measure is not None and mean_of(arms, row.get("arm"), measure) != NOTHING:
             ours, theirs = (mean_of(arms, row.get(side), measure) for side in ("arm", "control"))
             sides = f"{row.get('arm')} {ours} against {row.get('control')} {theirs}"
@@ -243,7 +246,7 @@ def headline(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Any], measure
     return "; ".join(parts)
 
 
-def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
+def describe_against_baselines(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
     """Where the shipped student stands beside the plain models of a run, if it is not above them; empty where it is.
 
     Example:
@@ -251,7 +254,7 @@ def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> 
         >>> row = {"arm": "kd", "control": "linear", "metric": "accuracy", "verdict": "hurts", "seeds": 3, "difference": -0.05}
         >>> found = {"shipped": {"arm": "kd"}, "plain": {"linear": "a linear classifier"}, "comparisons": [row],
         ...          "arms": {"linear": {"accuracy": {"mean": 0.625}}, "kd": {"accuracy": {"mean": 0.575}}}}
-        >>> beside_plain(found, {"accuracy": points}).replace(GAP, " ")
+        >>> describe_against_baselines(found, {"accuracy": points}).replace(GAP, " ")
         'the student (57.50 %) is below a linear classifier (62.50 %)'
     """
     arms, named = mapping(summary.get("arms")), mapping(summary.get("plain"))
@@ -259,7 +262,7 @@ def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> 
     found, own = [], NOTHING
     for row in summary.get("comparisons") or ():
         name, measure = named.get(row.get("control")), measures.get(str(row.get("metric")))
-        if row.get("arm") == shipped and name and measure is not None and (words := standing(row)):
+        if row.get("arm") == shipped and name and measure is not None and (words := baseline_comparison(row)):
             own = mean_of(arms, shipped, measure)
             found.append(f"{words} {name} ({mean_of(arms, row['control'], measure)})")
     return f"the student ({own}) is {' and '.join(found)}" if found else ""

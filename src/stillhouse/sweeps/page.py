@@ -21,11 +21,11 @@ SUMMARY = "sweep.json"
 MOST_SHOWN = 40  # trials in the table
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Which of some (score, cost) no other one beats: none has a better score for no more cost, or the same for less.
 
     Example:
-        >>> front([(0.9, 10.0), (0.8, 10.0), (0.7, 2.0), (0.95, 50.0)])
+        >>> pareto_front([(0.9, 10.0), (0.8, 10.0), (0.7, 2.0), (0.95, 50.0)])
         [0, 2, 3]
     """
     return [
@@ -48,7 +48,7 @@ def write_sweep(study: Any, plan: Plan, out: Path, task: Any) -> dict[str, Any]:
     best = max(done, key=lambda trial: trial["score"], default=None)
     axis = cost_axis(done)
     priced = [trial for trial in done if axis in trial["cost"]]
-    on_front = front([(t["score"], t["cost"][axis]) for t in priced])
+    on_front = pareto_front([(t["score"], t["cost"][axis]) for t in priced])
     found = {
         "recipe": plan.recipe,
         "fixed": list(plan.fixed),

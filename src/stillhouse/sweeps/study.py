@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import CannotWrite, InputError, Interrupted, StillhouseError
 from stillhouse.core.experiment import setup
-from stillhouse.core.folder import differences
+from stillhouse.core.folder import diff_leaves
 from stillhouse.core.manifest import run_above
 from stillhouse.core.parts import TeacherAtChance, facts_of
 from stillhouse.core.pipeline import train_arm
@@ -127,7 +127,7 @@ def open_study(plan: Plan, name: str, out: Path, storage: str | None = None, *, 
         raise InputError(
             f"study {name!r} has {len(trials)} trials already; go on with --resume, or choose another --out"
         )
-    changed = [f"{key}: was {was}, is {is_}" for key, was, is_ in differences(study.user_attrs.get(ABOUT, {}), now)]
+    changed = [f"{key}: was {was}, is {is_}" for key, was, is_ in diff_leaves(study.user_attrs.get(ABOUT, {}), now)]
     if changed:
         what = "; ".join(changed)
         raise InputError(f"study {name!r} is one of another sweep; it differs in {what}; choose another --out")

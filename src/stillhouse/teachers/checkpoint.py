@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError, one_line_for_pickles
+from stillhouse.core.checks import InputError, quiet_pickle_warnings
 from stillhouse.core.hashes import KEY, read_sealed, sealed
 from stillhouse.core.records import write_atomically
 from stillhouse.core.types import ImageSpec
@@ -143,7 +143,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist")
     try:
-        with one_line_for_pickles():
+        with quiet_pickle_warnings():
             found: Any = (
                 load_file(path)
                 if path.suffix == ".safetensors"

@@ -67,7 +67,7 @@ def open_run(path: Path, config: Any, *, resume: bool) -> Iterator[RunFolder]:
         def opened() -> dict[str, Any]:
             return stack.enter_context(RunFolder.open(path, to_mapping(config), resume=resume, **grown)).before
 
-        yield RunFolder(path, processes.on_first(opened))
+        yield RunFolder(path, processes.run_on_first(opened))
 
 
 def fabric(config: TrainingConfig) -> Fabric:

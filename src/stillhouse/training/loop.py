@@ -63,7 +63,7 @@ def fit(
     """
     trainer = _Trainer(job, config, seed, folder)
     trainer.on_validation = on_validation
-    if processes.agree(resume and (folder / CHECKPOINT).is_file()):
+    if processes.broadcast_from_first(resume and (folder / CHECKPOINT).is_file()):
         trainer.load()
     with _stop_request() as stop:
         return trainer.run(stop, on_progress if ranks.first() else lambda progress, news: None)
@@ -213,7 +213,7 @@ class _Trainer(TrainingState):
         if not log:
             return sums
         values = {name: value.detach().float().clone() for name, value in sums.items()}
-        processes.average(values.values())
+        processes.all_reduce_mean(values.values())
         return values
 
     def _progress(self) -> Progress:

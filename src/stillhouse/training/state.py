@@ -99,9 +99,9 @@ class TrainingState:
             "total": self.total,
             **{name: part if part is None else part.state_dict() for name, part in self._parts().items()},
             "best_weights": self.best_weights,
-            "generators": processes.together(_generators()),
+            "generators": processes.all_gather_objects(_generators()),
         }
-        processes.on_first(lambda: save_checkpoint(self.folder / CHECKPOINT, state))
+        processes.run_on_first(lambda: save_checkpoint(self.folder / CHECKPOINT, state))
 
     def load(self) -> None:
         """Go on from the checkpoint.

@@ -138,7 +138,7 @@ class ClassificationJob(DistillJob):
         changed = self.before_validation(model)
         try:
             probabilities = predict_together(logits_of, split, size)
-            counts = processes.together(right)
+            counts = processes.all_gather_objects(right)
             components = {f"component/{place}": sum(c[place] for c in counts) / len(split) for place in right}
             test = {}
             if self.config.report_test:
@@ -175,7 +175,7 @@ class ClassificationJob(DistillJob):
         self.seen = (self.seen[0] + float(right.sum()), self.seen[1] + len(right))
 
     def _seen_accuracy(self) -> dict[str, float | None]:
-        right, seen = (sum(part) for part in zip(*processes.together(self.seen)))
+        right, seen = (sum(part) for part in zip(*processes.all_gather_objects(self.seen)))
         self.seen = (0.0, 0)
         return {"train_accuracy": right / seen} if seen else {}
 

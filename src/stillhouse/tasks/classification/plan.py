@@ -201,7 +201,7 @@ class ClassificationRunConfig(RunPlan):
         if base is None:
             return merge(usual, mapping)
         if kind is not type(base.student) and usual:
-            mapping = with_usual(usual, to_mapping(base), mapping)
+            mapping = fill_defaults(usual, to_mapping(base), mapping)
         if mapping["arms"] != list(base.arms):
             return mapping
         if has_clauses(base.student) and not has_clauses(kind):
@@ -297,18 +297,18 @@ class TeacherRunConfig:
     seed: int = Field(default=0, ge=0, description="fixes weights of a new head, order and augmentation")
 
 
-def with_usual(usual: Mapping[str, Any], base: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
+def fill_defaults(usual: Mapping[str, Any], base: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
     """A run as plain data, with what is usual in the place of what it still has from a recipe.
 
     Example:
         >>> base = {"training": {"epochs": 9, "batch_size": 32}}
-        >>> with_usual({"training": {"epochs": 20, "batch_size": 128}}, base, {"training": {"epochs": 9, "batch_size": 64}})
+        >>> fill_defaults({"training": {"epochs": 20, "batch_size": 128}}, base, {"training": {"epochs": 9, "batch_size": 64}})
         {'training': {'epochs': 20, 'batch_size': 64}}
     """
     found = dict(mapping)
     for key, value in usual.items():
         if isinstance(value, Mapping):
-            found[key] = with_usual(value, base[key], mapping[key])
+            found[key] = fill_defaults(value, base[key], mapping[key])
         elif mapping[key] == base[key]:
             found[key] = value
     return found

@@ -76,5 +76,5 @@ def _save(
     probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
     model.cpu().eval()
     about: dict[str, Any] = {"data_name": data.name, "data_sha256": data.sha256, "score": done.best["accuracy"]}
-    processes.on_first(lambda: save_teacher(out / WEIGHTS, model.teacher, **about))
+    processes.run_on_first(lambda: save_teacher(out / WEIGHTS, model.teacher, **about))
     return model.teacher, {"metrics": evaluate(probabilities, data.test.labels.numpy(), None)}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
-from stillhouse.core.checks import InputError, nearest, one_line_for_pickles
+from stillhouse.core.checks import InputError, nearest, quiet_pickle_warnings
 from stillhouse.core.config import configclass
 from stillhouse.core.hashes import hash_of, verify_files
 from stillhouse.core.labels import missing_labels, require_labels
@@ -225,7 +225,7 @@ def _parquet(path: Path) -> dict[str, Any]:
 def _torch(path: Path) -> dict[str, Any]:
     import torch
 
-    with one_line_for_pickles():
+    with quiet_pickle_warnings():
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {"": found}
 

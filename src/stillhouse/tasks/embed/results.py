@@ -64,13 +64,13 @@ class EmbedResults(Results):
         """Local against global quality, and tables of both, at every level of a code."""
         from stillhouse.report import figures
         from stillhouse.report.blocks import Figure
-        from stillhouse.report.words import fixed
+        from stillhouse.report.words import format_decimal
 
         arms = read_json(run.path / SUMMARY)["arms"] if (run.path / SUMMARY).is_file() else {}
         if not arms:
             return []
         first = next(iter(arms.values()))
-        chance = ", ".join(f"{fixed(first[key]['mean'], 4)} ({key})" for key in first if "_chance" in key)
+        chance = ", ".join(f"{format_decimal(first[key]['mean'], 4)} ({key})" for key in first if "_chance" in key)
         captions = (
             f"Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {chance}.",
             "Rank correlation of distances; share of random triplets in the right order.",
@@ -147,10 +147,12 @@ def _table(title: str, arms: Mapping[str, Any], heads: Mapping[str, str], captio
 def _cell(values: Sequence[float]) -> Cell:
     """Mean, and below it the range over seeds where there are several."""
     from stillhouse.report.blocks import Cell
-    from stillhouse.report.words import fixed
+    from stillhouse.report.words import format_decimal
 
-    spread = f"{fixed(min(values))} to {fixed(max(values))}" if max(values) - min(values) >= 5e-4 else ""
-    return Cell(fixed(sum(values) / len(values)), spread)
+    spread = (
+        f"{format_decimal(min(values))} to {format_decimal(max(values))}" if max(values) - min(values) >= 5e-4 else ""
+    )
+    return Cell(format_decimal(sum(values) / len(values)), spread)
 
 
 RESULTS = EmbedResults()

@@ -34,13 +34,13 @@ class LanguageResults(Results):
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """The teacher's score in the same windows, and what the student writes."""
         from stillhouse.report.blocks import Facts
-        from stillhouse.report.words import fixed
+        from stillhouse.report.words import format_decimal
 
         path = run.path / SUMMARY
         summary = read_object(path, {}) if path.is_file() else {}
         scored = f"{summary.get('tokens_scored')} tokens in windows of {summary.get('window')}"
         test = (summary.get("teacher") or {}).get("test") or {}
-        rows = [(scored, f"the teacher: {fixed(test[BITS], 4)} bits per byte")] if BITS in test else []
+        rows = [(scored, f"the teacher: {format_decimal(test[BITS], 4)} bits per byte")] if BITS in test else []
         for one in summary.get("samples") or ():
             rows += [(said, str(one[name]).strip("\n")) for name, said in SAID.items()]
         return [Facts("What it writes", rows, "The shipped student at places of the test text.")] if rows else []

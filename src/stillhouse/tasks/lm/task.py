@@ -137,7 +137,7 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
         self, config: LmRunConfig, data: Corpus, teacher: Any, features: Sequence[str] = ()
     ) -> TeacherQueries:
         """Training windows."""
-        return cache.questions_about(config, data, teacher, features)
+        return cache.build_teacher_queries(config, data, teacher, features)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -278,7 +278,7 @@ def _save_teacher(
 ) -> tuple[Any, dict[str, Any]]:
     """The folder as a teacher's; whoever is graded, and scores of the test text."""
     model.cpu()
-    processes.on_first(lambda: model.save(out))
+    processes.run_on_first(lambda: model.save(out))
     corpus.tokenizer.save(out)
     nll, training = model_nll(model), config.training
     examination = TestWindows.of(corpus.test, corpus.tokenizer, config.score, config.window)

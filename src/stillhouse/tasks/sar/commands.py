@@ -20,11 +20,11 @@ def simulate(words: Sequence[str]) -> int:
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
     parser.add_settings()
     options = parser.parse(words)
-    from stillhouse.core.config import override, parse
+    from stillhouse.core.config import apply_override, parse
     from stillhouse.tasks.sar.data import SarConfig
 
     mapping: dict[str, Any] = {} if options.preset is None else {"preset": options.preset}
-    override(mapping, options.set)
+    apply_override(mapping, options.set)
     config = parse(SarConfig, mapping)
     if options.print_config:
         return print_config(config)
@@ -47,7 +47,7 @@ def compare(words: Sequence[str]) -> int:
     from rich.table import Table
 
     from stillhouse.cli.show import print_table
-    from stillhouse.report.words import fixed, percent, size
+    from stillhouse.report.words import format_decimal, percent, size
     from stillhouse.tasks.sar.compare import compare_sizes
 
     table = Table(
@@ -63,8 +63,8 @@ def compare(words: Sequence[str]) -> int:
             f"{row['documented_parameters']:,}",
             size(row["state_bytes"]),
             f"{macs:,}",
-            fixed(row.get("processor_ms_line"), 4),
-            fixed(row["processor_ms_line_whole"], 4),
+            format_decimal(row.get("processor_ms_line"), 4),
+            format_decimal(row["processor_ms_line_whole"], 4),
         )
     print_table(table)
     print(

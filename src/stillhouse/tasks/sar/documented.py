@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.config import ConfigError, load_yaml, parse, place
+from stillhouse.core.config import ConfigError, load_yaml, parse, set_path
 from stillhouse.tasks.sar.plan import SarDistillConfig, SarTrainConfig
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
@@ -178,7 +178,7 @@ def _split(key: str) -> tuple[str, str]:
 def _nested(found: Settings) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key, value in sorted(found.items(), key=lambda pair: pair[0].count(".")):
-        place(mapping, key.split("."), value)
+        set_path(mapping, key.split("."), value)
     return mapping
 
 

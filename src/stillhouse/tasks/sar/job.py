@@ -152,7 +152,7 @@ class SarJob(DistillJob):
             }
             for name, one in values.items():
                 sums[name] = sums.get(name, 0.0) + sizes[ranks.rank()] * one
-        parts = processes.together(sums)
+        parts = processes.all_gather_objects(sums)
         metrics: dict[str, float | None] = {name: sum(part[name] for part in parts) / len(split) for name in sums}
         metrics["quality"] = quality = 1 - float(metrics["nmse"] or 0.0)
         if quality > self._best + self.delta or self._best == float("-inf"):

@@ -314,8 +314,8 @@ def train(
 
     def save(model: Any, data: SarData, done: Fit) -> tuple[LineTeacher, dict[str, Any]]:
         model.cpu()
-        processes.on_first(lambda: save_model(out, model, data, weights=saved.TEACHER_WEIGHTS))
-        processes.on_first(lambda: save_documented(out / saved.BEST, model))
+        processes.run_on_first(lambda: save_model(out, model, data, weights=saved.TEACHER_WEIGHTS))
+        processes.run_on_first(lambda: save_documented(out / saved.BEST, model))
         scores = scores_of(LineTeacher(model), data)
         write_arrays(out / SCORES, **scores.items)
         return LineTeacher(model, name=str(out)), {"metrics": dict(scores.scalars)}

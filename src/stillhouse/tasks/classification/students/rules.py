@@ -46,7 +46,7 @@ Ranks = Sequence[tuple[int, float]]  # a clause among all, and what it adds
 
 
 @dataclass(frozen=True, eq=False)
-class Fulfilled:
+class ClauseMatches:
     """What clauses do on some images.
 
     Attributes:
@@ -82,7 +82,7 @@ class Watched:
         with torch.enable_grad(), hooked(self.banks, hear):
             return strengths, self.model(pixels)
 
-    def fulfilled(self, images: Batch) -> Fulfilled:
+    def fulfilled(self, images: Batch) -> ClauseMatches:
         """How far and how often each clause is fulfilled on each image."""
         degree, places = [], []
         full = self.together({n: b.capacity(*b.masks()).clamp(min=1) / b.failures for n, b in self.banks.items()})
@@ -91,7 +91,7 @@ class Watched:
             by_place = {n: x.detach().reshape(len(pixels), -1, x.shape[-1]) for n, x in strengths.items()}
             degree.append(self.together({n: x.mean(1) for n, x in by_place.items()}) / full)
             places.append(self.together({n: (x > 0).float().mean(1) for n, x in by_place.items()}))
-        return Fulfilled(torch.cat(degree), torch.cat(places))
+        return ClauseMatches(torch.cat(degree), torch.cat(places))
 
     def added(self, images: Batch, classes: int) -> tuple[Tensor, Tensor]:
         """(K, J) what a clause adds to a class on its own images above others; (J) mean strengths."""
@@ -186,20 +186,20 @@ def find_rules(
     by_class = [torch.nonzero(validation.labels == k).flatten() for k in range(classes)]
     chosen = images_of(Part(validation, torch.cat([own[sample_rows(len(own), rows)] for own in by_class])))
     added, means = watched.added(chosen, classes)
-    ranking = {k: ranked(added[k]) for k in range(classes) if bool((chosen.labels == k).any())}
+    ranking = {k: rank_by_contribution(added[k]) for k in range(classes) if bool((chosen.labels == k).any())}
     judged = images_of(test.sample(JUDGED))
     growth = [
         [count, watched.accuracy(judged, means, {j for ranks in ranking.values() for j, _ in ranks[:count]})]
         for count in (0, *GROWTH)
     ]
     full, whole = watched.accuracy(judged, means, None), watched.fulfilled(chosen)
-    told = {k: by_discrimination(ranks, whole, chosen.labels, k)[:most] for k, ranks in ranking.items()}
+    told = {k: rank_by_discrimination(ranks, whole, chosen.labels, k)[:most] for k, ranks in ranking.items()}
     pairs = [(k, j) for k, ranks in told.items() for j, _ in ranks]
     counts = {j: len(literals_of(watched.banks[watched.clauses[j][0]], watched.clauses[j][1])) for _, j in pairs}
     own = {k: chosen.inputs[chosen.labels == k] for k in told}
     votes = {k: watched.votes(own[k], k, [j for j, _ in ranks]) for k, ranks in told.items()}
     cut_on = images_of(validation.sample(CUT_ROWS))
-    fulfilled = _cut(watched, cut_on.inputs, chosen, pairs)
+    fulfilled = _prune_literals(watched, cut_on.inputs, chosen, pairs)
     rules: list[dict[str, Any]] = []
     arrays = {f"mean_{k}": as_bytes(images.mean(0)) for k, images in own.items()}
     for k, (j, adds) in ((k, entry) for k, ranks in told.items() for entry in ranks):
@@ -241,7 +241,7 @@ def find_rules(
     return Rules(index, arrays)
 
 
-def ranked(added: Tensor) -> Ranks:
+def rank_by_contribution(added: Tensor) -> Ranks:
     """The clauses that add most to a class (J), most first; what adds nothing is no rule."""
     values, order = added.sort(descending=True, stable=True)
     return [(j, x) for j, x in zip(order.tolist()[: max(GROWTH)], values.tolist()) if x > 0]
@@ -253,7 +253,7 @@ def shares(fulfilled: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
     return float(fulfilled[own].mean()), float(fulfilled[~own].mean()) if bool((~own).any()) else 0.0
 
 
-def tells(j: int, fulfilled: Fulfilled, labels: Tensor, k: int) -> bool:
+def class_discrimination(j: int, fulfilled: ClauseMatches, labels: Tensor, k: int) -> bool:
     """Whether a clause tells class k from the others, by how far it is fulfilled and by how often: what holds for nearly every
     image, of the class and of others, is no rule of the class, however loud.
     """
@@ -261,7 +261,7 @@ def tells(j: int, fulfilled: Fulfilled, labels: Tensor, k: int) -> bool:
     return all(own > ALIKE * others for own, others in both)
 
 
-def by_discrimination(ranks: Ranks, fulfilled: Fulfilled, labels: Tensor, k: int) -> Ranks:
+def rank_by_discrimination(ranks: Ranks, fulfilled: ClauseMatches, labels: Tensor, k: int) -> Ranks:
     """The clauses that tell class k from the others, the most different first.
 
     Args:
@@ -275,7 +275,9 @@ def by_discrimination(ranks: Ranks, fulfilled: Fulfilled, labels: Tensor, k: int
         own, others = shares(fulfilled.degree[:, entry[0]], labels, k)
         return own - others
 
-    return sorted((entry for entry in ranks if tells(entry[0], fulfilled, labels, k)), key=gap, reverse=True)
+    return sorted(
+        (entry for entry in ranks if class_discrimination(entry[0], fulfilled, labels, k)), key=gap, reverse=True
+    )
 
 
 def _sum_of_clauses(watched: Watched) -> TMLayer | None:
@@ -284,7 +286,9 @@ def _sum_of_clauses(watched: Watched) -> TMLayer | None:
     return core.last if isinstance(core, DeepTM) and len(watched.banks) == 1 else None
 
 
-def _cut(watched: Watched, pixels: Tensor, chosen: Batch, wanted: Sequence[tuple[int, int]]) -> Fulfilled:
+def _prune_literals(
+    watched: Watched, pixels: Tensor, chosen: Batch, wanted: Sequence[tuple[int, int]]
+) -> ClauseMatches:
     """Cut clauses to the literals that answers need, in networks whose scores are a sum over them.
 
     A clause that would hold on every class alike, as it is cut, stays whole.
@@ -314,7 +318,9 @@ def _cut(watched: Watched, pixels: Tensor, chosen: Batch, wanted: Sequence[tuple
             masks[:, j] = literals.unflatten(0, (2, bank.num_bits))
         write_masks(bank, masks)
         fulfilled = watched.fulfilled(chosen)
-        blurred = {j for k, j in wanted if literals_of(bank, j) and not tells(j, fulfilled, chosen.labels, k)}
+        blurred = {
+            j for k, j in wanted if literals_of(bank, j) and not class_discrimination(j, fulfilled, chosen.labels, k)
+        }
         if not blurred & cut:
             break
         cut -= blurred  # without these cuts, answers may need literals of the others

@@ -18,7 +18,7 @@ import torch
 from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
 from stillhouse.core.checks import InputError
-from stillhouse.core.experiment import about, run
+from stillhouse.core.experiment import run, run_metadata
 from stillhouse.core.machine import command_line
 from stillhouse.core.records import check_output, write_json
 from stillhouse.core.types import ImageSpec
@@ -71,10 +71,10 @@ def run_models(
             raise InputError("--transformer-save-path: expected a place outside of the run's own folder")
     with open_run(out, config, resume=resume) as top:
         callback = callback if ranks.first() else NULL_CALLBACK
-        known = about("vision", config, command_line())
+        known = run_metadata("vision", config, command_line())
         top.begin(known)
         read = data
-        data = processes.first_then_others(
+        data = processes.run_first_then_others(
             lambda: with_boolean_features(config.data.build() if read is None else read, config.features)
         )
         known["data"] = {"name": data.name, "sizes": data.sizes, "image_shape": list(data.input_spec.shape)}
@@ -90,7 +90,7 @@ def run_models(
                 more = write_outputs(config.output, plan, data, folder, callback=callback)
                 return {**result_of(plan, folder, summary), **more}
 
-            found[model] = processes.on_first(outputs)
+            found[model] = processes.run_on_first(outputs)
             write_json(out / RESULTS, {**known, "models": found})
     return {**known, "models": found}
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from stillhouse.core.config import (
     ConfigError,
-    assigned,
     load_yaml,
     merge,
     nearest,
     parse,
-    place,
+    parse_assignment,
+    set_path,
     shipped_recipes,
     to_mapping,
 )
@@ -50,5 +50,5 @@ def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str 
     if (recipe := recipe or "embedding") not in RECIPES:
         raise ConfigError(f"recipe {recipe!r} is not known; {nearest(recipe, RECIPES)}")
     for assignment in assignments:
-        place(change, *assigned(assignment))
+        set_path(change, *parse_assignment(assignment))
     return parse(EmbedRunConfig, merge(to_mapping(RECIPES[recipe]()), change))

@@ -129,7 +129,7 @@ def teacher_queries_of(
     )
 
 
-def questions_about(
+def build_teacher_queries(
     config: LmRunConfig, corpus: Corpus, teacher: Any, features: Sequence[str] | None
 ) -> TeacherQueries:
     """Training windows, and as content what the run learns from: its k largest logits, and the features that its signals tap.
@@ -160,7 +160,7 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, lo
     if isinstance(teacher, StoredTeacher):
         stored = teacher
     else:
-        queries = questions_about(config, corpus, teacher, None)
+        queries = build_teacher_queries(config, corpus, teacher, None)
         if config.teacher_cache is None:
             log(f"cache: {queries.parts['train'].rows:,} windows, {queries.content.topk} logits a token, in {folder}")
             write_cache(queries, folder, queries.content)
