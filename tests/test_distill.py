@@ -213,6 +213,36 @@ def test_forms_of_teachers(tmp_path):
     assert teacher_of(None, data, tmp_path) == (None, None)
 
 
+def test_functions_and_paths_teach(tmp_path):
+    """A function is asked about the rows as they were given; of a path its kind is seen."""
+    x, y = digits(40)
+    data = data_of((x, y), (x[:5], y[:5]), "images", tmp_path)
+    settings, living = teacher_of(lambda rows: np.asarray(rows).reshape(45, -1)[:, :9], data, tmp_path)
+    assert (settings["source"].partition(":")[0], living) == ("vectors", None)
+    assert np.array_equal(np.load(settings["source"].partition(":")[2])[40:], x[:5].reshape(5, -1)[:, :9])
+    words = data_of((["a pin", "a card"], ["p", "c"]), None, "words or a table", tmp_path)
+    answers = teacher_of(
+        lambda rows: [[float(word in row) for word in ("card", "pin")] for row in rows], words, tmp_path
+    )[0]
+    assert np.load(answers["source"].removeprefix("predictions:")).tolist() == [[0, 1], [1, 0]]  # columns: "c", "p"
+    np.save(tmp_path / "vectors.npy", np.random.default_rng(0).normal(size=(45, 12)))
+    np.save(tmp_path / "shares.npy", np.eye(10)[[*y, *y[:5]]])
+    kinds = {
+        "vectors.npy": "vectors",
+        "shares.npy": "predictions",
+        "answers.csv": "predictions",
+        "net.pt": "ckpt",
+        "run": "run",
+    }
+    (tmp_path / "run").mkdir()
+    for name, kind in kinds.items():
+        if not (tmp_path / name).exists():
+            (tmp_path / name).touch()
+        assert teacher_of(tmp_path / name, data, tmp_path)[0]["source"] == f"{kind}:{tmp_path / name}"
+    with pytest.raises(InputError, match="these are files"):
+        stillhouse.distill(len, "scorecard", "banking")
+
+
 def test_modules_and_estimators_teach(tmp_path):
     """A module that knows the answer, and an estimator that is fitted to each seed's labels."""
     from sklearn.linear_model import LogisticRegression
@@ -243,7 +273,7 @@ def test_modules_and_estimators_teach(tmp_path):
         (lambda x, y: ("builtin:digits", "flat-tm", x), "expected a path, a frame or"),
         (lambda x, y: ("builtin:digits", "flat-tm", (x, y[:-1])), "expected a label for each of 240 rows"),
         (lambda x, y: ("builtin:digits", "flat-tm", "no/file.csv"), "expected a file, a folder or a data set"),
-        (lambda x, y: (np.zeros((3, 2, 2)), "flat-tm", (x, y)), "expected a source, probabilities"),
+        (lambda x, y: (np.zeros((3, 2, 2)), "flat-tm", (x, y)), "expected a source, a path, a function, probabilities"),
         (lambda x, y: (np.eye(10)[y][:-1], "flat-tm", (x, y)), "expected a row for each row of the data"),
         (lambda x, y: ("builtin:digits", "scorecard", (x, y)), "reads words or a table"),
         (lambda x, y: ("builtin:digits", "scorecard", ([1, "a"], [0, 1])), "got int in row 0"),

@@ -150,9 +150,10 @@ def distill(
     """Teach a student, train it again without the teacher, and say whether the teacher helped: a `stillhouse distill` in Python.
 
     Args:
-        teacher: a source as on the command line (`encoder:all-MiniLM-L6-v2`, `predictions:answers.csv`), an array of
-            probabilities (N, K) or vectors (N, D) for the rows of `data` (those of `test` after them), a `torch.nn.Module`, a
-            classifier of scikit-learn (it is fitted to the labelled rows, unless it is fitted already), or None.
+        teacher: a source as on the command line (`encoder:all-MiniLM-L6-v2`, `builtin:digits`), a path (vectors, predictions,
+            weights, a run), an array of probabilities (N, K) or vectors (N, D) for the rows of `data` (those of `test` after
+            them), a `torch.nn.Module`, a classifier of scikit-learn (it is fitted to the labelled rows, unless it is fitted
+            already), a function of the inputs that gives such an array, or None.
         student: a kind (`rules`, `scorecard`, `tf-idf`, `flat-tm`, ...), or a mapping with `kind` and settings of it.
         data: a path, a data set by name, a pandas frame with a column `label`, or (X, y): images, texts, numbers (N, D) or a
             frame; y is -1 or None where a row has no label.

@@ -19,6 +19,9 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import TABLES
 from stillhouse.core.labels import missing_labels, whole_numbers
 
+FILES = dict.fromkeys(TABLES, "predictions") | dict.fromkeys((".pt", ".pth", ".bin", ".safetensors"), "ckpt")
+FILES[".npz"] = "vectors"
+
 
 @dataclass(frozen=True)
 class GivenData:
@@ -28,11 +31,13 @@ class GivenData:
         settings: the `data` part of a run.
         classes: names in the order of the data.
         labels: (K) the same as they were given, in their own order (numbers by size); None: the names themselves.
+        raw: N inputs as they were given, those of the test after them, for a teacher that is a function; None: of files.
     """
 
     settings: Mapping[str, Any]
     classes: tuple[str, ...] = ()
     labels: tuple[Any, ...] | None = None
+    raw: Any = None
 
 
 def data_of(
@@ -68,7 +73,8 @@ def data_of(
     for prefix, (inputs, labels) in zip(("", "test_"), pairs):
         arrays |= {f"{prefix}images": _array(inputs), f"{prefix}labels": np.array([place[str(x)] for x in labels])}
     np.savez(folder / "data.npz", **arrays)  # type: ignore[arg-type]
-    return GivenData({"name": "npz", "root": str(folder / "data.npz")}, names, classes)
+    raw = np.concatenate([_array(inputs) for inputs, _ in pairs])
+    return GivenData({"name": "npz", "root": str(folder / "data.npz")}, names, classes, raw)
 
 
 def _of_path(data: str | Path, test: Any, reads: str, text_column: str) -> dict[str, Any]:
@@ -132,7 +138,8 @@ def _rows(
             for row, label in zip(some, labels)
         ]
         Path(settings[key]).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return GivenData(settings, tuple(sorted(map(str, classes))), classes)
+    raw = [row if name == "table" else row[text_column] for some in rows for row in some]
+    return GivenData(settings, tuple(sorted(map(str, classes))), classes, raw)
 
 
 def _mappings(inputs: Any, text_column: str) -> list[dict[str, Any]]:
@@ -166,8 +173,8 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     """A teacher of any form: its settings, and the object itself where no settings build it.
 
     Args:
-        teacher: a source, an array (N, K) of probabilities or (N, D) of vectors, (N) classes, a module, an estimator, a
-            `Teacher`, a mapping of settings, or None.
+        teacher: a source, a path, an array (N, K) of probabilities or (N, D) of vectors, (N) classes, a function of the inputs
+            that gives one of these, a module, an estimator, a `Teacher`, a mapping of settings, or None.
         data: what it teaches on.
         folder: gets the array.
 
@@ -181,14 +188,19 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     if teacher is None or isinstance(teacher, Mapping):
         return teacher, None
     if isinstance(teacher, (str, Path)):
-        return {"source": str(teacher)}, None
+        return {"source": _source(teacher, data)}, None
     name = type(teacher).__name__
     if isinstance(teacher, (nn.Module, Teacher)) or hasattr(teacher, "predict"):
         return {"source": f"given:{name}"}, teacher
+    if callable(teacher):
+        if data.raw is None:
+            raise InputError("teacher: a function is asked about data that are given as arrays, and these are files")
+        teacher = teacher(data.raw)
     array = _array(teacher)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiuU":
         raise InputError(
-            f"teacher: expected a source, probabilities (N, K), vectors (N, D), a module or an estimator, got {name}"
+            "teacher: expected a source, a path, a function, probabilities (N, K), vectors (N, D), a module or an estimator, "
+            f"got {name}"
         )
     kind = _kind(array, data)
     if kind == "predictions" and array.ndim == 2 and data.labels is not None:
@@ -196,6 +208,16 @@ def teacher_of(teacher: Any, data: GivenData, folder: Path) -> tuple[Mapping[str
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "teacher.npy", array.astype(str) if array.ndim == 1 else array)
     return {"source": f"{kind}:{folder / 'teacher.npy'}"}, None
+
+
+def _source(teacher: str | Path, data: GivenData) -> str:
+    """A source as it is; of a path the one that its kind of file is."""
+    path = Path(teacher).expanduser()
+    if path.is_dir():
+        return f"{'encoder' if (path / 'modules.json').is_file() else 'run'}:{path}"
+    if path.is_file() and path.suffix.lower() == ".npy":
+        return f"{_kind(np.load(path, mmap_mode='r', allow_pickle=False), data)}:{path}"
+    return f"{FILES[path.suffix.lower()]}:{path}" if path.is_file() and path.suffix.lower() in FILES else str(teacher)
 
 
 def _kind(array: np.ndarray, data: GivenData) -> str:

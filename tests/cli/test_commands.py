@@ -78,9 +78,10 @@ def test_flags_set_and_yaml_give_the_same_configuration(tmp_path, capsys):
         ["digits", "--epochs", "7", "student.clauses=64", "arms=[kd, no-kd]"],
         ["student.clauses=64", "digits", "arms=[kd,no-kd]", "training.epochs=7"],
         [tmp_path / "a.yaml"],
+        ["digits", "--set", "training.epochs=7", "--set=student.clauses=64", "arms=[kd, no-kd]"],
     ]
     texts = [said(capsys, "distill", *way, "--print-config")[1] for way in ways]
-    assert texts[0] == texts[1] == texts[2]
+    assert texts[0] == texts[1] == texts[2] == texts[3]
     assert "epochs: 7" in texts[0]
 
 

@@ -28,13 +28,14 @@ def watched(tmp_path_factory):
 
 
 def test_each_epoch_has_a_line_off_a_terminal(watched):
-    """Which run of how many, which epoch of how many, figures."""
+    """Which run of how many, which epoch of how many, figures; the last run of all has nothing to go."""
     _, text = watched
     lines = [line for line in text.splitlines() if line.startswith("run ") and "epoch" in line]
     heads = [line.partition(",")[0] for line in lines]
     assert heads == [f"run {n} of 4" for n in (1, 2, 3, 4) for _ in range(2)]
     assert [f"epoch {1 + n % 2} of 2, loss " in line for n, line in enumerate(lines)] == [True] * 8
     assert all("accuracy" in line for line in lines)
+    assert [" to go" in line for line in lines] == [True] * 7 + [False]
     ends = [line.partition(", ")[2] for line in text.splitlines() if ", trained " in line]
     assert ends == [f"trained {arm}, seed {seed}" for seed in (0, 1) for arm in ("kd", "no-kd")]
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import stillhouse
 from stillhouse.cli.main import main
 from stillhouse.tasks.classification.data.readers import read_features
 from stillhouse.tasks.classification.exports import text_of
-from stillhouse.tasks.classification.readable import ReadableModel, readable_of
+from stillhouse.tasks.classification.readable import ReadableModel, Rule, readable_of
 
 COMMON = ["teacher=null", "arms=[no-kd]", "signals=[]", "seeds=1", "training.epochs=12", "training.learning_rate=0.05"]
 COMMON += ["training.threads=1", "training.warmup_epochs=0", "data.label_column=label", "--quiet"]
@@ -48,14 +49,18 @@ def student(request, tmp_path_factory):
     return folder / "run", data == "table"
 
 
-@pytest.mark.parametrize("form", ["python", "json", "c", "rules"])
+@pytest.mark.parametrize("form", ["python", "sql", "json", "c", "rules"])
 def test_every_form_answers_as_the_student(student, form, tmp_path, capsys):
-    """Exit code 0 means that every test row was compared."""
-    folder, _ = student
+    """Exit code 0 means that every test row was compared; of words there is no SQL."""
+    folder, is_table = student
     if form == "c" and shutil.which("cc") is None:
         pytest.skip("no C compiler")
     status = main(["export", str(folder), "--to", form, "--out", str(tmp_path / "out")])
     said = capsys.readouterr()
+    if form == "sql" and not is_table:
+        assert status
+        assert "expected a student of a table" in said.err
+        return
     assert status == 0, said.err
     assert "of 80 answers equal" in said.out or "of 480 answers equal" in said.out or form == "rules"
 
@@ -134,6 +139,20 @@ def test_plain_python_cuts_texts_as_scikit_learn_does():
     exec(text_of(model, "python"), program)
     for text, row in zip(TEXTS, read_features(READING, names, TEXTS)):
         assert program["features"](text) == {name for name, count in zip(names, row) if count}
+
+
+def test_sql_has_the_first_of_equal_classes_and_rules_for_cells_that_are_missing():
+    """NOT of NULL is NULL: a rule `not age > 3` would not hold for a row without an age, and does for the student."""
+    columns = [{"name": "age", "cuts": [3.0]}]
+    rule = Rule((("age > 3", False),), (0.0, 0.0, 2.0))
+    model = ReadableModel(
+        ("b", "a", "c"), {"kind": "table", "columns": columns}, ("age > 3",), (rule,), (1.0, 2.0, 2.0)
+    )
+    base = sqlite3.connect(":memory:")
+    base.execute("CREATE TABLE rows (age REAL)")
+    base.execute("INSERT INTO rows VALUES (4), (NULL)")
+    answers = [row[-1] for row in base.execute(text_of(model, "sql"))]
+    assert answers == ["a", "c"] == model.predict([{"age": 4}, {"age": None}])
 
 
 def test_a_tie_is_the_first_class_in_every_program():

@@ -70,7 +70,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments; `set` holds each KEY=VALUE. An unknown flag is an error that names the near one."""
-        words = list(map(dashed, arguments))
+        words = [
+            dashed(word.removeprefix("--set=")) for word in arguments if word != "--set" or not self.takes_settings
+        ]
         settings = [word for word in words if self.takes_settings and is_setting(word)]
         parsed, rest = self.parse_known_args([word for word in words if word not in settings])
         if flag := next((word.partition("=")[0] for word in rest if word.startswith("-")), None):

@@ -59,7 +59,7 @@ class RunDisplay(Callback):
         self.bars = Bars(*columns, console=self.console, disable=not self.watched)
         self.all, self.one = (self.bars.add_task(name, total=None) for name in ("trainings", "steps"))
         self.current: tuple[str, int] | None = None
-        self.spoke = 0.0
+        self.spoke, self.began, self.first = 0.0, time.monotonic(), 0
 
     def __enter__(self) -> RunDisplay:
         self.bars.start()
@@ -70,7 +70,7 @@ class RunDisplay(Callback):
 
     def begin(self, done: int, total: int) -> None:
         """Count from what an interrupted run has left."""
-        self.trainings, self.number = total, done
+        self.trainings, self.number, self.first, self.began = total, done, done, time.monotonic()
         self.bars.update(self.all, total=total, completed=done)
 
     def log(self, line: str) -> None:
@@ -89,8 +89,10 @@ class RunDisplay(Callback):
         run = f"run {self.number} of {self.trainings}, " if self.trainings > 1 else ""
         epoch, epochs, now = news.get("epoch"), news.get("epochs"), time.monotonic()
         if self.epochs and epoch is not None and (now - self.spoke >= LEAST_SECONDS or epoch == epochs):
-            self.spoke = now
-            self.log(f"{run}{arm}, seed {seed}: epoch {epoch:.0f} of {epochs:.0f}, {', '.join(figures[:4])}")
+            self.spoke, done = now, self.number - 1 - self.first + progress.fraction  # trainings since the start
+            left = (now - self.began) / max(done, 1e-9) * (self.trainings - self.first - done)
+            to_go = f", about {f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} to go" if left > 0 else ""
+            self.log(f"{run}{arm}, seed {seed}: epoch {epoch:.0f} of {epochs:.0f}, {', '.join(figures[:4])}{to_go}")
         if progress.step == progress.total_steps:
             self.bars.advance(self.all)
             if not self.watched:

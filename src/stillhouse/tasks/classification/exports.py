@@ -9,6 +9,7 @@ import ctypes
 import json
 import runpy
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from stillhouse.logic.packed import load_packed, save_packed
 from stillhouse.logic.simplify import simplify
 from stillhouse.report.page import write_blocks
 from stillhouse.tasks.classification import predict
-from stillhouse.tasks.classification.data.readers import EMPTY, WORD, read_features
+from stillhouse.tasks.classification.data.readers import EMPTY, WORD, is_missing, number_in, read_features
 from stillhouse.tasks.classification.data.split import Part
 from stillhouse.tasks.classification.lower import lower
 from stillhouse.tasks.classification.photos import KEY
@@ -57,7 +58,7 @@ def write(form: str, load: Callable[[Path], Any], folder: Path, out: Path, choic
         return [write_onnx(model, data.test, out, data.input_spec)]
     if form == "torch":
         return [write_program(model, data.test, out)]
-    if isinstance(data.input_spec, FeatureSpec) or form == "python":
+    if isinstance(data.input_spec, FeatureSpec) or form in ("python", "sql"):
         return export_readable(form, model, data, out)
     if form == "json":
         raise InputError("--to json: expected a student of words or a table, got one of images; take packed or rules")
@@ -110,7 +111,7 @@ def rules_of_folder(folder: Path, network: Any, input_spec: FeatureSpec, lines: 
 
 
 def export_readable(form: str, network: Any, data: Any, out: Path) -> Sequence[str]:
-    """Write a student of rules or a scorecard (python, json, c, rules), and run what was written on every test row.
+    """Write a student of rules or a scorecard (python, sql, json, c, rules), and run what was written on every test row.
 
     Raises:
         InputError: another student, or other answers than the student's.
@@ -131,11 +132,19 @@ def export_readable(form: str, network: Any, data: Any, out: Path) -> Sequence[s
 
 
 def text_of(model: ReadableModel, form: str) -> str:
-    """A model as json, python or c; see `templates` for how each is called."""
+    """A model as json, python, c or sql; see `templates` for how the programs are called.
+
+    SQL is one SELECT over a table `rows` with the columns of the training rows: all of it, `score_0`, `score_1`, ..., and the class
+    as `answer`. A number is a column of numbers, empty cells are NULL.
+    """
     if form == "json":
         return json.dumps(model.to_mapping(), indent=1, ensure_ascii=False) + "\n"
+    if form == "sql":
+        return _sql(model)
     if form not in ("python", "c"):
-        raise InputError(f"--to {form}: not a form of rules and scorecards; take python, json, c, rules, onnx or torch")
+        raise InputError(
+            f"--to {form}: not a form of rules and scorecards; take python, sql, json, c, rules, onnx or torch"
+        )
     values = _python(model) if form == "python" else _c(model)
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     made = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
@@ -184,6 +193,36 @@ def _c_string(text: str) -> str:
     return f'"{found}"'
 
 
+def _sql(model: ReadableModel) -> str:
+    """Conditions are never NULL, so that they can be negated; of equal scores the first class is the answer."""
+    if "columns" not in model.reading:
+        raise InputError("--to sql: expected a student of a table, got one of words; take python, json or c")
+    asked = {}
+    for column in model.reading["columns"]:
+        name, quoted = column["name"], _quoted(column["name"])
+        asked[f"{name} is missing"] = f"({quoted} IS NULL)"
+        asked |= {f"{name} > {cut:.15g}": f"COALESCE({quoted} > {cut!r}, 0)" for cut in column.get("cuts", ())}
+        for value in column.get("categories", ()):
+            asked[f"{name} = {value}"] = f"COALESCE(CAST({quoted} AS TEXT) = {_quoted(value, chr(39))}, 0)"
+    literals = [[("" if there else "NOT ") + asked[name] for name, there in rule.literals] for rule in model.rules]
+    holds = [" AND ".join(some) or "1 = 1" for some in literals]
+    sums, picks = [], []
+    for number, (name, bias) in enumerate(zip(model.class_names, model.bias)):
+        points = [
+            f"CASE WHEN {a} THEN {r.votes[number]!r} ELSE 0 END" for a, r in zip(holds, model.rules) if r.votes[number]
+        ]
+        sums.append("\n    + ".join([repr(bias), *points]) + f" AS score_{number}")
+        above = [f"score_{number} >= score_{other}" for other in range(len(model.bias)) if other != number]
+        picks.append(f"    WHEN {' AND '.join(above)} THEN {_quoted(name, chr(39))}")
+    table = 'SELECT "rows".*,\n    ' + ",\n    ".join(sums) + '\n  FROM "rows"'
+    return "SELECT scored.*,\n  CASE\n" + "\n".join(picks) + f"\n  END AS answer\nFROM (\n  {table}\n) AS scored;\n"
+
+
+def _quoted(text: str, mark: str = '"') -> str:
+    """A name of a column in SQL, or a text."""
+    return mark + text.replace(mark, mark * 2) + mark
+
+
 def _answers_of(form: str, path: Path, model: ReadableModel, raw: Sequence[Any]) -> NDArray[Any]:
     """(N, K) scores of a written form on raw rows.
 
@@ -193,7 +232,7 @@ def _answers_of(form: str, path: Path, model: ReadableModel, raw: Sequence[Any])
     if form == "json":
         read = ReadableModel.from_mapping(read_json(path))
         return read.scores(read_features(read.reading, read.names, raw))
-    scores, named = (_run_python if form == "python" else _run_c)(path, model, raw)
+    scores, named = {"python": _run_python, "sql": _run_sql, "c": _run_c}[form](path, model, raw)
     wrong = int((scores.argmax(1) != np.array(named)).sum())
     if wrong:
         raise InputError(f"{path.name}: expected the class with the largest score, got another one on {wrong:,} rows")
@@ -204,6 +243,20 @@ def _run_python(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[N
     program = runpy.run_path(str(path))
     named = [model.class_names.index(program["predict"](row)) for row in raw]
     return np.array([program["scores"](row) for row in raw], dtype=np.float64), named
+
+
+def _run_sql(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
+    """By SQLite, over a table of the raw rows."""
+    columns = {column["name"]: number_in if "cuts" in column else str for column in model.reading["columns"]}
+    cells = [[None if is_missing(row[name]) else read(row[name]) for name, read in columns.items()] for row in raw]
+    kinds = [f"{_quoted(name)} {'TEXT' if read is str else 'REAL'}" for name, read in columns.items()]
+    base = sqlite3.connect(":memory:")
+    base.execute(f"CREATE TABLE rows ({', '.join(kinds)})")
+    base.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * len(columns))})", cells)
+    rows = base.execute(path.read_text(encoding="utf-8")).fetchall()
+    base.close()
+    scores = np.array([row[len(columns) : -1] for row in rows], dtype=np.float64)
+    return scores, [model.class_names.index(row[-1]) for row in rows]
 
 
 def _run_c(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:

@@ -67,6 +67,7 @@ FORMS = {  # what a student can be written as, and the suffix of the file
     "c": ("C99, no allocation", ".c"),
     "json": ("rules or points for other programs", ".json"),
     "python": ("one file that needs Python alone", ".py"),
+    "sql": ("one SELECT over a table", ".sql"),
     "rules": ("rules and clauses to read", ""),
     "onnx": ("for onnxruntime", ".onnx"),
     "torch": ("for torch.export.load", ".pt2"),
