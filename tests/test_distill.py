@@ -240,7 +240,7 @@ def test_functions_and_paths_teach(tmp_path):
             (tmp_path / name).touch()
         assert teacher_of(tmp_path / name, data, tmp_path)[0]["source"] == f"{kind}:{tmp_path / name}"
     with pytest.raises(InputError, match="these are files"):
-        stillhouse.distill(len, "scorecard", "banking")
+        stillhouse.distill(len, "scorecard", "builtin:banking")
 
 
 def test_modules_and_estimators_teach(tmp_path):

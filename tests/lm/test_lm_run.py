@@ -76,6 +76,9 @@ def test_a_run_compares_what_it_says(made, capsys):
     page = (root / "run/report.html").read_text(encoding="utf-8")
     assert said in page.partition("<h1>")[2]
     assert "it writes" in page
+    assert "Energy, counted" in page
+    assert 0 < summary["costs"]["kd"]["energy_ratio"] < 1
+    assert "energy_pj" not in summary["costs"]["dense"]
     print_summary(summary, root)
     assert said in capsys.readouterr().out
 

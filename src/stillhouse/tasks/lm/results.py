@@ -33,8 +33,8 @@ class LanguageResults(Results):
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """The teacher's score in the same windows, and what the student writes."""
-        from stillhouse.report.blocks import Facts
-        from stillhouse.report.words import format_decimal
+        from stillhouse.report.blocks import Facts, Table
+        from stillhouse.report.words import format_decimal, percent, plain
 
         path = run.path / SUMMARY
         summary = read_object(path, {}) if path.is_file() else {}
@@ -43,7 +43,21 @@ class LanguageResults(Results):
         rows = [(scored, f"the teacher: {format_decimal(test[BITS], 4)} bits per byte")] if BITS in test else []
         for one in summary.get("samples") or ():
             rows += [(said, str(one[name]).strip("\n")) for name, said in SAID.items()]
-        return [Facts("What it writes", rows, "The shipped student at places of the test text.")] if rows else []
+        facts = [Facts("What it writes", rows, "The shipped student at places of the test text.")] if rows else []
+        counts = {arm: one for arm, one in (summary.get("costs") or {}).items() if "synops" in one}
+        head = ["", "additions by spikes", "pJ", "against dense inputs and weights", "the same with weights read"]
+        shares = [
+            [
+                arm,
+                plain(one["synops"], 4),
+                plain(one["energy_pj"], 4),
+                percent(one["energy_ratio"]),
+                percent(one["traffic_ratio"]),
+            ]
+            for arm, one in counts.items()
+        ]
+        about = "Matrix products of a token: counted operations times published energies (45 nm), not measured."
+        return [*facts, Table("Energy, counted", head, shares, about)] if shares else list(facts)
 
     def load_exported(self, place: Path) -> Predictor | None:
         """The folder of a packed student, by numba."""

@@ -28,6 +28,7 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.layers.hooks import FeatureExtractor
 from stillhouse.tasks.lm import use
 from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
+from stillhouse.tasks.lm.energy import counted_energy
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.plan import ARMS, LOGITS, LmRunConfig, LmTeacherRunConfig, taught
 from stillhouse.tasks.lm.predict import TextPredictor
@@ -214,11 +215,10 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
             return None if isinstance(model, StoredTeacher) else _scores(examination, model_nll(model))
         if arm.fit is not None:
             return _scores(examination, model)
-        with torch.no_grad():
-            model.cpu().eval().hidden(Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS))
+        energy = counted_energy(model.cpu().eval(), Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS))
         steps = sum(stage.training.epochs for stage in config.stages_of(arm.taught)) * config.loss.epoch_steps
         tokens = steps * config.training.batch_size * config.loss.window
-        facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters())}}
+        facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters()), **energy}}
         return _scores(examination, model_nll(model), model.figures(), facts)
 
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
