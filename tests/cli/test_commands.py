@@ -132,3 +132,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, signal, capfd):
     assert not (records.parent / "result.json").is_file()
     assert main([*map(str, words), "--resume"]) == 0
     assert (records.parent / "result.json").is_file()
+
+
+def test_a_demo_of_pictures_is_the_recipe_of_digits(monkeypatch, tmp_path):
+    """Begun once, it goes on."""
+    seen = []
+    monkeypatch.setattr("stillhouse.cli.runs.distill", lambda words: seen.append(words) or 0)
+    out = tmp_path / "demo"
+    assert main(["demo", "digits", "--out", str(out)]) == 0
+    out.mkdir()
+    assert main(["demo", "digits", "--out", str(out), "--seeds", "5"]) == 0
+    first = ["digits", "seeds=3", "--out", str(out)]
+    assert seen == [first, ["digits", "seeds=5", *first[2:], "--resume"]]

@@ -28,8 +28,13 @@ def student():
     return SpikingLMConfig(vocab_size=7, width=16, layers=2, heads=2, chunk=4).build()
 
 
-def test_a_state_writes_what_the_whole_text_would(student):
+def test_a_state_writes_what_the_whole_text_would():
     """Token by token from the state against a pass over everything written so far, for each token."""
+    torch.manual_seed(0)
+    student = SpikingLMConfig(vocab_size=7, width=16, layers=2, heads=2, chunk=4).build()
+    with torch.no_grad():
+        for weight in student.parameters():  # so large that what was read decides what follows
+            weight.mul_(4.0)
     prompt = torch.randint(0, 7, (64, 5), generator=torch.Generator().manual_seed(1))
     likeliest = prompt
     with torch.no_grad():

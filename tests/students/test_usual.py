@@ -7,7 +7,7 @@ from stillhouse.core.types import Outputs, Progress
 from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data.config import DataConfig
-from stillhouse.tasks.classification.job import ClassificationJob
+from stillhouse.tasks.classification.job import ClassificationJob, class_weights
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.networks import USUAL
 
@@ -52,3 +52,31 @@ def test_the_label_loss_is_of_labelled_rows():
     losses = label_cross_entropy(logits[there], batch.labels[there])
     _, found = job.task_terms(Outputs(logits), batch, Progress(0, 10), 1.0)["labels"]
     torch.testing.assert_close(found, losses.sum() / (64 * job.labelled))
+
+
+def test_class_weights_make_every_class_count_alike():
+    """Rows of a class times its weight: the same for all; a class without a row changes nothing."""
+    labels = torch.tensor([0, 0, 0, 1, 3, 3, -1, -1])
+    weights = class_weights(labels, 4, True)
+    totals = [float(weights[n] * (labels == n).sum()) for n in (0, 1, 3)]
+    assert totals == pytest.approx([2.0, 2.0, 2.0])
+    assert class_weights(labels, 4, False) is None
+    assert class_weights(torch.tensor([0, 0, 0, 1, 1, 1, 1]), 2, None) is None  # 4 rows to 3
+    assert class_weights(torch.tensor([0, 0, 1, 1, 1]), 2, None) is not None
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_label_loss_weighs_rare_classes(balanced):
+    """By hand, over a batch of which some rows have no label."""
+    data = DataConfig(name="digits", label_limit=60).build()
+    job = ClassificationJob(
+        torch.nn.Identity(), data, ClassificationTrainingConfig(batch_size=64, balanced=balanced), seed=0
+    )
+    batch = job.batch(job.order(0)[:64], Progress(0, 10))
+    logits = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+    there = batch.labels >= 0
+    losses = label_cross_entropy(logits[there], batch.labels[there])
+    counts = torch.bincount(data.train.labels[data.train.labels >= 0], minlength=10)
+    weights = (counts.sum() / (10 * counts))[batch.labels[there]] if balanced else 1.0
+    _, found = job.task_terms(Outputs(logits), batch, Progress(0, 10), 1.0)["labels"]
+    torch.testing.assert_close(found, (losses * weights).sum() / (64 * job.labelled))

@@ -19,17 +19,25 @@ ASK = "Someone stole my wallet and my card was in it"
 def main(arguments: Sequence[str]) -> int:
     """Parse and run."""
     parser = Parser("demo")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder; what it holds is kept [runs/demo]")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds of each arm [5]")
+    parser.add_argument(
+        "what", nargs="?", choices=("banking", "digits"), default="banking", help="messages or pictures"
+    )
+    parser.add_argument("--out", type=Path, help="folder; what it holds is kept [runs/demo, runs/demo-digits]")
+    parser.add_argument("--seeds", type=int, help="seeds of each arm [5; of digits 3]")
     options = parser.parse(arguments)
+    if options.what == "digits":
+        from stillhouse.cli.runs import distill
+
+        out = options.out or Path("runs/demo-digits")
+        return distill(["digits", f"seeds={options.seeds or 3}", "--out", str(out), *["--resume"] * out.exists()])
+    seeds, out = options.seeds or 5, options.out or Path("runs/demo")
     from stillhouse.recipes import load_run
 
-    settings = [f"seeds={options.seeds}"]
-    configs = [load_run("banking", [f"name=demo-{kind}", f"student.kind={kind}", *settings]) for kind in KINDS]
-    print(f"{3 * options.seeds} trainings each of {', '.join(KINDS)}; about a minute on two cores", flush=True)
-    jobs = [(config, options.out / kind) for config, kind in zip(configs, KINDS)]
+    configs = [load_run("banking", [f"name=demo-{kind}", f"student.kind={kind}", f"seeds={seeds}"]) for kind in KINDS]
+    print(f"{3 * seeds} trainings each of {', '.join(KINDS)}; about a minute on two cores", flush=True)
+    jobs = [(config, out / kind) for config, kind in zip(configs, KINDS)]
     with get_context("spawn").Pool(min(len(KINDS), os.cpu_count() or 1)) as pool:  # side by side where there are cores
-        _print(dict(zip(KINDS, pool.map(_run, jobs))), options.out)
+        _print(dict(zip(KINDS, pool.map(_run, jobs))), out)
     return 0
 
 

@@ -19,6 +19,7 @@ from stillhouse.losses.regression import label_cross_entropy
 from stillhouse.tasks.classification.data.images import ImageData
 from stillhouse.tasks.classification.plan import SELF, ClassificationTrainingConfig
 from stillhouse.tasks.classification.predict import evaluate, predict_together
+from stillhouse.teachers.by_row import UNEQUAL
 from stillhouse.training.distillation import DistillJob, SignalSet
 from stillhouse.training.job import Terms, Validation, epoch_order
 
@@ -55,6 +56,7 @@ class ClassificationJob(DistillJob):
         self.seen = (0.0, 0)
         labels = data.train.labels
         self.slots = slots(labels, config.batch_size, config.labelled_share)
+        self.class_weights = class_weights(labels, data.input_spec.num_classes, config.balanced)
         self.labelled = self.slots / config.batch_size or max(1, int((labels != MISSING).sum())) / len(labels)
 
     def order(self, epoch: int) -> Tensor:
@@ -100,11 +102,18 @@ class ClassificationJob(DistillJob):
         there = batch.labels != MISSING
         if self.labelled < 1:
             logits, targets = logits[there], targets[there]
-        losses = label_cross_entropy(logits, targets, smoothing=smoothing)
+        losses = self._balanced(label_cross_entropy(logits, targets, smoothing=smoothing), targets)
         if self.labelled == 1:
             return {self.task_term: (weight, losses.mean())}
         # the mean over a whole batch: parts of it, which are summed, have more labelled rows or fewer
         return {self.task_term: (weight, losses.sum() / (len(there) * self.labelled))}
+
+    def _balanced(self, losses: Tensor, targets: Tensor) -> Tensor:
+        """Losses (B), of rare classes heavier where that is asked for; targets are classes (B) or shares of them (B, K)."""
+        if self.class_weights is None:
+            return losses
+        weights = self.class_weights.to(losses.device)
+        return losses * (weights[targets] if targets.ndim == 1 else targets @ weights)
 
     def teacher_batch(self, batch: Batch, progress: Progress) -> Batch:
         """The very tensors that the student sees, unless the configuration asks for the worse alternatives."""
@@ -322,6 +331,28 @@ def mixed_order(labels: Tensor, batch_size: int, count: int, seed: int, epoch: i
     mine = _in_turns(torch.nonzero(there).flatten(), done[:-1][labelled], 2 * seed)
     others = _in_turns(torch.nonzero(~there).flatten(), (place - done)[:-1][~labelled], 2 * seed + 1)
     return torch.empty(len(labels), dtype=torch.int64).masked_scatter(labelled, mine).masked_scatter(~labelled, others)
+
+
+def class_weights(labels: Tensor, num_classes: int, balanced: bool | None) -> Tensor | None:
+    """What a labelled row of each class counts, so that all classes count alike; their mean over those rows is 1.
+
+    Args:
+        labels: (N) class numbers, -1 where there is none.
+        num_classes: K.
+        balanced: None: where the largest class has 1.5 times the rows of the smallest, or more.
+
+    Returns:
+        (K); None where every row counts the same.
+
+    Example:
+        >>> class_weights(torch.tensor([0, 0, 0, 1, -1]), 2, None).tolist()
+        [0.6666666865348816, 2.0]
+    """
+    counts = torch.bincount(labels[labels != MISSING], minlength=num_classes)
+    there = counts[counts > 0]
+    if balanced is False or not len(there) or (balanced is None and there.max() < UNEQUAL * there.min()):
+        return None
+    return counts.sum() / (len(there) * counts.clamp(min=1))
 
 
 def _in_turns(rows: Tensor, places: Tensor, seed: int) -> Tensor:

@@ -81,6 +81,11 @@ class ClassificationTrainingConfig(TrainingConfig):
 
     label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
+    balanced: bool | None = Field(
+        default=False,
+        description="weigh the labels so that all classes count alike; null: where the largest class has 1.5 times the rows of the "
+        "smallest, or more",
+    )
     labelled_share: float = Field(
         default=0.25,
         ge=0,

@@ -203,9 +203,9 @@ class EmbedRunConfig(RunPlan):
 
     @classmethod
     def owns(cls, mapping: Mapping[str, Any]) -> bool:
-        """A run of vectors: `data.path`; or the card of a student on its own, which names its format."""
+        """A run of vectors: `data.path`."""
         data = mapping.get("data")
-        return (isinstance(data, Mapping) and "path" in data) or mapping.get("format") == "stillhouse-embedder-1"
+        return isinstance(data, Mapping) and "path" in data
 
     def unsupported_reason(self, signal: Any) -> str | None:
         """Codes and vectors are relations and features, never class scores."""
