@@ -97,6 +97,7 @@ def test_labels_that_are_hidden_change_nothing(tmp_path, monkeypatch):
         if spoilt:
             kept = [drawn(data, seed).train.labels >= 0 for seed in range(2)]
             rest = ~(kept[0] | kept[1])
+            assert rest.any()
             labels = torch.where(rest, (data.hidden.train.labels + 3) % 10, data.hidden.train.labels)
             train = ImageSplit(data.hidden.train.images, labels, data.hidden.train.numbers)
             hidden = Hidden(

@@ -123,10 +123,10 @@ def test_a_used_unit_can_be_copied():
 
 def test_ternary_codes_follow_the_mean():
     """BitNet b1.58: half of the mean is the border."""
-    weight = torch.tensor([[1.0, -1.0, 0.0, 2.0], [0.1, 0.1, -0.1, 0.1]])
+    weight = torch.tensor([[1.0, -1.0, 0.0, 2.0], [0.4, 0.1, -0.1, 0.1]])
     codes, scale = ternary_codes(weight)
-    assert scale.item() == pytest.approx(0.55)
-    assert codes.tolist() == [[1, -1, 0, 1], [0, 0, 0, 0]]
+    assert scale.item() == pytest.approx(0.5875)
+    assert codes.tolist() == [[1, -1, 0, 1], [1, 0, 0, 0]]
     assert ternary_codes(torch.zeros(2, 2))[0].abs().sum() == 0
 
 
