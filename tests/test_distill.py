@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import stillhouse
-from stillhouse.api import Result, dotted
+from stillhouse.api import Result, flatten_settings
 from stillhouse.core.checks import ConfigError, InputError
 from stillhouse.given import data_of, teacher_of
 from stillhouse.recipes import load_run
@@ -143,7 +143,7 @@ def test_settings_are_those_of_the_command_line():
         "signals": [{"kind": "logits"}],
         "data": {"augment": "none"},
     }
-    assert dotted(given) == {
+    assert flatten_settings(given) == {
         "training.epochs": 5, "student.clauses": 3, "signals": [{"kind": "logits"}], "data.augment": "none",
     }  # fmt: skip
     with pytest.raises(ConfigError, match=r"training\.epoch: "):

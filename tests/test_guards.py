@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.cli.main import explained
+from stillhouse.cli.main import explain_library_error
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import RunFolder
@@ -76,12 +76,12 @@ def test_errors_of_libraries_that_a_setting_causes_are_a_line():
     """And no other errors: a fault of ours keeps its traceback."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15, dtype=torch.float64)
-    assert explained(caught.value).startswith("not so much memory is there: ")
+    assert explain_library_error(caught.value).startswith("not so much memory is there: ")
     with pytest.raises(MemoryError) as caught:
         np.empty(sys.maxsize // 16)
-    assert "not so much memory" in explained(caught.value)
-    assert explained(RuntimeError("shapes differ")) is None
-    assert explained(KeyError("x")) is None
+    assert "not so much memory" in explain_library_error(caught.value)
+    assert explain_library_error(RuntimeError("shapes differ")) is None
+    assert explain_library_error(KeyError("x")) is None
 
 
 def test_a_teacher_of_ours_is_hashed(tmp_path):

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from stillhouse.cli.main import main as stillhouse
 from stillhouse.core.records import read_json
-from stillhouse.tasks.sar.data.radar import filtered
+from stillhouse.tasks.sar.data.radar import convolve_lines
 from stillhouse.tasks.sar.metrics import judge
 from stillhouse.tasks.sar.saved import load_data_config, load_model
-from stillhouse.tasks.sar.teacher import focused, in_units
+from stillhouse.tasks.sar.teacher import focus_lines, in_units
 
 HERE = Path(__file__).parent
 STUDENTS = {  # name: (model_dim, state_dim, num_layers, further flags); the first three are the document's
@@ -75,8 +75,8 @@ def swath(folder: Path) -> None:
     plain = replace(load_data_config(folder), train=64, validation=8)
     for spread in (0.0, 0.02, 0.1, 0.3):
         data = replace(plain, rate_spread=spread).build()
-        own = focused(in_units(model, scale, data), data.test.inputs)
-        best = filtered(data.test.inputs[..., 0].numpy(), data.kernels(data.test))
+        own = focus_lines(in_units(model, scale, data), data.test.inputs)
+        best = convolve_lines(data.test.inputs[..., 0].numpy(), data.kernels(data.test))
         found = (-judge(lines, data.test, data.valid)["snr_db"] for lines in (own, best))
         print(f"rates over {spread:.0%}: network and matched filter", *(f"{x:.2f} dB" for x in found), flush=True)
 

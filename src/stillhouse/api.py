@@ -184,7 +184,7 @@ def distill(
     from stillhouse.core.records import RUN
 
     force, quiet = bool(settings.pop("force", False)), bool(settings.pop("quiet", True))
-    values = dotted(settings)
+    values = flatten_settings(settings)
     owned = tempfile.TemporaryDirectory(prefix="stillhouse-") if out is None else None
     place = Path(owned.name) / "run" if owned is not None else Path(str(out)).expanduser()
     beside = place.with_name(f"{place.name}-data")
@@ -232,18 +232,18 @@ def distill(
     return Result(place, summary, given.labels, config.data.name, unit, owned)
 
 
-def dotted(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flatten_settings(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Settings as dotted keys.
 
     Example:
-        >>> dotted({"training__epochs": 5, "data": {"label_limit": 100}, "arms": ("kd", "no-kd")})
+        >>> flatten_settings({"training__epochs": 5, "data": {"label_limit": 100}, "arms": ("kd", "no-kd")})
         {'training.epochs': 5, 'data.label_limit': 100, 'arms': ['kd', 'no-kd']}
     """
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = before + key.replace("__", ".")
         if isinstance(value, Mapping) and value:
-            flat |= dotted(value, f"{name}.")
+            flat |= flatten_settings(value, f"{name}.")
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value
     return flat

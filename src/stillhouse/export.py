@@ -24,7 +24,7 @@ from stillhouse.core.records import write_atomically
 ROUNDING, BATCH = 1e-4, 64
 
 
-def traced(network: nn.Module, example: Tensor) -> tuple[bytes, Any]:
+def trace_network(network: nn.Module, example: Tensor) -> tuple[bytes, Any]:
     """A program of a network with as many rows as wanted, and the same read back.
 
     Args:
@@ -64,7 +64,7 @@ def write_compared(network: nn.Module, rows: Tensor, out: Path, what: str) -> st
     expected = torch.cat(
         [network(some) for some in rows.split(BATCH)]
     )  # before it is traced: tables are made at first use
-    raw, program = traced(network, rows[:1].expand(2, *rows.shape[1:]).contiguous())
+    raw, program = trace_network(network, rows[:1].expand(2, *rows.shape[1:]).contiguous())
     got = torch.cat([program(some) for some in rows.split(BATCH)])
     largest = float((got - expected).abs().max())
     if not largest <= ROUNDING * max(1.0, float(expected.abs().max())):

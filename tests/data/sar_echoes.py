@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stillhouse.tasks.sar.data.products import range_spacing
-from stillhouse.tasks.sar.data.radar import Complex, SarParameters, filtered, matched_filter
+from stillhouse.tasks.sar.data.radar import Complex, SarParameters, convolve_lines, matched_filter
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ def range_compressed(
 
 def azimuth_compressed(parameters: SarParameters, data: Complex) -> Complex:
     """The matched filter down every column: level `rcmc` (or `rc`) to `az`."""
-    return np.ascontiguousarray(filtered(data.T, matched_filter(parameters)).T)
+    return np.ascontiguousarray(convolve_lines(data.T, matched_filter(parameters)).T)

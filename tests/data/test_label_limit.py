@@ -16,8 +16,8 @@ from stillhouse.tasks.classification import teachers
 from stillhouse.tasks.classification.data import split
 from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
-from stillhouse.tasks.classification.data.split import Hidden, described, drawn, limit_labels
-from stillhouse.tasks.classification.job import ClassificationJob, mixed_order, slots
+from stillhouse.tasks.classification.data.split import Hidden, count_split_rows, drawn, limit_labels
+from stillhouse.tasks.classification.job import ClassificationJob, mixed_order, num_labelled_rows
 from stillhouse.tasks.classification.plan import ClassificationTrainingConfig
 from stillhouse.training.distillation import SignalSet
 from stillhouse.training.loop import fit
@@ -49,7 +49,9 @@ def test_classes_have_their_share_of_sorted_rows():
     data = sorted_data()
     assert data.sizes == {"train": 144, "validation": 4, "test": 40}
     assert (torch.bincount(shown(data)) - torch.tensor([21.6, 10.8, 3.6])).abs().max() <= 1
-    assert described(data).startswith("144 train (36 labelled, drawn anew for each seed), 4 validation (labelled")
+    assert count_split_rows(data).startswith(
+        "144 train (36 labelled, drawn anew for each seed), 4 validation (labelled"
+    )
 
 
 def test_two_seeds_draw_other_labels_and_one_draws_the_same_again():
@@ -167,9 +169,9 @@ def test_the_label_loss_is_the_mean_over_labelled_rows():
 def test_each_batch_has_its_share_of_labelled_rows_and_rows_come_in_turns():
     labels = torch.full((100,), -1)
     labels[:7] = 0
-    assert slots(labels, 16, 0.25) == 4
-    assert [slots(labels, 16, share) for share in (0.0, 0.05, 1.0)] == [0, 0, 7]
-    assert slots(torch.zeros(5, dtype=torch.int64), 16, 0.5) == 0
+    assert num_labelled_rows(labels, 16, 0.25) == 4
+    assert [num_labelled_rows(labels, 16, share) for share in (0.0, 0.05, 1.0)] == [0, 0, 7]
+    assert num_labelled_rows(torch.zeros(5, dtype=torch.int64), 16, 0.5) == 0
     orders = torch.cat([mixed_order(labels, 16, 4, seed=3, epoch=epoch) for epoch in range(8)])
     assert all(int((labels[part] >= 0).sum()) == 4 for part in orders.split(16))
     times = torch.bincount(orders, minlength=100)

@@ -11,7 +11,7 @@ from sar_echoes import Point, azimuth_compressed, range_compressed
 from stillhouse.core.checks import InputError
 from stillhouse.tasks.sar.data import ProductsConfig, SarConfig
 from stillhouse.tasks.sar.data.products import Product, find_products, migration_corrected, write_product
-from stillhouse.tasks.sar.data.radar import filtered, preset
+from stillhouse.tasks.sar.data.radar import convolve_lines, preset
 
 ROWS, COLUMNS = 96, 24
 YEARS = {"train": 2023, "validation": 2024, "test": 2025}
@@ -174,7 +174,7 @@ def test_a_simulated_product_is_focused_like_a_simulated_line(tmp_path):
         how = {"length": 2200, "train": 16, "validation": 16, "test": 16, "preset": "sentinel-1"}
         data = SarConfig(source="zarr", products=products, **how).build()
         assert data.valid == slice(486, 2200 - 486)
-        focused = filtered(data.train.inputs[..., 0].numpy(), data.kernels(data.train))[:, data.valid]
+        focused = convolve_lines(data.train.inputs[..., 0].numpy(), data.kernels(data.train))[:, data.valid]
         wanted = data.train.targets[:, data.valid, 0].numpy()
         power = np.sum(np.abs(focused) ** 2) * np.sum(np.abs(wanted) ** 2)
         errors[level] = 1 - np.abs(np.vdot(focused, wanted)) ** 2 / power

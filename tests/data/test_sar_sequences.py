@@ -6,7 +6,7 @@ import torch
 
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.tasks.sar.data import SarConfig, SceneConfig
-from stillhouse.tasks.sar.data.radar import filtered
+from stillhouse.tasks.sar.data.radar import convolve_lines
 from stillhouse.tasks.sar.data.sequences import rate_at
 
 SMALL = {"train": 12, "validation": 4, "test": 6, "length": 200}
@@ -31,7 +31,7 @@ def test_the_filter_of_each_line_gives_its_target(changes):
     """Kernels are for scaled data and know each line's rate: the anchor must be exact, in every split."""
     data = built(snr_db=None, **changes)
     for split in data.splits.values():
-        focused = filtered(split.inputs[..., 0].numpy(), data.kernels(split))[:, data.valid]
+        focused = convolve_lines(split.inputs[..., 0].numpy(), data.kernels(split))[:, data.valid]
         np.testing.assert_allclose(focused, split.targets[:, data.valid, 0].numpy(), atol=2e-5)
 
 
@@ -62,7 +62,7 @@ def test_the_azimuth_rate_varies_with_range_and_the_position_tells_it():
 def test_noise_is_in_the_inputs_only():
     """The matched filter of noisy data errs by the noise in its band: 10 dB over 1.3."""
     data = SarConfig(train=32, validation=4, test=4, snr_db=10.0, scene=WHITE).build()
-    focused = filtered(data.train.inputs[..., 0].numpy(), data.kernels(data.train))[:, data.valid]
+    focused = convolve_lines(data.train.inputs[..., 0].numpy(), data.kernels(data.train))[:, data.valid]
     targets = data.train.targets[:, data.valid, 0].numpy()
     assert np.sum(np.abs(focused - targets) ** 2) / np.sum(np.abs(targets) ** 2) == pytest.approx(0.1 / 1.3, rel=0.1)
 
@@ -74,7 +74,7 @@ def test_points_for_measuring(position_channel):
     points = data.points(5, seed=1)
     assert points.inputs.shape == (5, 300, data.channels)
     assert (np.abs(points.positions - 149.5) <= 4).all()
-    focused = filtered(points.inputs[..., 0].numpy(), points.kernels)
+    focused = convolve_lines(points.inputs[..., 0].numpy(), points.kernels)
     np.testing.assert_allclose(focused[:, data.valid], points.targets[:, data.valid, 0].numpy(), atol=1e-3)
     same, other = data.points(5, seed=1), data.points(5, seed=2)
     assert torch.equal(same.inputs, points.inputs)

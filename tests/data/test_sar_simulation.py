@@ -7,7 +7,7 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.tasks.sar.data.radar import (
     PRESETS,
     SarParameters,
-    filtered,
+    convolve_lines,
     half_aperture,
     impulse_response,
     matched_filter,
@@ -72,7 +72,7 @@ def test_the_valid_crop_is_the_full_aperture_result(name):
     length = 4 * half + 102
     lines = simulate_lines(radar, SceneConfig(), seeded(), lines=3, length=length)
     assert lines.valid == slice(half, length - half)
-    focused = filtered(lines.raw, matched_filter(radar))
+    focused = convolve_lines(lines.raw, matched_filter(radar))
     scale = np.abs(lines.focused).max()
     np.testing.assert_allclose(focused[:, lines.valid], lines.focused[:, lines.valid], atol=1e-10 * scale)
     just_outside = [lines.valid.start - 1, lines.valid.stop]
@@ -84,10 +84,10 @@ def test_the_valid_crop_holds_where_rates_differ():
     rate = TOY.rate * np.array([0.85, 1.0, 1.15])
     lines = simulate_lines(TOY, SceneConfig(), seeded(), lines=3, length=300, azimuth_rate=rate)
     half = half_aperture(TOY, rate)
-    focused = filtered(lines.raw, matched_filter(TOY, rate, half))
+    focused = convolve_lines(lines.raw, matched_filter(TOY, rate, half))
     scale = np.abs(lines.focused).max()
     np.testing.assert_allclose(focused[:, lines.valid], lines.focused[:, lines.valid], atol=1e-10 * scale)
-    wrong = filtered(lines.raw, matched_filter(TOY, half=half))[:, lines.valid]
+    wrong = convolve_lines(lines.raw, matched_filter(TOY, half=half))[:, lines.valid]
     error = np.sum(np.abs(wrong - lines.focused[:, lines.valid]) ** 2, 1) / np.sum(np.abs(wrong) ** 2, 1)
     assert error[1] < 1e-20
     assert (error[[0, 2]] > 0.1).all(), "the wrong rate must cost something, or the position channel would not matter"
@@ -109,7 +109,7 @@ def test_noise_has_the_power_that_was_asked_for(snr_db):
     noise = lines.raw - clean
     ratio = np.sum(np.abs(clean) ** 2) / np.sum(np.abs(noise) ** 2)
     assert 10 * np.log10(ratio) == pytest.approx(snr_db, abs=0.2)
-    error = filtered(noise, matched_filter(TOY))[:, lines.valid]
+    error = convolve_lines(noise, matched_filter(TOY))[:, lines.valid]
     nmse = np.sum(np.abs(error) ** 2) / np.sum(np.abs(lines.focused[:, lines.valid]) ** 2)
     assert nmse == pytest.approx(10 ** (-snr_db / 10) / 1.3, rel=0.1)
 

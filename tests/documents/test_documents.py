@@ -16,7 +16,7 @@ from benchmarks.documents import CANNOT, SEEDS, all_items, given_to, reason_agai
 
 from stillhouse.cli.main import main
 from stillhouse.compat import documents as programs
-from stillhouse.compat.documents import lay_out
+from stillhouse.compat.documents import write_document_files
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
 
@@ -50,7 +50,7 @@ def test_a_file_that_the_reader_changed_is_kept(folder, capsys):
     """A second call would throw away the reader's own settings."""
     (folder / "training" / "s4_ssm_student.yaml").write_text("mine: 1\n")
     (folder / "training_script.py").unlink()
-    assert lay_out(folder) == ["training/s4_ssm_student.yaml"]
+    assert write_document_files(folder) == ["training/s4_ssm_student.yaml"]
     assert (folder / "training" / "s4_ssm_student.yaml").read_text() == "mine: 1\n"
     assert (folder / "training_script.py").is_file()
 
@@ -77,9 +77,9 @@ def test_a_second_command_has_a_run_of_its_own(folder, capsys):
 def test_resuming_goes_on_in_the_last_folder(tmp_path):
     """A number higher would begin anew what is nearly done; two programs that begin together must not share a folder."""
     base = tmp_path / "run"
-    assert programs.claimed(base, resume=True).name == "run-1"
-    assert [programs.claimed(base).name for _ in range(3)] == ["run-1", "run-2", "run-3"]
-    assert programs.claimed(base, resume=True).name == "run-3"
+    assert programs.claim_next_folder(base, resume=True).name == "run-1"
+    assert [programs.claim_next_folder(base).name for _ in range(3)] == ["run-1", "run-2", "run-3"]
+    assert programs.claim_next_folder(base, resume=True).name == "run-3"
 
 
 def test_only_sizes_are_cut_and_only_when_asked(monkeypatch, folder):

@@ -6,13 +6,13 @@ import sys
 import pytest
 import torch
 
-from stillhouse.compat.documents import lay_out
+from stillhouse.compat.documents import write_document_files
 
 
 @pytest.fixture
 def atlas(tmp_path, monkeypatch):
     """The document's folder with a teacher of 1536 numbers, and its import path."""
-    lay_out(tmp_path)
+    write_document_files(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     generator = torch.Generator().manual_seed(0)

@@ -26,7 +26,7 @@ def test_c_gives_the_same_answers_on_ten_thousand_images(tmp_path):
     machine = flat_machine()
     (tmp_path / "a.c").write_text(c.c_text(machine))
     images = images_of(machine, 10_000)
-    classes, scores = c.answers(tmp_path / "a.c", images, 10)
+    classes, scores = c.run_c_program(tmp_path / "a.c", images, 10)
     expected = machine.scores(images, definition=True)
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(classes, expected.argmax(1))
@@ -39,7 +39,7 @@ def test_c_of_every_shape(tmp_path, clauses, failures, outputs, levels):
     machine = flat_machine(7, clauses=clauses, failures=failures, outputs=outputs, levels=levels, side=3)
     (tmp_path / "a.c").write_text(c.c_text(machine, name="shape"))
     images = images_of(machine, 130)
-    classes, scores = c.answers(tmp_path / "a.c", images, outputs, name="shape")
+    classes, scores = c.run_c_program(tmp_path / "a.c", images, outputs, name="shape")
     np.testing.assert_array_equal(scores, machine.scores(images, definition=True))
     np.testing.assert_array_equal(classes, scores.argmax(1))
 
@@ -47,7 +47,7 @@ def test_c_of_every_shape(tmp_path, clauses, failures, outputs, levels):
 def test_c_of_a_deep_machine(tmp_path, deep_machine):
     (tmp_path / "deep.c").write_text(c.c_text(deep_machine))
     images = images_of(deep_machine, 1000)
-    classes, scores = c.answers(tmp_path / "deep.c", images, 5)
+    classes, scores = c.run_c_program(tmp_path / "deep.c", images, 5)
     expected = deep_machine.scores(images, definition=True)
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(classes, expected.argmax(1))
@@ -57,9 +57,9 @@ def test_c_of_a_deep_machine(tmp_path, deep_machine):
 def test_what_cannot_be_compiled_is_a_line(tmp_path, monkeypatch):
     (tmp_path / "a.c").write_text("no C")
     with pytest.raises(InputError, match=r"a\.c: expected C that compiles"):
-        c.answers(tmp_path / "a.c", np.zeros((1, 1, 8, 8), np.uint8), 3)
+        c.run_c_program(tmp_path / "a.c", np.zeros((1, 1, 8, 8), np.uint8), 3)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match="C compiler: expected cc on the path"):
-        c.answers(tmp_path / "a.c", np.zeros((1, 1, 8, 8), np.uint8), 3)
+        c.run_c_program(tmp_path / "a.c", np.zeros((1, 1, 8, 8), np.uint8), 3)
     with pytest.raises(InputError, match="name: expected a letter"):
         c.c_text(flat_machine(), name="a-b")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.tasks.sar.data.radar import filtered, preset
+from stillhouse.tasks.sar.data.radar import convolve_lines, preset
 from stillhouse.tasks.sar.data.simulate import point_lines
 from stillhouse.tasks.sar.metrics import line_figures, measure_point, noise_quality
 
@@ -94,6 +94,6 @@ def test_filters_are_those_of_numpy():
     """Edges are zero, nothing wraps round, one kernel a line where there are several."""
     x, k = speckle(0, 3, 20), speckle(1, 3, 7)
     expected = np.stack([np.convolve(a, b, mode="same") for a, b in zip(x, k)])
-    np.testing.assert_allclose(filtered(x, k), expected, atol=1e-12)
+    np.testing.assert_allclose(convolve_lines(x, k), expected, atol=1e-12)
     short = np.convolve(x[0, :3], k[0], mode="full")[3:6]
-    np.testing.assert_allclose(filtered(x[:1, :3], k[0])[0], short, atol=1e-12)
+    np.testing.assert_allclose(convolve_lines(x[:1, :3], k[0])[0], short, atol=1e-12)

@@ -34,7 +34,7 @@ def drawn(row, metric, monkeypatch):
     """What the chart of a report shows: (difference, interval or None), and its text for who does not see it."""
     texts = []
     monkeypatch.setattr(figures, "_svg", lambda figure, name, label: texts.append(label))
-    figures.differences([("kd against no-kd", row, row["seeds"])], metric)
+    figures.plot_differences([("kd against no-kd", row, row["seeds"])], metric)
     _, middle, low, high, few = figures._scaled("", row, row["seeds"], metric)
     return middle, None if few else (low, high), texts[0]
 

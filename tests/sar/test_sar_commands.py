@@ -84,7 +84,7 @@ def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
     """`distillation_example.py --compare`: real parameters and times beside the percentages of the document."""
     import stillhouse.tasks.sar.compare as part
 
-    monkeypatch.setattr(part, "timed", lambda call, count, warm_up: 1.0)
+    monkeypatch.setattr(part, "measure_cpu_milliseconds", lambda call, count, warm_up: 1.0)
     status, text = said(capsys, "compare")
     assert status == 0
     assert "320,299" in text

@@ -178,7 +178,7 @@ def test_two_input_channels_stream(tmp_path):
 
 def test_compare_prints_the_networks_that_the_recipes_build(monkeypatch):
     """It printed 286 472 weights of the stream form; the recipe has 493 832. Operations count the gate's."""
-    monkeypatch.setattr(compare, "timed", lambda call, count, warm_up: 1.0)
+    monkeypatch.setattr(compare, "measure_cpu_milliseconds", lambda call, count, warm_up: 1.0)
     rows = {row["name"]: row for row in compare.compare_sizes(100)}
     built = read_teacher(recipe_path("s4_ssm_complex")).model.build()
     assert rows["teacher"]["parameters"] == sum(p.numel() for p in built.parameters()) == 493_832

@@ -56,11 +56,11 @@ def test_the_commonest_class_has_the_shares_of_the_training_labels():
     data = images(400, 3)
     shares = np.bincount(data.train.labels, minlength=3) / len(data.train)
     test = np.bincount(data.test.labels, minlength=3) / len(data.test)
-    found = predict(plain.commonest(data), data.test)
+    found = predict(plain.class_prior(data), data.test)
     assert found == pytest.approx(np.tile(shares, (len(data.test), 1)), abs=1e-6)
     nll = -np.log(found[np.arange(len(found)), data.test.labels]).mean()
     assert nll == pytest.approx(-(test * np.log(shares)).sum(), abs=1e-6)
-    assert accuracy(plain.commonest(data), data.test) == pytest.approx(test[shares.argmax()])
+    assert accuracy(plain.class_prior(data), data.test) == pytest.approx(test[shares.argmax()])
 
 
 def test_what_it_reads_is_bounded(monkeypatch):
@@ -104,7 +104,7 @@ def test_every_run_with_classes_has_both_as_rows(tmp_path):
     )
     summary = run(TASK, config, tmp_path / "run", data=data)
     folder = RunFolder(tmp_path / "run")
-    for name, model in ((LINEAR, plain.linear(data)), (MAJORITY, plain.commonest(data))):
+    for name, model in ((LINEAR, plain.linear(data)), (MAJORITY, plain.class_prior(data))):
         right = predict(model, data.test).argmax(1) == data.test.labels.numpy()
         assert (folder.scores(name, 0)["accuracy"] == right).all()
         assert summary["arms"][name]["accuracy"]["mean"] == pytest.approx(right.mean())

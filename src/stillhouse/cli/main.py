@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141
     except Exception as error:
-        if (line := explained(error)) is None:
+        if (line := explain_library_error(error)) is None:
             raise
         print(f"stillhouse {words[0]}: {line}", file=sys.stderr)
         return 2
@@ -72,7 +72,7 @@ def run_command(words: Sequence[str]) -> int:
     return int(command(words[1 + verb.count(" ") :]))
 
 
-def explained(error: Exception) -> str | None:
+def explain_library_error(error: Exception) -> str | None:
     """A line for an error of a library: training without its packages, a size beyond this machine, a value that a part refuses."""
     first = (str(error).strip().splitlines() or [repr(error)])[0]
     if isinstance(error, ModuleNotFoundError) and (missing := str(error.name).partition(".")[0]) in TRAINING:

@@ -46,13 +46,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("documents")
     parser.add_argument("folder", type=Path, metavar="DIR", help="is made; files that are there are kept")
     folder = parser.parse(arguments).folder
-    for name in lay_out(folder):
+    for name in write_document_files(folder):
         print(f"kept {folder / name}, which differs from what would be written")
     print(f"next: cd {folder} && source SOURCE.THIS")
     return 0
 
 
-def lay_out(folder: Path) -> list[str]:
+def write_document_files(folder: Path) -> list[str]:
     """Write the documents' files into a folder; one that is there and differs is kept as it is.
 
     Args:
@@ -116,7 +116,7 @@ def tiny() -> bool:
     return size == "tiny"
 
 
-def claimed(base: Path, *, resume: bool = False) -> Path:
+def claim_next_folder(base: Path, *, resume: bool = False) -> Path:
     """The next folder NAME-1, NAME-2, ..., made here: two programs that begin together get two; the last that is, to resume."""
     count = 1
     while True:
@@ -143,7 +143,7 @@ def vision(arguments: Sequence[str]) -> int:
         return main(["vision", *words])
     base = Path("runs/run_mnist_equiv")
     made = missing_folders(base.parent)
-    out = claimed(base, resume="--resume" in arguments)
+    out = claim_next_folder(base, resume="--resume" in arguments)
     try:
         return main(["vision", *words, "--out", str(out)])
     finally:

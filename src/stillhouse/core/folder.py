@@ -242,7 +242,7 @@ def _check_config(out: Path, before: Any, now: Any, may_grow: tuple[str, ...], m
     changed = [
         f"{key}: was {was!r}, is {is_!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
         for key, was, is_ in diff_leaves(before, now, whole=may_grow)
-        if key not in may_change and not (key in may_grow and _grew(was, is_))
+        if key not in may_change and not (key in may_grow and _is_extension_of(was, is_))
     ]
     if changed:
         raise InputError(
@@ -263,7 +263,7 @@ def diff_leaves(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...]
     return [found for key, where in inner for found in diff_leaves(before.get(key), now.get(key), where, whole=whole)]
 
 
-def _grew(before: Any, now: Any) -> bool:
+def _is_extension_of(before: Any, now: Any) -> bool:
     """Whether `now` holds all that was before: a larger number, a longer list, something in place of nothing."""
     if isinstance(before, list) and isinstance(now, list):
         return all(entry in now for entry in before)

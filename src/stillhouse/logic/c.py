@@ -76,7 +76,7 @@ def _table(kind: str, name: str, values: np.ndarray) -> str:
     return f"static const {kind} {name}[{len(words)}] = {{\n" + ",\n".join(rows) + "\n};"
 
 
-def compiled(path: Path) -> Any:
+def compile_c_library(path: Path) -> Any:
     """An emitted file as a library of this process, compiled with every warning an error.
 
     Raises:
@@ -94,7 +94,9 @@ def compiled(path: Path) -> Any:
         return ctypes.CDLL(str(library))
 
 
-def answers(path: Path, images: np.ndarray, classes: int, *, name: str = "clauses") -> tuple[np.ndarray, np.ndarray]:
+def run_c_program(
+    path: Path, images: np.ndarray, classes: int, *, name: str = "clauses"
+) -> tuple[np.ndarray, np.ndarray]:
     """What an emitted file answers: classes (B) and scores (B, K).
 
     Args:
@@ -106,7 +108,7 @@ def answers(path: Path, images: np.ndarray, classes: int, *, name: str = "clause
     Raises:
         InputError: no compiler, or one that refuses the file.
     """
-    program, named, scores = compiled(path), [], np.zeros((len(images), classes), np.int32)
+    program, named, scores = compile_c_library(path), [], np.zeros((len(images), classes), np.int32)
     predict, score = getattr(program, f"{name}_predict"), getattr(program, f"{name}_scores")
     for image, found in zip(images, scores):
         pixels = ctypes.c_char_p(image.tobytes())

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.losses.softened import check_labels, floored, kl_of_logs, log_mixture, softened
+from stillhouse.losses.softened import check_labels, clamp_log_probabilities, kl_of_logs, log_mixture, softened
 
 
 def forward_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
@@ -74,7 +74,7 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
     Source: Gu et al. 2023, arXiv:2306.08543 (MiniLLM); Wu et al. 2024, arXiv:2404.02657.
     """
     log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
-    return kl_of_logs(log_q, floored(log_p)) * scale
+    return kl_of_logs(log_q, clamp_log_probabilities(log_p)) * scale
 
 
 def symmetric_kl(

@@ -69,13 +69,13 @@ def log_softmax_over(logits: Tensor, divisor: float | Tensor) -> Tensor:
     return torch.log_softmax(softened, dim=1)
 
 
-def floored(log_p: Tensor) -> Tensor:
+def clamp_log_probabilities(log_p: Tensor) -> Tensor:
     """A finite number for classes (B, K) that are ruled out: -50, or that of the rarest other class if this is less.
 
     Classes that are possible keep theirs, however small: a floor for them would bend the gradient of a reverse KL.
 
     Example:
-        >>> floored(torch.tensor([[0.0, -80.0, -math.inf], [0.0, -1.0, -math.inf]])).tolist()
+        >>> clamp_log_probabilities(torch.tensor([[0.0, -80.0, -math.inf], [0.0, -1.0, -math.inf]])).tolist()
         [[0.0, -80.0, -80.0], [0.0, -1.0, -50.0]]
     """
     ruled_out = log_p < RULED_OUT

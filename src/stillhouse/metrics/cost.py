@@ -64,7 +64,7 @@ def count_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: P
     """
     if file is not None and not file.is_file():
         raise InputError(f"cannot measure {file}: expected a file, got nothing there")
-    with _aside(module), flop_counter() as counter:
+    with _measurement_mode(module), flop_counter() as counter:
         module(inputs(1).to(_device(module)))
     return {
         "params": sum(p.numel() for p in module.parameters()),
@@ -121,7 +121,7 @@ def fastest_ms(
         size: of the batch.
         timer: seconds; None for the processor's, on a GPU the clock's.
     """
-    with _aside(module):
+    with _measurement_mode(module):
         batch = inputs(size).to(_device(module))
         timer = timer or (time.perf_counter if batch.is_cuda else time.process_time)
         waits: list[float] = []
@@ -141,7 +141,7 @@ def _device(module: nn.Module) -> torch.device:
 
 
 @contextmanager
-def _aside(module: nn.Module) -> Iterator[None]:
+def _measurement_mode(module: nn.Module) -> Iterator[None]:
     """Eval mode, no gradients, one thread, random numbers of its own; all is left as it was."""
     threads, device = torch.get_num_threads(), _device(module)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), evaluating(module):

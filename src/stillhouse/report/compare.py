@@ -203,7 +203,7 @@ def write_comparison(task: Results, found: Mapping[str, Any], path: Path, comman
     blocks: list[Block] = list(tables(task, found))
     paired = [row for row in rows if row.get("difference") is not None]
     if paired:
-        drawn = figures.differences([(row["run"], row, len(row["paired_seeds"])) for row in paired], first)
+        drawn = figures.plot_differences([(row["run"], row, len(row["paired_seeds"])) for row in paired], first)
         words = interval_words(len(row["paired_seeds"]) for row in paired)
         caption = f"Differences from {order[0]}. {direction(first)}. {words}"
         blocks.insert(1, Figure("Side by side", [(drawn, caption)]))

@@ -55,7 +55,7 @@ def color(place: int) -> str:
     return str(arm_style(place)["color"])
 
 
-def differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metric) -> Markup:
+def plot_differences(rows: Sequence[tuple[str, Mapping[str, Any], int]], metric: Metric) -> Markup:
     """Differences with their intervals against the line of no difference.
 
     One without an interval, as of fewer than three seeds, is a hollow grey dot, wherever it lies: nothing is shown by it.

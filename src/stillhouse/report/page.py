@@ -104,7 +104,7 @@ def render(task: Results, run: RunFolder) -> str:
         headline=_headline(run, rows, arms, measures),
         notes=[*_poor(run.teacher), *(summary.get("findings") or ()), *(summary.get("hints") or ())],
         sentences=sentences(rows, arms, measures),
-        differences=figures.differences(named, first) if named else None,
+        differences=figures.plot_differences(named, first) if named else None,
         about_differences=f"{interval_words(seeds for _, _, seeds in named)} {direction(first)}.",
         faults=run.faults,
         order=order,

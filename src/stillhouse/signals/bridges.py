@@ -214,7 +214,7 @@ class Bridge:
         return nn.functional.adaptive_avg_pool2d(maps, self.size).flatten(2).transpose(1, 2)
 
 
-def standardized(x: Tensor) -> Tensor:
+def standardize(x: Tensor) -> Tensor:
     """Zero mean and unit variance over the last axis, so that neither loudness nor a few huge channels rule."""
     return nn.functional.layer_norm(x, x.shape[-1:])
 

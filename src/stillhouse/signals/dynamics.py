@@ -21,7 +21,7 @@ from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.regression import mse
 from stillhouse.losses.softened import wide
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import standardized
+from stillhouse.signals.bridges import standardize
 from stillhouse.signals.features import check_widths, projector_for
 from stillhouse.signals.hidden import LayersConfig, Pairs, uniform_map
 
@@ -169,7 +169,7 @@ class DynamicsSignal(Signal, of=DynamicsConfig):
             return student, teacher
         if self.config.normalize:
             # before the projector, not after: a path that is standardized at every layer has lost its speed
-            student, teacher = [standardized(x) for x in student], [standardized(x) for x in teacher]
+            student, teacher = [standardize(x) for x in student], [standardize(x) for x in teacher]
         return [wide(self.projector(x)) for x in student], teacher
 
     def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.regression import label_cross_entropy, mse
 from stillhouse.losses.softened import wide
 from stillhouse.signals.base import Signal, SignalBase, check_classes
-from stillhouse.signals.bridges import LAYOUT_HELP, Layout, Side, standardized
+from stillhouse.signals.bridges import LAYOUT_HELP, Layout, Side, standardize
 
 CHOICE = 1.0  # learned weights: factor of the cross-entropy of the pooled target with the labels
 ENTROPY = 0.01  # and of ln n minus their entropy, against choosing one teacher
@@ -405,18 +405,18 @@ class DiverseWeights(nn.Module):
     def answer(self, features: Mapping[str, Tensor], members: Sequence[Outputs], weights: Tensor) -> Tensor:
         """(B, D): the teachers' weighted answer, in the student's width."""
         given = [read.pooled(features) for read in self.sources] or [wide(member.logits) for member in members]
-        mapped = [a(standardized(x.detach())) for a, x in zip(self.answer_maps, given)]
+        mapped = [a(standardize(x.detach())) for a, x in zip(self.answer_maps, given)]
         return (torch.stack(mapped, dim=1) * weights.unsqueeze(2)).sum(1)
 
     def distance(self, student_out: Outputs, answer: Tensor) -> Tensor:
         """(B,) of the student's feature to the answer as it stands."""
-        return mse(state(self.read, student_out), standardized(answer))
+        return mse(state(self.read, student_out), standardize(answer))
 
     def usefulness(self, answer: Tensor, labels: Tensor) -> Tensor:
         """0-d: how wrong a linear head is that reads the answer alone; by it the answer maps learn."""
-        return label_cross_entropy(self.head(standardized(answer)), labels).mean()
+        return label_cross_entropy(self.head(standardize(answer)), labels).mean()
 
 
 def state(read: Side, student_out: Outputs) -> Tensor:
     """The student's pooled feature (B, D), standardized over channels, with its gradient."""
-    return standardized(read.pooled(student_out.features))
+    return standardize(read.pooled(student_out.features))

@@ -17,7 +17,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
 from stillhouse.signals.base import Signal
-from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, standardized
+from stillhouse.signals.bridges import Bridge, PlacesConfig, Pool, standardize
 
 ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Distance = Literal["mse", "normalized-mse", "cosine", "smooth-l1"]
@@ -115,5 +115,5 @@ class FeatureSignal(Signal, of=FeaturesConfig):
         student = self.projector(self.bridge.student(student_out.features))
         teacher = self.bridge.teacher(teacher_out.features)
         if self.normalize:
-            student, teacher = standardized(student), standardized(teacher)
+            student, teacher = standardize(student), standardize(teacher)
         return DISTANCES[self.distance](student, teacher)

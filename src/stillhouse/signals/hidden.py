@@ -19,7 +19,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
 from stillhouse.signals.base import BatchSignal
-from stillhouse.signals.bridges import LayoutsConfig, Pool, drawn, standardized
+from stillhouse.signals.bridges import LayoutsConfig, Pool, drawn, standardize
 from stillhouse.signals.features import DISTANCES, PROJECTOR_HELP, ProjectorKind, check_widths, projector_for
 
 FEWEST_ROWS, MOST_ROWS = 4, 1024  # of the unbiased cka; of a batch, drawn anew each step
@@ -270,7 +270,7 @@ class HiddenSignal(BatchSignal, of=HiddenConfig):
         for number, bridges in enumerate(self.layers):
             target = self._target(number, teacher_out)
             student = self.projectors[number](bridges[0].student(student_out.features))
-            student = standardized(student) if self.config.normalize else student
+            student = standardize(student) if self.config.normalize else student
             rows = student.shape[0] * student.shape[1]
             if self.config.distance in OF_BATCHES and self.too_few(rows, FEWEST_ROWS, progress):
                 self._last = {}
@@ -291,13 +291,13 @@ class HiddenSignal(BatchSignal, of=HiddenConfig):
         bridges = self.layers[number]
         states = [bridge.teacher(teacher_out.features) for bridge in bridges]
         if self.config.normalize:
-            states = [standardized(state) for state in states]
+            states = [standardize(state) for state in states]
         if not self.gates:
             return states[0]
         mixed, opened = self.gates[number](states)  # a block of one has no gate and passes as it is
         for bridge, gate in zip(bridges[1:], opened):
             self._last[f"gate_{bridge.teacher_side.path}"] = gate.detach()
-        return standardized(mixed) if self.config.normalize else mixed
+        return standardize(mixed) if self.config.normalize else mixed
 
     def _compare(self, student: Tensor, target: Tensor, progress: Progress) -> Tensor:
         if (whole := OF_BATCHES.get(self.config.distance)) is not None:

@@ -60,7 +60,7 @@ def results_at(folder: Path) -> Results:
     Raises:
         InputError: it is none, or of no task that is known.
     """
-    named = _named(Path(folder)).get("kind")
+    named = _read_run_or_card(Path(folder)).get("kind")
     return task_at(folder) if named is None else results(str(named))
 
 
@@ -83,7 +83,7 @@ def task_at(folder: Path) -> Task[Any, Any]:
     Raises:
         InputError: neither, or of no task that is known.
     """
-    about = _named(Path(folder))
+    about = _read_run_or_card(Path(folder))
     named = about.get("kind") or about.get("task")
     if named is None:
         raise InputError(
@@ -120,7 +120,7 @@ def load(path: str | Path) -> Predictor:
     return task_at(place).predictor(place)
 
 
-def _named(folder: Path) -> Mapping[str, Any]:
+def _read_run_or_card(folder: Path) -> Mapping[str, Any]:
     """`run.json` of the run that a folder belongs to, or the card of a student."""
     run = run_above(folder)
     return dict(read_object(run / RUN if run is not None else student_folder(folder) / CARD, {}))

@@ -178,11 +178,14 @@ def logistic_head(x: Any, labels: NDArray[np.int64], num_classes: int) -> Any:
     for scaled, strengths in STRENGTHS.items():
         heads = [LogisticRegression(C=float(c), max_iter=1000, class_weight=weight) for c in strengths]
         groups.append([make_pipeline(StandardScaler(), head) if scaled else head for head in heads])
-    found = [likeliest(group, x[some], labels[some], num_classes, balanced=weight is not None) for group in groups]
+    found = [
+        select_best_estimator(group, x[some], labels[some], num_classes, balanced=weight is not None)
+        for group in groups
+    ]
     return min(found, key=lambda pair: pair[0])[1]
 
 
-def likeliest(
+def select_best_estimator(
     candidates: Sequence[Any], x: Any, labels: NDArray[np.int64], num_classes: int, *, balanced: bool = False
 ) -> tuple[float, Any]:
     """Of some estimators the one whose answers to rows that it has not seen are the likeliest.

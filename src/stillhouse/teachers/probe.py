@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
-from stillhouse.teachers.by_row import STRENGTHS, likeliest
+from stillhouse.teachers.by_row import STRENGTHS, select_best_estimator
 from stillhouse.teachers.networks import final_linear
 from stillhouse.teachers.teacher import NetworkTeacher
 
@@ -62,7 +62,7 @@ def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch]) -> None:
     z, probe = (x - mean) / std, LogisticRegression(max_iter=300, C=0.1)
     if len(np.unique(y)) < len(y) <= FEW_ROWS:
         strengths = [LogisticRegression(max_iter=300, C=float(strength)) for strength in STRENGTHS[True]]
-        probe = likeliest(strengths, z, y, head.out_features)[1]
+        probe = select_best_estimator(strengths, z, y, head.out_features)[1]
     probe = probe.fit(z, y)
     weight, bias = _all_classes(probe.coef_, probe.intercept_, probe.classes_, head.out_features)
     weight = weight / std

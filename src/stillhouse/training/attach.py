@@ -47,13 +47,13 @@ class Attached(nn.Module):
         ignore_index: int,
     ) -> None:
         super().__init__()
-        if _bare(student) is _bare(teacher):
+        if _unwrap_compiled(student) is _unwrap_compiled(teacher):
             raise InputError("attach: expected two networks, student and teacher are one; copy.deepcopy makes two")
         if total_steps is None and any(config.schedule is not None for config in configs):
             raise InputError("attach: a schedule needs total_steps, the number of calls of the whole training")
         recorders = _Recorder(student, student_features(configs)), _Recorder(teacher, teacher_features(configs))
         self._recorders = recorders  # in tuples: no sub-modules, so that .train() and .parameters() do not reach them
-        self._teacher = (_bare(teacher),)
+        self._teacher = (_unwrap_compiled(teacher),)
         self._total, self._ignore = total_steps or 1, ignore_index
         self._labelled = [config.name or config.kind for config in configs if config.reads_labels]
         try:
@@ -172,7 +172,7 @@ class _Recorder:
     """Hooks on a network: its scores, and what the named sub-modules put out."""
 
     def __init__(self, network: nn.Module, paths: Sequence[str]) -> None:
-        self.network = _bare(network)
+        self.network = _unwrap_compiled(network)
         self.taps = FeatureExtractor(self.network, paths)
         self.scores: Tensor | None = None
         self.called = False  # whether there was a call since the last `take`
@@ -210,7 +210,7 @@ class _Recorder:
         return OutputSpec(found.logits.shape[axis], shapes), found.logits.ndim
 
 
-def _bare(network: nn.Module) -> nn.Module:
+def _unwrap_compiled(network: nn.Module) -> nn.Module:
     """The network that `torch.compile` wrapped."""
     inner = getattr(network, "_orig_mod", network)
     return inner if isinstance(inner, nn.Module) else network

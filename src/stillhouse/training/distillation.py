@@ -141,8 +141,8 @@ class DistillJob(Job):
             if signal.compares is not None and len(self.sizes) > 1:
                 of_student, of_teacher = signal.compares
                 seen = (
-                    gathered(student_out, of_student, self.sizes),
-                    gathered(teacher_out, of_teacher, self.sizes),
+                    gather_outputs(student_out, of_student, self.sizes),
+                    gather_outputs(teacher_out, of_teacher, self.sizes),
                     gathered_batch(batch, self.sizes),
                 )
             value = (
@@ -228,10 +228,10 @@ def rows_of(outputs: Outputs, rows: Tensor) -> Outputs:
     )
 
 
-def gathered(outputs: Outputs, names: Sequence[str], sizes: Sequence[int]) -> Outputs:
+def gather_outputs(outputs: Outputs, names: Sequence[str], sizes: Sequence[int]) -> Outputs:
     """Outputs for the rows of all processes, with the features of these names alone; gradients go back to where they belong."""
     features = {name: gather(outputs.features[name], sizes) for name in names if name in outputs.features}
-    members = tuple(gathered(member, tuple(member.features), sizes) for member in outputs.members)
+    members = tuple(gather_outputs(member, tuple(member.features), sizes) for member in outputs.members)
     return replace(outputs, logits=gather(outputs.logits, sizes), features=features, members=members)
 
 

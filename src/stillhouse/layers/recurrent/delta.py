@@ -96,7 +96,7 @@ def delta_chunked(
     """
     memory, length, width = _start(k, v, memory), k.shape[2], v.shape[3]
     size = min(chunk, length)
-    r, k, v, log_w, b, c = (in_chunks(x, size) for x in (r, k, v, log_w, b, c))
+    r, k, v, log_w, b, c = (split_into_chunks(x, size) for x in (r, k, v, log_w, b, c))
     g = log_w.cumsum(-2)
     middle, total = g[..., size // 2, :], g[..., -1, :]  # (B, H, N, K)
     down = (g - middle.unsqueeze(-2)).exp()
@@ -126,7 +126,7 @@ def delta_chunked(
     return y.flatten(2, 3)[:, :, :length], memory
 
 
-def in_chunks(x: Tensor, size: int) -> Tensor:
+def split_into_chunks(x: Tensor, size: int) -> Tensor:
     """(B, H, L, W) as (B, H, N, size, W), filled up with zeros: no key, no value, and a decay of exp(0) = 1."""
     missing = -x.shape[2] % size
     return (pad(x, (0, 0, 0, missing)) if missing else x).unflatten(2, (-1, size))

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.state_space.kernel import joined
+from stillhouse.layers.state_space.kernel import real_pairs_to_complex
 from stillhouse.layers.state_space.s4d import S4D
 
 TINY = 1e-6
@@ -45,7 +45,7 @@ class ComplexLinear(nn.Module):
 
     def matrix(self) -> Tensor:
         """(outputs, inputs) complex."""
-        return joined(self.weight)
+        return real_pairs_to_complex(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., outputs) complex."""

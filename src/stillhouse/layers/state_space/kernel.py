@@ -121,21 +121,21 @@ def _fast(size: int) -> int:
 # ---------------------------------------------------------------------------------------------- pairs
 
 
-def joined(pairs: Tensor) -> Tensor:
+def real_pairs_to_complex(pairs: Tensor) -> Tensor:
     """The complex tensor (...) of real pairs (..., 2); gradients flow, nothing is copied.
 
     Example:
-        >>> joined(torch.tensor([[3.0, 4.0]])).abs().tolist()
+        >>> real_pairs_to_complex(torch.tensor([[3.0, 4.0]])).abs().tolist()
         [5.0]
     """
     return torch.view_as_complex(pairs.contiguous())
 
 
-def paired(x: Tensor) -> Tensor:
+def complex_to_real_pairs(x: Tensor) -> Tensor:
     """Real pairs (..., 2) of a complex tensor (...).
 
     Example:
-        >>> paired(torch.tensor([1 + 2j])).tolist()
+        >>> complex_to_real_pairs(torch.tensor([1 + 2j])).tolist()
         [[1.0, 2.0]]
     """
     return torch.view_as_real(x.resolve_conj())

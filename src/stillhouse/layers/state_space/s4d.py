@@ -10,7 +10,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.state_space.kernel import complex_sequence, convolve, discretize, joined, one_sided_kernel
+from stillhouse.layers.state_space.kernel import (
+    complex_sequence,
+    convolve,
+    discretize,
+    one_sided_kernel,
+    real_pairs_to_complex,
+)
 
 
 class S4D(nn.Module):
@@ -67,11 +73,11 @@ class S4D(nn.Module):
         poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
         chosen = self.later_output if later else self.output
         assert chosen is not None, "a backward kernel is that of a bidirectional layer"
-        return poles, joined(chosen) * factor
+        return poles, real_pairs_to_complex(chosen) * factor
 
     def through(self) -> Tensor:
         """D (H) complex."""
-        return joined(self.feedthrough)
+        return real_pairs_to_complex(self.feedthrough)
 
     def kernel(self, length: int, *, later: bool = False) -> Tensor:
         """K (H, length); entry 0 of the backward one weighs the next sample."""

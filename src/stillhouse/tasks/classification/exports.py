@@ -26,8 +26,8 @@ from stillhouse.core.exports import ExportChoices, compare_answers
 from stillhouse.core.manifest import run_above
 from stillhouse.core.records import read_json, write_atomically
 from stillhouse.core.types import FeatureSpec, ImageSpec
-from stillhouse.export import first_line, quiet, traced
-from stillhouse.logic.c import answers, c_text, compiled
+from stillhouse.export import first_line, quiet, trace_network
+from stillhouse.logic.c import c_text, compile_c_library, run_c_program
 from stillhouse.logic.machine import PackedModel
 from stillhouse.logic.packed import load_packed, save_packed
 from stillhouse.logic.simplify import simplify
@@ -261,7 +261,7 @@ def _run_sql(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDAr
 
 def _run_c(path: Path, model: ReadableModel, raw: Sequence[Any]) -> tuple[NDArray[Any], list[int]]:
     """Compiled, with every warning an error."""
-    counts, program = np.ascontiguousarray(read_features(model.reading, model.names, raw)), compiled(path)
+    counts, program = np.ascontiguousarray(read_features(model.reading, model.names, raw)), compile_c_library(path)
     scores, named = np.zeros((len(counts), len(model.class_names))), []
     for row, found in zip(counts, scores):
         program.student_scores(row.ctypes.data_as(ctypes.c_char_p), found.ctypes.data_as(ctypes.c_void_p))
@@ -337,7 +337,7 @@ def _written(form: str, machine: PackedModel, split: Any, out: Path) -> np.ndarr
         if split.images.dtype != torch.uint8:
             raise InputError(f"expected a test split of bytes (uint8), which C reads, got {split.images.dtype}")
         out.write_text(c_text(machine))
-        return answers(out, split.images.numpy(), len(machine.class_names))[1]
+        return run_c_program(out, split.images.numpy(), len(machine.class_names))[1]
     save_packed(machine, out)
     return _scores(load_packed(out).scores, split)
 
@@ -418,7 +418,7 @@ def write_program(model: nn.Module, split: Any, out: Path) -> str:
     Raises:
         InputError: torch cannot trace the network, or other answers.
     """
-    raw, loaded = traced(model, split.batch(torch.arange(2)).inputs)
+    raw, loaded = trace_network(model, split.batch(torch.arange(2)).inputs)
     write_atomically(out, lambda file: file.write(raw))
 
     @torch.no_grad()

@@ -55,7 +55,7 @@ class ClassificationJob(DistillJob):
             raise InputError("training.mixing: mixup and CutMix mix images; this data set has none")
         self.seen = (0.0, 0)
         labels = data.train.labels
-        self.slots = slots(labels, config.batch_size, config.labelled_share)
+        self.slots = num_labelled_rows(labels, config.batch_size, config.labelled_share)
         self.class_weights = class_weights(labels, data.input_spec.num_classes, config.balanced)
         self.labelled = self.slots / config.batch_size or max(1, int((labels != MISSING).sum())) / len(labels)
 
@@ -280,7 +280,7 @@ def own_labels(labels: Tensor, probabilities: Tensor) -> Tensor:
     return torch.where((labels == MISSING) & (share >= SURE), answer, labels)
 
 
-def slots(labels: Tensor, batch_size: int, share: float) -> int:
+def num_labelled_rows(labels: Tensor, batch_size: int, share: float) -> int:
     """How many rows of a batch have a label: the share that is asked for, where fewer rows than that have one.
 
     Args:
@@ -294,7 +294,7 @@ def slots(labels: Tensor, batch_size: int, share: float) -> int:
     Example:
         Two of eight rows have a label; of a batch of four a half is wanted.
 
-        >>> slots(torch.tensor([0, 1, -1, -1, -1, -1, -1, -1]), 4, 0.5)
+        >>> num_labelled_rows(torch.tensor([0, 1, -1, -1, -1, -1, -1, -1]), 4, 0.5)
         2
     """
     there = int((labels != MISSING).sum())
@@ -312,7 +312,7 @@ def mixed_order(labels: Tensor, batch_size: int, count: int, seed: int, epoch: i
     Args:
         labels: (N) class numbers, -1 where there is none.
         batch_size: rows of a batch.
-        count: of `slots`, above 0.
+        count: of `num_labelled_rows`, above 0.
         seed: decides the shuffles.
         epoch: from 0.
 

@@ -42,7 +42,7 @@ TINY = np.finfo(np.float64).tiny
 Model = Callable[[Batch], Tensor]  # (B, K) log-probabilities
 
 
-def commonest(data: Any) -> Model:
+def class_prior(data: Any) -> Model:
     """How often each class is among the training labels, whatever the input: what guessing gets.
 
     Args:

@@ -95,7 +95,7 @@ class Screen:
         width = max((len(f"{line.words} -> {line.class_name}") for line in self.lines[: self.first]), default=0)
         for place, line in enumerate(self.lines[: self.first]):
             arrow = f"{line.words} -> {line.class_name}".ljust(min(width, 60))
-            found.append(f"{arrow}   {said(line, self.unit)}")
+            found.append(f"{arrow}   {describe_rule_accuracy(line, self.unit)}")
             if place < SHOWN and line.examples and not self.tree:
                 found.append("    " + "  |  ".join(_short(one, 34) for one in line.examples))
         if self.classes:
@@ -120,11 +120,11 @@ class Screen:
         )
 
 
-def said(line: Line, unit: str) -> str:
+def describe_rule_accuracy(line: Line, unit: str) -> str:
     """How often a rule holds and is right.
 
     Example:
-        >>> said(Line(0, "pin", "change_pin", 1.0, 0.04, 0.96, 25, (), ("pin",)), "message")
+        >>> describe_rule_accuracy(Line(0, "pin", "change_pin", 1.0, 0.04, 0.96, 25, (), ("pin",)), "message")
         'holds for 4 % of messages, right in 96 %'
     """
     return f"holds for {_percent(line.holds)} of {unit}s, right in {_percent(line.right)}"

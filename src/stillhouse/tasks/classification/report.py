@@ -18,7 +18,7 @@ from stillhouse.report.blocks import Block, Facts, Figure, Table, Tiles
 from stillhouse.report.read import Array, attempt, mapping, number
 from stillhouse.report.words import percent, plain
 from stillhouse.tasks.classification import readable_text
-from stillhouse.tasks.classification.readable_text import Screen, read_screen, said
+from stillhouse.tasks.classification.readable_text import Screen, describe_rule_accuracy, read_screen
 from stillhouse.tasks.classification.taught import FILE, Predictions, read_predictions, taught_blocks
 
 
@@ -94,7 +94,7 @@ def readable_blocks(found: Screen) -> list[Block]:
     for line in found.lines:
         texts = Markup("").join(Markup("<li>{}</li>").format(marked(one, line.asked)) for one in line.examples)
         head = Markup("<p><strong>{} → {}</strong></p><ul>{}</ul>").format(line.words, line.class_name, texts)
-        drawings.append((head, said(line, found.unit)))
+        drawings.append((head, describe_rule_accuracy(line, found.unit)))
     blocks: list[Block] = [Figure("What decides", drawings, f"{found.kept()} Marked: the words that a rule asks for.")]
     if found.classes:
         rows = [[name, words] for name, words in found.classes]

@@ -121,16 +121,17 @@ def decided(index: Mapping[str, Any]) -> str:
     student = index.get("student")
     whose = f" of {student['arm']}, seed {student['seed']}," if student else ""
     return (
-        f"Accuracy{whose} on {judged(index)}: {index['full']:.1%} with all clauses, {index['growth'][0][1]:.1%} with none (each "
-        f"always puts out its mean), {index['shown']:.1%} with these {len(index['rules'])} rules alone."
+        f"Accuracy{whose} on {images_text(index)}: {index['full']:.1%} with all clauses, "
+        f"{index['growth'][0][1]:.1%} with none (each always puts out its mean), "
+        f"{index['shown']:.1%} with these {len(index['rules'])} rules alone."
     )
 
 
-def judged(index: Mapping[str, Any]) -> str:
+def images_text(index: Mapping[str, Any]) -> str:
     """The images that accuracies are of.
 
     Example:
-        >>> judged({"judged_on": 2000, "judged_of": 10000}), judged({"judged_on": 480, "judged_of": 480})
+        >>> images_text({"judged_on": 2000, "judged_of": 10000}), images_text({"judged_on": 480, "judged_of": 480})
         ('2,000 of the 10,000 test images, drawn by class', 'all 480 test images')
     """
     count, of = index["judged_on"], index["judged_of"]
@@ -173,7 +174,7 @@ def blocks_of(found: Rules) -> list[Block]:
         [f"{len(index['rules'])} rules (rules.txt), {_kept(index['rules'])} literals", percent(index["shown"])],
         ["all clauses", percent(index["full"])],
     ]
-    head = [f"every other clause puts out its mean; {judged(index)}", "accuracy"]
+    head = [f"every other clause puts out its mean; {images_text(index)}", "accuracy"]
     blocks: list[Block] = [Facts("What the clauses decide", facts), Table("What the rules alone keep", head, rows)]
     return [*blocks, Figure(heading(index), drawings, LEGEND)] if drawings else blocks
 

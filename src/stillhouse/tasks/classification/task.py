@@ -116,11 +116,11 @@ class ClassificationTask(ClassificationResults, Task[ClassificationRunConfig, An
 
     def data(self, config: ClassificationRunConfig, log: Callable[[str], None]) -> Any:
         """Read, check and split the data; refuse students and assistants that read other data."""
-        from stillhouse.tasks.classification.data.split import described
+        from stillhouse.tasks.classification.data.split import count_split_rows
         from stillhouse.tasks.classification.job import check_missing
 
         data = config.data.build()
-        log(f"data: {data.name}, {described(data)}")
+        log(f"data: {data.name}, {count_split_rows(data)}")
         known = {str(row) for row in getattr(data.train, "raw", ())}
         if again := sum(str(row) in known for row in getattr(data.test, "raw", ())):
             log(
@@ -299,7 +299,7 @@ def _fitted(name: str) -> Callable[[Any, int], Any]:
     def fit(context: Any, seed: int) -> Any:
         from stillhouse.tasks.classification import plain
 
-        return (plain.linear if name == LINEAR else plain.commonest)(context.data.for_teachers)
+        return (plain.linear if name == LINEAR else plain.class_prior)(context.data.for_teachers)
 
     return fit
 

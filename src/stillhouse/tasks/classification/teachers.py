@@ -80,7 +80,9 @@ def build_teachers(
         )  # 1:layer3: the second's
         wanted = own if len(sources) > 1 else features
         member = given if source is None else _member(source, config, data, wanted)
-        found.append(member if config.teacher_cache is None else _beside(member, config, data, wanted, log))
+        found.append(
+            member if config.teacher_cache is None else _cache_beside_live_teacher(member, config, data, wanted, log)
+        )
     weighs = any(signal.kind == "ensemble" for stage in config.stages_of(True) for signal in stage.signals)
     if weighs and len(found) == 1 and not isinstance(found[0], EnsembleTeacher):
         raise InputError(
@@ -292,7 +294,9 @@ def _check_stored(stored: StoredTeacher, config: ClassificationRunConfig, data: 
     stored.require({**expected, "classes": data.input_spec.num_classes})
 
 
-def _beside(live: Any, config: ClassificationRunConfig, data: Any, features: Sequence[str], log: Any) -> Any:
+def _cache_beside_live_teacher(
+    live: Any, config: ClassificationRunConfig, data: Any, features: Sequence[str], log: Any
+) -> Any:
     """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew."""
     stored = StoredTeacher(Path(str(config.teacher_cache)), features=features, live=live)
     teacher_queries = teacher_queries_of(config, data, live)

@@ -68,7 +68,7 @@ def capture(
         "model_sha256": model_sha256(folder),
         "normalize": encoding.normalize,
     }
-    known = _begun(out, key)
+    known = _read_partial_manifest(out, key)
     if "sha256" in known:  # finished
         return out
     encoder = load_encoder(folder, encoding.device)
@@ -96,7 +96,7 @@ def capture(
     return out
 
 
-def _begun(out: Path, key: dict[str, Any]) -> dict[str, Any]:
+def _read_partial_manifest(out: Path, key: dict[str, Any]) -> dict[str, Any]:
     """The manifest of the capture that is in the folder; {} where the folder is new."""
     if (out / MANIFEST).is_file():
         was = read_object(out / MANIFEST, {})

@@ -25,9 +25,9 @@ from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances
 from stillhouse.tasks.embed.config import FEW_ROWS, EmbeddingLossConfig
 from stillhouse.tasks.embed.material import EmbeddingData, Poles, VectorRows
-from stillhouse.tasks.embed.metrics import K, apart, kept_neighbors, nearest_neighbors, random_pairs
+from stillhouse.tasks.embed.metrics import K, kept_neighbors, nearest_neighbors, pair_distances, random_pairs
 from stillhouse.tasks.embed.network import CODE_SPREAD, EmbeddingStudent
-from stillhouse.training.distillation import DistillJob, SignalSet, gathered
+from stillhouse.training.distillation import DistillJob, SignalSet, gather_outputs
 from stillhouse.training.job import Terms, Validation
 
 CODE = "code"  # the student's codes as a feature of signals
@@ -196,7 +196,7 @@ class EmbeddingJob(DistillJob):
         else:
             mine, sizes = share(torch.arange(len(batch.inputs), device=batch.inputs.device))
             part = self.student(batch.inputs[mine])
-            found = gathered(part, tuple(part.features), sizes)
+            found = gather_outputs(part, tuple(part.features), sizes)
         codes = self._stretched(found.logits)
         return Outputs(codes, {**found.features, CODE: codes})
 
@@ -302,7 +302,7 @@ class _Judge:
         self.vectors = rows(kept).numpy()
         self.neighbors = nearest_neighbors(self.vectors, K, metric="euclidean")
         self.pairs = random_pairs(len(kept), PAIRS, rng)
-        self.distances = apart(self.vectors, *self.pairs)
+        self.distances = pair_distances(self.vectors, *self.pairs)
 
     def __call__(self, model: EmbeddingStudent) -> Validation:
         from scipy.stats import spearmanr
@@ -311,7 +311,7 @@ class _Judge:
         if not np.isfinite(codes).all():
             return Validation({"knn_overlap": None, "spearman": None}, (-1.0,))
         share = kept_neighbors(self.neighbors, nearest_neighbors(codes, K, metric="euclidean")).mean(1)
-        near = apart(codes, *self.pairs)
+        near = pair_distances(codes, *self.pairs)
         rank = 0.0 if np.ptp(near) == 0 else float(spearmanr(self.distances, near).statistic)
         overlap = float(share.mean())
         # the one-standard-error rule (Breiman et al. 1984): rows differ, and a few rows' mean with them

@@ -182,13 +182,13 @@ def _global(teacher: Floats, student: Floats, rng: np.random.Generator) -> dict[
 
     n = len(teacher)
     i, j = np.triu_indices(n, 1) if n * (n - 1) // 2 <= PAIRS else random_pairs(n, PAIRS, rng)
-    far, near = apart(teacher, i, j), apart(student, i, j)
+    far, near = pair_distances(teacher, i, j), pair_distances(student, i, j)
     flat = any(np.ptp(side) <= 1e-12 * side.max() for side in (far, near))
     a, b = random_pairs(n, PAIRS, rng)
     c = rng.integers(n - 2, size=PAIRS)
     c = c + (c >= np.minimum(a, b))
     c = c + (c >= np.maximum(a, b))
-    truth, guess = (np.sign(apart(side, a, b) - apart(side, a, c)) for side in (teacher, student))
+    truth, guess = (np.sign(pair_distances(side, a, b) - pair_distances(side, a, c)) for side in (teacher, student))
     return {
         "spearman": 0.0 if flat else float(spearmanr(far, near).statistic),
         "triplet_accuracy": float((1.0 - np.abs(truth - guess) / 2.0).mean()),
@@ -201,7 +201,7 @@ def random_pairs(n: int, count: int, rng: np.random.Generator) -> tuple[NDArray[
     return i, j + (j >= i)
 
 
-def apart(x: NDArray[Any], i: NDArray[np.int64], j: NDArray[np.int64]) -> Floats:
+def pair_distances(x: NDArray[Any], i: NDArray[np.int64], j: NDArray[np.int64]) -> Floats:
     """Distances (P) of the pairs (i, j) of rows (n, D), piece by piece."""
     pieces = np.array_split(np.arange(len(i)), 20)
     return np.concatenate([np.linalg.norm(x[i[piece]] - x[j[piece]], axis=1) for piece in pieces]).astype(np.float64)

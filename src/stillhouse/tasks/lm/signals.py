@@ -150,14 +150,14 @@ def teacher_head(network: Any, vocab_size: int) -> Head:
 
 def through_head(outputs: Outputs, head: Head, paths: Sequence[str]) -> Outputs:
     """Scores (B, P, V) that a head makes of inner layers, in the place of hidden states (B, L, D)."""
-    return Outputs(outputs.logits, {path: head(spread(outputs.features[path])) for path in paths})
+    return Outputs(outputs.logits, {path: head(select_equidistant_positions(outputs.features[path])) for path in paths})
 
 
-def spread(x: Tensor, count: int = POSITIONS) -> Tensor:
+def select_equidistant_positions(x: Tensor, count: int = POSITIONS) -> Tensor:
     """(B, P, D) of (B, L, D): P positions at equal distances, the last of the window among them.
 
     Example:
-        >>> spread(torch.arange(6.0).reshape(1, 6, 1), 3).flatten().tolist()
+        >>> select_equidistant_positions(torch.arange(6.0).reshape(1, 6, 1), 3).flatten().tolist()
         [1.0, 3.0, 5.0]
     """
     length = x.shape[1]

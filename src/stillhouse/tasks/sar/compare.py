@@ -26,7 +26,7 @@ from stillhouse.tasks.sar.students import SIZES, StateSpaceConfig
 from stillhouse.tasks.sar.students.compression import QuantizedTensor, prune, quantize, step_cost, truncate
 from stillhouse.tasks.sar.students.network import SarSSM
 from stillhouse.tasks.sar.students.streaming import Stream
-from stillhouse.tasks.sar.teacher import focused, in_units
+from stillhouse.tasks.sar.teacher import focus_lines, in_units
 
 Row = dict[str, Any]
 CHECKED = 8  # validation lines on which the cost of compression is measured in the output
@@ -87,16 +87,16 @@ def network_cost(model: SarSSM, length: int) -> Row:
     """
     lines = torch.randn(1, length, model.config.input_dim, dtype=torch.complex64)
     figures: Row = asdict(step_cost(model))
-    figures["processor_ms_line_whole"] = timed(partial(model.eval(), lines), 5, warm_up=2) / length
+    figures["processor_ms_line_whole"] = measure_cpu_milliseconds(partial(model.eval(), lines), 5, warm_up=2) / length
     if (ahead := model.config.look_ahead) is not None:
         flow, feed = Stream(model), cycle(lines.unbind(1))
-        figures["processor_ms_line"] = timed(lambda: flow.step(next(feed)), 100, warm_up=ahead + 20)
+        figures["processor_ms_line"] = measure_cpu_milliseconds(lambda: flow.step(next(feed)), 100, warm_up=ahead + 20)
         figures["latency_lines"] = ahead
     return figures
 
 
 @torch.no_grad()
-def timed(call: Callable[[], Any], count: int, *, warm_up: int) -> float:
+def measure_cpu_milliseconds(call: Callable[[], Any], count: int, *, warm_up: int) -> float:
     """Milliseconds of the processor's time that a call takes, after some that are not counted."""
     for _ in range(warm_up):
         call()
@@ -134,6 +134,6 @@ def compress(folder: Path, out: Path, to: str, amount: float | None = None) -> d
     save_changed(out, folder, small, int8)
     for name, place in (("before", folder), ("after", out)):  # what is scored is what lies on the disk
         network = in_units(*load_model(place), data)
-        scores = judge(focused(network, data.test.inputs), data.test, data.valid)
+        scores = judge(focus_lines(network, data.test.inputs), data.test, data.valid)
         found[name] = {**scores, "parameters": network.params, "file_bytes": weights_file(place).stat().st_size}
     return found

@@ -28,7 +28,7 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.signals import teacher_features
 from stillhouse.tasks.sar import saved
-from stillhouse.tasks.sar.data.radar import filtered
+from stillhouse.tasks.sar.data.radar import convolve_lines
 from stillhouse.tasks.sar.data.sequences import SarData, SarSplit
 from stillhouse.tasks.sar.job import MONITOR, SarJob, SarMonitor, find_wandb
 from stillhouse.tasks.sar.metrics import judge, line_figures, noise_quality, point_figures
@@ -39,7 +39,7 @@ from stillhouse.tasks.sar.signals import as_complex, objective_signals
 from stillhouse.tasks.sar.students import StateSpaceConfig
 from stillhouse.tasks.sar.students.compression import step_cost
 from stillhouse.tasks.sar.students.network import SarSSM, noise
-from stillhouse.tasks.sar.teacher import PIECE, LineTeacher, batch_of, focused, in_units, line_spec
+from stillhouse.tasks.sar.teacher import PIECE, LineTeacher, batch_of, focus_lines, in_units, line_spec
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.teacher import StageTeacher
 from stillhouse.training.loop import Fit
@@ -90,7 +90,7 @@ class SarTask(SarResults, Task[SarDistillConfig, SarData]):
     ) -> TeacherCheck:
         """Quality on the validation lines against silence, which has 0, or what noise can reach there."""
         wanted = data.validation.targets[..., 0].numpy()[:, data.valid]
-        figures = line_figures(focused(teacher, data.validation.inputs)[:, data.valid], wanted)
+        figures = line_figures(focus_lines(teacher, data.validation.inputs)[:, data.valid], wanted)
         quality = figures["quality"]
         if not np.isfinite(quality).all():
             raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
@@ -189,8 +189,8 @@ class SarTask(SarResults, Task[SarDistillConfig, SarData]):
         inputs, targets = (x[:PICTURED] for x in (data.test.inputs, data.test.targets))
         images: dict[str, Any] = {"before": inputs[..., 0].numpy(), "target": targets[..., 0].numpy()}
         if data.parameters is not None:
-            images["matched filter"] = filtered(images["before"], data.kernels(data.test)[: len(inputs)])
-        images |= {name: focused(network, inputs) for name, network in networks.items()}
+            images["matched filter"] = convolve_lines(images["before"], data.kernels(data.test)[: len(inputs)])
+        images |= {name: focus_lines(network, inputs) for name, network in networks.items()}
         write_arrays(out / FOCUS, **{name: np.asarray(x[:, data.valid], np.complex64) for name, x in images.items()})
 
     def cost(self, folder: Path) -> dict[str, float]:
@@ -214,11 +214,11 @@ class SarTask(SarResults, Task[SarDistillConfig, SarData]):
             check_test_data(folder, "sha256", built.sha256, "--config")
         network = in_units(model, scale, built)
         found: dict[str, Any] = {"data": built.name, "lines": len(built.test)}
-        found |= judge(focused(network, built.test.inputs), built.test, built.valid)
+        found |= judge(focus_lines(network, built.test.inputs), built.test, built.valid)
         found["matched_filter_quality"] = filter_quality(built, built.test)
         if built.parameters is not None:
             points = built.points(POINTS)
-            found["points"] = point_figures(focused(network, points.inputs), points, built.valid)
+            found["points"] = point_figures(focus_lines(network, points.inputs), points, built.valid)
         return found
 
 
@@ -232,7 +232,7 @@ def _read(config: SarDistillConfig | SarTrainConfig, log: Callable[[str], None])
 
 def scores_of(network: LineTeacher, data: SarData) -> Scores:
     """Of a network in the units of the data, on the test split."""
-    lines, wanted = focused(network, data.test.inputs), data.test.targets[..., 0].numpy()
+    lines, wanted = focus_lines(network, data.test.inputs), data.test.targets[..., 0].numpy()
     return Scores(line_figures(lines[:, data.valid], wanted[:, data.valid]), judge(lines, data.test, data.valid))
 
 
@@ -240,7 +240,7 @@ def filter_quality(data: SarData, split: SarSplit) -> float | None:
     """The matched filter on the lines of a split; None where radar or rates are not known exactly."""
     if data.parameters is None or "azimuth_rate" not in split.facts:
         return None  # the nominal filter of a product has another gain, which quality would count
-    lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
+    lines = np.asarray(convolve_lines(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
     return judge(lines, split, data.valid)["quality"]
 
 

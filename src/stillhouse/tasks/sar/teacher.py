@@ -123,7 +123,7 @@ def in_units(
     )
 
 
-def focused(network: LineTeacher, inputs: Tensor) -> NDArray[np.complex64]:
+def focus_lines(network: LineTeacher, inputs: Tensor) -> NDArray[np.complex64]:
     """(N, L) focused lines of lines (N, L, C) in the units of the data."""
     return np.asarray(focus(network.module, network.scaled(inputs)) * network.output_factor, np.complex64)
 

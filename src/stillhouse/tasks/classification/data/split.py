@@ -288,12 +288,12 @@ def drawn(data: Any, seed: int) -> Any:
     return replace(data, train=replace(hidden.train, labels=shown), validation=Part(held, rows))
 
 
-def described(data: Any) -> str:
+def count_split_rows(data: Any) -> str:
     """How many rows each split has, and how many of the training rows have a label.
 
     Example:
         >>> from stillhouse.tasks.classification.data.config import DataConfig
-        >>> described(DataConfig(label_limit=100).build())
+        >>> count_split_rows(DataConfig(label_limit=100).build())
         '970 train (90 labelled, drawn anew for each seed), 10 validation (labelled, of the limit), 719 test'
     """
     parts = [f"{count:,} {split}" for split, count in data.sizes.items()]

@@ -179,9 +179,9 @@ class UnifiedTMConfig(ImageModelConfig):
         if not depths or min(depths) < 1 or (not swin and len(depths) != 1):
             raise ValueError(f"depths: expected at least 1 block, one number for a ViT, got {given}")
         count = len(depths)
-        widths = spread("embed_dim", self.embed_dim, count, doubling=True)
-        heads = spread("num_heads", self.num_heads, count, doubling=True)
-        ratios = spread("mlp_ratio", self.mlp_ratio, count)
+        widths = broadcast_setting("embed_dim", self.embed_dim, count, doubling=True)
+        heads = broadcast_setting("num_heads", self.num_heads, count, doubling=True)
+        ratios = broadcast_setting("mlp_ratio", self.mlp_ratio, count)
         clauses = clauses_of(self.tm_clauses, depths)
         _, height, across = self.image_shape
         if min(height, across) < self.patch_size:
@@ -217,11 +217,11 @@ class UnifiedTMConfig(ImageModelConfig):
         return [self.drop_path_rate * u for u in places]
 
 
-def spread(name: str, value: N | tuple[N, ...], count: int, *, doubling: bool = False) -> tuple[N, ...]:
+def broadcast_setting(name: str, value: N | tuple[N, ...], count: int, *, doubling: bool = False) -> tuple[N, ...]:
     """One number for each of `count` places: a number is repeated or doubled, a list must fit.
 
     Example:
-        >>> spread("embed_dim", 96, 3, doubling=True), spread("mlp_ratio", (4.0,), 1)
+        >>> broadcast_setting("embed_dim", 96, 3, doubling=True), broadcast_setting("mlp_ratio", (4.0,), 1)
         ((96, 192, 384), (4.0,))
 
     Raises:
@@ -246,7 +246,9 @@ def clauses_of(value: Wholes, depths: Sequence[int]) -> tuple[tuple[int, ...], .
     if not isinstance(value, int) and len(value) == sum(depths):
         places = iter(value)
         return tuple(tuple(next(places) for _ in range(depth)) for depth in depths)
-    return tuple((clauses,) * depth for clauses, depth in zip(spread("tm_clauses", value, len(depths)), depths))
+    return tuple(
+        (clauses,) * depth for clauses, depth in zip(broadcast_setting("tm_clauses", value, len(depths)), depths)
+    )
 
 
 @configclass

@@ -152,7 +152,7 @@ def matched_filter(
     return np.conj(response[..., ::-1]) / energy
 
 
-def filtered(lines: ArrayLike, kernels: ArrayLike) -> Complex:
+def convolve_lines(lines: ArrayLike, kernels: ArrayLike) -> Complex:
     """Linear convolution along the last axis, same length: what lies outside a line is 0, nothing wraps round.
 
     Args:
@@ -167,7 +167,7 @@ def filtered(lines: ArrayLike, kernels: ArrayLike) -> Complex:
     return _product(signal.astype(np.complex128), taps.astype(np.complex128))[..., width // 2 : width // 2 + length]
 
 
-def overlapped(lines: Complex, kernels: Complex) -> Complex:
+def convolve_valid(lines: Complex, kernels: Complex) -> Complex:
     """(N, M) and (N, K) -> (N, M - K + 1): the convolution where both overlap fully."""
     return _product(lines, kernels)[..., kernels.shape[-1] - 1 : lines.shape[-1]]
 

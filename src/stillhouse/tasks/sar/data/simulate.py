@@ -21,11 +21,11 @@ from stillhouse.core.config import configclass
 from stillhouse.tasks.sar.data.radar import (
     Complex,
     SarParameters,
+    convolve_valid,
     echo,
     half_aperture,
     impulse_response,
     matched_filter,
-    overlapped,
 )
 
 TEXTURE_ORDER = (0.5, 4.0)  # of the Gamma texture: small is spiky, large is plain speckle
@@ -255,7 +255,7 @@ def _rates(
 
 def _seen(parameters: SarParameters, scene: Scene, rates: NDArray[np.float64], half: int) -> Lines:
     """Clutter convolved with the echo, points evaluated between samples."""
-    long = overlapped(scene.clutter, impulse_response(parameters, rates, half))  # (N, L + 2h)
+    long = convolve_valid(scene.clutter, impulse_response(parameters, rates, half))  # (N, L + 2h)
     # the echo of a point between two samples can touch one sample more than that of a point on one
     first = np.ceil(scene.point_position - half - 1).astype(np.int64)
     samples = first[:, None] + np.arange(2 * half + 3)
@@ -266,5 +266,5 @@ def _seen(parameters: SarParameters, scene: Scene, rates: NDArray[np.float64], h
     owner = np.broadcast_to(scene.point_line[:, None], place.shape)
     np.add.at(long, (owner[inside], place[inside]), value[inside])
     raw = long[:, half : long.shape[1] - half]
-    focused = overlapped(long, matched_filter(parameters, rates, half))
+    focused = convolve_valid(long, matched_filter(parameters, rates, half))
     return Lines(raw, focused, slice(half, raw.shape[1] - half))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stillhouse.layers.part import Student
 from stillhouse.layers.state_space.block import ComplexLinear, PhaseGate, StateSpaceBlock
-from stillhouse.layers.state_space.kernel import complex_sequence, joined
+from stillhouse.layers.state_space.kernel import complex_sequence, real_pairs_to_complex
 from stillhouse.layers.state_space.s4d import S4D
 from stillhouse.tasks.sar.students import StateSpaceConfig
 
@@ -61,7 +61,7 @@ class SarSSM(Student):
         h = self.input(lines[..., : self.config.signal_channels])
         if self.modulation is not None:
             code = torch.view_as_real(lines[..., -1]).to(self.modulation.dtype).to(h.dtype)
-            h = h * (1 + code @ joined(self.modulation).T)
+            h = h * (1 + code @ real_pairs_to_complex(self.modulation).T)
         return h
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
