@@ -1,7 +1,7 @@
 """Runs by name or from a YAML file, with changes on top: the one way in for every command. No torch of its own.
 
-A recipe is a function in `tasks/NAME/recipes.py` that returns a whole configuration; a YAML file may start from one
-(`recipe: digits`) and change what it names. A file finds its task by itself (`RunPlan.owns`).
+A recipe is a YAML file in `tasks/NAME/recipes/`, named in that package's `RECIPES` (name -> what returns a whole configuration); a
+file of the user may start from one (`recipe: digits`) and change what it names. A file finds its task by itself (`RunPlan.owns`).
 """
 
 from __future__ import annotations

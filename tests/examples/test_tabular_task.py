@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
 
+from stillhouse import tasks
+from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.experiment import run
@@ -104,3 +107,35 @@ def test_the_forest_answers_with_trees_that_never_saw_the_row():
     assert teacher(batch).logits[0].argmax() == labels[0]
     plain = RandomForestClassifier(200, min_samples_leaf=3, random_state=0).fit(x, turned)
     assert teacher.p[0, turned[0]] < plain.predict_proba(x[:1])[0, turned[0]]
+
+
+def test_a_new_task_without_evaluate_says_so(made, monkeypatch, capsys):
+    """The flags of the command are listed by task; one that is not listed was a KeyError."""
+    monkeypatch.setattr(tasks, "TASKS", (*tasks.TASKS, "tabular"))
+    monkeypatch.setitem(sys.modules, "stillhouse.tasks.tabular.task", example)
+    assert main(["evaluate", str(made[0])]) == 2
+    assert "task 'tabular' has no evaluate" in capsys.readouterr().err
+    assert main(["evaluate", str(made[0]), "--tokens", "3"]) == 2
+    assert "takes no flags, got tokens" in capsys.readouterr().err
+
+
+def test_scores_are_asked_without_gradients(tmp_path):
+    """The graph of a whole test split is memory for nothing; a student without scores is named, not an AssertionError."""
+    asked = []
+
+    class Watched(example.TabularTask):
+        def score(self, model, arm, seed, context):
+            asked.append((arm and arm.name, torch.is_grad_enabled()))
+            return super().score(model, arm, seed, context)
+
+    training = {"epochs": 1, "batch_size": 32, "threads": 1, "device": "cpu"}
+    run(Watched(), config(seeds=1, training=training), tmp_path / "run")
+    assert asked == [("kd", False), ("no-kd", False), (None, False)]
+    assert torch.is_grad_enabled()
+
+    class Silent(example.TabularTask):
+        def score(self, model, arm, seed, context):
+            return None
+
+    with pytest.raises(InputError, match="kd, seed 0: task 'tabular' gave no scores"):
+        run(Silent(), config(seeds=1, training=training), tmp_path / "silent")

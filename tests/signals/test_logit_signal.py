@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from stillhouse.losses.divergence import (
 from stillhouse.losses.regression import mse_logits
 from stillhouse.losses.softened import standardize_logits
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.signals.logits import LOSSES
+from stillhouse.signals.logits import LOSSES, LossName
 from stillhouse.tasks.classification.plan import ClassificationRunConfig
 from stillhouse.temperature import FixedTemperature, LearnedTemperature, ScheduledTemperature
 from stillhouse.training.optimizer import extra_groups
@@ -70,6 +71,11 @@ def logits(seed):
 
 def value(config, s, t, now=NOW):
     return config.build(SPEC, SPEC)(Outputs(s), Outputs(t), BATCH, now)
+
+
+def test_no_loss_is_forgotten():
+    """A row of the table without a line above would be tested by nothing here."""
+    assert set(PLAIN) == set(LOSSES) == set(get_args(LossName))
 
 
 @pytest.mark.parametrize("loss", PLAIN)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -26,7 +27,7 @@ from stillhouse.core.config import parse, set_path, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.sweeps.page import pareto_front, write_sweep
 from stillhouse.sweeps.space import grid, space_mapping
-from stillhouse.sweeps.study import Plan, open_study, work
+from stillhouse.sweeps.study import Plan, command_of, open_study, work
 from stillhouse.sweeps.study import next_trial as taken
 
 ROOT = Path(__file__).parents[2]
@@ -322,6 +323,7 @@ def test_the_page_says_what_to_do_next(tmp_path):
     assert found["cost"] == "params"  # curves of 8 points have twice the numbers of curves of 4
     assert found["trials"][1]["cost"]["params"] == 2 * found["trials"][0]["cost"]["params"]
     assert "seeds=3" in found["command"]
+    assert command_of(replace(plan, fixed=("seeds=2", "points=4")), {}, seeds=3).count("seeds=") == 1
     assert f"points={(4, 8)[best % 2]}" in found["command"]
     page = (tmp_path / records.REPORT).read_text()
     assert found["command"].split()[0] in page

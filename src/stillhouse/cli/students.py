@@ -25,9 +25,9 @@ def evaluate(arguments: Sequence[str]) -> int:
 
     folder = student_folder(options.folder)
     task, choices = task_at(folder), parser.given(options)
-    taken = of_task[task.kind]
+    taken = of_task.get(task.kind, {})
     if choices.keys() - {name for name, _ in taken.values()}:
-        raise ConfigError(f"a student of {task.kind} takes {', '.join(taken)}, got {', '.join(choices)}")
+        raise ConfigError(f"a student of {task.kind} takes {', '.join(taken) or 'no flags'}, got {', '.join(choices)}")
     if "config" in choices:
         from stillhouse.tasks.sar.documented import read_teacher
         from stillhouse.tasks.sar.recipes import recipe_path

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from stillhouse.core import processes, ranks, records
 from stillhouse.core.callback import NULL_CALLBACK, Callback
@@ -196,8 +197,10 @@ def train_and_evaluate(task: Task[Any, Any], arm: Arm, seed: int, context: RunCo
             "params": sum(p.numel() for p in model.parameters()),
         }
         processes.run_on_first(lambda: task.save(folder, model, arm.student, context))
-    scores = task.score(model, arm, seed, context)
-    assert scores is not None
+    with torch.no_grad():
+        scores = task.score(model, arm, seed, context)
+    if scores is None:
+        raise InputError(f"{arm.name}, seed {seed}: task {task.kind!r} gave no scores; None is for the teacher alone")
     for name, values in scores.items.items():
         if not np.isfinite(np.asarray(values, dtype=float)).all():
             raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
@@ -241,6 +244,7 @@ def _teacher_record(context: RunContext[Any, Any]) -> dict[str, Any]:
     return {**checks[-1], "members": checks[:-1]} if len(checks) > 1 else checks[-1]
 
 
+@torch.no_grad()
 def _score_teacher(task: Task[Any, Any], context: RunContext[Any, Any]) -> None:
     """The teacher on the test split, read once, after every arm is trained."""
     found = task.score(context.teacher, None, 0, context) if context.teacher is not None else None

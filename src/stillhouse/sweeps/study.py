@@ -84,7 +84,8 @@ def command_of(
     plan: Plan, settings: Mapping[str, Any], *, seeds: int | None = None, out: Path | str | None = None
 ) -> str:
     """The command that makes a whole run of some settings: all arms, and the test split at its end."""
-    assignments = [*plan.fixed, *(as_assignment(key, value) for key, value in settings.items())]
+    fixed = [word for word in plan.fixed if seeds is None or word.partition("=")[0].strip() != "seeds"]
+    assignments = [*fixed, *(as_assignment(key, value) for key, value in settings.items())]
     assignments += [] if seeds is None else [f"seeds={seeds}"]
     words = ["stillhouse", "distill", plan.recipe, *assignments]
     return shlex.join([*words, *([] if out is None else ["--out", str(out)])])
