@@ -22,8 +22,9 @@ TRAINING = {
 }
 RUNS = {**TRAINING, "--seeds": ("seeds", "trainings of each arm, from different starts")}
 SETTINGS = """KEY=VALUE, anywhere, is any other setting: training.optimizer=adamw student.kind=flat-tm 'arms=[kd, no-kd]'
---print-config prints all of them with their values; a part of another kind has that kind's defaults
+a part of another kind has that kind's defaults
 """
+PRINTED = "--print-config prints all of them with their values\n"
 
 Flags = Mapping[str, Any]
 """`--flag` -> path of a setting, or (path, help). Several paths have blanks between them; one that ends in `?` is a switch
@@ -53,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     def add_settings(self, *, printed: bool = True) -> None:
         """Take KEY=VALUE, and `--print-config` where they are one configuration."""
         self.takes_settings = True
-        self.epilog = f"{SETTINGS}\n{self.epilog}"
+        self.epilog = f"{SETTINGS}{PRINTED if printed else ''}\n{self.epilog}"
         if printed:
             self.add_argument("--print-config", action="store_true", help="print the configuration as YAML and exit")
 

@@ -104,7 +104,9 @@ def cache(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
     about = "see below [scores, and the features that the signals tap]"
     parser.add_argument("--content", nargs="+", metavar="WORD", help=about)
-    parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
+    parser.add_argument(
+        "--licence", "--license", help="under which the answers may be passed on [as the teacher says itself]"
+    )
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options, config = read_config(parser, arguments, flags={**TRAINING, "--views": "data.views"})
