@@ -22,7 +22,7 @@ import pandas as pd
 from stillhouse.cli.sweep import main as sweep
 from stillhouse.core.config import load_yaml
 from stillhouse.recipes import load
-from stillhouse.tasks.classification.plain import numbers
+from stillhouse.tasks.classification.plain import linear_features
 
 HERE = Path(__file__).parent
 ROWS = {"digits": [], "mnist": ["data.train_limit=6000"], "fashion-mnist": ["data.train_limit=6000"]}
@@ -72,7 +72,7 @@ def logistic(data: Any, trials: int, seed: int = 0) -> list[dict[str, Any]]:
     from sklearn.linear_model import LogisticRegression
 
     (x, y), (held, truth) = (
-        (numbers(batch.inputs, data.input_spec), batch.labels.numpy())
+        (linear_features(batch.inputs, data.input_spec), batch.labels.numpy())
         for batch in (next(split.batches(len(split))) for split in (data.train, data.validation))
     )
     drawn = 10 ** np.random.default_rng(seed).uniform(-2.5, 1.5, trials)

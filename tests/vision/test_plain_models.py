@@ -66,14 +66,17 @@ def test_the_commonest_class_has_the_shares_of_the_training_labels():
 def test_what_it_reads_is_bounded(monkeypatch):
     """224 x 224 pixels in color of a million images would take hours beside a student of minutes."""
     input_spec = ImageSpec(("a", "b"), (3, 224, 224), (0.0,) * 3, (1.0,) * 3)
-    assert 900 < plain.numbers(torch.rand(2, 3, 224, 224), input_spec).shape[1] <= MOST_NUMBERS
-    assert plain.numbers(torch.rand(2, 1, 28, 28), ImageSpec(("a",), (1, 28, 28), (0.0,), (1.0,))).shape == (2, 784)
+    assert 900 < plain.linear_features(torch.rand(2, 3, 224, 224), input_spec).shape[1] <= MOST_NUMBERS
+    assert plain.linear_features(torch.rand(2, 1, 28, 28), ImageSpec(("a",), (1, 28, 28), (0.0,), (1.0,))).shape == (
+        2,
+        784,
+    )
     seen = []
     monkeypatch.setattr(plain, "MOST_ROWS", 60)
     data = images(2000, 6, sort=True)  # class by class, as folders are
-    real = plain.numbers
+    real = plain.linear_features
     monkeypatch.setattr(
-        plain, "numbers", lambda inputs, input_spec: seen.append(len(inputs)) or real(inputs, input_spec)
+        plain, "linear_features", lambda inputs, input_spec: seen.append(len(inputs)) or real(inputs, input_spec)
     )
     model = plain.linear(data)
     assert sum(seen) == 120  # of the training and the validation rows
@@ -91,7 +94,7 @@ def test_texts_are_read_as_counts_of_tokens():
     )
     assert accuracy(plain.linear(data), data.test) == 1.0
     assert (
-        plain.numbers(data.test.ids, data.input_spec).sum(1) == 10
+        plain.linear_features(data.test.ids, data.input_spec).sum(1) == 10
     ).all()  # ten tokens each, and nothing of the padding
 
 

@@ -93,7 +93,7 @@ def linear(data: Any) -> Model:
     classes = torch.from_numpy(best.classes_.astype(np.int64))
 
     def model(batch: Batch) -> Tensor:
-        scores = torch.from_numpy(np.log(np.maximum(best.predict_proba(numbers(batch.inputs, spec)), TINY)))
+        scores = torch.from_numpy(np.log(np.maximum(best.predict_proba(linear_features(batch.inputs, spec)), TINY)))
         everything = scores.new_full((len(scores), spec.num_classes), -torch.inf)  # classes without a row
         return everything.index_copy(1, classes, scores)
 
@@ -128,14 +128,14 @@ def chosen_by_themselves(x: Any, labels: np.ndarray, classes: int) -> Any:
         return max(heads, key=likelihood)
 
 
-def numbers(inputs: Tensor, input_spec: InputSpec) -> Any:
+def linear_features(inputs: Tensor, input_spec: InputSpec) -> Any:
     """(B, F) what the linear classifier reads of a batch: pixels, or a sparse matrix of token counts.
 
     Example:
         Token 0 is padding, 2 stands twice in the first row:
 
         >>> task = TextSpec(("a", "b"), length=3, vocabulary=4)
-        >>> numbers(torch.tensor([[2, 2, 1], [3, 0, 0]]), task).toarray().tolist()
+        >>> linear_features(torch.tensor([[2, 2, 1], [3, 0, 0]]), task).toarray().tolist()
         [[0.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
     """
     if isinstance(input_spec, TextSpec):
@@ -155,7 +155,7 @@ def numbers_of(split: Any, input_spec: InputSpec) -> tuple[Any, np.ndarray]:
     """(n, F) and (n) of at most MOST_ROWS rows of a split, every class in its share."""
     read, labels = [], []
     for batch in split.sample(MOST_ROWS).batches(BATCH):
-        read.append(numbers(batch.inputs, input_spec))
+        read.append(linear_features(batch.inputs, input_spec))
         labels.append(batch.labels.numpy())
     x = sparse.vstack(read).tocsr() if sparse.issparse(read[0]) else np.concatenate(read)
     return x, np.concatenate(labels)

@@ -93,7 +93,7 @@ def get_model_from_configs(**config: Any) -> SarSSM:
     found, faults = _settings({"model": config}, None)
     if faults:
         raise InputError("\n".join(faults))
-    return parse(StateSpaceConfig, _nested(found)["model"]).build()
+    return parse(StateSpaceConfig, _unflatten(found)["model"]).build()
 
 
 def save_folder(path: str | Path) -> str | None:
@@ -175,7 +175,7 @@ def _split(key: str) -> tuple[str, str]:
     return ("", key) if found is None else (found[1], key.replace(found[1], "*", 1))
 
 
-def _nested(found: Settings) -> dict[str, Any]:
+def _unflatten(found: Settings) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key, value in sorted(found.items(), key=lambda pair: pair[0].count(".")):
         set_path(mapping, key.split("."), value)
@@ -188,7 +188,7 @@ def _parsed(kind: Any, path: str | Path, found: Settings, faults: list[str]) -> 
     defaults = {"name": Path(path).stem, "training.final_learning_rate": 0.0}
     defaults |= {f"training.{name}": getattr(plain, name) for name in ("learning_rate", "batch_size")}
     try:
-        config = parse(kind, _nested({**defaults, **found}))
+        config = parse(kind, _unflatten({**defaults, **found}))
         if not faults:
             return config
     except ConfigError as error:
