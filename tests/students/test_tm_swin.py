@@ -5,6 +5,7 @@ import torch
 
 from stillhouse.tasks.classification.students.attention import Attention, Place, WindowAttention, Windows
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.students.transformer_config import SwinTMConfig
 
 SMALL = {"num_classes": 3, "architecture": "swin", "image_size": 12, "in_channels": 1, "patch_size": 1, "embed_dim": 8}
 SMALL |= {"depths": (2, 1), "num_heads": 2, "mlp_ratio": 2.0, "tm_clauses": 8, "window_size": 4, "drop_path_rate": 0.0}
@@ -13,6 +14,14 @@ SMALL |= {"depths": (2, 1), "num_heads": 2, "mlp_ratio": 2.0, "tm_clauses": 8, "
 def build(**change):
     torch.manual_seed(0)
     return UnifiedTMTransformer(**{**SMALL, **change})
+
+
+@pytest.mark.parametrize(("side", "stages"), [(4, 1), (8, 2), (12, 3), (28, 4)])
+def test_small_pictures_have_fewer_stages(side, stages):
+    """At its defaults it was refused for 8 x 8 digits: the map is one token after two stages."""
+    config = SwinTMConfig(image_size=side)
+    assert len(config.backbone().stages()) == stages
+    assert config.backbone().num_heads == (3, 6, 12, 24)[:stages]
 
 
 def dense(attention, x, mask=None):

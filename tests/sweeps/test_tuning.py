@@ -7,8 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from benchmarks.tuning import study
+from benchmarks.tuning import defaults, study
 
+from stillhouse.recipes import load_run
 from stillhouse.tasks.classification.data import images
 from stillhouse.tasks.classification.data.config import DataConfig
 
@@ -40,12 +41,36 @@ def test_wrong_test_labels_change_no_score_of_the_study(small, monkeypatch):
     for split in (None, "test", "validation"):
         changed = lambda *words, split=split: with_wrong(assemble(*words), split) if split else assemble(*words)  # noqa: E731
         monkeypatch.setattr(images, "assemble", changed)
-        rows = study.swept("flat", "digits", "untaught", options(small / str(split))) + study.logistic(
-            DIGITS.build(), 2
-        )
+        rows = study.swept("flat", "digits", "untaught", options(small / str(split))) + study.rivals(DIGITS.build(), 2)
         found[split] = [row["score"] for row in rows]
     assert found["test"] == found[None]
     assert all(wrong < right for wrong, right in zip(found["validation"], found[None], strict=True))
+
+
+def test_defaults_are_measured_on_validation_rows(monkeypatch, tmp_path):
+    """Defaults that are mended until the test rows like them are no defaults of anyone else."""
+    assemble, found = images.assemble, {}
+    words = ["--kinds", "spiking", "--set", "training.epochs=2", "data.train_limit=200"]
+    for split in (None, "test", "validation"):
+        changed = lambda *given, split=split: with_wrong(assemble(*given), split) if split else assemble(*given)  # noqa: E731
+        monkeypatch.setattr(images, "assemble", changed)
+        defaults.main([*words, "--out", str(tmp_path / str(split))])
+        row = pd.read_csv(tmp_path / str(split) / "defaults.csv").iloc[0]
+        found[split] = [row["accuracy"], row["logistic regression"]]
+    assert found["test"] == found[None]
+    assert all(wrong < right for wrong, right in zip(found["validation"], found[None], strict=True))
+
+
+@pytest.mark.parametrize("data", ["banking", "breast-cancer"])
+def test_students_to_read_have_rivals_on_the_same_rows(data, tmp_path):
+    """As many draws; boosting and logistic regression read the table's own numbers, not thresholds made for rules."""
+    given = argparse.Namespace(out=tmp_path, root=None, teacher=None, trials=2, seeds=1)
+    settings = study.settings_of("scorecard", data, "untaught", study.place_of(data, given), None)
+    rows = study.rivals(load_run("banking", settings).data.build(), 2)
+    arms = {"logistic regression"} | ({"boosting"} if data == "breast-cancer" else set())
+    assert {row["arm"] for row in rows} == arms
+    assert len(rows) == 2 * len(arms)
+    assert all(row["score"] > (0.9 if data == "breast-cancer" else 0.5) for row in rows)
 
 
 def test_every_arm_gets_the_same_draws(small):

@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from stillhouse.core.callback import Callback
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.types import ImageSpec
@@ -96,6 +97,23 @@ def test_texts_are_read_as_counts_of_tokens():
     assert (
         plain.linear_features(data.test.ids, data.input_spec).sum(1) == 10
     ).all()  # ten tokens each, and nothing of the padding
+
+
+def test_what_a_student_must_be_above_is_said_before_it_is_trained(tmp_path, monkeypatch):
+    """After an hour of training it is too late to learn that a second of logistic regression was better."""
+    data, said = images(300, 4), []
+    words = ["teacher=null", "signals=[]", "arms=[no-kd]", "training.epochs=1", "seeds=1"]
+    config = load_run("digits-timm", words)
+    monkeypatch.setattr(type(config.student), "behind", {"gray pictures": "flat-tm"}, raising=False)
+    watch = Callback()
+    watch.log = said.append
+    watch.on_progress = lambda *news: said.append("training")
+    run(TASK, config, tmp_path / "run", data=data, callback=watch)
+    line = next(line for line in said if line.startswith("logistic regression: "))
+    score = 100 * accuracy(plain.linear(data), data.validation)
+    assert line.startswith(f"logistic regression: {score:.1f}% of {len(data.validation)} validation rows, in ")
+    assert line.endswith("; timm at its defaults was behind it on gray pictures: student.kind=flat-tm is not")
+    assert said.index(line) < said.index("training")
 
 
 def test_every_run_with_classes_has_both_as_rows(tmp_path):

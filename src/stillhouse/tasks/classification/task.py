@@ -299,7 +299,7 @@ def _fitted(name: str) -> Callable[[Any, int], Any]:
     def fit(context: Any, seed: int) -> Any:
         from stillhouse.tasks.classification import plain
 
-        return (plain.linear if name == LINEAR else plain.class_prior)(context.data.for_teachers)
+        return plain.fit_linear(context) if name == LINEAR else plain.class_prior(context.data.for_teachers)
 
     return fit
 

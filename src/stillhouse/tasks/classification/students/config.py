@@ -5,6 +5,7 @@ Defaults of networks are the configurations of table 6.1 (32 x 32 RGB, ten class
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -19,6 +20,10 @@ Even = Annotated[int, Field(ge=2, multiple_of=2)]  # clauses: half of them for, 
 Numbers = float | tuple[float, ...]
 Feedforward = Literal["clauses", "mlp", "none"]
 PLACE = "stillhouse.tasks.classification.students"
+
+# What students of images train by where a run names nothing else (benchmarks/results/tuning.md).
+TRAINING = {"batch_size": 32, "learning_rate": 2e-3, "clause_learning_rate_factor": 10.0, "weight_decay": 0.05}
+IMAGES: Mapping[str, Any] = {"training": {**TRAINING, "warmup_epochs": 1.0, "ema_decay": 0.98}}
 
 
 @configclass
@@ -68,6 +73,7 @@ class ClauseStudent:
     """A configuration of a network with clauses, of which there are controls without them."""
 
     part_field: ClassVar[str] = "part"
+    usual: ClassVar[Mapping[str, Any]] = IMAGES
 
     def without_special_part(self) -> Self:
         """The same network trained without its clauses: linear maps, or nothing, where they were."""
@@ -171,7 +177,7 @@ class DeepTMConfig(PixelConfig):
 
     kind: Literal["deep-tm"] = "deep-tm"
     network: ClassVar[str] = "flat:DeepTMClassifier"
-    levels: int = Field(default=1, gt=0, description="bits a pixel: brighter than i / (levels + 1)")
+    levels: int = Field(default=4, gt=0, description="bits a pixel: brighter than i / (levels + 1)")
     hidden_dims: tuple[PositiveInt, ...] = Field(default=(256, 128), description="widths between the layers")
     clauses: Even = Field(default=256, description="clauses of each layer, even")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="on the votes between the layers")

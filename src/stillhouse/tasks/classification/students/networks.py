@@ -14,7 +14,7 @@ from pydantic import Field
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
 from stillhouse.core.types import FeatureSpec, InputSpec, TextSpec
-from stillhouse.tasks.classification.students.config import PLACE, images_for
+from stillhouse.tasks.classification.students.config import IMAGES, PLACE, images_for
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,7 @@ def built(config: Any, spec: InputSpec, wanted: type, rows: str) -> Any:
 class TimmStudentConfig:
     """Any timm architecture, from random weights, at the size of the data."""
 
+    usual: ClassVar[Mapping[str, Any]] = IMAGES
     kind: Literal["timm"] = "timm"
     architecture: str = Field(default="test_resnet", min_length=1, description="name of the architecture in timm")
     arguments: dict[str, int | float | bool | str | tuple[int, ...]] = Field(
@@ -80,6 +81,7 @@ class TimmStudentConfig:
 class SpikingStudentConfig:
     """Convolutions of stride 2 whose neurons add up what comes and spike; `head` puts out class scores at every time step."""
 
+    usual: ClassVar[Mapping[str, Any]] = {"training": {**IMAGES["training"], "learning_rate": 2e-2}}
     kind: Literal["spiking"] = "spiking"
     width: int = Field(default=16, gt=0, description="channels of the first convolution; doubles with each further one")
     depth: int = Field(default=2, gt=0, description="number of convolutions")

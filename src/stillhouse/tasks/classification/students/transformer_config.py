@@ -321,16 +321,19 @@ class SwinTMConfig(NormalizedConfig):
         self.backbone()
 
     def backbone(self) -> UnifiedTMConfig:
-        """The sizes, checked by the configuration of the transformer they are shared with."""
+        """The sizes, with the stages that the map has room for, checked by the transformer that they are shared with."""
         first, blocks, split = SWIN_SIZES[self.size]
-        depths, width = self.depths or blocks, self.embed_dim or first
+        room = (
+            1 + (-(-max(self.image_shape[1:]) // self.patch_size) - 1).bit_length()
+        )  # a stage halves the map, to one token
+        depths, width = self.depths or blocks[:room], self.embed_dim or first
         return UnifiedTMConfig(
             architecture="swin",
             image_size=self.image_size,
             patch_size=self.patch_size,
             embed_dim=tuple(width * 2**place for place in range(len(depths))),
             depths=depths,
-            num_heads=self.num_heads or split,
+            num_heads=self.num_heads or split[: len(depths)],
             window_size=self.window_size,
             tm_clauses=self.clauses,
             drop_path_rate=self.drop_path_rate,

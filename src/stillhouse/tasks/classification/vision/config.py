@@ -51,7 +51,7 @@ class ModelsConfig:
 
     transformer: UnifiedTMConfig = Field(default_factory=lambda: UnifiedTMConfig(tm_clauses=192, drop_path_rate=0.0))
     tm: FlatTMConfig = Field(default_factory=lambda: FlatTMConfig(levels=1))  # one bit a pixel, as boolean features are
-    deep_tm: DeepTMConfig = Field(default_factory=DeepTMConfig)
+    deep_tm: DeepTMConfig = Field(default_factory=lambda: DeepTMConfig(levels=1))
     hybrid: HybridTMConfig = Field(default_factory=HybridTMConfig)
     resnet_tm: ResNetTMConfig = Field(default_factory=ResNetTMConfig)
     swin_tm: SwinTMConfig = Field(default_factory=SwinTMConfig)
