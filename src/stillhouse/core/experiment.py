@@ -78,6 +78,8 @@ def run(
         setup(task, context, force=force, command=command)
         left = pending(arms, folder, resume)
         trained = sum(arm.seeds for arm in arms if arm.trains)
+        if any(arm.trains for arm, _ in left):
+            task.before_training(context)
         callback.begin(trained - sum(arm.trains for arm, _ in left), trained)
         for arm, seed in left:
             train_and_evaluate(task, arm, seed, context)
@@ -146,12 +148,9 @@ def setup(task: Task[Any, Any], context: RunContext[Any, Any], *, force: bool = 
 
 
 def pending(arms: Sequence[Arm], folder: RunFolder, resume: bool) -> list[tuple[Arm, int]]:
-    """What is left to do: plain models, every arm, what else is fitted, under seed 0, then under seed 1."""
+    """What is left to do: every arm under seed 0, then under seed 1; what is fitted once comes last."""
     most = max(arm.seeds for arm in arms)
-    ordered = sorted(
-        arms, key=lambda arm: not arm.plain
-    )  # what a student has to be above is known before one is trained
-    pairs = [(arm, seed) for seed in range(most) for arm in ordered if seed < arm.seeds]
+    pairs = [(arm, seed) for seed in range(most) for arm in arms if seed < arm.seeds]
     return [(arm, seed) for arm, seed in pairs if not (resume and folder.finished(arm.name, seed))]
 
 

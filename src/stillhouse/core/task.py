@@ -190,6 +190,10 @@ class Task(Results, Generic[C, D]):
         """
         return (context.teacher,) * len(context.config.stages_of(True))  # type: ignore[attr-defined]
 
+    def before_training(self, context: RunContext[C, D]) -> None:
+        """Say what is to be known before the first arm of a run is trained; most tasks say nothing."""
+        return
+
     def of_seed(self, context: RunContext[C, D], seed: int) -> RunContext[C, D]:
         """The run as one seed sees it, where seeds differ in their data (the rows whose labels are known)."""
         return context

@@ -101,16 +101,23 @@ def linear(data: Any) -> Model:
     return model
 
 
-def fit_linear(context: Any) -> Model:
-    """`linear` of a run; a line says what it gets of the validation rows, and where such students were behind it.
+def fit_linear(context: Any, seed: int) -> Model:
+    """`linear` of a run under one seed, fitted once."""
+    made: dict[int, Model] = context.shared.setdefault(LINEAR, {})
+    if seed not in made:
+        made[seed] = linear(context.data.for_teachers)
+    return made[seed]
+
+
+def say_linear(context: Any) -> None:
+    """A line before training: what logistic regression gets of the validation rows, and where such students were behind it.
 
     Args:
-        context: of the run, before any student is trained.
+        context: of the run.
     """
-    begun = time.monotonic()
-    data, student = context.data.for_teachers, context.config.student
-    model, rows = linear(data), data.validation
-    score = float((predict(model, rows).argmax(1) == rows.labels.numpy()).mean())
+    begun, data, student = time.monotonic(), context.data.for_teachers, context.config.student
+    rows = data.validation
+    score = float((predict(fit_linear(context, 0), rows).argmax(1) == rows.labels.numpy()).mean())
     known = f"logistic regression: {score:.1%} of {len(rows):,} validation rows, in {time.monotonic() - begun:.1f} s"
     what = "texts" if reads_texts(data.input_spec) else "tables"
     if isinstance(data.input_spec, ImageSpec):
@@ -118,7 +125,6 @@ def fit_linear(context: Any) -> Model:
     if other := getattr(student, "behind", {}).get(what):
         known += f"; {student.kind} at its defaults was behind it on {what}: student.kind={other} is not"
     context.callback.log(known)
-    return model
 
 
 def reads_texts(spec: InputSpec) -> bool:

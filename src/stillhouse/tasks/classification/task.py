@@ -95,6 +95,7 @@ class ClassificationTask(ClassificationResults, Task[ClassificationRunConfig, An
     teachers = later("teachers:build_teachers")
     teacher_check = later("teachers:teacher_check")
     stage_teachers = later("teachers:stage_teachers_of")
+    before_training = later("plain:say_linear")
     teacher_queries = later("teachers:teacher_queries_of")
     of_seed = later("teachers:context_of_seed")
     score = later("predict:score")
@@ -299,7 +300,7 @@ def _fitted(name: str) -> Callable[[Any, int], Any]:
     def fit(context: Any, seed: int) -> Any:
         from stillhouse.tasks.classification import plain
 
-        return plain.fit_linear(context) if name == LINEAR else plain.class_prior(context.data.for_teachers)
+        return plain.fit_linear(context, seed) if name == LINEAR else plain.class_prior(context.data.for_teachers)
 
     return fit
 
