@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 from stillhouse.core.types import ImageSpec
 from stillhouse.tasks.classification.students.core import Binarizer, apply_prior
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM, Thermometer
+from stillhouse.tasks.classification.students.patches import PatchBits, PatchTM
 from stillhouse.tasks.classification.students.pyramid import Fusion, PyramidTM
 from stillhouse.tasks.classification.students.resnet import ResNetTM
 from stillhouse.tasks.classification.students.swin import SwinTM
@@ -22,6 +23,7 @@ SMALL = {
     | {"head_clauses": 24, "drop_path_rate": 0.0},
     PyramidTM: {"widths": (24,) * 4, "clauses": (24,) * 4, "dropout": (0.0,) * 4},
     HybridTM: {"thresholds": 24, "hidden": 16, "clauses": 24},
+    PatchTM: {"patches": 8, "clauses": 24},
 }
 MODELS = pytest.mark.parametrize("kind", list(SMALL), ids=lambda kind: kind.__name__)
 # shape: other parameters or buffers. value: the same weights give other logits. train: other logits in training only.
@@ -121,6 +123,33 @@ def test_a_binarizer_standardizes_by_the_first_batch_and_then_slowly():
     torch.testing.assert_close(told, (first - first.mean(0)) / first.std(0, unbiased=False))
     binarizer(second)
     torch.testing.assert_close(binarizer.mean, 0.95 * first.mean(0) + 0.05 * second.mean(0))
+
+
+def test_patches_and_levels_are_those_of_the_first_batch_and_stay():
+    """Level l lies above l / (levels + 1) of the first batch; half precision and later batches move no bit."""
+    torch.manual_seed(0)
+    bits = PatchBits(3, patches=6, side=5, grid=1, levels=3)
+    first, second = torch.rand(200, 3, 32, 32), torch.rand(40, 3, 32, 32) ** 3
+    assert not bits.eval()(first).any()
+    told = bits.train()(first).reshape(200, 3, -1)
+    torch.testing.assert_close(told.mean((0, 2)), torch.tensor([0.75, 0.5, 0.25]), atol=0.1, rtol=0)
+    held = {name: value.clone() for name, value in bits.state_dict().items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        again = bits(second)
+    assert torch.equal(again, bits.eval()(second))
+    assert all(torch.equal(held[name], value) for name, value in bits.state_dict().items())
+
+
+def test_patches_are_white_and_know_no_brightness():
+    """Neighbouring pixels are nearly alike in pictures; a patch asks for what they do not have in common."""
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.avg_pool2d(torch.rand(64, 1, 24, 24), 5, stride=1)
+    bits = PatchBits(1, patches=6, side=5, grid=2, levels=1)
+    told = bits.train()(smooth)
+    torch.testing.assert_close(bits.kernels.sum((1, 2, 3)), torch.zeros(6), atol=1e-3, rtol=0)
+    assert (bits.eval()(smooth * 0.5 + 0.5) != told).float().mean() < 0.5
+    step = (bits.kernels[..., 1:] - bits.kernels[..., :-1]).square().mean() / bits.kernels.square().mean()
+    assert step > 1  # of smooth kernels, as raw patches are, it is far below
 
 
 def test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1():

@@ -9,6 +9,7 @@ import torch
 from stillhouse.tasks.classification.data.images import ImageSplit
 from stillhouse.tasks.classification.students.banks import Pixels, named_banks, round_weights, write_masks
 from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
+from stillhouse.tasks.classification.students.patches import PatchTM
 from stillhouse.tasks.classification.students.rules import ClauseMatches, examples, find_rules, rank_by_discrimination
 from stillhouse.tasks.classification.students.swin import SwinTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
@@ -139,6 +140,7 @@ NETWORKS = {
         },
     ),
     "deep": (DeepTMClassifier, {"hidden_dims": (8,), "clauses": 12}),
+    "patches": (PatchTM, {"clauses": 12, "patches": 8, "side": 4}),
     "hybrid": (HybridTM, {"clauses": 12, "thresholds": 16, "hidden": 16}),
 }
 

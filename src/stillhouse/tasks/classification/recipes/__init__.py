@@ -9,7 +9,7 @@ from stillhouse.tasks.classification.plan import ClassificationRunConfig, Teache
 
 HERE = Path(__file__).parent
 WORDS = ("banking",)
-CLAUSES = ("digits", "mnist", "mnist-documented", "fashion-mnist", "mnist-flat", "cifar10")
+CLAUSES = ("digits", "mnist", "mnist-documented", "fashion-mnist", "mnist-flat", "cifar10", "cifar10-flat")
 NETWORKS = ("digits-timm", "sst2-encoder", "sst2-spikebert", "sst2-distilbert", "sst2-tinybert")
 RECIPES = shipped_recipes(HERE, ClassificationRunConfig, (*WORDS, *CLAUSES, *NETWORKS))
 TEACHER_RECIPES = shipped_recipes(

@@ -9,6 +9,7 @@ from stillhouse.tasks.classification.students.config import (
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
+    PatchTMConfig,
     PyramidTMConfig,
     ResNetTMConfig,
 )
@@ -39,6 +40,7 @@ StudentConfig = Annotated[
     | Annotated[SwinTMConfig, Tag("swin-tm")]
     | Annotated[PyramidTMConfig, Tag("pyramid-tm")]
     | Annotated[HybridTMConfig, Tag("hybrid-tm")]
+    | Annotated[PatchTMConfig, Tag("patch-tm")]
     | Annotated[RulesConfig, Tag("rules")]
     | Annotated[TimmStudentConfig, Tag("timm")]
     | Annotated[SpikingStudentConfig, Tag("spiking")]

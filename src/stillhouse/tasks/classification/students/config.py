@@ -184,6 +184,23 @@ class DeepTMConfig(PixelConfig):
 
 
 @configclass
+class PatchTMConfig(PixelConfig):
+    """One layer of clauses over patches of the training images: how much of each is in which part of the picture."""
+
+    kind: Literal["patch-tm"] = "patch-tm"
+    network: ClassVar[str] = "patches:PatchTM"
+    clauses: Even = Field(default=512, description="clauses in all, even")
+    patches: int = Field(default=128, gt=0, description="patches, drawn from the first batch of training images")
+    side: int = Field(default=5, gt=1, description="of a patch, in pixels")
+    grid: int = Field(default=3, gt=0, description="parts of the picture a side, in which patches are counted")
+    levels: int = Field(default=4, gt=0, description="bits a count: above a quantile of the first batch")
+
+    def __post_init__(self) -> None:
+        if self.side > min(self.image_shape[1:]):
+            raise ValueError(f"side: expected at most the image's {self.image_shape[1:]}, got {self.side}")
+
+
+@configclass
 class HybridTMConfig(NormalizedConfig):
     """A small convolutional network whose features become bits for one clause layer."""
 

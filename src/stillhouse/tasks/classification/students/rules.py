@@ -94,19 +94,25 @@ class Watched:
         return ClauseMatches(torch.cat(degree), torch.cat(places))
 
     def added(self, images: Batch, classes: int) -> tuple[Tensor, Tensor]:
-        """(K, J) what a clause adds to a class on its own images above others; (J) mean strengths."""
+        """(K, J) what a clause adds to a class on its own images above others; (J) mean strengths.
+
+        Of more than ten classes, each is compared with the others in some of the batches alone: each is a gradient a class.
+        """
         own, other = torch.zeros(2, classes, len(self.clauses))
-        total = torch.zeros(len(self.clauses))
-        for pixels, labels in zip(images.inputs.split(BATCH), images.labels.split(BATCH)):
+        counts, others = torch.zeros(2, classes)
+        total, every = torch.zeros(len(self.clauses)), -(-classes // MOST_A_CLASS)
+        for batch, (pixels, labels) in enumerate(zip(images.inputs.split(BATCH), images.labels.split(BATCH))):
             strengths, logits = self.heard(pixels)
             total += len(pixels) * self.together({n: x.detach().flatten(0, -2).mean(0) for n, x in strengths.items()})
             for k in range(classes):
                 mine = (labels == k).float()
+                if (batch + k) % every and not mine.any():
+                    continue
                 summed = self.together({n: x.sum(1) for n, x in votes_for(k, strengths, logits).items()})
                 own[k] += mine @ summed
                 other[k] += (1 - mine) @ summed
-        counts = torch.bincount(images.labels, minlength=classes).float()
-        others = len(images.labels) - counts
+                counts[k] += mine.sum()
+                others[k] += len(mine) - mine.sum()
         added = own / counts.clamp(min=1)[:, None] - other / others.clamp(min=1)[:, None]
         return added, total / len(images.labels)
 
