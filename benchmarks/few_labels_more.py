@@ -83,7 +83,7 @@ def cifar(folder: Path, weights: Path) -> Iterator[Case]:
     rows, test = order[:8000], order[8000:]
     pictures = images.transpose(0, 2, 3, 1)
     data = (pictures[rows], labels[rows]), (pictures[test], labels[test])
-    settings = {"data__label_limit": 1000, "arms": ["kd", "no-kd", "self-trained"]}
+    settings = {"data__label_limit": 1000, "student__levels": 4, "arms": ["kd", "no-kd", "self-trained"]}
     yield "cifar-10", "flat-tm", answers[order], *data, settings
 
 

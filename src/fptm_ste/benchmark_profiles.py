@@ -43,7 +43,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "resnet_tm_50": (ResNetTM, {"layers": 50}),
     "swin_tm": (SwinTM, {"cap_windows": False}),  # as documented: maps are padded to windows of 7
     "pyramid_tm": (PyramidTM, {}),
-    "flat_tm": (FlatTM, {}),
+    "flat_tm": (FlatTM, {"levels": 1}),
 }
 
 DOCUMENTED = {  # millions of parameters, GFLOPs, MB of activations as printed in 6.1

@@ -76,6 +76,23 @@ def test_programs_for_torch_and_onnxruntime(flat, tmp_path, capsys):
     assert [row["class"] for row in answers] == [str(k) for k in expected.argmax(1)]
 
 
+@pytest.mark.parametrize("form", ["packed", "c", "torch", "onnx"])
+def test_every_form_of_a_student_of_filters(form, tmp_path, capsys):
+    """It is the default of larger images; a packed one answers photos as the student does."""
+    if form == "onnx":
+        pytest.importorskip("onnxscript")
+    model, data = save(tmp_path / "student", FlatTMConfig(clauses=12, square=2))
+    out = tmp_path / "written"
+    out = out.with_suffix(".safetensors") if form == "packed" else out
+    assert main(["export", str(tmp_path / "student"), "--to", form, "--out", str(out), *DIGITS]) == 0
+    assert "719 of 719 answers equal" in capsys.readouterr().out
+    if form == "packed":
+        answers = stillhouse.load(out).predict(list(data.test.images[:40].numpy()))
+        with torch.no_grad():
+            expected = model(data.test.batch(torch.arange(40)).inputs).softmax(1).numpy()
+        np.testing.assert_allclose([list(row["probabilities"].values()) for row in answers], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("write", [write_program, write_onnx])
 def test_a_full_disk_is_named_and_torch_does_not_meet_it(write, tmp_path, monkeypatch):
     """Torch, writing by itself, blamed the network for it and then ended the process by SIGABRT."""

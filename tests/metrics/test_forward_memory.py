@@ -46,7 +46,7 @@ def test_both_tables_by_one_command(tmp_path, capsys):
     assert resnet["parameters"] == 11_689_512
     assert abs(resnet["flops"] / 2e9 - 1.814) < 0.01
     assert flat["parameters"] > 2 * 3072 * 512
-    assert flat["flops"] == 2 * (4 * 3072 * 512 + 512 * 10)  # four levels a pixel
+    assert flat["flops"] == 2 * (3072 * 512 + 512 * 10)  # one level a pixel, as documented
     assert resnet["operations_pj"] == pytest.approx(resnet["flops"] / 2 * 4.6)
     said = capsys.readouterr().out
     assert "| resnet18 | 11.69 (11.7) |" in said

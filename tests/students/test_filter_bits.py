@@ -1,14 +1,17 @@
 """Flat clause machines that read oriented filters, joined over squares."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import correlate
 
-from stillhouse.core.checks import InputError
-from stillhouse.tasks.classification.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
-from stillhouse.tasks.classification.lower import lower
+from stillhouse.logic.filter_bits import BITS, KERNELS
+from stillhouse.tasks.classification.data.boolean_features import NEGATIVE, POSITIVE, boolean_features
 from stillhouse.tasks.classification.students.banks import named_banks, pixels_of
-from stillhouse.tasks.classification.students.flat import FilterBits, FlatTM
+from stillhouse.tasks.classification.students.config import FlatTMConfig
+from stillhouse.tasks.classification.students.flat import FilterBits, FlatTM, Thermometer
 
 
 def photos(count=3, side=10):
@@ -26,14 +29,13 @@ def test_thresholds_are_quantiles_of_either_side():
     """Nearest rank among the responses above 0, and by size among those below: one sort must serve both."""
     for image in photos():
         bits = boolean_features(image[None])[0]
-        for place, kernel in enumerate(filters()):
-            response = torch.nn.functional.conv2d(255 * image[None], 2 * kernel[None, None], padding="same")[0, 0]
-            values = response.round().numpy()
+        for place, kernel in enumerate(KERNELS):
+            values = correlate(np.rint(255 * image[0].numpy()), kernel, mode="constant")
             first = 4 + 9 * place
             for sign, shares, start in ((1, POSITIVE, 1), (-1, NEGATIVE, 5)):
                 ordered = np.sort(sign * values[sign * values > 0])
                 for number, share in enumerate(shares):
-                    level = ordered[round(share * (len(ordered) - 1))]
+                    level = ordered[round(Fraction(share * (len(ordered) - 1), 100))]  # halves to even
                     np.testing.assert_array_equal(bits[first + start + number].numpy(), sign * values > level)
 
 
@@ -62,7 +64,40 @@ def test_literals_are_named_and_drawn_by_their_square():
     assert not unwanted.any()
 
 
-def test_the_clauses_are_logic_and_the_filters_are_not():
-    """A machine of logic begins at pixels compared with levels; sums of pixels are none."""
-    with pytest.raises(InputError, match="filters"):
-        lower(machine(square=4))
+@pytest.mark.parametrize(
+    ("side", "given", "joined"),
+    [
+        (8, {}, 0),
+        (15, {}, 0),
+        (16, {}, 2),
+        (28, {}, 4),
+        ((64, 28), {}, 4),
+        (32, {}, 5),
+        (64, {}, 9),
+        (28, {"filters": False}, 0),
+        (28, {"levels": 4}, 0),
+        (28, {"levels": 4, "filters": True, "square": 1}, 1),
+        (8, {"filters": True}, 1),
+        (8, {"square": 2}, 2),
+    ],
+)
+def test_filters_are_the_default_of_larger_images(side, given, joined):
+    """About 7 x 7 squares of images from 16 pixels on; what is set wins, levels too."""
+    config = FlatTMConfig(image_size=side, in_channels=1, **given)
+    assert config.joined == joined
+    with torch.device("meta"):
+        model = FlatTM(image_size=side, in_channels=1, num_classes=3, clauses=4, **given)
+    assert isinstance(model.bits, FilterBits if joined else Thermometer)
+    assert getattr(model.bits, "square", 0) == joined
+    assert model.core.last.bank.num_bits == config.bits
+    height, width = config.image_shape[1:]
+    read = -(-height // joined) * -(-width // joined) * 76 if joined else given.get("levels", 4) * height * width
+    assert config.bits == read
+
+
+def test_mixed_precision_makes_the_same_bits():
+    """Convolutions in bf16 have two digits: training on a GPU would read other bits than use does."""
+    x = photos(side=28)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = boolean_features(x, 4)
+    assert torch.equal(found, boolean_features(x, 4))

@@ -1,4 +1,7 @@
-"""Self-contained C99 of a machine: constant tables and a few loops, no allocation, nothing included but stdint.h (`clauses.c`)."""
+"""Self-contained C99 of a machine: constant tables and a few loops, no allocation, nothing included but stdint.h (`clauses.c`).
+
+How an image becomes bits is `front_levels.c` or `front_filters.c`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core.checks import InputError
+from stillhouse.logic.filter_bits import ASKED, BITS, KERNELS
 from stillhouse.logic.machine import PackedModel
 
 C_FLAGS = ("-O2", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -35,6 +39,10 @@ def c_text(machine: PackedModel, *, name: str = "clauses") -> str:
     widest = max(max(own.bits, own.outputs) for own in machine.layers)
     literal = "uint16_t" if 2 * widest <= 2**16 else "uint32_t"
     tables, layers, joins = [_table("int16_t", "cuts", machine.cuts)], [], []
+    if machine.square:
+        asked = np.array(ASKED).T
+        tables = [_table("int8_t", name, values) for name, values in zip(("maps", "hundredths"), asked)]
+        tables.append(_table("int16_t", "kernels", KERNELS.astype(int)))
     for n, own in enumerate(machine.layers):
         kinds = {
             "starts": "uint32_t",
@@ -64,7 +72,14 @@ def c_text(machine: PackedModel, *, name: str = "clauses") -> str:
         "LITERAL": literal,
         "TABLES": "\n".join(tables),
     }
-    text = (files("stillhouse.logic") / "clauses.c").read_text(encoding="utf-8")
+    words |= dict(zip(("CHANNELS", "HEIGHT", "WIDTH"), machine.image_shape)) | {"SQUARE": machine.square, "ASKED": BITS}
+    front = _filled("front_filters.c" if machine.square else "front_levels.c", words)
+    return _filled("clauses.c", words | {"FRONT": front})
+
+
+def _filled(name: str, words: dict[str, Any]) -> str:
+    """A template with its words."""
+    text = (files("stillhouse.logic") / name).read_text(encoding="utf-8")
     return re.sub(r"@([A-Z]+)@", lambda found: str(words[found[1]]), text)
 
 

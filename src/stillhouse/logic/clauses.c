@@ -28,6 +28,7 @@ typedef struct {
 
 @TABLES@
 
+@FRONT@
 /* Scores of one layer, whose bits are here: 0 or 1. */
 static void vote(const layer *own, const uint8_t *bits, int32_t *scores)
 {
@@ -79,10 +80,8 @@ void @NAME@_scores(const uint8_t *pixels, int32_t *scores)
     int32_t own[WIDEST];
     int64_t numbers[WIDEST];
     int f, n;
-    for (f = 0; f < @NAME@_BITS; f++) {
-        bits[f] = pixels[f % @NAME@_PIXELS] >= cuts[f / @NAME@_PIXELS];
-        numbers[f] = bits[f] ? 1 : -1;
-    }
+    read_bits(pixels, bits);
+    for (f = 0; f < @NAME@_BITS; f++) numbers[f] = bits[f] ? 1 : -1;
     for (n = 0; n < LAYERS - 1; n++) {
         vote(&layers[n], bits, own);
         between(&layers[n], &joins[n], own, numbers, bits);

@@ -1,6 +1,6 @@
 """A whole network of clauses as logic and whole numbers: pixels to bits, layers of clauses, a class.
 
-Shapes: B images, L thermometer levels, P values of an image (channels, height, width), F = L P bits, O width, K classes.
+Shapes: B images, L thermometer levels, P values of an image (channels, height, width), F bits (L P of levels), O width, K classes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.filter_bits import BITS, filter_bits
 
 FRACTION = 16  # bits after the point of the numbers between layers
+AT_ONCE = 2**17  # values of images whose filter bits are made at a time: their neighbourhoods are 49 times as many
 WITHOUT_NUMBA = "numba is not installed: clauses are evaluated by numpy, slower; `pip install stillhouse[fast]`"
 
 
@@ -99,14 +101,16 @@ def whole_root(q: np.ndarray) -> np.ndarray:
 class PackedModel:
     """Clause layers over the pixels of an image; the last one's largest score is the class.
 
-    Bits are in the order of the students' thermometer: level by level, then channel, row, column.
+    Bits are in the order of the students': of a thermometer level by level, then channel, row, column; of filters channel by
+    channel, then bit, row and column of squares.
 
     Attributes:
         image_shape: (channels, height, width).
-        edges: (L) float32, rising; a bit is `pixel > edge`.
-        layers: clause sets; the first reads L P bits, each next one as many as the one before has outputs.
+        edges: (L) float32, rising; a bit is `pixel > edge`. None of filters.
+        layers: clause sets; the first reads F bits, each next one as many as the one before has outputs.
         joins: what is between them, one fewer.
         class_names: K.
+        square: side in pixels of the squares whose filter bits are joined (`filter_bits`); 0: bits are levels.
     """
 
     image_shape: tuple[int, int, int]
@@ -114,6 +118,7 @@ class PackedModel:
     layers: tuple[ClauseSet, ...]
     joins: tuple[IntegerLayerNorm, ...]
     class_names: tuple[str, ...]
+    square: int = 0
 
     @cached_property
     def kernels(self) -> list[Any]:
@@ -128,6 +133,14 @@ class PackedModel:
     def pixels(self) -> int:
         """P."""
         return int(np.prod(self.image_shape))
+
+    @property
+    def width(self) -> int:
+        """F."""
+        if not self.square:
+            return self.pixels * len(self.edges)
+        channels, height, width = self.image_shape
+        return BITS * channels * -(-height // self.square) * -(-width // self.square)
 
     @property
     def scale(self) -> float:
@@ -147,13 +160,19 @@ class PackedModel:
             InputError: what was expected and what came.
         """
         levels = np.concatenate([[-1e-9], self.edges, [1.0]])
-        if len(self.image_shape) != 3 or self.pixels < 1 or len(levels) < 3 or not (np.diff(levels) > 0).all():
+        fronts = bool(len(self.edges)) != bool(self.square)  # one of the two
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1 or not fronts or not (np.diff(levels) > 0).all():
             raise InputError(
-                f"machine: expected (channels, height, width) and edges that rise in [0, 1), got {self.edges}"
+                "machine: expected (channels, height, width), and edges that rise in [0, 1) or squares of filters, got "
+                f"{self.image_shape}, {self.edges}, {self.square}"
+            )
+        if not 0 <= self.square <= max(self.image_shape[1:]):
+            raise InputError(
+                f"square: expected at most the pixels of a side, {self.image_shape[1:]}, got {self.square}"
             )
         if len(self.layers) != len(self.joins) + 1:
             raise InputError(f"machine: expected a join between any two of {len(self.layers)} layers")
-        width, reach = self.pixels * len(self.edges), 1
+        width, reach = self.width, 1
         for number, layer in enumerate(self.layers):
             layer.check()
             if layer.bits != width:
@@ -186,12 +205,23 @@ class PackedModel:
             >>> machine.bits(np.array([127, 128], np.uint8).reshape(1, 1, 1, 2)).tolist()
             [[False, True]]
         """
+        if self.square:
+            return self._filtered(self.checked(images))
         rows = self.checked(images).reshape(len(images), 1, self.pixels)
         if rows.dtype == np.uint8:
             bits = rows >= self.cuts[:, None]
         else:
             bits = rows.astype(np.float32, copy=False) > self.edges[:, None].astype(np.float32)
         return bits.reshape(len(images), -1)
+
+    def _filtered(self, images: np.ndarray) -> np.ndarray:
+        """(B, F) truth values of filters, of bytes or of the bytes nearest to floats."""
+        found, step = np.zeros((len(images), self.width), bool), max(1, AT_ONCE // self.pixels)
+        for start in range(0, len(images), step):
+            part = images[start : start + step]
+            part = part if part.dtype == np.uint8 else part.astype(np.float32) * np.float32(255)
+            found[start : start + step] = filter_bits(part, self.square).reshape(len(part), -1)
+        return found
 
     def scores(self, images: np.ndarray, *, definition: bool = False) -> np.ndarray:
         """(B, K) int64 of images (B, channels, height, width); `/ scale` are the logits.
@@ -202,7 +232,7 @@ class PackedModel:
         """
         ways = [*self.layers] if definition else self.kernels
         images = self.checked(images)
-        if images.dtype == np.uint8 and not self.joins and hasattr(ways[0], "scores_of_pixels"):
+        if images.dtype == np.uint8 and not self.joins and not self.square and hasattr(ways[0], "scores_of_pixels"):
             found: np.ndarray = ways[0].scores_of_pixels(images.reshape(len(images), -1), self.cuts)
             return found
         bits = self.bits(images)

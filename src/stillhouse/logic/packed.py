@@ -19,7 +19,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import IntegerLayerNorm, PackedModel
 
-ABOUT, FORMAT, VERSION = "machine", "stillhouse-logic", 1
+ABOUT, FORMAT = "machine", "stillhouse-logic"  # version 1: bits are levels, 2: bits of filters
 CLAUSES = {"starts": np.int64, "literals": np.int32, "capacity": np.int32, "votes": np.int32, "bias": np.int64}
 JOIN = {"path": np.int32, "gain": np.int64, "offset": np.int64}
 
@@ -38,11 +38,12 @@ def packed_bytes(machine: PackedModel) -> bytes:
         arrays |= {f"joins.{number}.{name}": getattr(join, name).astype(kind) for name, kind in JOIN.items()}
     about = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 2 if machine.square else 1,
         "class_names": list(machine.class_names),
         "image_shape": list(machine.image_shape),
         "layers": [{"bits": layer.bits, "scale": layer.scale} for layer in machine.layers],
         "joins": [{"shift": join.shift, "epsilon": join.epsilon} for join in machine.joins],
+        **({"square": machine.square} if machine.square else {}),
     }
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return sealed(save(whole, metadata={ABOUT: json.dumps(about)}))  # one entry: several come in any order
@@ -73,10 +74,8 @@ def load_packed(path: Path | str) -> PackedModel:
     content = read_sealed(Path(path))
     size = int.from_bytes(content[:8], "little")
     about = json.loads(json.loads(content[8 : 8 + size]).get("__metadata__", {}).get(ABOUT, "{}"))
-    if about.get("format") != FORMAT or about.get("version") != VERSION:
-        raise InputError(
-            f"{path}: expected a packed machine ({FORMAT}, version {VERSION}), got another file; export anew"
-        )
+    if about.get("format") != FORMAT or about.get("version") != (2 if "square" in about else 1):
+        raise InputError(f"{path}: expected a packed machine ({FORMAT}, version 1 or 2), got another file; export anew")
     arrays = load(content)
 
     def taken(place: str, names: Iterable[str]) -> dict[str, Any]:
@@ -89,6 +88,7 @@ def load_packed(path: Path | str) -> PackedModel:
             layers=tuple(ClauseSet(**one, **taken(f"layers.{i}", CLAUSES)) for i, one in enumerate(about["layers"])),
             joins=tuple(IntegerLayerNorm(**one, **taken(f"joins.{i}", JOIN)) for i, one in enumerate(about["joins"])),
             class_names=tuple(about["class_names"]),
+            square=int(about.get("square", 0)),
         )
         machine.check()
     except InputError as error:

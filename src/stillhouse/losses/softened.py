@@ -186,6 +186,8 @@ def without_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(loss)
     def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         device = next((x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), "cpu")
+        if not torch.is_autocast_enabled(device):  # torch.export traces no context of it
+            return loss(*args, **kwargs)
         with torch.autocast(device_type=device, enabled=False):
             return loss(*args, **kwargs)
 

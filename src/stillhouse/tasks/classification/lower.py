@@ -16,7 +16,7 @@ from stillhouse.logic.clause_set import WIDEST_SCORE, ClauseSet, whole_votes
 from stillhouse.logic.machine import FRACTION, IntegerLayerNorm, PackedModel
 from stillhouse.tasks.classification.students.clauses import ClauseBank
 from stillhouse.tasks.classification.students.core import DeepTM, TMLayer
-from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
+from stillhouse.tasks.classification.students.flat import DeepTMClassifier, FilterBits, FlatTM, Thermometer
 
 
 @torch.no_grad()
@@ -38,17 +38,15 @@ def lower(model: nn.Module, class_names: Sequence[str] = ()) -> PackedModel:
             "a machine of logic: expected a flat or deep clause network (flat-tm, deep-tm) with its clauses, got "
             f"{type(model).__name__}"
         )
-    if not isinstance(model.bits, Thermometer):
-        raise InputError(
-            "a machine of logic: expected clauses over pixels, got clauses over filters (student.filters), which are sums"
-        )
+    edges = model.bits.edges.flatten().cpu().numpy() if isinstance(model.bits, Thermometer) else np.zeros(0)
     layers, joins = _lowered_deep(model.core)
     machine = PackedModel(
         image_shape=model.image_shape,
-        edges=model.bits.edges.flatten().cpu().numpy().astype(np.float32),
+        edges=edges.astype(np.float32),
         layers=tuple(layers),
         joins=tuple(joins),
         class_names=tuple(class_names) or tuple(map(str, range(layers[-1].outputs))),
+        square=min(model.bits.square, max(model.image_shape[1:])) if isinstance(model.bits, FilterBits) else 0,
     )
     machine.check()
     return machine

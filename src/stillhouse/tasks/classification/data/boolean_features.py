@@ -1,13 +1,9 @@
 """Bits of images by oriented filters and quantiles: what flat clause machines read in place of pixels.
 
-For every channel of an image: the pixel above 0 and above three quantiles of its positive pixels (4 bits), and eight filters
-(Sobel 3 x 3, a 5 x 5 diagonal, a 7 x 7 Sobel, a 3 x 3 line, each with its quarter turn), each compared with nine thresholds:
-0, four quantiles of the positive and four of the negative responses. 4 + 8 x 9 = 76 bits a pixel. Quantiles are those of
-the image itself, so a picture's bits depend on nothing else.
+76 bits a pixel and channel, which `logic.filter_bits` describes. Quantiles are those of the image itself, so a picture's bits
+depend on nothing else.
 
 Legend: B images, C channels, H height, W width.
-
-Source: the boolean convolution features of the Tsetlin.jl examples (Hnilov 2025, arXiv:2508.08350), as the documents describe them.
 """
 
 from __future__ import annotations
@@ -32,13 +28,13 @@ from stillhouse.core.hashes import sha256_of
 from stillhouse.core.labels import missing_labels, require_labels
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import Batch, ImageSpec
+from stillhouse.logic.filter_bits import BITS, KERNELS, PIXEL, REACH, RESPONSE
+from stillhouse.losses.softened import without_autocast
 from stillhouse.tasks.classification.data.config import FeaturesMode
 from stillhouse.tasks.classification.data.images import ImageData, ImageSplit
 from stillhouse.tasks.classification.data.split import Split
 
-BITS = 76
-POSITIVE, NEGATIVE = (0.25, 0.34, 0.5, 0.75), (0.75, 0.66, 0.5, 0.25)
-RAW = (0.25, 0.5, 0.75)
+RAW, POSITIVE, NEGATIVE = PIXEL[1:], RESPONSE[1:5], tuple(-share for share in RESPONSE[5:])  # hundredths
 COPIES: tuple[tuple[float, float, bool], ...] = (  # angle in degrees, zoom, mirrored
     (0.0, 1.0, False),
     (0.0, 0.9, False),
@@ -49,26 +45,16 @@ COPIES: tuple[tuple[float, float, bool], ...] = (  # angle in degrees, zoom, mir
 )
 
 
-def filters() -> list[Tensor]:
-    """Eight kernels (k, k): four and their quarter turns."""
-    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    diagonal = torch.eye(5) - torch.eye(5).roll(1, 1).triu(1) / 2 - torch.eye(5).roll(-1, 1).tril(-1) / 2
-    ramp, smooth = torch.arange(-3.0, 4.0), torch.tensor([1.0, 6, 15, 20, 15, 6, 1])
-    wide_sobel = smooth[:, None] * ramp[None, :]
-    line = torch.tensor([[-1.0, 2, -1], [-1, 2, -1], [-1, 2, -1]])
-    made = [sobel, diagonal, wide_sobel, line]
-    return [turned for kernel in made for turned in (kernel, torch.rot90(kernel))]
-
-
+@without_autocast
 @torch.no_grad()
 def boolean_features(images: Tensor, square: int = 1) -> Tensor:
-    """The bits of images, those of each square joined by OR.
+    """The bits of images (see `logic.filter_bits`, which has the same ones in numpy), those of each square joined by OR.
 
     A joined bit asks whether a pixel anywhere in its square has it. Whether some response of a square is above a level is whether
     its largest is, so that squares are joined before anything is compared.
 
     Args:
-        images: (B, C, H, W) in [0, 1].
+        images: (B, C, H, W) in [0, 1]; bits are those of the nearest bytes.
         square: side in pixels of what is joined; 1 joins nothing. At the right and lower edge squares are cut off.
 
     Returns:
@@ -83,12 +69,12 @@ def boolean_features(images: Tensor, square: int = 1) -> Tensor:
         (1, 76, 3, 2)
     """
     count, channels, height, width = images.shape
-    maps = images.reshape(count * channels, 1, height, width)
+    # bytes, and kernels in whole numbers: sums are exact in whatever order they are added, on whatever device
+    maps = (images.reshape(count * channels, 1, height, width) * 255).round()
     brightest = _largest(maps, square)
     bits = [brightest > 0, *(brightest > level for level in _levels(maps, RAW, ())[0])]
-    for kernel in filters():
-        # in whole numbers (halves of gray levels): places that are alike are equal, whatever order floats are summed in
-        response = torch.nn.functional.conv2d(maps * 255, 2 * kernel[None, None], padding="same").round()
+    for kernel in torch.from_numpy(KERNELS).to(maps):
+        response = torch.nn.functional.conv2d(maps, kernel[None, None], padding=REACH).round()
         above, below = _levels(response, POSITIVE, NEGATIVE)
         largest, smallest = _largest(response, square), -_largest(-response, square)
         bits.append(largest > 0)
@@ -117,24 +103,26 @@ def feature_name(bit: int, channels: int = BITS) -> str:
         >>> feature_name(0), feature_name(2), feature_name(4), feature_name(14), feature_name(12)
         ('bright', 'brighter than 50 %', 'Sobel above 0', 'turned Sobel above 25 %', 'Sobel below 25 %')
     """
-    names = ["bright", *(f"brighter than {share:.0%}" for share in RAW)]
-    levels = ["above 0", *(f"above {share:.0%}" for share in POSITIVE), *(f"below {share:.0%}" for share in NEGATIVE)]
+    names = ["bright", *(f"brighter than {share}%" for share in RAW)]
+    levels = ["above 0", *(f"above {share}%" for share in POSITIVE), *(f"below {share}%" for share in NEGATIVE)]
     names += [f"{turned}{kernel} {level}" for kernel in FILTERS for turned in ("", "turned ") for level in levels]
     image_channel, place = divmod(bit, BITS)
     of = f" (channel {image_channel})" if channels > BITS else ""
     return names[place].replace("%", " %") + of
 
 
-def _levels(maps: Tensor, above: tuple[float, ...], below: tuple[float, ...]) -> tuple[list[Tensor], list[Tensor]]:
-    """(B, 1, 1, 1) each: quantiles of the positive entries of every map (nearest rank), and of the negative ones by their size.
+def _levels(maps: Tensor, above: tuple[int, ...], below: tuple[int, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """(B, 1, 1, 1) each: quantiles of the positive entries of every map, and of the negative ones by their size.
 
-    Infinity where there are none. One sort serves both: negative entries come first, the largest of them in front.
+    By nearest rank, halves to even; infinity where there are no entries. One sort serves both: negative entries come first, the
+    largest of them in front.
     """
     values = _sorted(maps.flatten(1))
     positive, negative = (values > 0).sum(1), (values < 0).sum(1)
 
-    def quantile(share: float, many: Tensor, end: Tensor | int, sign: int) -> Tensor:
-        rank = (share * (many - 1).clamp(min=0)).round().long()
+    def quantile(share: int, many: Tensor, end: Tensor | int, sign: int) -> Tensor:
+        exact = share * (many - 1).clamp(min=0)
+        rank = (exact + 49 + exact // 100 % 2) // 100
         found = values.gather(1, (end + sign * rank).clamp(0, values.shape[1] - 1)[:, None])
         return torch.where(many[:, None] > 0, found, sign * torch.inf)[:, :, None, None]
 
@@ -173,7 +161,7 @@ def copies(images: Tensor) -> list[Tensor]:
 
 # ---------------------------------------------------------------------------------------------- kept on disk
 
-FORMAT = "stillhouse-boolean-features-5"
+FORMAT = "stillhouse-boolean-features-6"
 AT_ONCE = 256  # images
 
 

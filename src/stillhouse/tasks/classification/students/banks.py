@@ -146,7 +146,7 @@ def pixels_of(model: nn.Module, bank: ClauseBank) -> Pixels | None:
     channels, height, width = model.image_shape
     if isinstance(model.bits, FilterBits):
         return Pixels(np.zeros((1, BITS * channels)), height, width, features=True, square=model.bits.square)
-    levels = model.config.levels
     assert isinstance(model.bits, Thermometer)
+    levels = len(model.bits.edges)
     edges = model.bits.edges.reshape(levels, 1).expand(levels, channels).numpy()
     return Pixels(edges, height, width, features=levels == 1 and channels % BITS == 0)

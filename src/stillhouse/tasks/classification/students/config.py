@@ -19,6 +19,7 @@ from stillhouse.core.types import ImageSpec, InputSpec
 Even = Annotated[int, Field(ge=2, multiple_of=2)]  # clauses: half of them for, half against
 Numbers = float | tuple[float, ...]
 Feedforward = Literal["clauses", "mlp", "none"]
+LEVELS = 4  # bits a pixel of a flat machine without filters
 PLACE = "stillhouse.tasks.classification.students"
 
 # What students of images train by where a run names nothing else (benchmarks/results/tuning.md).
@@ -155,20 +156,41 @@ class FlatTMConfig(PixelConfig):
 
     kind: Literal["flat-tm"] = "flat-tm"
     network: ClassVar[str] = "flat:FlatTM"
-    levels: int = Field(default=4, gt=0, description="bits a pixel: brighter than i / (levels + 1)")
-    clauses: Even = Field(default=512, description="clauses in all, even")
-    filters: bool = Field(default=False, description="76 bits a pixel of oriented filters and quantiles, not levels")
-    square: int = Field(
-        default=1, gt=0, description="of filters: bits of squares of so many pixels a side joined by OR"
+    levels: int | None = Field(
+        default=None, gt=0, description="bits a pixel: brighter than i / (levels + 1); none: 4, where filters are off"
     )
+    clauses: Even = Field(default=512, description="clauses in all, even")
+    filters: bool | None = Field(
+        default=None,
+        description="76 bits a pixel of oriented filters and quantiles, not levels; none: where square is set, and for images of "
+        "16 pixels or more a side where levels is not",
+    )
+    square: int | None = Field(
+        default=None,
+        gt=0,
+        description="of filters: bits of squares of so many pixels a side joined by OR; none: so that about 7 x 7 squares are left",
+    )
+
+    @property
+    def joined(self) -> int:
+        """Side in pixels of the squares whose filter bits are joined; 0: there are no filters.
+
+        Example:
+            >>> [FlatTMConfig(image_size=side).joined for side in (8, 16, 28, 32, 64)], FlatTMConfig(levels=4).joined
+            ([0, 2, 4, 5, 9], 0)
+        """
+        side, filters = min(self.image_shape[1:]), self.filters
+        if filters is None:
+            filters = self.levels is None and (side >= 16 or self.square is not None)
+        return (self.square or max(1, round(side / 7))) if filters else 0
 
     @property
     def bits(self) -> int:
         """Bits of an image that the clauses read."""
         channels, height, width = self.image_shape
-        if not self.filters:
-            return self.levels * channels * height * width
-        return 76 * channels * -(-height // self.square) * -(-width // self.square)
+        if not self.joined:
+            return (self.levels or LEVELS) * channels * height * width
+        return 76 * channels * -(-height // self.joined) * -(-width // self.joined)
 
 
 @configclass

@@ -14,7 +14,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.layers.straight_through import hard_step
 from stillhouse.tasks.classification.data.boolean_features import boolean_features
 from stillhouse.tasks.classification.students.clauses import ClauseModel
-from stillhouse.tasks.classification.students.config import DeepTMConfig, FlatTMConfig, HybridTMConfig
+from stillhouse.tasks.classification.students.config import LEVELS, DeepTMConfig, FlatTMConfig, HybridTMConfig
 from stillhouse.tasks.classification.students.core import Binarizer, ClauseOutput, ControlCore, DeepTM, make_core
 
 
@@ -79,7 +79,7 @@ class PixelTM(ClauseModel):
 
 
 class FlatTM(PixelTM):
-    """One layer of clauses over all pixels of an image.
+    """One layer of clauses over all of an image: its levels of brightness, or the bits of oriented filters.
 
     Example:
         >>> model = FlatTM(image_size=8, in_channels=1, clauses=20, num_classes=3)
@@ -99,7 +99,7 @@ class FlatTM(PixelTM):
             raise InputError(
                 f"literals: expected at most the {2 * bits} literals of {bits} bits, got {config.rule.literals:g}"
             )
-        self.bits = FilterBits(config.square) if config.filters else Thermometer(config.levels)
+        self.bits = FilterBits(config.joined) if config.joined else Thermometer(config.levels or LEVELS)
         self.core = make_core(config.part, (bits, config.num_classes), config.clauses, config.rule)
 
 
