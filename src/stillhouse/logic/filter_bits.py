@@ -72,18 +72,14 @@ def filter_bits(images: np.ndarray, square: int = 1) -> np.ndarray:
 
 def _edges(maps: np.ndarray) -> np.ndarray:
     """(B, 76) what maps (B, 9, P) are compared with: quantiles by nearest rank, halves to even; infinity where none can be."""
-    ordered = np.sort(maps, axis=2)
-    below, above = (ordered < 0).sum(2), (ordered > 0).sum(2)
-    edges = np.zeros((len(maps), BITS), np.float32)
-    for bit, (number, share) in enumerate(ASKED):
-        if share:
-            count = (above if share > 0 else below)[:, number]
-            exact = abs(share) * np.maximum(count - 1, 0)
-            rank = (exact + 49 + exact // 100 % 2) // 100
-            place = maps.shape[2] - count + rank if share > 0 else count - 1 - rank
-            found = np.take_along_axis(ordered[:, number], place.clip(0, maps.shape[2] - 1)[:, None], axis=1)[:, 0]
-            edges[:, bit] = np.where(count > 0, found, np.copysign(np.inf, share))
-    return edges
+    number, share = np.array(ASKED).T
+    places, ordered = maps.shape[2], np.sort(maps, axis=2)
+    of_sign = np.where(share > 0, (ordered > 0).sum(2)[:, number], (ordered < 0).sum(2)[:, number])
+    exact = abs(share) * np.maximum(of_sign - 1, 0)
+    rank = (exact + 49 + exact // 100 % 2) // 100
+    place = np.where(share > 0, places - of_sign + rank, of_sign - 1 - rank).clip(0, places - 1)
+    found = np.take_along_axis(ordered.reshape(len(maps), -1), number * places + place, axis=1)
+    return np.where(share == 0, 0, np.where(of_sign > 0, found, np.copysign(np.float32(np.inf), share)))
 
 
 def _largest(maps: np.ndarray, square: int) -> np.ndarray:
