@@ -58,7 +58,7 @@ COMPACT = ("wide",)  # rows that are scored again with compact floats
 # row: (base, what changes, change)
 ROWS: dict[str, tuple[str | None, str, Change]] = {
     "old": (None, "recipe until now: width 96, 2 layers, AdamW, decay 0.1", lambda config: config),
-    "own": ("old", "n-gram residual, 200,000 sequences of up to 4", student(ngram=NGramConfig(held_out=1))),
+    "own": ("old", "n-gram residual, 200,000 sequences of up to 5", student(ngram=NGramConfig(held_out=1))),
     "ngram": (
         "old",
         "the same, learned beside n-grams of the other three quarters of the text",
@@ -75,6 +75,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         student(layers=2, ngram=NGramConfig(entries=250_000)),
     ),
     "taught": ("deep", "the same, taught by --teacher on the whole text", loss(kd_weight=1.0)),
+    "end": ("wide", "learning rate down to 0", training(final_learning_rate=0.0)),
     "late": (
         "wide",
         "dense for the first 30 % of the steps",
@@ -99,8 +100,10 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
     ),
     "teacher": (
         "dense",
-        "dense, 2 layers of width 256, embedding of 128: a teacher for a row kd",
-        student(width=256, layers=2, heads=8, embedding_width=128),
+        "dense, 2 layers of width 192, embedding of 96, 1.5 million sequences of up to 5, rate to 0: a teacher",
+        lambda c: training(final_learning_rate=0.0)(
+            student(width=192, layers=2, heads=6, embedding_width=96, ngram=NGramConfig(order=5, entries=1_500_000))(c)
+        ),
     ),
     "alone": ("wide", "the text of the row kd (--taught-bytes), from the labels alone", lambda config: config),
     "kd": ("alone", "taught by --teacher, from a cache of its 32 largest logits", loss(kd_weight=1.0)),
@@ -260,6 +263,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("medium")
     tries: dict[Any, Any] = {}
     for seed in range(options.seeds):
         for row in [] if options.table else options.only:

@@ -54,6 +54,17 @@ def test_the_fastest_decay_stays_finite_and_exact(chunk):
     assert all(x.grad.isfinite().all() for x in leaves)
 
 
+def test_mixed_precision_trains():
+    """Triangular systems have no half precision, and a memory must not: bf16-mixed broke off in the first step."""
+    x = torch.randn(2, 20, 16)
+    exact, memory = mixer()(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, rounded = mixer()(x)
+    assert rounded.memory.dtype == torch.float32
+    torch.testing.assert_close(found.float(), exact, atol=0.1, rtol=0.1)
+    found.sum().backward()
+
+
 def test_no_token_sees_a_later_one():
     """A statistic over the sequence, or a mask off by one, lets the future in: training looks splendid, generation fails."""
     made, x = mixer(), torch.randn(2, 50, 16)

@@ -13,7 +13,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.tasks.lm.ngram import NGram
 from stillhouse.tasks.lm.plan import LmScoreConfig
-from stillhouse.tasks.lm.score import TestWindows, model_nll, perplexity, score_text
+from stillhouse.tasks.lm.score import TestWindows, model_nll, perplexity, score_text, streamed_text
+from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.tasks.lm.students.trie import count_trie
 from stillhouse.tasks.lm.tokenizer import byte_tokenizer
 
 
@@ -56,6 +58,19 @@ def test_every_token_but_the_first_counts_once(tokens):
     found = score_text(context, np.arange(tokens, dtype=np.uint16), length=8, batch=3)
     assert found.tolist() == [1 + i % 8 for i in range(tokens - 1)]
     assert sorted(context.seen) == list(range(1, tokens))
+
+
+def test_a_stream_is_one_long_window():
+    """A state that is dropped between windows would score as windows do, and call it a stream."""
+    torch.manual_seed(0)
+    model = SpikingLMConfig(vocab_size=256, width=16, layers=1, heads=2, ffn=2.0, ngram=NGramConfig(entries=50)).build().eval()
+    ids = np.random.default_rng(0).integers(0, 9, 61)
+    model.prior.fill(count_trie(np.tile(ids, 3), 256, model.config.ngram))
+    whole = score_text(model_nll(model), ids, length=60)
+    np.testing.assert_allclose(streamed_text(model, ids, length=8, lanes=1)[0], whole, atol=1e-4)
+    assert streamed_text(model, ids, length=8, lanes=3).shape == (3, 20)
+    examined = TestWindows.of(ids, byte_tokenizer(), LmScoreConfig(), 20)
+    assert examined.streamed(model) == pytest.approx(streamed_text(model, ids, length=20, lanes=3).mean() / math.log(2))
 
 
 def test_model_nll_is_cross_entropy():

@@ -34,4 +34,9 @@ def test_additions_are_counted_where_spikes_meet_weights_that_are_there():
     assert energy["energy_pj"] == pytest.approx(0.9 * synops + 4.6 * floats + 3.7 * scales, rel=1e-4)
     assert energy["energy_ratio"] == pytest.approx(energy["energy_pj"] / (4.6 * (floats + spiking)))
     assert 0 < energy["traffic_ratio"] < 1
+    beside = counted_energy(model, tokens, 1000)  # a weight of a dense teacher: 4.6 pJ, and 4 bytes of 160 pJ
+    assert beside["teacher_energy_ratio"] == pytest.approx(energy["energy_pj"] / 4600)
+    assert beside["teacher_traffic_ratio"] * 644.6 * 1000 == pytest.approx(
+        energy["traffic_ratio"] * 644.6 * (floats + spiking), rel=1e-4
+    )
     assert counted_energy(SMALL.without_special_part().build(), tokens) == {}

@@ -10,7 +10,7 @@ from stillhouse.tasks.lm.ngram import NGram
 from stillhouse.tasks.lm.score import model_nll
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.prior import NGramPrior
-from stillhouse.tasks.lm.students.trie import TrieReader, count_trie, pack_trie, unpack_trie
+from stillhouse.tasks.lm.students.trie import TrieReader, count_trie, pack_trie, tables_of, unpack_trie
 
 V = 11
 
@@ -63,6 +63,16 @@ def test_what_is_kept_is_worth_more_than_what_is_not():
     one, some, all_ = nats(1), nats(180), nats(20_000)
     assert one > some > all_
     assert one - some > 0.4 * (one - all_)
+
+
+def test_shorter_models_hold_what_was_pruned():
+    """Kneser-Ney's single tokens count what they follow, not how often they come: alone they would be all alike here."""
+    share = 0.5 ** np.arange(1, 6)
+    ids = np.random.default_rng(6).choice(5, 9000, p=share / share.sum())
+    trie = count_trie(ids, V, NGramConfig(order=3, entries=1))
+    others = np.setdiff1d(np.arange(5), trie.words)  # one pair is kept, and explains its own second token
+    single, seen = tables_of(trie)["single"][others], np.bincount(ids)[others]
+    np.testing.assert_allclose(single / single.sum(), seen / seen.sum(), rtol=0.06)
 
 
 def test_pieces_and_single_tokens_equal_one_pass():

@@ -127,10 +127,11 @@ class MatrixMixer(nn.Module):
         kappa = F.normalize(k * self._vector(self.removal_gain), dim=-1, eps=1e-6)
         k = k * (1 + (rate - 1) * self._vector(self.rate_share))
         removed = (-rate * kappa, kappa)
-        if x.shape[1] == 1:
-            y, memory = delta_recurrent(r, k, v, log_w, *removed, state.memory)
-        else:
-            y, memory = delta_chunked(r, k, v, log_w, *removed, state.memory, chunk=self.chunk)
+        with torch.autocast(x.device.type, enabled=False):  # a recurrence adds up what half precision loses
+            if x.shape[1] == 1:
+                y, memory = delta_recurrent(r, k, v, log_w, *removed, state.memory)
+            else:
+                y, memory = delta_chunked(r, k, v, log_w, *removed, state.memory, chunk=self.chunk)
         # a head's answer at unit size, whatever its memory holds: what the output's spikes rely on
         y = F.layer_norm(y, y.shape[-1:], eps=1e-5)
         y = y * self._vector(self.norm_gain) + (r * k * self._vector(self.bonus)).sum(-1, keepdim=True) * v

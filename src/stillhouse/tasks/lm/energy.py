@@ -22,7 +22,7 @@ PACKED_BYTES, FLOAT_BYTES = 1 / 5, 4  # of a ternary weight, five to a byte, and
 
 
 @torch.no_grad()
-def counted_energy(model: Any, tokens: Tensor) -> dict[str, float]:
+def counted_energy(model: Any, tokens: Tensor, teacher_params: int = 0) -> dict[str, float]:
     """Of a `SpikingLM` as it is deployed (share 1), at the spikes that a text makes, as entries of its costs; without spikes {}.
 
     A spike of count n is n additions at each weight that is not 0; a weight is read where its input is not silent.
@@ -30,10 +30,12 @@ def counted_energy(model: Any, tokens: Tensor) -> dict[str, float]:
     Args:
         model: the network.
         tokens: (B, L).
+        teacher_params: weights of a dense teacher, each of which is a multiply-add a token; 0: it is not known.
 
     Returns:
         A token's `synops` (additions that spikes make) and `energy_pj` (of operations), and shares of the energy of the same
-        network with dense inputs and weights: `energy_ratio`, `traffic_ratio` (with every weight that is read).
+        network with dense inputs and weights: `energy_ratio`, `traffic_ratio` (with every weight that is read); and of the
+        teacher's: `teacher_energy_ratio`, `teacher_traffic_ratio`.
     """
     layers, spikes = model.linear_layers(), dict[str, tuple[Tensor, Tensor]]()
 
@@ -66,6 +68,10 @@ def counted_energy(model: Any, tokens: Tensor) -> dict[str, float]:
         multiplications += layer.outputs * layer.ternary  # the scale
         read += float(rate.sum()) * layer.outputs * (PACKED_BYTES if layer.ternary else FLOAT_BYTES)
     energy = (floats + additions) * ADD + (floats + multiplications) * MULTIPLY
-    dense, traffic = products * (ADD + MULTIPLY), products * FLOAT_BYTES * BYTE
-    ratio = (energy + (read + floats * FLOAT_BYTES) * BYTE) / (dense + traffic)
-    return {"synops": synops, "energy_pj": energy, "energy_ratio": energy / dense, "traffic_ratio": ratio}
+    whole, found = energy + (read + floats * FLOAT_BYTES) * BYTE, {"synops": synops, "energy_pj": energy}
+    for name, weights in {"": products, "teacher_": teacher_params}.items():
+        if weights:
+            dense = weights * (ADD + MULTIPLY)
+            found[f"{name}energy_ratio"] = energy / dense
+            found[f"{name}traffic_ratio"] = whole / (dense + weights * FLOAT_BYTES * BYTE)
+    return found

@@ -19,7 +19,7 @@ CLASSES = 4  # discounts of counts 0 (none), 1, 2, and 3 or more
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
     """All sequences of n tokens.
 
     Attributes:
@@ -58,12 +58,12 @@ class NGram:
         text = np.asarray(ids).astype(np.int64)
         self.vocab_size, self.order = vocab_size, order
         numbers, keys, counts = _count(text, vocab_size, order)
-        self.levels: list[_Order] = []
+        self.levels: list[Order] = []
         for n in range(1, order + 1):
             if n < order:  # a lower order counts how many different tokens come before, not how often
                 counts[n - 1] = _continuations(numbers[n - 1], numbers[n], len(keys[n - 1]))
             size = 1 if n == 1 else len(keys[n - 2])
-            self.levels.append(_smoothed(keys[n - 1], counts[n - 1], vocab_size, size))
+            self.levels.append(smoothed(keys[n - 1], counts[n - 1], vocab_size, size))
 
     def nll(self, inputs: ArrayLike, targets: ArrayLike) -> Floats:
         """(B, L) nats of the token after each of (B, L), from the tokens of its own row only."""
@@ -112,7 +112,7 @@ def _continuations(shorter: Ints, longer: Ints, size: int) -> Ints:
     return np.bincount(shorter[valid][place], minlength=size).astype(np.int64)
 
 
-def _smoothed(keys: Ints, counts: Ints, vocab: int, contexts: int) -> _Order:
+def smoothed(keys: Ints, counts: Ints, vocab: int, contexts: int) -> Order:
     """Discounts from counts of counts, and what each context leaves to the lower order."""
     ones, twos, threes, fours = (max(1, int((counts == c).sum())) for c in (1, 2, 3, 4))
     y = ones / (ones + 2 * twos)
@@ -123,7 +123,7 @@ def _smoothed(keys: Ints, counts: Ints, vocab: int, contexts: int) -> _Order:
     totals: Floats = np.bincount(context, counts, contexts).astype(np.float64)
     cut = np.minimum(discounts[np.minimum(counts, CLASSES - 1)], counts)
     left: Floats = np.bincount(context, cut, contexts).astype(np.float64)
-    return _Order(keys, counts, discounts, totals, left / np.maximum(totals, 1))
+    return Order(keys, counts, discounts, totals, left / np.maximum(totals, 1))
 
 
 def _lookup(keys: Ints, wanted: Ints) -> Ints:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
 
-BITS = "bits_per_byte"
+BITS, STREAMED = "bits_per_byte", "streamed"
 PACKED = "student.packed.safetensors"
 SAID = {"read": "After", "wrote": "it writes", "text": "the text goes on"}
 
@@ -28,6 +28,7 @@ class LanguageResults(Results):
     metrics = (
         Metric(BITS, "bits per byte", unit="bits per byte", items="windows", lower_is_better=True, low=0.0),
         Metric("perplexity", "perplexity", lower_is_better=True, digits=2, low=1.0),
+        Metric(STREAMED, "bits per byte, state kept over windows", lower_is_better=True, digits=4, low=0.0),
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
 
@@ -45,15 +46,12 @@ class LanguageResults(Results):
             rows += [(said, str(one[name]).strip("\n")) for name, said in SAID.items()]
         facts = [Facts("What it writes", rows, "The shipped student at places of the test text.")] if rows else []
         counts = {arm: one for arm, one in (summary.get("costs") or {}).items() if "synops" in one}
+        names = ("energy_ratio", "traffic_ratio", "teacher_energy_ratio", "teacher_traffic_ratio")
         head = ["", "additions by spikes", "pJ", "against dense inputs and weights", "the same with weights read"]
+        head += ["against the teacher", "the same with weights read"]
         shares = [
-            [
-                arm,
-                plain(one["synops"], 4),
-                plain(one["energy_pj"], 4),
-                percent(one["energy_ratio"]),
-                percent(one["traffic_ratio"]),
-            ]
+            [arm, plain(one["synops"], 4), plain(one["energy_pj"], 4)]
+            + [percent(one[name]) if name in one else "" for name in names]
             for arm, one in counts.items()
         ]
         about = "Matrix products of a token: counted operations times published energies (45 nm), not measured."

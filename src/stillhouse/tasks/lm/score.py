@@ -66,6 +66,29 @@ def score_text(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 16) -> 
         return np.concatenate([nll(*piece).double().cpu().numpy().ravel() for piece in pieces])
 
 
+def streamed_text(model: Any, ids: NDArray[Any], *, length: int, lanes: int = 16) -> Floats:
+    """(lanes, tokens of a lane) nats under a network that keeps its state from window to window, as one that generates does.
+
+    Args:
+        model: with a state: a `SpikingLM`.
+        ids: (N,) tokens; as many as there are lanes are begun without a past, the few that fill no lane are left out.
+        length: tokens of a pass.
+        lanes: texts beside each other that the tokens are cut into.
+
+    Raises:
+        InputError: fewer tokens than lanes.
+    """
+    inputs, targets = Windows(ids, max(1, (len(ids) - 1) // lanes))(np.arange(lanes))
+    state, pieces = model.initial_state(lanes), []
+    with torch.no_grad():
+        for x, y in zip(inputs.split(length, 1), targets.split(length, 1)):
+            (hidden, after), offset = model.hidden(x, state), model.offset(x, state)
+            logits = model.readout(hidden) if offset is None else model.readout(hidden) + offset
+            pieces.append(F.cross_entropy(logits.transpose(1, 2).double(), y, reduction="none"))
+            state = after
+    return torch.cat(pieces, 1).numpy()
+
+
 def perplexity(nats: Floats) -> float:
     """exp of the mean nats a token; of the same tokenizer only is it comparable.
 
@@ -106,6 +129,11 @@ class TestWindows:
         windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)
         bits = windows.mean(1) * len(plain) / self.size / np.log(2)
         return {"nll": float(plain.mean()), "perplexity": perplexity(plain), "bits_per_byte": float(bits.mean())}, bits
+
+    def streamed(self, model: Any) -> float:
+        """Bits a byte of a recurrent network that keeps its state over the windows: what its users meet, and no transformer has."""
+        nats = streamed_text(model, self.ids, length=self.window, lanes=min(16, len(self.ids) // self.window))
+        return float(nats.mean()) * (len(self.ids) - 1) / self.size / float(np.log(2))
 
 
 def window_difficulty(judge: Any, windows: Windows, measures: Sequence[str], *, k: float = 60.0) -> np.ndarray:

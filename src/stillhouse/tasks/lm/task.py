@@ -32,7 +32,7 @@ from stillhouse.tasks.lm.energy import counted_energy
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.plan import ARMS, LOGITS, LmRunConfig, LmTeacherRunConfig, taught
 from stillhouse.tasks.lm.predict import TextPredictor
-from stillhouse.tasks.lm.results import BITS, LanguageResults
+from stillhouse.tasks.lm.results import BITS, STREAMED, LanguageResults
 from stillhouse.tasks.lm.score import TestWindows, model_nll, ngram_nll, score_text, window_difficulty
 from stillhouse.tasks.lm.signals import build_language_signals
 from stillhouse.tasks.lm.students import NGramConfig
@@ -215,11 +215,13 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
             return None if isinstance(model, StoredTeacher) else _scores(examination, model_nll(model))
         if arm.fit is not None:
             return _scores(examination, model)
-        energy = counted_energy(model.cpu().eval(), Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS))
+        tokens, teacher = Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS), context.teacher
+        energy = counted_energy(model.cpu().eval(), tokens, getattr(teacher, "params", 0))
         steps = sum(stage.training.epochs for stage in config.stages_of(arm.taught)) * config.loss.epoch_steps
-        tokens = steps * config.training.batch_size * config.loss.window
-        facts = {"tokens_trained": tokens, "cost": {"params": sum(p.numel() for p in model.parameters()), **energy}}
-        return _scores(examination, model_nll(model), model.figures(), facts)
+        trained = steps * config.training.batch_size * config.loss.window
+        facts = {"tokens_trained": trained, "cost": {"params": sum(p.numel() for p in model.parameters()), **energy}}
+        scalars = {**model.figures(), STREAMED: examination.streamed(model)}
+        return _scores(examination, model_nll(model), scalars, facts)
 
     def save(self, folder: Path, model: Any, choice: Any, context: LmContext) -> None:
         """Weights, card and tokenizer."""

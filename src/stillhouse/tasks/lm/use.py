@@ -24,7 +24,7 @@ from stillhouse.tasks.lm.corpus import Corpus, CorpusConfig, load_corpus, read_l
 from stillhouse.tasks.lm.packed import load_packed, pack_student
 from stillhouse.tasks.lm.plan import LmScoreConfig
 from stillhouse.tasks.lm.predict import TextPredictor
-from stillhouse.tasks.lm.results import PACKED
+from stillhouse.tasks.lm.results import PACKED, STREAMED
 from stillhouse.tasks.lm.score import TestWindows, model_nll
 from stillhouse.tasks.lm.students import SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM
@@ -91,7 +91,8 @@ def evaluate(folder: Path, *, source: str | None = None, tokens: int | None = No
     else:
         ids = tokenizer.encode_lines(read_lines(Path(source).expanduser()))
     examination = TestWindows.of(ids, tokenizer, how, int(card["window"]))
-    return {"tokens": len(examination.ids) - 1, **examination.score(model_nll(model))[0]}
+    found = {**examination.score(model_nll(model))[0], STREAMED: examination.streamed(model)}
+    return {"tokens": len(examination.ids) - 1, **found}
 
 
 def samples(folder: Path, ids: Any, *, count: int = 3, read: int = 16, made: int = 32) -> list[dict[str, str]]:

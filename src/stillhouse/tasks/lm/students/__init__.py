@@ -32,7 +32,7 @@ class SpikeConfig:
 class NGramConfig:
     """A pruned n-gram model inside the student: counted once from the training text, it learns nothing more."""
 
-    order: int = Field(default=4, ge=2, le=8, description="longest sequence of tokens")
+    order: int = Field(default=5, ge=2, le=8, description="longest sequence of tokens")
     entries: int = Field(default=200_000, gt=0, description="longer sequences that are kept, about two bytes each")
     held_out: int = Field(
         default=4,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.tasks.lm.ngram import NGram
+from stillhouse.tasks.lm.ngram import NGram, Order, smoothed
 from stillhouse.tasks.lm.students import NGramConfig
 
 Ints = NDArray[np.int64]
@@ -91,6 +91,9 @@ def tables_of(trie: Trie) -> dict[str, NDArray[Any]]:
 def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
     """The entries of a text's modified Kneser-Ney n-gram that save the most bits of it, and all that they begin with.
 
+    Kneser-Ney's shorter models hold what longer ones leave over, and of what is pruned that is all: occurrences of pruned
+    sequences are passed on whole, and shares and gains counted again. (As they are, they cost 0.017 bits per byte at 250,000.)
+
     Args:
         ids: (N,) token ids of the training text.
         vocab_size: V.
@@ -110,7 +113,30 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
     often = [levels[-1].counts]
     for shorter_level, level in zip(levels[-2::-1], levels[:0:-1]):
         often.insert(0, np.bincount(level.keys // V, often[0], len(shorter_level.keys)).astype(np.int64))
-    shares, gains = [], []
+    _, gains, endings = _shares_and_gains(levels, often, V)
+    for last in (False, True):
+        least, counts = _least(gains, config.entries), often[-1]
+        for n in range(len(levels) - 1, -1, -1):
+            contexts = len(levels[n - 1].keys) if n else 1
+            levels[n] = smoothed(levels[n].keys, counts, V, contexts)
+            if n:  # of a sequence that is kept the shorter model explains one occurrence, of a pruned one all
+                left = np.where(gains[n] > least, np.minimum(counts, 1), counts)
+                counts = np.bincount(endings[n], left, contexts).astype(np.int64)
+        shares, found, _ = _shares_and_gains(levels, often, V)
+        gains = gains if last else found  # the shares are those of what was kept when counts were passed on
+    return _kept([level.keys for level in levels], shares, gains, Trie.empty(V, config.entries), least)
+
+
+def _least(gains: list[Floats], entries: int) -> float:
+    """Gains above it are kept."""
+    every = np.concatenate(gains[1:]) if len(gains) > 1 else np.zeros(0)
+    place = len(every) - entries - 1
+    return float(np.partition(every, place)[place]) if place >= 0 else -np.inf
+
+
+def _shares_and_gains(levels: list[Order], often: list[Ints], V: int) -> tuple[list[Floats], list[Floats], list[Ints]]:
+    """Of each sequence of each level its share, the nats that it saves, and the number of the sequence without its first token."""
+    shares, gains, endings = list[Floats](), list[Floats](), list[Ints]()
     shorter, p_before = np.zeros(0, np.int64), np.zeros(0)
     for n, level in enumerate(levels):
         context, word = level.keys // V, level.keys % V
@@ -128,16 +154,15 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
             ratio = np.divide(p, lower, out=np.ones_like(p), where=lower > 0)
             gains.append(often[n] * np.log(ratio))
         shares.append(share)
+        endings.append(shorter)
         p_before = p
     for n in range(len(levels) - 1, 1, -1):  # whatever begins a sequence that is kept is kept too
         np.maximum.at(gains[n - 1], levels[n].keys // V, gains[n])
-    return _kept([level.keys for level in levels], shares, gains, V, config.entries)
+    return shares, gains, endings
 
 
-def _kept(keys: list[Ints], shares: list[Floats], gains: list[Floats], V: int, entries: int) -> Trie:
-    every = np.concatenate(gains[1:]) if len(gains) > 1 else np.zeros(0)
-    least = np.partition(every, len(every) - entries - 1)[len(every) - entries - 1] if entries < len(every) else -np.inf
-    trie = Trie.empty(V, entries)
+def _kept(keys: list[Ints], shares: list[Floats], gains: list[Floats], trie: Trie, least: float) -> Trie:
+    V = trie.vocab_size
     trie.codes[keys[0]] = _code(shares[0])
     number, begin = keys[0], V  # of the sequences of the level before; -1: pruned
     for n in range(1, len(keys)):
