@@ -24,9 +24,9 @@ from scipy import stats
 from stillhouse.tasks.lm.corpus import Corpus, Windows, load_corpus
 from stillhouse.tasks.lm.job import LanguageJob, TrainSchedule
 from stillhouse.tasks.lm.packed import pack_student
-from stillhouse.tasks.lm.plan import LanguageTrainingConfig, LmRunConfig
+from stillhouse.tasks.lm.plan import LanguageTrainingConfig, LmRunConfig, LmScoreConfig
 from stillhouse.tasks.lm.recipes import RECIPES
-from stillhouse.tasks.lm.score import model_nll, score_text
+from stillhouse.tasks.lm.score import TestWindows, model_nll, score_text
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.network import SpikingLM
 from stillhouse.tasks.lm.students.prior import held_out_priors
@@ -161,6 +161,12 @@ def bits(model: SpikingLM, corpus: Corpus, split: str = "valid", scored: int = S
     return float(score_text(model_nll(model), ids, length=WINDOW).sum()) / np.log(2) / size
 
 
+def streamed_bits(model: SpikingLM, corpus: Corpus) -> float:
+    """Of the same test tokens, the state kept from window to window."""
+    config = LmScoreConfig(tokens=4 * SCORED)
+    return TestWindows.of(corpus.test, corpus.tokenizer, config, WINDOW).streamed(model)
+
+
 def place_of(folder: Path, row: str, seed: int) -> Path:
     return folder / (row if seed == 0 else f"{row}-seed-{seed}")
 
@@ -195,7 +201,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     model.quantize(1.0)
     found = {"steps": steps, "cpu_seconds": seconds, "bits_per_byte": bits(model, corpus)}
     if options.test:
-        found |= {"test": bits(model, corpus, "test", 4 * SCORED)}
+        found |= {"test": bits(model, corpus, "test", 4 * SCORED), "test_streamed": streamed_bits(model, corpus)}
     found |= {"bytes": pack_student(model).bytes, "weights": sum(p.numel() for p in model.parameters())}
     if options.save:
         save_lm(place, model, corpus.tokenizer, window=WINDOW)

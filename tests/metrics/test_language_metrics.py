@@ -63,7 +63,11 @@ def test_every_token_but_the_first_counts_once(tokens):
 def test_a_stream_is_one_long_window():
     """A state that is dropped between windows would score as windows do, and call it a stream."""
     torch.manual_seed(0)
-    model = SpikingLMConfig(vocab_size=256, width=16, layers=1, heads=2, ffn=2.0, ngram=NGramConfig(entries=50)).build().eval()
+    model = (
+        SpikingLMConfig(vocab_size=256, width=16, layers=1, heads=2, ffn=2.0, ngram=NGramConfig(entries=50))
+        .build()
+        .eval()
+    )
     ids = np.random.default_rng(0).integers(0, 9, 61)
     model.prior.fill(count_trie(np.tile(ids, 3), 256, model.config.ngram))
     whole = score_text(model_nll(model), ids, length=60)
