@@ -151,7 +151,7 @@ def _shares_and_gains(levels: list[Order], often: list[Ints], V: int) -> tuple[l
             kept_back = np.where(level.totals[context] > 0, level.backoff[context], 1.0)
             lower = kept_back * p_before[shorter]
             p = share + lower
-            ratio = np.divide(p, lower, out=np.ones_like(p), where=lower > 0)
+            ratio: Floats = np.divide(p, lower, out=np.ones_like(p), where=lower > 0)
             gains.append(often[n] * np.log(ratio))
         shares.append(share)
         endings.append(shorter)
