@@ -152,7 +152,7 @@ def _shares_and_gains(levels: list[Order], often: list[Ints], V: int) -> tuple[l
             lower = kept_back * p_before[shorter]
             p = share + lower
             ratio: Floats = np.divide(p, lower, out=np.ones_like(p), where=lower > 0)
-            gains.append(often[n] * np.log(ratio))
+            gains.append(np.log(ratio) * often[n].astype(np.float64))
         shares.append(share)
         endings.append(shorter)
         p_before = p
