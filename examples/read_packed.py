@@ -13,6 +13,7 @@ def classes(file, images):
     begin = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:begin])
     about, parts = json.loads(header.pop("__metadata__")["machine"]), {}
+    assert about["version"] == 1, "bits of filters"
     for name, one in header.items():
         start, end = one["data_offsets"]
         parts[name] = np.frombuffer(raw[begin + start : begin + end], KINDS[one["dtype"]]).reshape(one["shape"])
