@@ -5,8 +5,10 @@
     python benchmarks/embedding_small.py --out runs/small --table                       what is there already
 
 A seed is another split: a quarter of the rows is judged once, after training. Arms: the student as `stillhouse embed distill` ships
-it, PCA, an autoencoder, UMAP, PaCMAP and LocalMAP (`pip install pacmap`), and product quantization with as many bytes as five
-float32 (which keeps the teacher's width for whoever reads it). A figure that is there is not made again.
+it, PCA, an autoencoder, UMAP (of five sizes of neighbourhood the one that keeps most of the ten nearest of validation rows, fitted
+again on all), PaCMAP and LocalMAP (`pip install pacmap`), and product quantization with as many bytes as five float32 (which keeps
+the teacher's width for whoever reads it). A figure that is there is not made again. Below the table stand differences student -
+arm with 95 % intervals over splits and rows; of the Spearman of all pairs over splits alone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -24,19 +28,23 @@ from sklearn.datasets import load_digits
 
 from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
+from stillhouse.core.verdict import mean_interval, seed_interval
+from stillhouse.tasks.embed import score
 from stillhouse.tasks.embed.config import EmbedRunConfig
 from stillhouse.tasks.embed.material import EmbeddingData
-from stillhouse.tasks.embed.metrics import figures_of
+from stillhouse.tasks.embed.metrics import K, figures_of
 from stillhouse.tasks.embed.numpy_embedder import NumpyEmbedder
 from stillhouse.tasks.embed.recipes import load_embedding
-from stillhouse.tasks.embed.score import fit_anchor
+from stillhouse.tasks.embed.score import fit_anchor, share_kept
 from stillhouse.tasks.embed.task import TASK
 
 WIDTH, BYTES = 5, 20
 PACMAPS = {"pacmap": "PaCMAP", "localmap": "LocalMAP"}
 FITTED = ("pca", "product-quantization", "autoencoder", "umap", *PACMAPS)
 ARMS = ("student", *FITTED)
-FIGURES = ("knn_overlap@10", "knn_overlap@1", "spearman", "trustworthiness", "label_1nn", "fit_seconds")
+FIGURES = ("knn_overlap@10", "knn_overlap@1", "spearman", "cka", "trustworthiness", "label_1nn", "fit_seconds")
+ROW_BY_ROW = {"knn_overlap": "10 nearest", "row_spearman": "Spearman, row by row"}
+UMAP_SIZES = (5, 10, 15, 30, 50)
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
@@ -45,15 +53,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of all figures; a second call goes on")
     parser.add_argument("--vectors", help="file or capture [scikit-learn's digits]")
     parser.add_argument("--rows", type=int, default=1000, help="of --vectors, drawn by the seed [1000]")
+    parser.add_argument("--draw", type=int, default=0, help="which rows: other numbers, other rows of the file [0]")
+    parser.add_argument("--first-seed", type=int, default=0, help="number of the first split [0]")
     parser.add_argument("--seeds", type=int, default=3, help="splits [3]")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="[all that are installed]")
     parser.add_argument("--epochs", type=int, help="of the student [as shipped]")
     parser.add_argument("--table", action="store_true", help="print what is there and make nothing")
     options = parser.parse_args()
-    name = "digits" if options.vectors is None else f"{Path(options.vectors).stem}-{options.rows}"
+    name = "digits" if options.vectors is None else f"{Path(options.vectors).stem}-{options.rows}-{options.draw}"
     place = options.out / name
     if not options.table:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             for arm in options.arms:
                 if arm in PACMAPS and find_spec("pacmap") is None:
                     continue
@@ -72,8 +82,9 @@ def measure(arm: str, seed: int, place: Path, options: argparse.Namespace) -> No
     seconds = time.process_time() - started
     wide, labels = material.store.read(material.test), material.store.labels
     labels = None if labels is None else labels[material.test]
-    figures = figures_of(wide, encode(wide), metric=material.metric, labels=labels).scalars
-    found = {"arm": arm, "seed": seed, "epochs": config.training.epochs, "fit_seconds": seconds, **figures}
+    scores = figures_of(wide, encode(wide), metric=material.metric, labels=labels)
+    known = {"arm": arm, "seed": seed, "epochs": config.training.epochs, "fit_seconds": seconds}
+    found = {**known, **scores.scalars, **{name: scores.items[name].tolist() for name in ROW_BY_ROW}}
     write_json(place / f"{arm}-{seed}.json", found)
     print(arm, seed, {key: round(found[key], 3) for key in FIGURES if key in found}, flush=True)
 
@@ -89,7 +100,7 @@ def configuration(arm: str, seed: int, place: Path, options: argparse.Namespace)
         where = [str(path), "data.labels=labels"]
     else:
         # of a thousand rows three quarters are for training and validation; what is left of the file is not looked at
-        path = some_rows(Path(options.vectors), options.rows, place)
+        path = some_rows(Path(options.vectors), options.rows, options.draw, place)
         with np.load(path) as held:
             where = [str(path), *(["data.labels=labels"] if "labels" in held else [])]
     changes = [f"data.split_seed={seed}", "data.test_fraction=0.25", "anchors=[]", "seeds=1", "training.threads=1"]
@@ -100,8 +111,8 @@ def configuration(arm: str, seed: int, place: Path, options: argparse.Namespace)
     return load_embedding(where[0], [*where[1:], *changes])
 
 
-def some_rows(source: Path, rows: int, place: Path) -> Path:
-    """So many rows of a file or capture as a file of its own, with labels where there are any."""
+def some_rows(source: Path, rows: int, draw: int, place: Path) -> Path:
+    """So many rows of a file or capture as a file of its own, with labels where there are any; two draws share none."""
     from stillhouse.tasks.embed.data import VectorsConfig
 
     path = place / "rows.npz"
@@ -109,7 +120,7 @@ def some_rows(source: Path, rows: int, place: Path) -> Path:
         key = "labels" if source.suffix == ".npz" and "labels" in np.load(source) else None
         data = VectorsConfig(path=str(source), labels=key).build()
         kept = np.setdiff1d(np.arange(len(data.store)), data.store.zero_rows)
-        chosen = np.sort(np.random.default_rng(0).permutation(kept)[:rows])
+        chosen = np.sort(np.random.default_rng(0).permutation(kept)[draw * rows :][:rows])
         labels = data.store.labels
         known = {} if labels is None else {"labels": np.unique(labels[chosen], return_inverse=True)[1]}
         np.savez(path, embeddings=data.store.read(chosen), **known)
@@ -136,7 +147,24 @@ def fitted(arm: str, material: EmbeddingData, seed: int) -> Transform:
         return lambda x: made.transform(
             x / np.linalg.norm(x, axis=1, keepdims=True) if material.normalize else x, basis=basis
         )
+    if arm == "umap":
+        return tuned_umap(rows, material, seed)
     return fit_anchor(arm, rows, WIDTH, seed=seed, normalize=material.normalize)
+
+
+def tuned_umap(rows: np.ndarray, material: EmbeddingData, seed: int) -> Transform:
+    """Of `UMAP_SIZES` neighbours the best on validation rows, fitted on all rows."""
+
+    def fit(some: np.ndarray, neighbors: int) -> Transform:
+        with patch.object(score, "UMAP_NEIGHBORS", neighbors):
+            return fit_anchor("umap", some, WIDTH, seed=seed, normalize=material.normalize)
+
+    train, held = (material.store.read(part.rows) for part in (material.train, material.validation))
+    kept = {
+        size: share_kept(held, [fit(train, size)(held)], min(K, len(held) // 2 - 1), material.metric).mean()
+        for size in UMAP_SIZES
+    }
+    return fit(rows, max(kept, key=lambda size: kept[size]))
 
 
 def product_quantization(rows: np.ndarray, seed: int, *, normalize: bool) -> Transform:
@@ -176,7 +204,7 @@ def product_quantization(rows: np.ndarray, seed: int, *, normalize: bool) -> Tra
 
 def table(place: Path) -> str:
     """Mean and range over seeds of every arm that is there, and its neighbours against PCA's."""
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for arm in ARMS:
         read = [json.loads(path.read_text()) for path in sorted(place.glob(f"{arm}-[0-9]*.json"))]
         if read:
@@ -198,7 +226,26 @@ def table(place: Path) -> str:
         ratios = [one[FIGURES[0]] / pca[one["seed"]] for one in runs if one["seed"] in pca]
         ratio = f"{np.mean(ratios):.2f} x" if ratios else "-"
         lines.append(f"| {arm} | {' | '.join(cells)} | {ratio} | {len(runs)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *differences(found)])
+
+
+def differences(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Student - arm, and the ratio of their ten nearest, paired by split and row."""
+    ours, lines = {one["seed"]: one for one in found.get("student", [])}, []
+    for arm, runs in found.items():
+        pairs = [(ours[one["seed"]], one) for one in runs if one["seed"] in ours]
+        if arm == "student" or len(pairs) < 2:
+            continue
+        near = [a[FIGURES[0]] / b[FIGURES[0]] for a, b in pairs]
+        rows = min(len(one["knn_overlap"]) for _, one in pairs)  # equal rows of a file make splits of unequal size
+        words = [f"student - {arm}, {len(pairs)} splits: 10 nearest {np.mean(near):.2f} x (least {min(near):.2f})"]
+        intervals = {
+            name: mean_interval([np.subtract(a[key], b[key])[:rows] for a, b in pairs])
+            for key, name in ROW_BY_ROW.items()
+        } | {"Spearman, all pairs": seed_interval([a["spearman"] - b["spearman"] for a, b in pairs])}
+        words += [f"{name} {one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for name, one in intervals.items()]
+        lines.append("; ".join(words))
+    return lines
 
 
 if __name__ == "__main__":

@@ -31,14 +31,20 @@ def student(x=None, trained=True, **settings):
     return made.eval()
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_it_begins_as_pca(normalize):
-    """Then training starts at the anchor that it has to beat; another scale a coordinate would not be PCA."""
-    x = vectors()
+@pytest.mark.parametrize(("normalize", "width"), [(True, 24), (False, 24), (False, 300)])
+def test_it_begins_as_pca(normalize, width):
+    """Then training starts at the anchor that it has to beat; another scale a coordinate would not be PCA. Fewer rows too."""
+    x = vectors(width=width)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True) if normalize else x
     expected = pdist(PCA(5).fit_transform(unit.astype(np.float64)))
-    got = pdist(student(trained=False, normalize=normalize).encode(x))
+    got = pdist(student(x, trained=False, normalize=normalize).encode(x))
     np.testing.assert_allclose(got / got.mean(), expected / expected.mean(), rtol=1e-4)
+
+
+def test_few_wide_rows_cost_no_square_of_the_width(monkeypatch):
+    """1 000 texts as counts of 4 600 words: the eigenvectors of their covariance are minutes."""
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: pytest.fail("a matrix of width x width"))
+    assert student(vectors(40, 300), trained=False).skip.shape == (5, 300)
 
 
 def test_rows_do_not_see_each_other():

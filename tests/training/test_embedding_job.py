@@ -9,10 +9,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Progress
+from stillhouse.losses.relations import pearson_of_distances
 from stillhouse.tasks.embed import material
 from stillhouse.tasks.embed.config import EmbeddingLossConfig, EmbeddingStudentConfig
 from stillhouse.tasks.embed.data import open_vectors
-from stillhouse.tasks.embed.job import EmbeddingJob
+from stillhouse.tasks.embed.job import GUARD, EmbeddingJob
 from stillhouse.tasks.embed.material import VectorRows, neighbor_graph
 from stillhouse.tasks.embed.network import EmbeddingStudent
 from stillhouse.training.config import TrainingConfig
@@ -125,6 +126,28 @@ def test_each_term_is_there_when_it_has_a_weight_and_reaches_the_student(store):
         made = job(store, {**alone, **change})
         assert set(terms(made)) == {name}
         assert gradient(made).norm() > 0
+
+
+def test_far_order_that_the_axes_have_is_guarded(store):
+    """What is better than the axes by a margin is left alone; what is as good or worse costs 17 times as much."""
+    guarded, plain = (job(store, {"guard_weight": weight, "noise": 0.0}) for weight in (16.0, 0.0))
+    p = {made: float(terms(made)["pearson"][1].detach()) for made in (guarded, plain)}
+    # an untrained student is the axes
+    assert p[guarded] == pytest.approx(p[plain] * (1 + 16 * (1 - GUARD)), rel=1e-4)
+    vectors = guarded.train.held[:60]
+    assert guarded._far(vectors, vectors).item() == pytest.approx(0.0, abs=1e-5)
+    bad = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    far, axes = pearson_of_distances(bad, vectors), pearson_of_distances(guarded.model(vectors), vectors)
+    assert guarded._far(bad, vectors).item() == pytest.approx((17 * far - 16 * GUARD * axes).item(), rel=1e-4)
+    with torch.no_grad():  # the guard is what the axes were, not what the student has made of them
+        guarded.model.skip.mul_(torch.linspace(0, 1, 5)[:, None])
+    assert guarded._far(bad, vectors).item() == pytest.approx((17 * far - 16 * GUARD * axes).item(), rel=1e-4)
+
+
+def test_few_rows_take_fewer_steps(store):
+    """More of them learn single neighbours by heart, and a minute is waited for nothing."""
+    assert job(store, {"epoch_steps": None}).rows == 8 * 64
+    assert EmbeddingLossConfig().steps(5001, 64) == 50
 
 
 def test_a_weight_turns_the_gradient(store):

@@ -16,6 +16,7 @@ from stillhouse.training.config import TrainingConfig
 STUDENT = "student"  # the arm that learns; all others are anchors
 FEW_ROWS = 5000  # training rows up to which the student overfits single neighbors
 PERPLEXITY, PERPLEXITY_OF_FEW = 10.0, 40.0
+EPOCH_STEPS, EPOCH_STEPS_OF_FEW = 50, 8
 SIGNALS = ("features", "hidden", "relations", "dynamics")  # what can compare codes and vectors
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -91,6 +92,10 @@ class EmbeddingLossConfig:
     global_weight: Weight = Field(
         default=1.0, description="weight of the correlation of distances: how far the rest is"
     )
+    guard_weight: Weight = Field(
+        default=16.0,
+        description="times global_weight, of what exceeds 0.85 of the principal axes' 1 - correlation: near is not bought with far",
+    )
     class_weight: Weight = Field(
         default=0.0,
         description="weight of KL between the softmax of vector and code, at tau: vectors that are scores of classes",
@@ -105,9 +110,10 @@ class EmbeddingLossConfig:
         description="length of the noise on the student's input, against the spread of the vectors; less overfitting",
     )
     anchors: int = Field(default=64, ge=0, description="rows of a batch that bring neighbors along, four each")
-    epoch_steps: Count | Literal["pass"] = Field(
-        default=50,
-        description="optimizer steps between two validations: one 'epoch'; pass: as many as all training rows take",
+    epoch_steps: Count | Literal["pass"] | None = Field(
+        default=None,
+        description="optimizer steps between two validations: one 'epoch'; pass: as many as all training rows take [50; 8 of up"
+        " to 5 000 training rows]",
     )
     validation_rows: int = Field(default=3000, ge=30, description="validation rows that are scored, at most")
 
@@ -121,10 +127,12 @@ class EmbeddingLossConfig:
         """Optimizer steps of an epoch over so many training rows.
 
         Example:
-            >>> EmbeddingLossConfig().steps(1000, 32), EmbeddingLossConfig(epoch_steps="pass").steps(1000, 32)
+            >>> EmbeddingLossConfig().steps(9000, 32), EmbeddingLossConfig(epoch_steps="pass").steps(1000, 32)
             (50, 32)
         """
-        return -(-rows // batch) if self.epoch_steps == "pass" else self.epoch_steps
+        if self.epoch_steps == "pass":
+            return -(-rows // batch)
+        return self.epoch_steps or (EPOCH_STEPS_OF_FEW if rows <= FEW_ROWS else EPOCH_STEPS)
 
     def perplexity_of(self, rows: int, batch: int) -> float:
         """The effective number of neighbors: as given, or by the number of training rows.
@@ -144,7 +152,7 @@ class EmbeddingLossConfig:
 
 @configclass
 class EmbeddingTrainingConfig(TrainingConfig):
-    """The loop's knobs, with defaults as they measured best for embedding students: 1200 steps of 1024 rows."""
+    """The loop's knobs, with defaults as they measured best for embedding students: 1200 steps of 1024 rows; of few, 192."""
 
     epochs: int = Field(default=24, gt=0, description="validations: each comes after loss.epoch_steps steps")
     batch_size: int = Field(default=1024, gt=0, le=2**24, description="rows drawn for an optimizer step")

@@ -34,6 +34,7 @@ CODE = "code"  # the student's codes as a feature of signals
 FEW_VALIDATION = 1000  # rows up to which the best of many epochs is chance
 PAIRS = 100_000
 GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
+GUARD = 0.85  # of the axes' 1 - correlation, above which the far order of rows that were not seen falls behind theirs
 POLE_ROWS = 64
 DECODER_HIDDEN = 256
 PART = 1_000_000_007  # between the seeds of micro-batches
@@ -98,6 +99,7 @@ class EmbeddingJob(DistillJob):
         super().__init__(model, rows=drawn, seed=seed, signal_set=taps, extras=extras)
         self.learned = extras
         self.embedder, self.train, self.loss = model, train, loss
+        self.axes = model.skip.detach().clone()  # principal ones, as training found them
         self.poles: Poles | None = None
         if data.poles is not None and loss.pole_weight:
             taught = data.poles.where(np.isin(data.poles.rows, train.rows))
@@ -211,7 +213,7 @@ class EmbeddingJob(DistillJob):
                 terms[f"neighbors{name}"] = (weight * loss.neighbor_weight, self._near(code, vectors))
             if weight and loss.global_weight:
                 some = torch.randperm(self.random, generator=self.generator)[:GLOBAL_ROWS].to(code.device)
-                terms[f"pearson{name}"] = (weight * loss.global_weight, pearson_of_distances(code[some], vectors[some]))
+                terms[f"pearson{name}"] = (weight * loss.global_weight, self._far(code[some], vectors[some]))
         if loss.class_weight:
             tau = self.now.get("tau", 1.0)
             terms["classes"] = (loss.class_weight, forward_kl(codes, vectors, temperature=tau).mean())
@@ -227,6 +229,14 @@ class EmbeddingJob(DistillJob):
         # Student's t, of as many degrees as the code has numbers: what is far may move further
         nearest, degrees = math.ceil(3 * self.perplexity), float(code.shape[1])
         return neighbor_kl(code, vectors, perplexity=self.perplexity, degrees=degrees, nearest=nearest).mean()
+
+    def _far(self, code: Tensor, vectors: Tensor) -> Tensor:
+        """1 - correlation of distances, and again with `guard_weight` by how much it exceeds `GUARD` of the axes' own."""
+        far, guard = pearson_of_distances(code, vectors), self.loss.guard_weight
+        if guard:
+            axes = (vectors - self.embedder.mean) @ self.axes[: code.shape[1]].to(vectors).t()
+            far = far + guard * (far - GUARD * pearson_of_distances(axes, vectors)).relu()
+        return far
 
     def _rebuilt(self, codes: Tensor, vectors: Tensor) -> Tensor:
         """Mean squared error of the vectors as the decoder rebuilds them, over their spread."""

@@ -175,9 +175,10 @@ def _uniform(rows: int, columns: int) -> Tensor:
 
 def _principal_axes(centered: Tensor, count: int) -> Tensor:
     """(count, D) principal axes, of a fixed sign; beyond the D that there are, small random ones, so that none is dead."""
-    covariance = centered.t() @ centered / len(centered)
-    _values, vectors = torch.linalg.eigh(covariance)
-    axes = vectors.flip(1).t()[:count]
+    if len(centered) < centered.shape[1]:  # of few wide rows, as counts of words, D^3 would be minutes
+        axes = torch.linalg.svd(centered, full_matrices=False).Vh[:count]
+    else:
+        axes = torch.linalg.eigh(centered.t() @ centered).eigenvectors.flip(1).t()[:count]
     # the sign of an eigenvector is an accident of the LAPACK that found it
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     axes = axes * largest.sign()
