@@ -233,7 +233,7 @@ class EmbeddingJob(DistillJob):
     def _far(self, code: Tensor, vectors: Tensor) -> Tensor:
         """1 - correlation of distances, and again with `guard_weight` by how much it exceeds `GUARD` of the axes' own."""
         far, guard = pearson_of_distances(code, vectors), self.loss.guard_weight
-        if guard:
+        if guard and self.poles is None:  # named axes are not the principal ones
             axes = (vectors - self.embedder.mean) @ self.axes[: code.shape[1]].to(vectors).t()
             far = far + guard * (far - GUARD * pearson_of_distances(axes, vectors)).relu()
         return far
