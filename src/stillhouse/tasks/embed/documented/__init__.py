@@ -224,6 +224,6 @@ def documented(settings: Mapping[str, Any], preset: DistillationConfig | None = 
         student |= {"normalize": False, "output": "euclidean"}
     if whole.curriculum or "tau" in given:
         stages = whole.curriculum_stages if whole.curriculum else 1
-        loss["tau"] = [whole.get_tau_for_stage(stage) for stage in range(stages)]
+        loss |= {"tau": [whole.get_tau_for_stage(stage) for stage in range(stages)], "guard_weight": 0.0}
         student |= {} if classes else {"output": "sphere"}
     return {part: new for part, new in change.items() if new != {}}
