@@ -25,12 +25,15 @@ def main() -> None:
     parser.add_argument("--text", default="data/wikitext-2")
     parser.add_argument("--entries", type=int, nargs="+", default=[250_000, 550_000], help="sequences kept")
     parser.add_argument("--order", type=int, default=4, help="longest sequence")
+    parser.add_argument(
+        "--split", default="test", choices=["valid", "test"], help="that is scored; valid: its 16,384 first"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     corpus = load_corpus(config_of("deep", options.text).corpus)
-    ids = np.asarray(corpus.test[: 4 * SCORED + 1])
+    ids = np.asarray(corpus.test[: 4 * SCORED + 1] if options.split == "test" else corpus.valid[: SCORED + 1])
     size = len(corpus.tokenizer.decode(ids[1:]).encode())
-    print("| sequences kept | longest | kB packed | bits per byte, test |\n|---|---|---|---|")
+    print(f"| sequences kept | longest | kB packed | bits per byte, {options.split} |\n|---|---|---|---|")
     for entries in options.entries:
         config = NGramConfig(order=options.order, entries=entries)
         trie = count_trie(corpus.train, corpus.tokenizer.vocab_size, config)
