@@ -80,6 +80,14 @@ def test_it_answers_as_the_teacher_does(tmp_path):
         torch.testing.assert_close(stored(batch).features["1"], live.features["1"])
 
 
+def test_half_precision_takes_no_input_for_another():
+    """A step of bf16-mixed asks inside autocast, where a product of bf16 has three digits."""
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = seen(images)
+    assert same(found, seen(images)).all()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -195,7 +195,8 @@ def seen(inputs: Tensor) -> NDArray[np.float64]:
         x = (x.long() * 2_654_435_761 % 2**32).double() / 2**32
     elif x.dtype != torch.float64:
         x = x.float()
-    found = x @ _directions(x.shape[1]).to(x)
+    with torch.autocast(x.device.type, enabled=False):  # half precision would take every input for another
+        found = x @ _directions(x.shape[1]).to(x)
     return (found.double() / max(1, x.shape[1]) ** 0.5).cpu().numpy()
 
 
