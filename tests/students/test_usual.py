@@ -10,18 +10,18 @@ from stillhouse.tasks.classification.data.config import DataConfig
 from stillhouse.tasks.classification.job import ClassificationJob, class_weights
 from stillhouse.tasks.classification.plan import ClassificationRunConfig, ClassificationTrainingConfig
 from stillhouse.tasks.classification.students.config import IMAGES
-from stillhouse.tasks.classification.students.networks import USUAL
+from stillhouse.tasks.classification.students.networks import ScorecardConfig
 
 FILE = "data: {name: words, root: some.csv}\nteacher: {source: 'vectors:some.npy'}\nstudent: {kind: KIND}\n"
 
 
-@pytest.mark.parametrize("kind", ["tf-idf", "scorecard"])
-def test_a_file_that_names_a_student_and_data_trains_as_is_usual_for_it(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "rate"), [("tf-idf", 3e-2), ("scorecard", 0.2), ("tree", 5e-2)])
+def test_a_file_that_names_a_student_and_data_trains_as_is_usual_for_it(tmp_path, kind, rate):
     """At the defaults of networks (a rate of 2e-3) a scorecard learns next to nothing; what the file names stays."""
     path = tmp_path / "mine.yaml"
     path.write_text(FILE.replace("KIND", kind) + "training: {epochs: 7}\n")
     found = load_run(str(path))
-    assert (found.training.epochs, found.training.learning_rate) == (7, USUAL["training"]["learning_rate"])
+    assert (found.training.epochs, found.training.learning_rate) == (7, rate)
     assert found.signals[0].temperature.value == 1.0
     assert load_run(str(path), ["training.learning_rate=0.1"]).training.learning_rate == 0.1
 
@@ -30,7 +30,10 @@ def test_a_recipe_whose_student_becomes_one_of_words_keeps_only_what_was_named()
     """Settings that are still those of the recipe are made for another student."""
     words = ["data.name=words", "data.root=some.csv", "student.kind=scorecard", "arms=[kd,no-kd]"]
     found = load_run("digits", [*words, "training.epochs=3"])
-    assert (found.training.epochs, found.training.learning_rate) == (3, USUAL["training"]["learning_rate"])
+    assert (found.training.epochs, found.training.learning_rate) == (
+        3,
+        ScorecardConfig.usual["training"]["learning_rate"],
+    )
     assert found.training.batch_size == load_run("digits").training.batch_size
 
 

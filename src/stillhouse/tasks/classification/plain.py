@@ -122,8 +122,8 @@ def say_linear(context: Any) -> None:
     what = "texts" if reads_texts(data.input_spec) else "tables"
     if isinstance(data.input_spec, ImageSpec):
         what = "color pictures" if data.input_spec.shape[0] == 3 else "gray pictures"
-    if other := getattr(student, "behind", {}).get(what):
-        known += f"; {student.kind} at its defaults was behind it on {what}: student.kind={other} is not"
+    if found := getattr(student, "behind", {}).get(what):
+        known += f"; on other {what} {student.kind} {found}"
     context.callback.log(known)
 
 
