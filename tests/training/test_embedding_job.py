@@ -148,6 +148,7 @@ def test_few_rows_take_fewer_steps(store):
     """More of them learn single neighbours by heart, and a minute is waited for nothing."""
     assert job(store, {"epoch_steps": None}).rows == 8 * 64
     assert EmbeddingLossConfig().steps(5001, 64) == 50
+    assert EmbeddingLossConfig(neighbor_weight=0.0).steps(400, 64) == 50  # the autoencoder, which is a control
 
 
 def test_a_weight_turns_the_gradient(store):

@@ -132,7 +132,8 @@ class EmbeddingLossConfig:
         """
         if self.epoch_steps == "pass":
             return -(-rows // batch)
-        return self.epoch_steps or (EPOCH_STEPS_OF_FEW if rows <= FEW_ROWS else EPOCH_STEPS)
+        # a network that only rebuilds vectors, as the autoencoder, keeps more of them after more steps
+        return self.epoch_steps or (EPOCH_STEPS_OF_FEW if self.neighbor_weight and rows <= FEW_ROWS else EPOCH_STEPS)
 
     def perplexity_of(self, rows: int, batch: int) -> float:
         """The effective number of neighbors: as given, or by the number of training rows.
