@@ -77,7 +77,6 @@ class PatchBits(nn.Module):
         strong = strong[torch.arange(len(self.kernels), device=strong.device) % len(strong)]
         kernels = nn.functional.normalize(strong) @ whiten
         self.kernels.copy_((kernels - kernels.mean(1, keepdim=True)).view_as(self.kernels))
-        self.offsets.zero_()
         response = conv2d(pixels, self.kernels, None, STRIDE)
         deviation, mean = torch.std_mean(response, (0, 2, 3))
         scale = 1 / deviation.clamp(min=1e-6)
