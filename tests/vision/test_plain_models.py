@@ -104,7 +104,7 @@ def test_what_a_student_must_be_above_is_said_before_it_is_trained(tmp_path, mon
     data, said = images(300, 4), []
     words = ["teacher=null", "signals=[]", "arms=[no-kd]", "training.epochs=1", "seeds=1"]
     config = load_run("digits-timm", words)
-    monkeypatch.setattr(type(config.student), "behind", {"gray pictures": "was far behind it"}, raising=False)
+    monkeypatch.setattr(type(config.student), "behind", {"pictures": "was far behind it"}, raising=False)
     watch = Callback()
     watch.log = said.append
     watch.on_progress = lambda *news: said.append("training")
@@ -112,7 +112,7 @@ def test_what_a_student_must_be_above_is_said_before_it_is_trained(tmp_path, mon
     line = next(line for line in said if line.startswith("logistic regression: "))
     score = 100 * accuracy(plain.linear(data), data.validation)
     assert line.startswith(f"logistic regression: {score:.1f}% of {len(data.validation)} validation rows, in ")
-    assert line.endswith(" s; on other gray pictures timm was far behind it")
+    assert line.endswith(" s; on other pictures timm was far behind it")
     assert said.index(line) < said.index("training")
 
 

@@ -109,19 +109,17 @@ def fit_linear(context: Any, seed: int) -> Model:
     return made[seed]
 
 
-def say_linear(context: Any) -> None:
+def log_logistic_regression(context: Any) -> None:
     """A line before training: what logistic regression gets of the validation rows, and where such students were behind it.
 
     Args:
         context: of the run.
     """
-    begun, data, student = time.monotonic(), context.data.for_teachers, context.config.student
-    rows = data.validation
+    begun, rows, student = time.monotonic(), context.data.for_teachers.validation, context.config.student
     score = float((predict(fit_linear(context, 0), rows).argmax(1) == rows.labels.numpy()).mean())
     known = f"logistic regression: {score:.1%} of {len(rows):,} validation rows, in {time.monotonic() - begun:.1f} s"
-    what = "texts" if reads_texts(data.input_spec) else "tables"
-    if isinstance(data.input_spec, ImageSpec):
-        what = "color pictures" if data.input_spec.shape[0] == 3 else "gray pictures"
+    spec = context.data.input_spec
+    what = "pictures" if isinstance(spec, ImageSpec) else "texts" if reads_texts(spec) else "tables"
     if found := getattr(student, "behind", {}).get(what):
         known += f"; on other {what} {student.kind} {found}"
     context.callback.log(known)

@@ -95,7 +95,7 @@ class ClassificationTask(ClassificationResults, Task[ClassificationRunConfig, An
     teachers = later("teachers:build_teachers")
     teacher_check = later("teachers:teacher_check")
     stage_teachers = later("teachers:stage_teachers_of")
-    before_training = later("plain:say_linear")
+    before_training = later("plain:log_logistic_regression")
     teacher_queries = later("teachers:teacher_queries_of")
     of_seed = later("teachers:context_of_seed")
     score = later("predict:score")

@@ -77,9 +77,7 @@ def boolean_features(images: Tensor, square: int = 1) -> Tensor:
         response = torch.nn.functional.conv2d(maps, kernel[None, None], padding=REACH).round()
         above, below = _levels(response, POSITIVE, NEGATIVE)
         largest, smallest = _largest(response, square), -_largest(-response, square)
-        bits.append(largest > 0)
-        bits += [largest > level for level in above]
-        bits += [smallest < level for level in below]
+        bits += [largest > 0, *(largest > level for level in above), *(smallest < level for level in below)]
     joined = torch.cat(bits, dim=1)
     return joined.reshape(count, channels * BITS, *joined.shape[2:])
 

@@ -49,11 +49,9 @@ class PatchBits(nn.Module):
         self.kernels: Tensor
         self.offsets: Tensor
         self.edges: Tensor
-        self.drawn: Tensor
         self.register_buffer("kernels", torch.zeros(patches, channels, side, side))
         self.register_buffer("offsets", torch.zeros(patches))
         self.register_buffer("edges", torch.zeros(levels, 2 * patches, grid, grid))
-        self.register_buffer("drawn", torch.zeros((), dtype=torch.bool))
 
     def shares(self, pixels: Tensor) -> Tensor:
         """(B, 2 P, g, g): at which share of a cell's places each patch is met, then its negative."""
@@ -67,8 +65,7 @@ class PatchBits(nn.Module):
         columns = nn.functional.unfold(pixels, self.kernels.shape[-1]).transpose(1, 2).flatten(0, 1)
         rows = columns[torch.randperm(len(columns), device=columns.device)[:DRAWN]]
         rows = rows - rows.mean(1, keepdim=True)
-        scatter = torch.cov((rows - rows.mean(0)).T.double())
-        values, vectors = torch.linalg.eigh(scatter)
+        values, vectors = torch.linalg.eigh(torch.cov((rows - rows.mean(0)).T.double()))
         softened = values.clamp(min=0) + SOFTEN * values.mean() + 1e-12
         whiten = (vectors * softened.rsqrt() @ vectors.T).to(rows.dtype)
         white = (rows - rows.mean(0)) @ whiten
@@ -77,22 +74,19 @@ class PatchBits(nn.Module):
         strong = strong[torch.arange(len(self.kernels), device=strong.device) % len(strong)]
         kernels = nn.functional.normalize(strong) @ whiten
         self.kernels.copy_((kernels - kernels.mean(1, keepdim=True)).view_as(self.kernels))
-        response = conv2d(pixels, self.kernels, None, STRIDE)
-        deviation, mean = torch.std_mean(response, (0, 2, 3))
+        deviation, mean = torch.std_mean(conv2d(pixels, self.kernels, None, STRIDE), (0, 2, 3))
         scale = 1 / deviation.clamp(min=1e-6)
         self.kernels.mul_(scale.view(-1, 1, 1, 1))
         self.offsets.copy_(-mean * scale)
-        levels = len(self.edges)
-        shares = torch.arange(1, levels + 1, dtype=pixels.dtype, device=pixels.device) / (levels + 1)
+        shares = torch.linspace(0, 1, len(self.edges) + 2, dtype=pixels.dtype, device=pixels.device)[1:-1]
         self.edges.copy_(torch.quantile(self.shares(pixels), shares, dim=0))
-        self.drawn.fill_(True)
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] to bits (B, F), level by level; all 0 before the first batch in training."""
         with torch.autocast(pixels.device.type, enabled=False):  # half precision would move bits
             pixels = pixels.float()
-            if self.training and not self.drawn and pixels.std() > 0:
+            if self.training and not self.kernels.any() and pixels.std() > 0:
                 self.draw(pixels)
             return (self.shares(pixels).unsqueeze(1) > self.edges).to(pixels.dtype).flatten(1)
 
