@@ -50,8 +50,8 @@ def filter_bits(images: np.ndarray, square: int = 1) -> np.ndarray:
     Example:
         One bright pixel is above 0, and not above the quantiles of itself:
 
-        >>> filter_bits(np.array([[0, 9], [0, 0]]).reshape(1, 1, 2, 2), 2)[0, :6, 0, 0].tolist()
-        [True, False, False, False, True, False]
+        >>> filter_bits(np.array([[0, 9], [0, 0]]).reshape(1, 1, 2, 2), 2)[0, :5, 0, 0].tolist()
+        [True, False, False, False, True]
     """
     count, channels, height, width = images.shape
     maps = np.rint(images.reshape(-1, 1, height, width), dtype=np.float32)
