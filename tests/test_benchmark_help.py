@@ -44,7 +44,13 @@ def test_lines_of_a_shell_script_are_taken(script: Path, tmp_path: Path, capsys:
     """`flat.sh` named flags that were gone. `echo` in the place of the command gives its lines."""
     teacher = tmp_path / "teacher.safetensors"
     teacher.touch()
-    known = {"BIN": "echo", "PYTHON": "true", "TEACHER": str(teacher), "FASHION_TEACHER": str(teacher), "OUT": str(tmp_path)}
+    known = {
+        "BIN": "echo",
+        "PYTHON": "true",
+        "TEACHER": str(teacher),
+        "FASHION_TEACHER": str(teacher),
+        "OUT": str(tmp_path),
+    }
     done = subprocess.run(["sh", script], env={**os.environ, **known}, capture_output=True, text=True, check=True)
     for line in done.stdout.splitlines():
         assert main([*shlex.split(line), "--print-config"]) == 0, capsys.readouterr().err
