@@ -331,3 +331,16 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     save_checkpoint(tmp_path / "c.pt", {"fit": SimpleNamespace()})  # with a hash that is right
     with pytest.raises(StillhouseError, match="cannot be read: Weights only"):
         load_checkpoint(tmp_path / "c.pt")
+
+
+def test_glibc_is_asked_to_keep_what_is_freed(data, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(loop.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=asked.__setitem__))
+    fit(net(), data, replace(QUICK, epochs=1), folder=tmp_path)
+    assert asked == {-3: 2**30, -1: 2**31 - 1}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+
+
+def test_where_there_is_no_glibc_training_goes_on(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.ctypes, "CDLL", lambda name: object())
+    fit(net(), data, replace(QUICK, epochs=1), folder=tmp_path)
+    assert losses(tmp_path)

@@ -9,12 +9,13 @@ first one writes.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,12 +62,21 @@ def fit(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         Diverged: a term or gradient is not finite.
     """
+    _keep_freed_memory()
     trainer = _Trainer(job, config, seed, folder)
     trainer.on_validation = on_validation
     if processes.broadcast_from_first(resume and (folder / CHECKPOINT).is_file()):
         trainer.load()
     with _stop_request() as stop:
         return trainer.run(stop, on_progress if ranks.first() else lambda progress, news: None)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep large blocks that are freed, where it is the allocator: to fetch fresh pages can take longer than to fill them."""
+    with suppress(OSError, TypeError, AttributeError):
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD in bytes, M_TRIM_THRESHOLD
+        glibc.mallopt(-1, 2**31 - 1)
 
 
 @contextmanager
