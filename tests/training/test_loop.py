@@ -335,12 +335,13 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 def test_glibc_is_asked_to_keep_what_is_freed(data, tmp_path, monkeypatch):
     asked = {}
-    monkeypatch.setattr(loop.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=asked.__setitem__))
+    libc = SimpleNamespace(mallopt=asked.__setitem__)
+    monkeypatch.setattr(loop, "ctypes", SimpleNamespace(CDLL=lambda name: libc))
     fit(net(), data, replace(QUICK, epochs=1), folder=tmp_path)
     assert asked == {-3: 2**30, -1: 2**31 - 1}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
 
 
 def test_where_there_is_no_glibc_training_goes_on(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(loop, "ctypes", SimpleNamespace(CDLL=lambda name: object()))
     fit(net(), data, replace(QUICK, epochs=1), folder=tmp_path)
     assert losses(tmp_path)
