@@ -267,7 +267,6 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")  # oneDNN's products: twice MKL's on AMD; in bf16 where there is AMX
     tries: dict[Any, Any] = {}
     for seed in range(options.seeds):
         for row in [] if options.table else options.only:
