@@ -298,10 +298,7 @@ class Curriculum:
 
     def weights(self) -> Mapping[str, float]:
         """Factors of the present stage: `labels` for the label weight, `signals` for the weight of every signal."""
-        return {
-            "labels": self.config.label_weight(self.stage),
-            "signals": self.config.signal_weight(self.stage),
-        }
+        return {"labels": self.config.label_weight(self.stage), "signals": self.config.signal_weight(self.stage)}
 
     def figures(self) -> dict[str, float]:
         """To be logged: stage from 0, rows of its subset, samples seen, the factors."""

@@ -72,11 +72,10 @@ def fit(
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep large blocks that are freed, where it is the allocator: to fetch fresh pages can take longer than to fill them."""
+    """Let glibc, where it is there, keep large blocks that are freed: to fetch fresh pages can take longer than to fill them."""
     with suppress(OSError, TypeError, AttributeError):
-        glibc = ctypes.CDLL(None)
-        glibc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD in bytes, M_TRIM_THRESHOLD
-        glibc.mallopt(-1, 2**31 - 1)
+        for option, most in ((-3, 2**30), (-1, 2**31 - 1)):  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, bytes
+            ctypes.CDLL(None).mallopt(option, most)
 
 
 @contextmanager
@@ -251,11 +250,7 @@ class _Trainer(TrainingState):
         scored.eval()
         with torch.no_grad():
             found = self.job.validate(scored)
-        self._record(
-            "validation",
-            float(epoch),
-            {**found.metrics, "seconds": self.state.seconds},
-        )
+        self._record("validation", float(epoch), {**found.metrics, "seconds": self.state.seconds})
         self.state.epochs = epoch
         if self.config.keep == "last" or not self.state.best or self._is_better(found):
             self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch

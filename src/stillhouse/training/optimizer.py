@@ -45,7 +45,7 @@ def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> Optimize
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     if config.optimizer == "muon":
-        return MuonAdamW(groups, lr=config.learning_rate)
+        return MuonAdamW(groups, lr=config.learning_rate, fused=True)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     return DOT(groups, config.learning_rate, momentum=config.momentum, delta=config.delta)
@@ -192,7 +192,7 @@ class MuonAdamW(torch.optim.AdamW):
 
     Args:
         groups: as every optimizer; those made by `with_matrices_apart` are Muon's.
-        lr: learning rate of groups without their own.
+        **options: of `torch.optim.AdamW`.
 
     Example:
         A gradient of which one direction is a hundred times another moves both alike:
@@ -201,7 +201,7 @@ class MuonAdamW(torch.optim.AdamW):
         >>> net.blocks = nn.Sequential(nn.Linear(2, 2, bias=False))
         >>> weight = net.blocks[0].weight
         >>> before = weight.detach().clone()
-        >>> optimizer = MuonAdamW(with_matrices_apart([{"params": [weight]}], net, learning_rate=0.01), lr=0.01)
+        >>> optimizer = MuonAdamW(with_matrices_apart([{"params": [weight]}], net, learning_rate=0.01))
         >>> weight.grad = torch.tensor([[100.0, 0.0], [0.0, 1.0]])
         >>> optimizer.step()
         >>> large, small = torch.linalg.svdvals((weight - before).detach()).tolist()
@@ -211,9 +211,6 @@ class MuonAdamW(torch.optim.AdamW):
     Source: Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982 (the size of a step).
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
-        super().__init__(groups, lr=lr, fused=True)
-
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step of both."""
@@ -221,17 +218,15 @@ class MuonAdamW(torch.optim.AdamW):
         self.param_groups = [group for group in every if not group.get("matrices")]
         super().step()
         self.param_groups = every
-        for group in every:
-            for weight in group["params"] if group.get("matrices") else ():
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:  # AdamW loads no state without a step
-                    state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
-                momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-                update = orthogonalized(weight.grad.lerp(momentum, MOMENTUM))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update, alpha=-group["lr"] * STEP_SIZE * math.sqrt(max(weight.shape)))
+        moved = [(group, w) for group in every if group.get("matrices") for w in group["params"] if w.grad is not None]
+        for group, weight in moved:
+            state = self.state[weight]
+            if not state:  # AdamW loads no state without a step
+                state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
+            momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
+            update = orthogonalized(weight.grad.lerp(momentum, MOMENTUM))
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.add_(update, alpha=-group["lr"] * STEP_SIZE * math.sqrt(max(weight.shape)))
 
 
 def with_matrices_apart(

@@ -131,16 +131,6 @@ def real_pairs_to_complex(pairs: Tensor) -> Tensor:
     return torch.view_as_complex(pairs.contiguous())
 
 
-def complex_to_real_pairs(x: Tensor) -> Tensor:
-    """Real pairs (..., 2) of a complex tensor (...).
-
-    Example:
-        >>> complex_to_real_pairs(torch.tensor([1 + 2j])).tolist()
-        [[1.0, 2.0]]
-    """
-    return torch.view_as_real(x.resolve_conj())
-
-
 def complex_sequence(name: str, x: Tensor, channels: int) -> None:
     """Raise `InputError` unless `x` is a complex sequence (B, L, channels) with at least one sample.
 

@@ -27,10 +27,7 @@ SEARCH = 8.0  # samples around the expected place in which the peak is looked fo
 def line_figures(focused: Complex, wanted: Complex) -> dict[str, NDArray[np.float64]]:
     """(N) quality (1 - NMSE) and coherence of every line; what verdicts are made of."""
     s, t = (torch.from_numpy(np.ascontiguousarray(x)).to(torch.complex128) for x in (focused, wanted))
-    return {
-        "quality": (1 - complex_nmse(s, t)).numpy(),
-        "coherence": (1 - coherence_loss(s, t)).numpy(),
-    }
+    return {"quality": (1 - complex_nmse(s, t)).numpy(), "coherence": (1 - coherence_loss(s, t)).numpy()}
 
 
 def judge(focused: Complex, split: SarSplit, valid: slice) -> dict[str, float]:

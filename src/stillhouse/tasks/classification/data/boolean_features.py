@@ -84,8 +84,7 @@ def boolean_features(images: Tensor, square: int = 1) -> Tensor:
 
 def _largest(maps: Tensor, square: int) -> Tensor:
     """The largest entry of each square, row by row and then column by column: faster than `max_pool2d` on a CPU."""
-    height, width = maps.shape[2:]
-    maps = torch.nn.functional.pad(maps, (0, -width % square, 0, -height % square), value=-torch.inf)
+    maps = torch.nn.functional.pad(maps, (0, -maps.shape[3] % square, 0, -maps.shape[2] % square), value=-torch.inf)
     rows = reduce(torch.maximum, [maps[:, :, place::square] for place in range(square)])
     return reduce(torch.maximum, [rows[..., place::square] for place in range(square)])
 
@@ -127,8 +126,7 @@ def _levels(maps: Tensor, above: tuple[int, ...], below: tuple[int, ...]) -> tup
         found = values.gather(-1, (end + sign * rank).clamp(0, values.shape[-1] - 1))
         return torch.where(many > 0, found, sign * torch.inf)[..., None, None]
 
-    first = values.shape[-1] - positive
-    return quantiles(above, positive, first, 1), quantiles(below, negative, negative - 1, -1)
+    return quantiles(above, positive, values.shape[-1] - positive, 1), quantiles(below, negative, negative - 1, -1)
 
 
 def _sorted(rows: Tensor) -> Tensor:
@@ -311,7 +309,5 @@ def _fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if shape[0] == 1 and images.shape[1] == 3:
         images = change.rgb_to_grayscale(images)
     if images.shape[-2:] != shape[1:]:
-        images = torch.nn.functional.interpolate(
-            images, shape[1:], mode="bilinear", align_corners=False, antialias=True
-        )
+        images = torch.nn.functional.interpolate(images, shape[1:], mode="bilinear", antialias=True)
     return images.clamp(0, 1)
