@@ -1,5 +1,6 @@
 """The spiking student of images: its neurons by hand, its size, its gradients."""
 
+import pytest
 import torch
 
 from stillhouse.core.types import ImageSpec
@@ -36,3 +37,12 @@ def test_size_gradients_and_scores_of_each_step():
     assert 0.05 < spikes.mean() < 0.95
     out.logits.square().sum().backward()
     assert all(p.grad.abs().max() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize(("side", "left"), [(8, 2), (28, 4), (32, 2), (50, 4), (5, 3), (2, 1)])
+def test_unless_told_convolutions_go_on_until_few_pixels_are_left(side, left):
+    """A mean over a map of 7 x 7 reads 28 pixels worse than logistic regression does (74.6 against 89.9 % on MNIST)."""
+    network = SpikingStudentConfig(width=2).build(ImageSpec(("a", "b"), (1, side, side), (0.3,), (0.2,)))
+    last = f"network.blocks.{len(network.network.blocks) - 1}"
+    found = FeatureExtractor(network, (last,))(torch.rand(1, 1, side, side)).features[last]
+    assert tuple(found.shape[-2:]) == (left, left)

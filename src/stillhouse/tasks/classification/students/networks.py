@@ -84,7 +84,7 @@ class SpikingStudentConfig:
     usual: ClassVar[Mapping[str, Any]] = {"training": {**IMAGES["training"], "learning_rate": 2e-2}}
     kind: Literal["spiking"] = "spiking"
     width: int = Field(default=16, gt=0, description="channels of the first convolution; doubles with each further one")
-    depth: int = Field(default=2, gt=0, description="number of convolutions")
+    depth: int | None = Field(default=None, gt=0, description="convolutions; none: till 2 to 4 pixels a side are left")
     steps: int = Field(default=4, gt=0, description="T, time steps that an image is shown; the answer is their mean")
     decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge left after a time step")
 
@@ -98,11 +98,11 @@ class SpikingStudentConfig:
         from stillhouse.layers.spikes.neurons import SpikingNetwork
 
         spec = images_for(self, input_spec)
-        if min(spec.shape[1:]) < 2**self.depth:
-            raise InputError(
-                f"student {self.kind!r}: expected images of {2**self.depth} pixels a side, got {spec.shape[1:]}"
-            )
-        widths = [spec.shape[0], *(self.width * 2**i for i in range(self.depth))]
+        side = min(spec.shape[1:])
+        depth = self.depth or max(1, side.bit_length() - 2)
+        if side < 2**depth:
+            raise InputError(f"{self.kind}: expected images of {2**depth} pixels a side, got {spec.shape[1:]}")
+        widths = [spec.shape[0], *(self.width * 2**i for i in range(depth))]
         network = SpikingNetwork(widths, spec.num_classes, steps=self.steps, decay=self.decay)
         return Normalized(network, spec.pixel_mean, spec.pixel_std)
 
