@@ -25,7 +25,7 @@ def test_without_decay_spikes_count_what_came_in():
 def test_size_gradients_and_scores_of_each_step():
     """9 C D and a norm for a convolution, K (D + 1) for the head; the answer is the mean of what the head puts out."""
     torch.manual_seed(0)
-    network = SpikingStudentConfig(width=4, steps=3).build(SPEC)
+    network = SpikingStudentConfig(width=4, steps=3, depth=2).build(SPEC)
     assert sum(p.numel() for p in network.parameters()) == (9 * 4 + 8) + (9 * 4 * 8 + 16) + 3 * 9
     extractor = FeatureExtractor(network, ("network.head", "network.blocks.0"))
     out = extractor(torch.rand(5, 1, 8, 8))
@@ -39,9 +39,9 @@ def test_size_gradients_and_scores_of_each_step():
     assert all(p.grad.abs().max() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize(("side", "left"), [(8, 2), (28, 4), (32, 2), (50, 4), (5, 3), (2, 1)])
+@pytest.mark.parametrize(("side", "left"), [(8, 1), (28, 2), (32, 1), (50, 2), (5, 2), (2, 1)])
 def test_unless_told_convolutions_go_on_until_few_pixels_are_left(side, left):
-    """A mean over a map of 7 x 7 reads 28 pixels worse than logistic regression does (74.6 against 89.9 % on MNIST)."""
+    """A mean over a map of 7 x 7 reads 28 pixels worse than logistic regression does (74.6 against 89.9 % on 6,000 of MNIST)."""
     network = SpikingStudentConfig(width=2).build(ImageSpec(("a", "b"), (1, side, side), (0.3,), (0.2,)))
     last = f"network.blocks.{len(network.network.blocks) - 1}"
     found = FeatureExtractor(network, (last,))(torch.rand(1, 1, side, side)).features[last]
