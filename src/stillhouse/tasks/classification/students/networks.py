@@ -84,7 +84,9 @@ class SpikingStudentConfig:
     usual: ClassVar[Mapping[str, Any]] = {"training": {**IMAGES["training"], "learning_rate": 2e-2}}
     kind: Literal["spiking"] = "spiking"
     width: int = Field(default=16, gt=0, description="channels of the first convolution; doubles three times")
-    depth: int | None = Field(default=None, gt=0, description="convolutions; none: till 1 or 2 pixels a side are left")
+    depth: int | None = Field(
+        default=None, gt=0, description="convolutions; none: three, or more till 2 pixels a side are left"
+    )
     steps: int = Field(default=4, gt=0, description="T, time steps that an image is shown; the answer is their mean")
     decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge left after a time step")
 
@@ -99,7 +101,7 @@ class SpikingStudentConfig:
 
         spec = images_for(self, input_spec)
         side = min(spec.shape[1:])
-        depth = self.depth or max(1, side.bit_length() - 1)
+        depth = self.depth or max(1, min(side.bit_length() - 1, max(3, (side - 1).bit_length() - 1)))
         if side < 2**depth:
             raise InputError(f"{self.kind}: expected images of {2**depth} pixels a side, got {spec.shape[1:]}")
         widths = [spec.shape[0], *(self.width * 2 ** min(i, 3) for i in range(depth))]
