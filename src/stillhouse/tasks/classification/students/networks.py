@@ -84,9 +84,7 @@ class SpikingStudentConfig:
     usual: ClassVar[Mapping[str, Any]] = {"training": {**IMAGES["training"], "learning_rate": 2e-2}}
     kind: Literal["spiking"] = "spiking"
     width: int = Field(default=16, gt=0, description="channels of the first convolution; doubles three times")
-    depth: int | None = Field(
-        default=None, gt=0, description="convolutions; none: three, or more till 2 pixels a side are left"
-    )
+    depth: int | None = Field(default=None, gt=0, description="convolutions; none: three, or till 2 pixels are left")
     steps: int = Field(default=4, gt=0, description="T, time steps that an image is shown; the answer is their mean")
     decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge left after a time step")
 
