@@ -53,7 +53,7 @@ def training(**change: Any) -> Change:
 
 
 OLD = SpikingLMConfig(width=96, layers=2, heads=3)
-TAUGHT = ("kd", "taught")  # rows that ask --teacher
+TAUGHT = ("kd", "taught", "four")  # rows that ask --teacher
 COMPACT = ("wide",)  # rows that are scored again with compact floats
 # row: (base, what changes, change)
 ROWS: dict[str, tuple[str | None, str, Change]] = {
@@ -75,6 +75,11 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         student(layers=2, ngram=NGramConfig(entries=250_000)),
     ),
     "taught": ("deep", "the same, taught by --teacher on the whole text", loss(kd_weight=1.0)),
+    "four": (
+        "taught",
+        "sequences of up to 4, learning rate down to 0",
+        lambda c: training(final_learning_rate=0.0)(student(ngram=NGramConfig(order=4, entries=250_000))(c)),
+    ),
     "end": ("wide", "learning rate down to 0", training(final_learning_rate=0.0)),
     "late": (
         "wide",

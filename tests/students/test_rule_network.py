@@ -103,6 +103,20 @@ def test_what_is_printed_decides_at_any_time(fraction):
     assert len(readable.rules) <= 6
 
 
+def test_points_of_a_rule_that_no_word_begins_yet_are_printed_as_bias():
+    """Short trainings end with such rules, which hold for every row."""
+    model = RulesConfig(rules=6).build(SPEC)
+    nn.init.normal_(model.words)
+    model.set_progress(0.45)
+    assert (model.literals[:, 0] == 2 * len(NAMES)).any()
+    with torch.no_grad():
+        model.votes += torch.arange(12.0)
+    counts, _ = messages(50)
+    np.testing.assert_allclose(
+        model.eval().readable().scores(counts.numpy()), model(counts).detach().numpy(), atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("most", [1, 2])
 def test_no_rule_has_more_words_than_it_may(most):
     counts, labels = messages()

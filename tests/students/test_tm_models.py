@@ -51,7 +51,7 @@ def answer(model, training=False, count=12):
         (SwinTM, {"cap_windows": False}, 175.114),
         (PyramidTM, {}, 1.368778),
         (FlatTM, {"levels": 1}, 3.15136),
-        (HybridTM, {"in_channels": 1}, 0.053920),
+        (HybridTM, {"in_channels": 1, "depth": 2}, 0.053920),
     ],
 )
 def test_documented_parameter_counts(kind, change, millions):
@@ -64,6 +64,13 @@ def test_documented_parameter_counts(kind, change, millions):
     with torch.device("meta"):
         model = kind(**change)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(millions * 1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(("side", "left"), [(8, 2), (28, 2), (32, 2), (4, 1)])
+def test_a_hybrids_convolutions_go_on_until_two_pixels_are_left(side, left):
+    """Two of them and the mean over 7 x 7 places know little of where: 81.3 % on 6,000 of MNIST, and 97.1 with four."""
+    model = HybridTM(image_size=side, in_channels=1)
+    assert tuple(model.features(torch.rand(1, 1, side, side)).shape[2:]) == (left, left)
 
 
 @MODELS

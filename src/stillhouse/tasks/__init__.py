@@ -116,7 +116,7 @@ def load(path: str | Path) -> Predictor:
             "written from, or call torch.export.load(FILE).module() on what that one's `transform` gives"
         )
     if place.is_file():
-        raise InputError(f"{place}: expected a run, a student, or an export of one (packed, numpy, json, onnx)")
+        raise InputError(f"{place}: expected a run, a student, or an export of one (packed, numpy, onnx)")
     return task_at(place).predictor(place)
 
 

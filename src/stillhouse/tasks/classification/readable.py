@@ -137,7 +137,7 @@ def readable_of(network: Any, input_spec: FeatureSpec) -> ReadableModel:
         found: ReadableModel = network.readable()
         return found
     if not hasattr(network, "points"):
-        raise InputError(f"expected a student of rules or a scorecard, got {type(network).__name__}")
+        raise InputError(f"expected rules, a scorecard or a tree, got another student ({type(network).__name__})")
     weight, bias = (x.detach().double().cpu().numpy() for x in (network.points(), network.bias))
     used = np.flatnonzero((weight != 0).any(0))
     rules = tuple(Rule(((input_spec.names[place], True),), tuple(weight[:, place].tolist())) for place in used)

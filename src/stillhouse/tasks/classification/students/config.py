@@ -228,6 +228,7 @@ class HybridTMConfig(NormalizedConfig):
 
     kind: Literal["hybrid-tm"] = "hybrid-tm"
     network: ClassVar[str] = "flat:HybridTM"
+    depth: int | None = Field(default=None, gt=1, description="convolutions; none: two, or till 2 pixels are left")
     thresholds: int = Field(default=32, gt=0, description="channels that are compared with learned thresholds")
     hidden: int = Field(default=64, gt=0, description="width of the MLP between shares of bits and the clauses' bits")
     clauses: Even = Field(default=384, description="clauses, even")

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H W pixels, F bits, J clauses, K classes.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -140,15 +141,11 @@ class HybridTM(ClauseModel):
         super().__init__(**options)
         config: HybridTMConfig = self.config
         count = config.thresholds
-        self.features = nn.Sequential(
-            nn.Conv2d(config.in_channels, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2, ceil_mode=True),
-            nn.Conv2d(64, count, 1),
-        )
+        depth = config.depth or max(2, (min(self.image_shape[1:]) - 1).bit_length() - 1)
+        stages = list[nn.Module]()
+        for before, after in pairwise((config.in_channels, 32, *[64] * (depth - 1))):
+            stages += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+        self.features = nn.Sequential(*stages, nn.Conv2d(64, count, 1))
         self.binarize = Binarizer(count, spread=1.0)
         self.mlp = nn.Sequential(nn.Linear(count, config.hidden), nn.ReLU(), nn.Linear(config.hidden, count))
         self.center = Binarizer(count, learned=False)

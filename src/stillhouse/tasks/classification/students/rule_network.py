@@ -95,18 +95,19 @@ class RuleNetwork(Student):
     def readable(self) -> ReadableModel:
         """The rules with points, those of a class together, the largest first."""
         literals, votes = (self.literals, self.votes.clamp(min=0)) if self.begun else self._beginnings(self.each)
-        rules = []
+        rules, bias = [], self.bias.detach().tolist()
         for number in votes.detach().argsort(descending=True, stable=True).tolist():
             asked = sorted(one for one in literals[number].tolist() if one < 2 * self.features)
-            if asked and votes[number] > 0:
+            if not asked:  # begun by no word yet: it holds for every row
+                bias[number // self.each] += float(votes[number].detach())
+            elif votes[number] > 0:
                 named = tuple((self.input_spec.names[one % self.features], one < self.features) for one in asked)
                 points = [0.0] * self.classes
                 points[number // self.each] = float(votes[number].detach())
                 rules.append(Rule(named, tuple(points)))
         rules.sort(key=lambda rule: rule.best)
-        bias = tuple(float(one) for one in self.bias.detach())
         return ReadableModel(
-            self.input_spec.class_names, dict(self.input_spec.reading), self.input_spec.names, tuple(rules), bias
+            self.input_spec.class_names, dict(self.input_spec.reading), self.input_spec.names, tuple(rules), tuple(bias)
         )
 
     def _holds(self, there: Tensor, literals: Tensor) -> Tensor:

@@ -157,7 +157,8 @@ class VisionConfig:
         # windows and pools are checked against the data's image; a model that is not trained keeps its default
         side = data.get("image_size") or SIDES.get(data["name"], 224)
         trained = [name for name in get_args(ModelName) if name in mapping.get("models", ("transformer",))]
-        sized = {name: {**model.get(name, {}), "image_size": side} for name in trained}
+        usual = {"hybrid": {"depth": 2}}  # as documented
+        sized = {name: {**usual.get(name, {}), **model.get(name, {}), "image_size": side} for name in trained}
         return parse(cls, {**mapping, "data": data, "model": {**model, **sized}})
 
     def run_config(
