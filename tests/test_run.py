@@ -107,7 +107,7 @@ def test_resume_with_another_configuration_is_refused(finished):
     """Half a run of one kind and half of another; more seeds and arms are welcome, though."""
     out, _, _ = finished
     changed = load_run("digits", [*FAST, *SMALL, "arms=[kd,no-kd,clauses-off,mlp]", "training.learning_rate=0.1"])
-    with pytest.raises(InputError, match=r"training.learning_rate: was 0.0035, is 0.1"):
+    with pytest.raises(InputError, match=r"training.learning_rate: was 0.007, is 0.1"):
         run(TASK, changed, out, resume=True)
 
 
