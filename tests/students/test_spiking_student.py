@@ -46,3 +46,4 @@ def test_unless_told_convolutions_go_on_until_few_pixels_are_left(side, left):
     last = f"network.blocks.{len(network.network.blocks) - 1}"
     found = FeatureExtractor(network, (last,))(torch.rand(1, 1, side, side)).features[last]
     assert tuple(found.shape[-2:]) == (left, left)
+    assert network.network.head.in_features == 2 * min(2 ** (len(network.network.blocks) - 1), 8)

@@ -12,6 +12,7 @@ from stillhouse.tasks.classification.students.pyramid import Fusion, PyramidTM
 from stillhouse.tasks.classification.students.resnet import ResNetTM
 from stillhouse.tasks.classification.students.swin import SwinTM
 from stillhouse.tasks.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.tasks.classification.vision.config import VisionConfig
 
 SPEC = ImageSpec(("a", "b", "c"), (1, 16, 16), (0.4,), (0.3,))
 IMAGE = {"num_classes": 3, "in_channels": 1, "image_size": 16}
@@ -71,6 +72,11 @@ def test_a_hybrids_convolutions_go_on_until_two_pixels_are_left(side, left):
     """Two of them and the mean over 7 x 7 places know little of where: 81.3 % on 6,000 of MNIST, and 97.1 with four."""
     model = HybridTM(image_size=side, in_channels=1)
     assert tuple(model.features(torch.rand(1, 1, side, side)).shape[2:]) == (left, left)
+
+
+def test_the_documents_hybrid_keeps_its_two_convolutions_unless_told():
+    assert VisionConfig.read({"models": ["hybrid"]}).model.hybrid.depth == 2
+    assert VisionConfig.read({"models": ["hybrid"], "model": {"hybrid": {"depth": 3}}}).model.hybrid.depth == 3
 
 
 @MODELS

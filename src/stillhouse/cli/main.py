@@ -78,7 +78,7 @@ def explain_library_error(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and (missing := str(error.name).partition(".")[0]) in TRAINING:
         return (
             f"this needs {missing}, which is not installed: pip install 'stillhouse[train]'; without it there are report, "
-            "compare, verify, list, and predict with an export (packed, numpy, json, onnx)"
+            "compare, verify, list, and predict with an export (packed, numpy, onnx)"
         )
     if isinstance(error, MemoryError) or re.search(TOO_MUCH, str(error)):
         return f"not so much memory is there: {first}"

@@ -97,7 +97,7 @@ def load(path: str | Path) -> Predictor:
 
     Args:
         path: a run folder (`runs/demo`: the student that it ships), the folder of one (`runs/demo/arms/kd/seed-0`), or what
-            `stillhouse export --to packed`, `numpy`, `json` or `onnx` wrote, which needs no torch.
+            `stillhouse export --to packed`, `numpy` or `onnx` wrote, which needs no torch.
 
     Raises:
         InputError: neither, or files that were changed since.

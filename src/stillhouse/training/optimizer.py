@@ -1,4 +1,4 @@
-"""The optimizer and its schedule, from torch; parameter groups from the model where it has an opinion."""
+"""The optimizer (torch's, and Muon) and its schedule; parameter groups from the model where it has an opinion."""
 
 from __future__ import annotations
 
