@@ -9,6 +9,7 @@ from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, par
 from stillhouse.recipes import known_teachers, load, load_run, load_teacher_run, teacher_task
 from stillhouse.tasks import task_of
 from stillhouse.tasks.classification.recipes import RECIPES
+from stillhouse.tasks.classification.teachers import build_teachers
 
 STARTER = """data: {name: mnist}
 teacher: {source: "timm:resnet18"}
@@ -141,7 +142,8 @@ def test_a_file_may_start_from_a_recipe(tmp_path):
         ("student: {kind: tim}", ["student.kind", "did you mean 'timm'"]),
         ("student: {embed_dim: 50, heads: 3}", ["embed_dim", "multiple of heads"]),
         ("arms: [kd, kd]", ["each arm once"]),
-        ("teacher: null", ["'kd' needs a teacher"]),
+        ("data: {nam: digits}", ["data.nam: unknown key"]),
+        ("{teacher: null, arms: [kd]}", ["'kd' needs a teacher"]),
         ("- a\n- b", ["expected a mapping"]),
         ("a: [", ["not YAML"]),
         ("recipe: digit", ["did you mean 'digits'"]),
@@ -154,6 +156,36 @@ def test_bad_files_say_where_and_what(tmp_path, text, words):
     with pytest.raises(ConfigError) as error:
         load_run(str(path))
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+ALL = ["kd", "no-kd", "clauses-off"]
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "arms"),
+    [
+        ("student: {kind: flat-tm}", "builtin:digits", ALL),
+        ("data: {name: folder, root: photos}", None, ALL[1:]),
+        ("{data: {name: table, root: t.csv}, student: {kind: rules}}", None, ["no-kd"]),
+        ("{teacher: null, student: {kind: timm}}", None, ["no-kd"]),
+        ("{data: {name: folder, root: photos}, teacher: {source: 'timm:resnet18'}}", "timm:resnet18", ALL),
+        ("{data: {name: folder, root: photos}, signals: [{kind: exits, places: [blocks.0]}]}", None, ALL),
+    ],
+)
+def test_who_teaches_where_nobody_is_named(tmp_path, text, source, arms):
+    """The package has a teacher of digits alone: other data without a teacher are learned from labels, and not from that."""
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    config = load_run(str(path))
+    assert (config.teacher and config.teacher.source) == source
+    assert list(config.arms) == arms
+
+
+def test_a_run_that_nobody_teaches_says_so():
+    """Whoever forgot to name a teacher reads it before training."""
+    lines = []
+    assert build_teachers(load_run("digits", ["teacher=null", "arms=[no-kd]"]), None, None, lines.append) == []
+    assert "labels alone (teacher.source=" in lines[0]
 
 
 @pytest.mark.parametrize(

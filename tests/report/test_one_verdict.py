@@ -199,7 +199,7 @@ def test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal(tmp_pat
     monkeypatch.setattr(Hand, "metrics", results("classification").metrics)
     summary = made(tmp_path / "run", items, plain={"linear": "a linear classifier"})
     found = said_everywhere(tmp_path / "run", summary, tmp_path, capsys)
-    words = f"is below a linear classifier ({100 * control[0].mean():.2f} %)"
+    words = f"is worse than a linear classifier ({100 * control[0].mean():.2f} %)"
     print_summary(summary, tmp_path / "run")
     assert words in capsys.readouterr().out.replace(GAP, " ")
     assert words in found["page"].partition("<h1>")[2].partition("</h1>")[0].replace(GAP, " ")

@@ -133,7 +133,7 @@ def test_every_run_with_classes_has_both_as_rows(tmp_path):
     assert rows[LINEAR]["items"] == len(data.test)
     page = (tmp_path / "run" / "report.html").read_text()
     head = page.partition("<h1>")[2].partition("</h1>")[0]
-    assert "is below a linear classifier (" in head
+    assert "is worse than a linear classifier (" in head
     assert "logistic regression on pixels (averages, of more than 1,024), fitted on the labels of at most 5,000" in page
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "arms" / LINEAR).rglob("*") if p.is_file()}
     run(TASK, config, tmp_path / "run", data=data, resume=True)

@@ -51,7 +51,8 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
     try:
         return TypeAdapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
-        faults = error.errors()  # a list whose entries were refused is too short besides
+        faults = [one for one in error.errors() if one["type"] != "default_factory_not_called"]  # follows from another
+        # a list whose entries were refused is too short besides
         lines = [_explain(kind, dict(one)) for one in faults if one["type"] != "too_short" or len(faults) == 1]
         more = [f"... and {len(lines) - MOST_FAULTS} more"] if len(lines) > MOST_FAULTS else []
         raise ConfigError("\n".join([*lines[:MOST_FAULTS], *more])) from None

@@ -278,7 +278,7 @@ def baseline_comparison(row: Mapping[str, Any]) -> str:
 
     Example:
         >>> baseline_comparison({"verdict": "hurts", "seeds": 3, "difference": -0.05})
-        'below'
+        'worse than'
         >>> baseline_comparison({"verdict": "helps", "seeds": 3})
         ''
         >>> baseline_comparison({"verdict": "no difference shown", "seeds": 3, "difference": -0.001})
@@ -288,7 +288,7 @@ def baseline_comparison(row: Mapping[str, Any]) -> str:
     lower = (row.get("difference") or 0.0) < 0
     if word == "no difference shown":
         return "not shown to be better than" * lower
-    return "below" * (lower and word != "helps")
+    return "worse than" * (lower and word != "helps")
 
 
 def _student(mean: float, variance: float, freedom: float) -> Interval:

@@ -340,11 +340,7 @@ class Curriculum:
 
     def _draw(self, epoch: int, stage: int) -> np.ndarray:
         return draw(
-            self.subsets[stage],
-            self._others[stage],
-            replay=self.config.replay,
-            epoch=epoch,
-            seed=(self.seed, stage),
+            self.subsets[stage], self._others[stage], replay=self.config.replay, epoch=epoch, seed=(self.seed, stage)
         )
 
 

@@ -22,12 +22,7 @@ NOBODY = -1e30  # score of a row that is no candidate: exp of it is 0, and 0 tim
 
 @without_autocast
 def neighbor_kl(
-    student: Tensor,
-    teacher: Tensor,
-    *,
-    perplexity: float = 10.0,
-    degrees: float = math.inf,
-    nearest: int | None = None,
+    student: Tensor, teacher: Tensor, *, perplexity: float = 10.0, degrees: float = math.inf, nearest: int | None = None
 ) -> Tensor:
     """KL(P_i || Q_i) of each row's neighbors: P Gaussian with as many effective neighbors in every row, Q of the student.
 

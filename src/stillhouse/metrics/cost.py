@@ -103,11 +103,7 @@ def activation_bytes(module: nn.Module, inputs: Tensor) -> int:
 
 
 def fastest_ms(
-    module: nn.Module,
-    inputs: Callable[[int], torch.Tensor],
-    size: int = 1,
-    *,
-    timer: Callable[[], float] | None = None,
+    module: nn.Module, inputs: Callable[[int], torch.Tensor], size: int = 1, *, timer: Callable[[], float] | None = None
 ) -> float:
     """Milliseconds of a batch by one thread: the smallest of as many calls as fit the budget, two at least.
 

@@ -247,7 +247,7 @@ def headline(rows: Sequence[Mapping[str, Any]], arms: Mapping[str, Any], measure
 
 
 def describe_against_baselines(summary: Mapping[str, Any], measures: Mapping[str, Metric]) -> str:
-    """Where the shipped student stands beside the plain models of a run, if it is not above them; empty where it is.
+    """Where the shipped student stands beside the plain models of a run, if it is not better; empty where it is.
 
     Example:
         >>> points = Metric("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
@@ -255,7 +255,7 @@ def describe_against_baselines(summary: Mapping[str, Any], measures: Mapping[str
         >>> found = {"shipped": {"arm": "kd"}, "plain": {"linear": "a linear classifier"}, "comparisons": [row],
         ...          "arms": {"linear": {"accuracy": {"mean": 0.625}}, "kd": {"accuracy": {"mean": 0.575}}}}
         >>> describe_against_baselines(found, {"accuracy": points}).replace(GAP, " ")
-        'the student (57.50 %) is below a linear classifier (62.50 %)'
+        'the student (57.50 %) is worse than a linear classifier (62.50 %)'
     """
     arms, named = mapping(summary.get("arms")), mapping(summary.get("plain"))
     shipped = str(mapping(summary.get("shipped")).get("arm"))

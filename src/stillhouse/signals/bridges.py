@@ -248,13 +248,7 @@ class LayoutsConfig(SignalBase):
     student_layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("student"))
     teacher_layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
-    def bridge(
-        self,
-        paths: tuple[str, str],
-        specs: tuple[OutputSpec, OutputSpec],
-        *,
-        pool: Pool = "none",
-    ) -> Bridge:
+    def bridge(self, paths: tuple[str, str], specs: tuple[OutputSpec, OutputSpec], *, pool: Pool = "none") -> Bridge:
         """One path of the student joined with one of the teacher.
 
         Raises:

@@ -240,12 +240,7 @@ def confidence_weights(student_out: Outputs, members: Sequence[Outputs], labels:
 
 
 def gradient_weights(
-    student_out: Outputs,
-    members: Sequence[Outputs],
-    labels: Tensor,
-    *,
-    temperature: float = 1.0,
-    upper: float = 1.0,
+    student_out: Outputs, members: Sequence[Outputs], labels: Tensor, *, temperature: float = 1.0, upper: float = 1.0
 ) -> Tensor:
     """The weights, equal for all samples of the batch, whose summed gradient is the shortest: where teachers disagree it gives way.
 

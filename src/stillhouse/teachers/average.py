@@ -53,12 +53,7 @@ class AverageTeacher(Teacher):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        example: Tensor,
-        *,
-        decay: float = 0.999,
-        features: Sequence[str] = (),
+        self, model: nn.Module, example: Tensor, *, decay: float = 0.999, features: Sequence[str] = ()
     ) -> None:
         from timm.utils import ModelEmaV3
 

@@ -50,11 +50,7 @@ class EnsembleTeacher(Teacher):
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531, section 1 (arithmetic or geometric mean of an ensemble).
     """
 
-    def __init__(
-        self,
-        teachers: Sequence[Teacher],
-        names: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, teachers: Sequence[Teacher], names: Sequence[str] | None = None) -> None:
         self.members: tuple[Teacher, ...] = tuple(teachers)
         if not self.members:
             raise InputError("teachers: expected at least one, got none")

@@ -137,12 +137,20 @@ class StageConfig(plan.StageConfig):
     label_weight: float | None = Field(default=None, ge=0, description="weight of the cross-entropy with the labels")
 
 
+def _bundled(data: Any) -> TeacherConfig | None:
+    """The teacher of a run that names none: that of the digits in the package; no other data has one."""
+    return TeacherConfig() if getattr(data, "name", None) == "digits" else None
+
+
 @configclass
 class ClassificationRunConfig(RunPlan):
     """Everything that a distillation run with classes depends on; saved with the run."""
 
     data: ClassesDataConfig = Field(default_factory=DataConfig)
-    teacher: TeacherConfig | None = Field(default_factory=TeacherConfig, description="null trains on labels alone")
+    teacher: TeacherConfig | None = Field(
+        default_factory=lambda known: _bundled(known.get("data")),
+        description="null trains on labels alone; digits have one in the package",
+    )
     more_teachers: tuple[TeacherConfig, ...] = Field(
         default=(),
         description="further teachers: all are asked, signals of kind 'ensemble' weigh them; features of the second are 1:PATH",
@@ -165,8 +173,8 @@ class ClassificationRunConfig(RunPlan):
         default=(),
         validate_default=True,
         description="kd: taught; no-kd: labels alone; self-trained: its own answers as labels of rows without one; direct: "
-        "without the chain; of clauses also clauses-off: no clause branch, and mlp: an MLP there; empty: kd, no-kd, under "
-        "data.label_limit self-trained, and of clauses clauses-off",
+        "without the chain; of clauses also clauses-off: no clause branch, and mlp: an MLP there; empty: kd (where there is a "
+        "teacher), no-kd, under data.label_limit self-trained, and of clauses clauses-off",
     )
 
     @field_validator("arms")
@@ -175,7 +183,8 @@ class ClassificationRunConfig(RunPlan):
         if arms:
             return arms
         few = getattr(info.data.get("data"), "label_limit", None) is not None
-        usual: dict[ArmName, bool] = {"kd": True, "no-kd": True, SELF: few}
+        taught = info.data.get("teacher") is not None or not any(x.needs_teacher for x in info.data.get("signals", ()))
+        usual: dict[ArmName, bool] = {"kd": taught, "no-kd": True, SELF: few}
         usual["clauses-off"] = has_clauses(info.data.get("student"))
         return tuple(arm for arm, wanted in usual.items() if wanted)
 
@@ -256,7 +265,10 @@ class ClassificationRunConfig(RunPlan):
             yield True, f"arms: {lost!r} is a control of clauses, and a student of kind {self.student.kind!r} has none"
         yield taught and not signals, "arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone"
         silent = taught and self.teacher is None and any(signal.needs_teacher for signal in signals)
-        yield silent, "arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone"
+        yield (
+            silent,
+            "arms: 'kd' needs a teacher (teacher.source=timm:resnet18, say); take arms=[no-kd] to train on labels alone",
+        )
         copies = bool(self.init_from_teacher) and (not taught or bool(self.more_teachers))
         yield copies, "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher"
 

@@ -41,11 +41,7 @@ if TYPE_CHECKING:
     from stillhouse.core.task import RunContext
     from stillhouse.training.job import Job
 
-READS = {
-    "texts": "TF-IDF of tokens",
-    "words": "TF-IDF of words",
-    "table": "thresholds and categories",
-}  # else pixels
+READS = {"texts": "TF-IDF of tokens", "words": "TF-IDF of words", "table": "thresholds and categories"}  # else pixels
 ABOUT = {  # of arms
     LINEAR: "logistic regression on {reads}, fitted on the labels of at most {rows:,} training rows",
     MAJORITY: "the commonest class of the training labels, whatever the input",

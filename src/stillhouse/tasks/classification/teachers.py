@@ -55,10 +55,7 @@ def sources_of(config: ClassificationRunConfig, given: Any) -> tuple[TeacherConf
 
 
 def build_teachers(
-    config: ClassificationRunConfig,
-    data: Any,
-    given: Any,
-    log: Callable[[str], None] = lambda line: None,
+    config: ClassificationRunConfig, data: Any, given: Any, log: Callable[[str], None] = lambda line: None
 ) -> list[Any]:
     """All teachers of a run; of several together each one, then the group.
 
@@ -73,6 +70,8 @@ def build_teachers(
         raise InputError(
             "teacher_cache: expected a run with one teacher, whose answers it holds; name cache:FOLDER as the source of each"
         )
+    if config.teacher is None and given is None:
+        log("no teacher is named: the student learns from labels alone (teacher.source=timm:resnet18, say)")
     found = []
     for number, source in enumerate(sources):
         own = tuple(

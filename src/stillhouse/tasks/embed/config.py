@@ -181,8 +181,7 @@ class EmbedRunConfig(RunPlan):
         default=(), description="assistants between the vectors and the student: wider codes, largest first"
     )
     anchors: tuple[Literal["pca", "random-projection", "truncation", "autoencoder", "umap"], ...] = Field(
-        default=("pca", "random-projection", "truncation", "autoencoder", "umap"),
-        description="what it is held against",
+        default=("pca", "random-projection", "truncation", "autoencoder", "umap"), description="what it is held against"
     )
     poles_file: str | None = Field(
         default=None, min_length=1, description="texts at known ends of axes: .csv or .jsonl of text, axis, pole"

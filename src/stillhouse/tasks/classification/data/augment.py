@@ -49,11 +49,7 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
 
 
 def augment_rows(
-    inputs: Tensor,
-    how: Augmentation,
-    draws: Sequence[tuple[int, ...]],
-    *,
-    randaugment: tuple[int, int] | None = None,
+    inputs: Tensor, how: Augmentation, draws: Sequence[tuple[int, ...]], *, randaugment: tuple[int, int] | None = None
 ) -> Tensor:
     """The same, each image changed by a draw of its own numbers: so that an image's change does not depend on its batch.
 

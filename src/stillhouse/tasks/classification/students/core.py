@@ -155,12 +155,7 @@ class ControlCore(nn.Module):
 
 
 def make_core(
-    part: Feedforward,
-    widths: Sequence[int],
-    clauses: int,
-    options: ClauseOptions,
-    *,
-    dropout: float = 0.0,
+    part: Feedforward, widths: Sequence[int], clauses: int, options: ClauseOptions, *, dropout: float = 0.0
 ) -> DeepTM | ControlCore:
     """A clause layer behind a threshold (or several), or its control.
 
