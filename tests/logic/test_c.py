@@ -1,5 +1,7 @@
 """C99 of machines: the same answers as the definition, on every row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest_logic import random_set
@@ -52,6 +54,14 @@ def test_c_of_a_deep_machine(tmp_path, deep_machine):
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(classes, expected.argmax(1))
     assert len(np.unique(expected, axis=0)) > 10
+
+
+def test_c_names_its_classes(tmp_path):
+    """Numbers are all that it answers; a name that would end or nest the comment does neither."""
+    machine = replace(flat_machine(outputs=3), class_names=("cat", "a */ b /* c", "bon \\\né??/"))
+    (tmp_path / "a.c").write_text(c.c_text(machine))
+    assert "Classes: 0 cat, 1 a _/ b /_ c, 2 bon _\né__/." in (tmp_path / "a.c").read_text()
+    assert len(c.run_c_program(tmp_path / "a.c", images_of(machine, 3), 3)[0]) == 3
 
 
 def test_what_cannot_be_compiled_is_a_line(tmp_path, monkeypatch):

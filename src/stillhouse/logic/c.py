@@ -67,6 +67,7 @@ def c_text(machine: PackedModel, *, name: str = "clauses") -> str:
         "PIXELS": machine.pixels,
         "BITS": machine.layers[0].bits,
         "CLASSES": machine.layers[-1].outputs,
+        "NAMES": re.sub(r"[*?\\]", "_", ", ".join(f"{k} {one}" for k, one in enumerate(machine.class_names))),
         "LAYERS": len(machine.layers),
         "WIDEST": widest,
         "LITERAL": literal,

@@ -1,4 +1,5 @@
 /* @NAME@: @SIZE@, emitted by stillhouse.
+   Classes: @NAMES@.
    Scores divided by @SCALE@ are the network's. Pixels are bytes, channel by channel and row by row.
    A clause is worth what its misses leave of its capacity; of one image, misses are counted until it is used up. */
 #include <stdint.h>
