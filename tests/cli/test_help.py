@@ -110,6 +110,11 @@ def test_a_verb_of_one_task_is_found_by_two_words(capsys):
     assert "did you mean 'stream'" in capsys.readouterr().err
     assert main(["embed", "predict", "x"]) == 2
     assert "unknown command 'embed predict'; known: capture, distill, explore" in capsys.readouterr().err
+    assert (main(["embed", "--help"]), main(["embed"])) == (0, 2)
+    asked, bare = capsys.readouterr().out.split("usage: ")[1:]
+    assert asked.strip() == bare.strip()
+    assert "embed explore  the page" in asked
+    assert "sar" not in asked
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stillhouse import __version__
 from stillhouse.cli.options import help_texts
@@ -24,13 +24,6 @@ TRAINING = {"torch", "torchvision", "timm", "lightning_fabric", "sklearn", "tens
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 2 the user's fault, 3 teacher refused, 130 interrupted)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in {"-h", "--help", "help"}:
-        commands = "\n".join(f"  {verb:<13}  {texts['short']}" for verb, texts in help_texts()["verbs"].items())
-        print(help_texts()["page"].format(commands=commands))
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"stillhouse {__version__}")
-        return 0
     if arguments is None:  # SIGTERM ends a command as Ctrl-C does, so that what is half-written is taken away
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -58,10 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def table_of(verbs: Iterable[str]) -> str:
+    """A line a command: its name and what it does.
+
+    Example:
+        >>> table_of(["list"]).split(maxsplit=1)[0]
+        'list'
+    """
+    return "\n".join(f"  {verb:<13}  {help_texts()['verbs'][verb]['short']}" for verb in verbs)
+
+
 def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
     verbs = help_texts()["verbs"]
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(help_texts()["page"].format(commands=table_of(verbs)))
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"stillhouse {__version__}")
+        return 0
     of_group = [verb for verb in verbs if verb.startswith(f"{words[0]} ")]
+    if of_group and words[0] not in verbs and set(words[1:]) <= {"-h", "--help"}:
+        print(f"usage: stillhouse {words[0]} COMMAND; COMMAND --help says more\n\n{table_of(of_group)}")
+        return 0 if words[1:] else 2
     pair = " ".join(words[:2])
     verb = pair if pair in verbs or (of_group and words[0] not in verbs) else words[0]
     if verb not in verbs:
