@@ -80,6 +80,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         "sequences of up to 4, learning rate down to 0",
         lambda c: training(final_learning_rate=0.0)(student(ngram=NGramConfig(order=4, entries=250_000))(c)),
     ),
+    "four-alone": ("four", "the same from the text alone", loss(kd_weight=0.0)),
     "end": ("wide", "learning rate down to 0", training(final_learning_rate=0.0)),
     "late": (
         "wide",
@@ -180,7 +181,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     if file.is_file() or (row in TAUGHT and options.teacher is None):
         return
     config, stage_teacher = config_of(row, options.text), None
-    if row in (*TAUGHT, "alone") and options.teacher is not None:
+    if row in (*TAUGHT, "alone", "four-alone") and options.teacher is not None:
         # the teacher's tokens: a BPE of fewer bytes of the text has others, by which the teacher knows nothing
         config = replace(config, corpus=replace(config.corpus, tokenizer=str(options.teacher)))
     if row in ("alone", "kd"):

@@ -19,6 +19,8 @@ import numpy as np
 from benchmarks.bundle_banking import OUT as BUNDLED
 from benchmarks.bundle_banking import TUNED_ON, rows_of
 
+import stillhouse  # noqa: F401 - mends torchvision beside a torch without CUDA, which transformers imports
+
 Rows = list[tuple[str, str]]
 PICKS, INTENTS = 3, 12
 TWEETS = ("emotion", "hate", "offensive", "irony")

@@ -164,6 +164,10 @@ def curve(arguments: Sequence[str]) -> int:
     base = load_run(options.recipe, options.set)
     if not hasattr(getattr(base, "data", None), "label_limit"):
         raise InputError(f"{options.recipe}: expected data that take label_limit (classes), got {base.name}")
+    if not {"kd", "no-kd"} <= set(base.arms):
+        raise InputError(
+            f"curve: draws kd against no-kd; expected both, got {', '.join(base.arms)} (kd wants a teacher)"
+        )
     out = run_place(options.out, f"{base.name}-curve")
     points = []
     for labels in options.labels:
@@ -186,9 +190,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _point(labels: int, summary: Mapping[str, Any]) -> dict[str, Any]:
     """What one run has found about its teacher."""
-    row = next((row for row in summary["comparisons"] if row["name"] == "teacher"), None)
-    if row is None:
-        raise InputError("curve: expected runs with the arms kd and no-kd, whose difference is drawn; see `arms`")
+    row = next(row for row in summary["comparisons"] if row["name"] == "teacher")
     means = {name: arm["accuracy"]["mean"] for name, arm in summary["arms"].items()}
     return {"labels": labels, **{key: row[key] for key in ("difference", "low", "high", "verdict")}, "arms": means}
 

@@ -71,7 +71,7 @@ def build_teachers(
             "teacher_cache: expected a run with one teacher, whose answers it holds; name cache:FOLDER as the source of each"
         )
     if config.teacher is None and given is None:
-        log("no teacher is named: the student learns from labels alone (teacher.source=timm:resnet18, say)")
+        log("no teacher is named (teacher.source): the student learns from labels alone")
     found = []
     for number, source in enumerate(sources):
         own = tuple(
