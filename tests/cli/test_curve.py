@@ -44,5 +44,5 @@ def test_the_page_draws_each_gain_and_names_the_largest(tmp_path):
 def test_a_curve_without_a_teacher_is_refused_before_it_trains(tmp_path, capsys):
     """What would be drawn is what the teacher adds."""
     assert main(["curve", "banking", "teacher=null", "arms=[no-kd]", "--out", str(tmp_path / "curve")]) == 2
-    assert "expected both, got no-kd (kd wants a teacher)" in capsys.readouterr().err
+    assert "expected both, got no-kd (kd wants teacher.source)" in capsys.readouterr().err
     assert not (tmp_path / "curve").exists()

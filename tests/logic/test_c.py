@@ -60,7 +60,7 @@ def test_c_names_its_classes(tmp_path):
     """Numbers are all that it answers; a name that would end or nest the comment does neither."""
     machine = replace(flat_machine(outputs=3), class_names=("cat", "a */ b /* c", "bon \\\né??/"))
     (tmp_path / "a.c").write_text(c.c_text(machine))
-    assert "Classes: 0 cat, 1 a _/ b /_ c, 2 bon _\né__/." in (tmp_path / "a.c").read_text()
+    assert r'Classes: 0 "cat", 1 "a * / b / * c", 2 "bon \\\né??/".' in (tmp_path / "a.c").read_text()
     assert len(c.run_c_program(tmp_path / "a.c", images_of(machine, 3), 3)[0]) == 3
 
 

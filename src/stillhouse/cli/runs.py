@@ -166,7 +166,7 @@ def curve(arguments: Sequence[str]) -> int:
         raise InputError(f"{options.recipe}: expected data that take label_limit (classes), got {base.name}")
     if not {"kd", "no-kd"} <= set(base.arms):
         raise InputError(
-            f"curve: draws kd against no-kd; expected both, got {', '.join(base.arms)} (kd wants a teacher)"
+            f"arms: kd is drawn against no-kd; expected both, got {', '.join(base.arms)} (kd wants teacher.source)"
         )
     out = run_place(options.out, f"{base.name}-curve")
     points = []

@@ -6,6 +6,7 @@ How an image becomes bits is `front_levels.c` or `front_filters.c`.
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import shutil
 import subprocess
@@ -60,6 +61,7 @@ def c_text(machine: PackedModel, *, name: str = "clauses") -> str:
         joins.append(f"{{{to.shift}, INT64_C({to.epsilon}), path_{n}, gain_{n}, offset_{n}}}")
     tables.append(f"static const layer layers[LAYERS] = {{{', '.join(layers)}}};")
     tables.append(f"static const join joins[LAYERS] = {{{', '.join([*joins, '{0, 1, 0, 0, 0}'])}}};")
+    names = ", ".join(f"{k} {json.dumps(one, ensure_ascii=False)}" for k, one in enumerate(machine.class_names))
     words = {
         "NAME": name,
         "SIZE": " then ".join(f"{own.num_clauses} clauses" for own in machine.layers),
@@ -67,7 +69,7 @@ def c_text(machine: PackedModel, *, name: str = "clauses") -> str:
         "PIXELS": machine.pixels,
         "BITS": machine.layers[0].bits,
         "CLASSES": machine.layers[-1].outputs,
-        "NAMES": re.sub(r"[*?\\]", "_", ", ".join(f"{k} {one}" for k, one in enumerate(machine.class_names))),
+        "NAMES": re.sub("(?<=[*/])(?=[*/])", " ", names),
         "LAYERS": len(machine.layers),
         "WIDEST": widest,
         "LITERAL": literal,

@@ -267,7 +267,7 @@ class ClassificationRunConfig(RunPlan):
         silent = taught and self.teacher is None and any(signal.needs_teacher for signal in signals)
         yield (
             silent,
-            "arms: 'kd' needs a teacher (teacher.source=timm:resnet18, say); take arms=[no-kd] to train on labels alone",
+            "arms: 'kd' needs a teacher: name it (teacher.source), or take arms=[no-kd] to train on labels alone",
         )
         copies = bool(self.init_from_teacher) and (not taught or bool(self.more_teachers))
         yield copies, "init_from_teacher: copies from the teacher of arm 'kd'; expected that arm and one teacher"
