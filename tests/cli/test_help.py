@@ -117,6 +117,16 @@ def test_a_verb_of_one_task_is_found_by_two_words(capsys):
     assert "sar" not in asked
 
 
+def test_help_into_a_closed_pipe_is_no_traceback(monkeypatch):
+    """As into `head`: the status that a shell knows."""
+
+    def closed(text):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout.write", closed)
+    assert main(["--help"]) == 141
+
+
 @pytest.mark.parametrize(
     ("now", "before"),
     [

@@ -183,7 +183,8 @@ class ClassificationRunConfig(RunPlan):
         if arms:
             return arms
         few = getattr(info.data.get("data"), "label_limit", None) is not None
-        taught = info.data.get("teacher") is not None or not any(x.needs_teacher for x in info.data.get("signals", ()))
+        signals = info.data.get("signals", ())
+        taught = info.data.get("teacher") is not None or not all(x.needs_teacher for x in signals)
         usual: dict[ArmName, bool] = {"kd": taught, "no-kd": True, SELF: few}
         usual["clauses-off"] = has_clauses(info.data.get("student"))
         return tuple(arm for arm, wanted in usual.items() if wanted)
