@@ -10,7 +10,7 @@ from stillhouse.cli.main import main
 from stillhouse.cli.show import print_summary
 from stillhouse.core import pipeline
 from stillhouse.core.callback import NULL_CALLBACK
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import ConfigError, InputError
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import read_json
@@ -81,6 +81,18 @@ def test_a_run_compares_what_it_says(made, capsys):
     assert "energy_pj" not in summary["costs"]["dense"]
     print_summary(summary, root)
     assert said in capsys.readouterr().out
+
+
+def test_a_taught_n_gram_counts_the_teacher_and_the_control_does_not(made, tmp_path):
+    """Both students begin with an n-gram of the text; what the teacher expects is in one of them, and stays there on disk."""
+    words = [*changes(made[0]), "seeds=1", "arms=[kd, no-kd]", "student.ngram.held_out=2", "student.ngram.taught=true"]
+    run(TASK, load_run("wikitext-2", words), tmp_path / "run", force=True)
+    kd, alone = (load_lm(tmp_path / f"run/arms/{arm}/seed-0")[0].prior for arm in ("kd", "no-kd"))
+    old = load_lm(made[0] / "run/arms/kd/seed-0")[0].prior
+    assert torch.equal(alone.codes, old.codes)
+    assert not torch.equal(kd.codes, old.codes)
+    with pytest.raises(ConfigError, match=r"student\.ngram\.taught: counts the teacher's stored answers"):
+        load_run("wikitext-2", [*words, "loss.source=live"])
 
 
 CURRICULUM = "{by_class: false, measures: [loss], shares: [0.25, 1.0], replay: 0}"

@@ -1,12 +1,13 @@
 """The n-gram inside a student: a distribution whatever was pruned, equal to what it was counted from, and added exactly."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
-from stillhouse.tasks.lm.ngram import NGram
+from stillhouse.tasks.lm.ngram import NGram, expected_levels
 from stillhouse.tasks.lm.score import model_nll
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.tasks.lm.students.prior import NGramPrior
@@ -40,6 +41,57 @@ def test_without_pruning_it_is_the_kneser_ney_model():
     wanted = reference.nll(ids[:, :-1].numpy(), ids[:, 1:].numpy())[0]
     assert np.abs(found - wanted).max() < 0.2
     assert abs(found.mean() - wanted.mean()) < 0.01
+
+
+def test_expected_counts_are_the_mean_over_what_the_teacher_may_say():
+    """By enumeration: each of its tokens comes or not, 2^4 texts; pairs count how often, single tokens after how many others."""
+    ids, tokens, chances = (
+        np.array([0, 1, 0, 2]),
+        np.array([[2, 3], [0, 3], [1, 1]]),
+        np.array([[0.5, 0.2], [0.4, 0.0], [0.1, 0.7]]),
+    )
+    pairs, singles = {}, {}
+    for came in product([0, 1], repeat=6):
+        weight = np.prod(np.where(came, chances.ravel(), 1 - chances.ravel()))
+        said = [(0, 1), (1, 0), (0, 2)]
+        said += [(ids[n // 2], int(tokens.ravel()[n])) for n in range(6) if came[n]]
+        for pair in set(said):
+            pairs[pair] = pairs.get(pair, 0) + weight * said.count(pair)
+            singles[pair[1]] = singles.get(pair[1], 0) + weight
+    levels, often = expected_levels(ids, tokens, chances, vocab=V, order=2)
+    for (place, word), count in pairs.items():
+        key = list(levels[0].keys).index(place) * V + word
+        assert levels[1].counts[list(levels[1].keys).index(key)] == pytest.approx(count, abs=1e-6)
+    assert dict(zip(levels[0].keys.tolist(), levels[0].counts)) == pytest.approx(singles, abs=1e-6)
+    assert often[1] == pytest.approx(levels[1].counts)
+    assert often[0].sum() == pytest.approx(3 + chances.sum())
+
+
+def test_a_teacher_that_is_silent_adds_nothing():
+    """Kneser-Ney on expected counts is Kneser-Ney where every count is sure (the text's first token follows nothing)."""
+    ids = text(500)
+    silent = np.zeros((len(ids) - 1, 0))
+    levels, _ = expected_levels(ids, silent, silent, vocab=V, order=3)
+    for found, wanted in zip(levels[1:], NGram(ids, vocab_size=V, order=3).levels[1:]):
+        assert np.array_equal(found.keys, wanted.keys)
+        assert found.counts == pytest.approx(wanted.counts, abs=1e-5)
+        ones, twos = (wanted.counts == 1).sum(), (wanted.counts == 2).sum()
+        assert found.cut == pytest.approx(np.full(len(found.keys), ones / (ones + 2 * twos)), abs=1e-5)
+
+
+def test_an_n_gram_predicts_what_only_its_teacher_knows():
+    """Half a text that never says what follows; the teacher does."""
+    short, config = text(60), NGramConfig(order=3, entries=2000)
+    x, before = short[1:-1], short[:-2]
+    rows = ((3 * x + before) % V)[:, None]
+    told = (np.concatenate([[[0]], rows]), np.full((len(rows) + 1, 1), 0.8))
+    ids = torch.from_numpy(text(400, seed=3)[None])
+    nats = []
+    for expected in (None, told):
+        prior = NGramPrior(V, config)
+        prior.fill(count_trie(short, V, config, expected))
+        nats.append(prior.nll(ids[:, :-1], ids[:, 1:]).mean())
+    assert nats[1] < nats[0] - 0.05
 
 
 @pytest.mark.parametrize("entries", [1, 30, 300])

@@ -80,8 +80,11 @@ class StoredTeacher(Teacher):
             InputError: inputs that it was not asked about.
         """
         index = batch.index.cpu().numpy()
-        arrays = self.arrays(self._part_of(seen(batch.inputs), index), ("ids", "scores", "rest"), index)
-        return self.content.scores_of(arrays, self.classes).to(batch.inputs.device)
+        return self.scores(self._part_of(seen(batch.inputs), index), index).to(batch.inputs.device)
+
+    def scores(self, part: str, rows: NDArray[Any]) -> Scores:
+        """The largest scores of rows of a part, by number; nothing is compared."""
+        return self.content.scores_of(self.arrays(part, ("ids", "scores", "rest"), rows), self.classes)
 
     def outputs(self, part: str, rows: NDArray[Any]) -> Outputs:
         """Of rows of a part, by number; nothing is compared."""

@@ -9,6 +9,7 @@ Shapes: N tokens of a text, B rows, L tokens of a row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,15 +25,15 @@ class Order:
 
     Attributes:
         keys: (M,) sorted, number of the first n - 1 times V plus the last token.
-        counts: (M,) how often (highest order), or after how many different tokens.
-        discounts: (4,) taken off a count of 0, 1, 2, 3 or more.
+        counts: (M,) how often (highest order), or after how many different tokens; expected ones where a teacher adds to them.
+        cut: (M,) what is taken off each count.
         totals: (P,) sum of counts over what follows a context, by the context's number.
         backoff: (P,) probability that the lower order hands out after a context.
     """
 
     keys: Ints
-    counts: Ints
-    discounts: Floats
+    counts: Any
+    cut: Floats
     totals: Floats
     backoff: Floats
 
@@ -76,11 +77,10 @@ class NGram:
             seen = context >= 0
             at = np.where(seen, context, 0)
             found = _lookup(level.keys, at * self.vocab_size + y)
-            count = np.where(found >= 0, level.counts[found], 0)
+            kept = np.where(found >= 0, level.counts[found] - level.cut[found], 0)
             total = level.totals[at]
             known = seen & (total > 0)
-            cut = np.maximum(count - level.discounts[np.minimum(count, CLASSES - 1)], 0)
-            now = cut / np.maximum(total, 1) + level.backoff[at] * probability
+            now = kept / np.maximum(total, 1) + level.backoff[at] * probability
             probability = np.where(known, now, probability)
             # numbers of the n tokens that end at each place, -1 where the row has fewer or they never came
             before = context if n == 1 else np.concatenate([np.full((B, 1), -1), context[:, :-1]], axis=1)
@@ -119,11 +119,76 @@ def smoothed(keys: Ints, counts: Ints, vocab: int, contexts: int) -> Order:
     discounts = np.array([0.0, 1 - 2 * y * twos / ones, 2 - 3 * y * threes / twos, 3 - 4 * y * fours / threes])
     # few counts of counts make nonsense of the estimate; something must be left for what never came
     discounts = np.clip(discounts, [0.0, 0.1, 0.1, 0.1], [0.0, 1.0, 2.0, 3.0])
+    return _order(keys, counts, np.minimum(discounts[np.minimum(counts, CLASSES - 1)], counts), vocab, contexts)
+
+
+def _order(keys: Ints, counts: Any, cut: Floats, vocab: int, contexts: int) -> Order:
     context = keys // vocab
-    totals: Floats = np.bincount(context, counts, contexts).astype(np.float64)
-    cut = np.minimum(discounts[np.minimum(counts, CLASSES - 1)], counts)
-    left: Floats = np.bincount(context, cut, contexts).astype(np.float64)
-    return Order(keys, counts, discounts, totals, left / np.maximum(totals, 1))
+    totals, left = (_sums(context, part, contexts) for part in (counts, cut))
+    return Order(keys, counts, cut, totals, np.divide(left, totals, out=np.zeros(contexts), where=totals > 0))
+
+
+def expected_levels(
+    ids: ArrayLike, tokens: ArrayLike, chances: ArrayLike, vocab: int, order: int
+) -> tuple[list[Order], list[Floats]]:
+    """The orders of a text and of what a teacher expects at each of its places, and how often each sequence is expected.
+
+    A token of the text counts as one and each of the teacher's as its probability; a shorter order counts the chances that each
+    longer sequence comes at all, 1 - prod(1 - p). One discount an order, by the expected numbers of those that come once and twice.
+
+    Args:
+        ids: (N,) the text.
+        tokens: (N - 1, k) what the teacher expects after each token but the last.
+        chances: (N - 1, k) their probabilities.
+        vocab: V.
+        order: longest sequence.
+
+    Example:
+        After 0 came 1, and the teacher gives 2 a half.
+
+        >>> levels, often = expected_levels([0, 1], [[2]], [[0.5]], vocab=3, order=1)
+        >>> levels[0].keys.tolist(), often[0].tolist()
+        ([1, 2], [1.0, 0.5])
+
+    Source: Zhang, Chiang 2014, Kneser-Ney smoothing on expected counts, ACL.
+    """
+    text = np.asarray(ids).astype(np.int64)
+    words = np.concatenate([text[1:, None], np.asarray(tokens, np.int64)], 1)
+    weights = np.concatenate([np.ones((len(words), 1)), np.asarray(chances, np.float64)], 1)
+    keys, often, ends = list[Ints](), list[Floats](), list[Ints]()
+    context = last = np.zeros(len(words), np.int64)  # numbers of the tokens up to each place
+    for n in range(order):
+        valid = context >= 0
+        key, place = np.unique(context[valid, None] * vocab + words[valid], return_inverse=True)
+        place, events = place.reshape(-1), weights[valid].reshape(-1)
+        before = last if n == 0 else np.concatenate([[-1], last[:-1]])
+        last = np.where(before >= 0, _lookup(key, np.maximum(before, 0) * vocab + text[:-1]), -1)
+        if n:  # the number of each sequence without its first token
+            suffix = key % vocab if n == 1 else ends[-1][key // vocab] * vocab + key % vocab
+            ends.append(np.searchsorted(keys[-1], suffix))
+        keys.append(key)
+        often.append(_sums(place, events, len(key)))
+        context = last
+    levels = list[Order]()
+    for n in range(order - 1, -1, -1):
+        counts, chance, cut = _discounted(place, events, len(keys[n]))
+        levels.insert(0, _order(keys[n], counts, cut, vocab, len(keys[n - 1]) if n else 1))
+        place, events = (ends[n - 1], chance) if n else (place, events)
+    return levels, often
+
+
+def _discounted(place: Ints, events: Floats, size: int) -> tuple[Floats, Floats, Floats]:
+    """Of sums of independent events: expected count, chance of at least one, and what Kneser-Ney takes off."""
+    p = np.minimum(events, 1 - 1e-9)
+    odds = p / (1 - p)
+    counts, never, first, second = (_sums(place, x, size) for x in (events, np.log1p(-p), odds, odds**2))
+    never = np.exp(never)
+    once, twice = (never * first).sum(), (never * np.maximum(first**2 - second, 0)).sum() / 2
+    return counts, 1 - never, np.minimum(once / (once + 2 * twice) * (1 - never), counts)
+
+
+def _sums(place: Ints, weights: Any, size: int) -> Floats:
+    return np.bincount(place, weights, size).astype(np.float64)
 
 
 def _lookup(keys: Ints, wanted: Ints) -> Ints:

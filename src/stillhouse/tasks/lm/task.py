@@ -129,8 +129,7 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
         else:
             stored = None
             if config.loss.source == "cache" and config.loss.kd_weight > 0 and any(map(taught, config.arms)):
-                folder = context.folder.path / LOGITS
-                stored = cache.cache_of(config, context.data, context.teacher, folder, context.callback.log)
+                stored = _stored(context)
             found = LanguageStageTeacher(context.teacher, stored)
         return (found,) * len(config.stages_of(True))
 
@@ -154,7 +153,7 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
             arms.append(_plain(NGRAM, partial(_ngram, order), about, f"a {order}-gram", config))
         if inside is not None:
-            about = "the n-gram inside the student, without it"
+            about = "the n-gram inside the untaught student, without it"
             arms.append(_plain(INSIDE, partial(_inside, inside), about, "the n-gram inside it", config))
         return arms
 
@@ -162,7 +161,7 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
         """The network for the corpus's tokens."""
         model = replace(choice, vocab_size=context.data.tokenizer.vocab_size).build()
         if model.prior is not None:
-            model.prior.fill(_counted(context, choice.ngram)[0])
+            model.prior.fill(_counted(context, choice.ngram, arm.taught)[0])
         return model
 
     def job(self, stage_context: StageContext[LmRunConfig, Corpus]) -> LanguageJob:
@@ -190,7 +189,9 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
             ),
             stage_teacher=stage_teacher,
             signal_set=signal_set,
-            priors=() if student.prior is None else _counted(stage_context.context, student.config.ngram)[1],
+            priors=()
+            if student.prior is None
+            else _counted(stage_context.context, student.config.ngram, stage_context.arm.taught)[1],
         )
 
     def difficulty(self, judge: Any, context: LmContext) -> tuple[np.ndarray, None]:
@@ -294,16 +295,30 @@ def _as_teacher(student: Any, name: str) -> LanguageTeacher:
     return LanguageTeacher(student, name, vocab_size=student.config.vocab_size)
 
 
-def _counted(context: LmContext, config: NGramConfig) -> tuple[Trie, Sequence[NGramPrior]]:
+def _stored(context: LmContext) -> StoredTeacher:
+    """The teacher's answers to the training windows, asked for once a run."""
+    if LOGITS not in context.shared:
+        folder, log = context.folder.path / LOGITS, context.callback.log
+        context.shared[LOGITS] = cache.cache_of(context.config, context.data, context.teacher, folder, log)
+    found: StoredTeacher = context.shared[LOGITS]
+    return found
+
+
+def _counted(context: LmContext, config: NGramConfig, taught: bool = False) -> tuple[Trie, Sequence[NGramPrior]]:
     """The n-gram inside a student, and those of parts of the text that it learns beside; made once a run."""
-    key, data, window = f"n-gram inside {config}", context.data, context.config.loss.window
+    data, window, taught = context.data, context.config.loss.window, taught and config.taught
+    key = f"n-gram inside {config}, {taught}"
     if key not in context.shared:
+        whose = "taught student" if taught else "student"
         context.callback.log(
-            f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
+            f"counting the n-gram inside the {whose}: {config.entries:,} sequences of up to {config.order} tokens"
         )
-        size, rows = data.tokenizer.vocab_size, len(Windows(data.train, window))
-        parts = held_out_priors(data.train, size, config, rows, window)
-        context.shared[key] = count_trie(data.train, size, config), parts
+        size, rows, text, expected = data.tokenizer.vocab_size, len(Windows(data.train, window)), data.train, None
+        if taught:
+            kept = _stored(context).scores("train", np.arange(rows)).flat()
+            text, expected = text[: rows * window + 1], (kept.ids.numpy(), kept.log_probabilities(1.0)[0].exp().numpy())
+        parts = held_out_priors(text, size, config, rows, window, expected)
+        context.shared[key] = count_trie(text, size, config, expected), parts
     found: tuple[Trie, Sequence[NGramPrior]] = context.shared[key]
     return found
 

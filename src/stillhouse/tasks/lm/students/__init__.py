@@ -30,7 +30,7 @@ class SpikeConfig:
 
 @configclass
 class NGramConfig:
-    """A pruned n-gram model inside the student: counted once from the training text, it learns nothing more."""
+    """A pruned n-gram model inside the student: counted once from text (and teacher), it learns nothing more."""
 
     order: int = Field(default=5, ge=2, le=8, description="longest sequence of tokens")
     entries: int = Field(default=200_000, gt=0, description="longer sequences that are kept, about two bytes each")
@@ -39,6 +39,10 @@ class NGramConfig:
         ge=1,
         le=64,
         description="parts of the text: while it learns from one, the student is given an n-gram of the others; 1: its own",
+    )
+    taught: bool = Field(
+        default=False,
+        description="count what the teacher expects at each place beside the text; wants loss.source=cache",
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from stillhouse.tasks.lm.students import NGramConfig
-from stillhouse.tasks.lm.students.trie import Trie, count_trie, tables_of
+from stillhouse.tasks.lm.students.trie import Expected, Trie, count_trie, tables_of
 
 
 class NGramPrior(nn.Module):
@@ -122,25 +122,29 @@ class NGramPrior(nn.Module):
         return {**self.__dict__, "_tables": None}
 
 
-def held_out_priors(ids: ArrayLike, vocab_size: int, config: NGramConfig, rows: int, length: int) -> list[NGramPrior]:
+def held_out_priors(
+    ids: ArrayLike, vocab_size: int, config: NGramConfig, rows: int, length: int, expected: Expected | None = None
+) -> list[NGramPrior]:
     """For each part of a text's training rows, the n-gram counted on all other parts; none where the text is one part.
 
     A text's own n-gram predicts it far better than any other text (0.17 bits per byte on WikiText-2): a student that learns
     beside it learns to trust it too much.
 
     Args:
-        ids: (N,) token ids.
+        ids: (N,) token ids; rows length + 1 of them with a teacher.
         vocab_size: V.
         config: of the n-gram, and into how many parts the text is cut.
         rows: training rows; row i is of part `part_of_rows(i)`.
         length: tokens of a row.
+        expected: (rows length, k) tokens and probabilities of a teacher: see `count_trie`.
     """
     text, parts, priors = np.asarray(ids), min(config.held_out, rows), []
     for part in range(parts if parts > 1 else 0):
         mine = np.flatnonzero(part_of_rows(np.arange(rows), rows, parts) == part)
-        others = np.concatenate([text[: mine[0] * length], text[(mine[-1] + 1) * length :]])
+        cut = slice(mine[0] * length, (mine[-1] + 1) * length)
+        others, *theirs = (np.delete(array, cut, 0) for array in (text, *(expected or ())))
         prior = NGramPrior(vocab_size, config)
-        prior.fill(count_trie(others, vocab_size, config))
+        prior.fill(count_trie(others, vocab_size, config, (theirs[0], theirs[1]) if theirs else None))
         priors.append(prior)
     return priors
 

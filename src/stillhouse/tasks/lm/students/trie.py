@@ -10,17 +10,19 @@ children of a node beside each other and sorted by their last token.
 from __future__ import annotations
 
 import lzma
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.tasks.lm.ngram import NGram, Order, smoothed
+from stillhouse.tasks.lm.ngram import NGram, Order, expected_levels, smoothed
 from stillhouse.tasks.lm.students import NGramConfig
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Expected = tuple[NDArray[Any], NDArray[Any]]  # tokens and probabilities
 STEP, NOTHING = 1 / 16, 255  # shares are exp(-STEP * code), to 3 % of their value; the last code is 0
 SMALLEST_REST = 1e-3  # of a context whose rounded shares add up to 1: something is left for what never came
 
@@ -88,7 +90,7 @@ def tables_of(trie: Trie) -> dict[str, NDArray[Any]]:
     return found | {"share": share, "rest": rest / whole, "single": single / single.sum()}
 
 
-def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
+def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig, expected: Expected | None = None) -> Trie:
     """The entries of a text's modified Kneser-Ney n-gram that save the most bits of it, and all that they begin with.
 
     Kneser-Ney's shorter models hold what longer ones leave over, and of what is pruned that is all: occurrences of pruned
@@ -98,6 +100,7 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
         ids: (N,) token ids of the training text.
         vocab_size: V.
         config: longest sequence, and how many are kept.
+        expected: (N - 1, k) tokens that a teacher expects after each but the last, and their probabilities: see `expected_levels`.
 
     Example:
         >>> trie = count_trie([0, 1, 0, 1, 0, 2, 0, 1], 4, NGramConfig(order=3, entries=100))
@@ -108,7 +111,12 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
 
     Source: pruning: Seymore, Rosenfeld 1996, Scalable backoff language models; smoothing: Chen, Goodman 1999.
     """
-    levels, V = NGram(ids, vocab_size=vocab_size, order=config.order).levels, vocab_size
+    V, empty = vocab_size, Trie.empty(vocab_size, config.entries)
+    if expected is not None:
+        levels, expectations = expected_levels(ids, *expected, V, config.order)
+        shares, gains, _ = _shares_and_gains(levels, expectations, V)
+        return _kept([level.keys for level in levels], shares, gains, empty, _least(gains, config.entries))
+    levels = NGram(ids, vocab_size=V, order=config.order).levels
     # how often a sequence came is how often the longer ones came that begin with it
     often = [levels[-1].counts]
     for shorter_level, level in zip(levels[-2::-1], levels[:0:-1]):
@@ -124,7 +132,7 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
                 counts = np.bincount(endings[n], left, contexts).astype(np.int64)
         shares, found, _ = _shares_and_gains(levels, often, V)
         gains = gains if last else found  # the shares are those of what was kept when counts were passed on
-    return _kept([level.keys for level in levels], shares, gains, Trie.empty(V, config.entries), least)
+    return _kept([level.keys for level in levels], shares, gains, empty, least)
 
 
 def _least(gains: list[Floats], entries: int) -> float:
@@ -134,14 +142,16 @@ def _least(gains: list[Floats], entries: int) -> float:
     return float(np.partition(every, place)[place]) if place >= 0 else -np.inf
 
 
-def _shares_and_gains(levels: list[Order], often: list[Ints], V: int) -> tuple[list[Floats], list[Floats], list[Ints]]:
+def _shares_and_gains(
+    levels: list[Order], often: Sequence[NDArray[Any]], V: int
+) -> tuple[list[Floats], list[Floats], list[Ints]]:
     """Of each sequence of each level its share, the nats that it saves, and the number of the sequence without its first token."""
     shares, gains, endings = list[Floats](), list[Floats](), list[Ints]()
     shorter, p_before = np.zeros(0, np.int64), np.zeros(0)
     for n, level in enumerate(levels):
         context, word = level.keys // V, level.keys % V
-        cut = np.maximum(level.counts - level.discounts[np.minimum(level.counts, 3)], 0)
-        share = cut / np.maximum(level.totals[context], 1)  # 0 of a sequence that only begins the text
+        total = level.totals[context]  # 0 of a sequence that only begins the text
+        share = np.divide(level.counts - level.cut, total, out=np.zeros(len(total)), where=total > 0)
         if n == 0:
             p = share + level.backoff[0] / V
             gains.append(np.full(len(p), np.inf))
