@@ -22,9 +22,7 @@ class StageConfig:
 
     name: str = Field(min_length=1, pattern=r"^[\w-]+$", description="names the folder of the stage")
     epochs: int | None = Field(default=None, gt=0, description="passes over the training split")
-    learning_rate: float | None = Field(
-        default=None, gt=0, description="peak learning rate of the stage's own schedule"
-    )
+    learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate of the stage's schedule")
     signals: tuple[SignalConfig, ...] | None = Field(default=None, description="what is learned from the teacher")
     train_only: tuple[str, ...] = Field(
         default=(), description="paths of the student's sub-modules that learn in this stage; empty: all"

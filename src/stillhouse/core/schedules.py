@@ -146,9 +146,7 @@ class Steps:
 
     kind: Literal["steps"] = "steps"
     values: tuple[float, ...] = Field(min_length=1, description="the values in order")
-    at: tuple[float, ...] = Field(
-        default=(), description="shares of the run at which the second, third, ... value begins"
-    )
+    at: tuple[float, ...] = Field(default=(), description="shares of the run at which the second, third, ... begins")
     over: Over = Field(default="steps", description=OVER)
 
     def __post_init__(self) -> None:

@@ -95,8 +95,6 @@ def train(
         check = check_teacher(task, teacher, config, data, force=True, callback=callback)
         checked = replace(check, facts={}).to_fields()
         result = {"arm": how.arm, "seed": config.seed, **described(done), "params": params, **found}
-        write_json(
-            out / records.RESULT, {**result, "teacher_check": checked}
-        )  # last: it marks the training as finished
+        write_json(out / records.RESULT, {**result, "teacher_check": checked})  # last: it marks training as finished
         processes.run_on_first(lambda: list_files(out))
     return dict(read_object(out / records.RESULT, records.FIGURES))

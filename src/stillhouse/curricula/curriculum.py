@@ -68,9 +68,7 @@ class ByPlateau:
     """
 
     kind: Literal["plateau"] = "plateau"
-    metric: str = Field(
-        default="nll", min_length=1, description="loss on fixed data at temperature 1; smaller is better"
-    )
+    metric: str = Field(default="nll", min_length=1, description="loss on fixed data at temperature 1; less is better")
     least: float = Field(default=0.01, gt=0, description="relative improvement over the window that is still progress")
     window: int = Field(default=3, gt=0, description="validations that the improvement is measured over")
     patience: int = Field(default=2, gt=0, description="validations in a row without progress that end a stage")

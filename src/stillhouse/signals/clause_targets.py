@@ -35,9 +35,7 @@ class ClauseTargetsConfig(SignalBase):
     """
 
     kind: Literal["clause-targets"] = "clause-targets"
-    student: str = Field(
-        min_length=1, description="path of a bank of clauses, as blocks.0.feed_forward.core.layers.0.bank"
-    )
+    student: str = Field(min_length=1, description="path of a bank, as blocks.0.feed_forward.core.layers.0.bank")
     teacher: str = Field(min_length=1, description="path of the teacher's layer, as blocks.5 or layer3")
     attention: str | None = Field(
         default=None, description="path of the teacher's q, k and v side by side, as blocks.5.attn.qkv [its activity]"

@@ -44,9 +44,7 @@ class DynamicsConfig(LayersConfig):
     """
 
     kind: Literal["dynamics"] = "dynamics"
-    space: Literal["projector", "logits"] = Field(
-        default="projector", description="compare features, or scores of classes"
-    )
+    space: Literal["projector", "logits"] = Field(default="projector", description="compare features or class scores")
     start: float = Field(
         default=1 / 3, ge=0, lt=1, description="relative depth to start at: early layers hold little of use"
     )

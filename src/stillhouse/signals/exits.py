@@ -28,9 +28,7 @@ from stillhouse.signals.bridges import LAYOUT_HELP, Layout, Side
 class _PlacesConfig(SignalBase):
     """Places of the student alone."""
 
-    places: tuple[str, ...] = Field(
-        min_length=1, description="paths of the student's sub-modules that get a classifier"
-    )
+    places: tuple[str, ...] = Field(min_length=1, description="paths of the student's modules that get a classifier")
     layout: Layout = Field(default="auto", description=LAYOUT_HELP.format("student"))
 
     def __post_init__(self) -> None:

@@ -178,9 +178,7 @@ class HiddenConfig(LayersConfig):
 
     kind: Literal["hidden"] = "hidden"
     map: MapName = Field(default="uniform", description="which layer of the teacher each layer of the student looks at")
-    mapping: dict[int, int] = Field(
-        default_factory=dict, description="map explicit: student's layer -> teacher's, from 1"
-    )
+    mapping: dict[int, int] = Field(default_factory=dict, description="explicit: student's layer -> teacher's, from 1")
     layer_weights: tuple[float, ...] = Field(
         default=(), description="one a pair that is left, in order; the mean over pairs is weighted by them"
     )

@@ -71,9 +71,7 @@ class TrainingConfig:
     threads: int | None = Field(default=None, gt=0, le=1024, description="CPU threads; none: one a core")
     evaluation_batch_size: int = Field(default=512, gt=0, description="rows per forward pass when scoring")
     log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
-    checkpoint_seconds: float = Field(
-        default=60.0, ge=0, description="save for resume at most so often inside an epoch"
-    )
+    checkpoint_seconds: float = Field(default=60.0, ge=0, description="save for resume at most so often in an epoch")
 
     def __post_init__(self) -> None:
         for wrong, words in (

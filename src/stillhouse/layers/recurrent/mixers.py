@@ -101,9 +101,7 @@ class MatrixMixer(nn.Module):
         self.key = make.linear("mixer", width, width)
         self.value = make.linear("mixer", width, width)
         self.output = make.linear("output", width, width, gain=gain)
-        memories = torch.linspace(-7, 0, width // heads).repeat(
-            heads
-        )  # a memory of 1800 down to 3 tokens in every head
+        memories = torch.linspace(-7, 0, width // heads).repeat(heads)  # memories of 1800 to 3 tokens in every head
         self.decay = LowRank(make, width, rank, memories, "tanh")
         self.gate = LowRank(make, width, 2 * rank, torch.zeros(width), "sigmoid")
         self.bonus = nn.Parameter(torch.zeros(width))

@@ -46,9 +46,7 @@ class MixingConfig:
         arXiv:2106.05237 (one view for teacher and student).
     """
 
-    mixup_alpha: float = Field(
-        default=0.0, ge=0, description="Beta(alpha, alpha) of the share of an image; 0: no mixup"
-    )
+    mixup_alpha: float = Field(default=0.0, ge=0, description="Beta(alpha, alpha) of the share of an image; 0: none")
     cutmix_alpha: float = Field(default=0.0, ge=0, description="the same for the area of a pasted box; 0: no CutMix")
     mixup_schedule: Ramp = Field(default="constant", description="alpha of mixup over the epochs: all of it, or a ramp")
     cutmix_schedule: Ramp = Field(default="constant", description="alpha of CutMix over the epochs")

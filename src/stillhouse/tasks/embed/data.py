@@ -128,9 +128,7 @@ def _scan(path: Path, array: Any) -> tuple[str, Index, NDArray[np.uint64]]:
     digest = hashlib.sha256(f"float32 {N} {D}\n".encode())
     zero, digests = [], []
     for rows in np.array_split(np.arange(N), -(-N * D * 4 // CHUNK_BYTES)):
-        chunk = np.ascontiguousarray(
-            _rows(array, rows) + 0.0, dtype="<f4"
-        )  # -0.0 + 0.0 is 0.0: equal rows, equal bytes
+        chunk = np.ascontiguousarray(_rows(array, rows) + 0.0, dtype="<f4")  # -0.0 becomes 0.0: equal rows, equal bytes
         if len(bad := rows[~np.isfinite(chunk).all(1)]):
             raise InputError(f"{path}: expected finite numbers, got NaN or infinite ones in row {bad[0]}")
         zero.append(rows[~chunk.any(1)])

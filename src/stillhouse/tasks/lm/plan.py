@@ -94,9 +94,7 @@ class LanguageTrainingConfig(TrainingConfig):
     learning_rate: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
     final_learning_rate: float = Field(default=3e-4, ge=0, description="learning rate at the end of the cosine")
     weight_decay: float = Field(default=0.1, ge=0, description="decoupled weight decay of matrices")
-    keep: Literal["best", "last"] = Field(
-        default="last", description="weights to end with: of the best epoch, or the last"
-    )
+    keep: Literal["best", "last"] = Field(default="last", description="weights kept: of the best epoch, or the last")
     precision: Literal["32-true", "bf16-mixed"] = Field(
         default="32-true", description="a recurrence adds up what half precision loses"
     )
@@ -165,9 +163,7 @@ class LmRunConfig(RunPlan):
         default=(), description="assistants between teacher and student, largest first"
     )
     loss: LanguageLossConfig = Field(default_factory=LanguageLossConfig, description="terms and ramps")
-    training: LanguageTrainingConfig = Field(
-        default_factory=LanguageTrainingConfig, description="the loop of every arm"
-    )
+    training: LanguageTrainingConfig = Field(default_factory=LanguageTrainingConfig, description="loop of every arm")
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how models are scored")
     arms: tuple[LmArm, ...] = Field(
         default=("kd", "no-kd", "dense"),

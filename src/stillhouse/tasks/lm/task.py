@@ -48,6 +48,7 @@ NGRAM, INSIDE = "ngram", "ngram-inside"
 CONTROLS = {"dense-no-kd": (("teacher, dense", "dense"),), "dense": (("spikes", "kd"),)}
 ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
 SPIKE_WINDOWS = 128  # their tokens' spikes are counted
+MOST_EXPECTED = 20_000_000  # continuations that an n-gram counts of a teacher: about 3 GB while it does
 LmContext = RunContext[LmRunConfig, Corpus]
 Log = Callable[[str], None]
 
@@ -316,7 +317,9 @@ def _counted(context: LmContext, config: NGramConfig, taught: bool = False) -> t
         size, rows, text, expected = data.tokenizer.vocab_size, len(Windows(data.train, window)), data.train, None
         if taught:
             kept = _stored(context).scores("train", np.arange(rows)).flat()
-            text, expected = text[: rows * window + 1], (kept.ids.numpy(), kept.log_probabilities(1.0)[0].exp().numpy())
+            k = max(1, MOST_EXPECTED // (rows * window))  # memory; the likeliest come first
+            told = kept.ids.numpy(), kept.log_probabilities(1.0)[0].exp().numpy()
+            text, expected = text[: rows * window + 1], (told[0][:, :k], told[1][:, :k])
         parts = held_out_priors(text, size, config, rows, window, expected)
         context.shared[key] = count_trie(text, size, config, expected), parts
     found: tuple[Trie, Sequence[NGramPrior]] = context.shared[key]

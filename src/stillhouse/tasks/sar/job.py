@@ -259,9 +259,7 @@ class GradientWatch:
         if self._hooks:
             return
         for name, parameter in self.module.named_parameters():
-            if parameter.requires_grad and not hasattr(
-                parameter, "full_tensor"
-            ):  # a part of one, which all must ask for
+            if parameter.requires_grad and not hasattr(parameter, "full_tensor"):  # a part, which all must ask for
                 self._hooks.append(parameter.register_post_accumulate_grad_hook(partial(self._keep, name)))
 
     def stop(self) -> dict[str, float]:

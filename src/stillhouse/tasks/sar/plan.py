@@ -39,12 +39,8 @@ class SarObjective:
     alpha: float = Field(default=0.3, ge=0, description="weight of the student's error against the ground truth")
     beta: float = Field(default=0.5, ge=0, description="weight of its distance from the teacher's outputs")
     gamma: float | None = Field(default=None, ge=0, description="weight of the features [1 - alpha - beta]")
-    temperature: float | None = Field(
-        default=None, gt=0, description="teacher's RMS beyond which differences are linear"
-    )
-    student_loss: Distance = Field(
-        default="nmse", description="against the ground truth: mean |s - t|^2, or over power"
-    )
+    temperature: float | None = Field(default=None, gt=0, description="teacher's RMS past which differences are linear")
+    student_loss: Distance = Field(default="nmse", description="against the truth: mean |s - t|^2, or over power")
     distillation_loss: Distance = Field(default="nmse", description="against the teacher: likewise")
     feature_matching: bool = Field(default=True, description="compare hidden lines too; false: gamma does nothing")
     freeze_teacher: bool = Field(default=True, description="false: the teacher goes on learning from the ground truth")
@@ -123,9 +119,7 @@ class SarDistillConfig(RunPlan):
     objective: SarObjective = Field(default_factory=SarObjective, description="alpha, beta, gamma and their losses")
     training: SarTraining = Field(default_factory=SarTraining, description="the loop, the same for every arm")
     teacher_assistants: tuple[StateSpaceConfig, ...] = Field(default=(), description="between both, largest first")
-    curriculum: LineCurriculum | None = Field(
-        default=None, description="which lines first, by the judge's error on them"
-    )
+    curriculum: LineCurriculum | None = Field(default=None, description="which lines first, by the judge's error")
     delta: float = Field(default=0.0, ge=0, description=DELTA)
     arms: tuple[SarArm, ...] = Field(default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: control")
     wandb: Wandb | None = Field(default=None, description=WANDB)

@@ -165,9 +165,7 @@ class TableDataConfig(RowsConfig):
 
     name: Literal["table"] = Field(default="table", description="table: rows of a .csv, .tsv, .jsonl or .parquet file")
     leave_out: tuple[str, ...] = Field(default=(), description="columns that are not read: numbers of rows, names")
-    levels: int = Field(
-        default=8, ge=1, le=200, description="thresholds of a number, at quantiles of the training rows"
-    )
+    levels: int = Field(default=8, ge=1, le=200, description="thresholds of a number, at quantiles of training rows")
     categories: int = Field(default=32, ge=1, description="values of a category that are features, the commonest")
     min_rows: int = Field(default=5, ge=1, description="training rows that a feature must hold for, and not hold for")
 

@@ -223,9 +223,7 @@ class RulesConfig(FeatureConfig):
     network: ClassVar[str] = "rule_network:RuleNetwork"
     rules: int = Field(default=40, ge=1, le=1000, description="rules of a class at most")
     literals: int = Field(default=8, ge=1, le=64, description="words of a rule at most")
-    penalty: float = Field(
-        default=3e-3, ge=0, description="weight of the L1 norm of single words, until rules are begun"
-    )
+    penalty: float = Field(default=3e-3, ge=0, description="weight of the L1 norm of single words, until rules begin")
     evidence: float = Field(
         default=5.0, gt=0, description="z of the score test that a word must reach to be added to a rule"
     )

@@ -121,9 +121,7 @@ class UnifiedTMConfig(ImageModelConfig):
         default="auto",
         description="in attention: bias table, or rotary in two axes; auto: of Swin alone, rotary if it can",
     )
-    use_absolute_positions: bool = Field(
-        default=True, description="learned positions, which begin as sines and cosines"
-    )
+    use_absolute_positions: bool = Field(default=True, description="learned positions, begun as sines and cosines")
     pixel_mean: Numbers = Field(default=0.0, description="subtracted from the pixels in [0, 1]")
     pixel_std: Numbers = Field(default=1.0, description="divides them")
 
@@ -307,9 +305,7 @@ class SwinTMConfig(NormalizedConfig):
     num_heads: tuple[int, ...] | None = Field(default=None, description="heads of each stage in place of the size's")
     patch_size: int = Field(default=4, gt=0, description="side of a patch; an image it does not divide is padded")
     window_size: int | None = Field(default=None, gt=0, description="side of a window; none: 7, capped to maps")
-    cap_windows: bool = Field(
-        default=True, description="off, as documented: pad small maps to the window (175 M weights)"
-    )
+    cap_windows: bool = Field(default=True, description="off, as documented: pad small maps to the window (175 M)")
     tm_hidden: int = Field(default=256, gt=0, description="bits that each clause layer reads")
     clauses: Even = Field(default=256, description="clauses of each block, even")
     head_clauses: Even = Field(default=128, description="clauses of each read-out, even")

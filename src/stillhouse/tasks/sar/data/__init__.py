@@ -30,9 +30,7 @@ LINES_PER_APERTURE = 8  # length where none is given: 7/8 of it is valid
 class ProductsConfig:
     """Zarr products in the Maya4 layout, split by the year of their acquisition."""
 
-    root: str = Field(
-        default="maya4", min_length=1, description="folder of products, or of PT1, PT2, ..., or one product"
-    )
+    root: str = Field(default="maya4", min_length=1, description="folder of products or of PT1, PT2, ..., or a product")
     level_from: Level = Field(default="rcmc", description="what the model sees; rc still has range migration in it")
     level_to: Level = Field(default="az", description="the level that models are to reach")
     train_years: tuple[int, ...] = Field(min_length=1, description="acquisition years that are trained on, as 2023")
@@ -68,9 +66,7 @@ class SarConfig:
     file: str | None = Field(
         default=None, min_length=1, description="npz: train_inputs, train_targets (N, L) complex, ..."
     )
-    preset: str | None = Field(
-        default=None, description="radar: toy-64, -128, -256, sentinel-1 [toy-64, or the file's]"
-    )
+    preset: str | None = Field(default=None, description="radar: toy-64, -128, -256, sentinel-1 [toy-64 or the file's]")
     parameters: SarParameters | None = Field(default=None, description="radar, in place of a preset")
     length: int | None = Field(default=None, ge=8, description="azimuth samples of a line [8 apertures]")
     train: int = Field(default=512, gt=0, description="lines to train on")

@@ -256,9 +256,7 @@ def simulated_data(config: SarConfig) -> SarData:
     """
     radar = config.radar
     assert radar is not None
-    half = half_aperture(
-        radar, rate_at(radar, np.array([1.0]), config.rate_spread)
-    )  # all splits share one valid region
+    half = half_aperture(radar, rate_at(radar, np.array([1.0]), config.rate_spread))  # splits share one valid region
     middle = (config.scene.scr_db_min + config.scene.scr_db_max) / 2
     return scaled(
         {name: _simulated(config, radar, number, half) for number, name in enumerate(config.counts)},

@@ -23,9 +23,7 @@ class StateSpaceConfig:
     kind: Literal["state-space"] = "state-space"
     input_dim: int = Field(default=1, gt=0, description="complex numbers a line, the position code included")
     output_dim: int = Field(default=1, gt=0, description="complex numbers a focused line")
-    use_pos_encoding: bool = Field(
-        default=False, description="the last input channel is a code that scales the embedding"
-    )
+    use_pos_encoding: bool = Field(default=False, description="the last channel is a code that scales the embedding")
     model_dim: int = Field(default=64, gt=0, description="channels of every layer")
     state_dim: int = Field(default=540, gt=1, description="real numbers of state a channel: two a complex mode")
     num_layers: int = Field(default=6, gt=0, description="state-space layers")
@@ -34,9 +32,7 @@ class StateSpaceConfig:
     activation_function: Activation = Field(default="identity", description="of the modulus; the phase stays")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of complex numbers dropped, both parts at once")
     shared_modes: bool = Field(default=True, description="one set of poles a layer, else one a channel")
-    doppler_band: float = Field(
-        default=1.0, gt=0, le=1, description="share of the pulse rate that poles cover at first"
-    )
+    doppler_band: float = Field(default=1.0, gt=0, le=1, description="share of the pulse rate that poles cover first")
     memory: float = Field(default=64.0, gt=0, description="lines after which a mode has decayed to 1/e at the start")
 
     def __post_init__(self) -> None:
