@@ -93,6 +93,7 @@ def test_a_taught_n_gram_counts_the_teacher_and_the_control_does_not(made, tmp_p
     assert not torch.equal(kd.codes, old.codes)
     with pytest.raises(ConfigError, match=r"student\.ngram\.taught: counts the teacher's stored answers"):
         load_run("wikitext-2", [*words, "loss.source=live"])
+    load_run("wikitext-2", [*words, "loss.source=live", "arms=[no-kd]"])
 
 
 CURRICULUM = "{by_class: false, measures: [loss], shares: [0.25, 1.0], replay: 0}"

@@ -182,16 +182,12 @@ class LmRunConfig(RunPlan):
             )
         if len(teachers) > 1 and not plain:
             raise ValueError("more_teachers: expected live teachers of the same tokens")
-        if self.counts_answers and (self.loss.source != "cache" or self.loss.kd_weight == 0):
+        counted = self.student.ngram is not None and self.student.ngram.taught and any(map(taught, self.arms))
+        if counted and (self.loss.source != "cache" or self.loss.kd_weight == 0):
             raise ValueError(
                 "student.ngram.taught: counts the teacher's stored answers: expected loss.source cache and loss.kd_weight above 0, "
                 f"got {self.loss.source} and {self.loss.kd_weight:g}"
             )
-
-    @property
-    def counts_answers(self) -> bool:
-        """Whether the n-gram of a taught student counts what the teacher expects."""
-        return self.student.ngram is not None and self.student.ngram.taught
 
     def student_of(self, arm: str) -> SpikingLMConfig:
         """The network of an arm."""
