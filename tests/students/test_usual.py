@@ -45,6 +45,9 @@ def test_a_student_of_images_trains_as_is_usual_for_it(tmp_path, kind):
     found = load_run(str(path)).training
     assert (found.epochs, found.batch_size) == (7, IMAGES["training"]["batch_size"])
     assert load_run(str(path), ["training.batch_size=64"]).training.batch_size == 64
+    assert (found.learning_rate < IMAGES["training"]["learning_rate"]) == (
+        kind == "swin-tm"
+    )  # which unlearns at that of the others
     if kind != "tsetlin-vit":  # the recipe's own
         other = load_run("mnist", [f"student.kind={kind}", "arms=[kd]"])
         assert other.training.learning_rate == found.learning_rate

@@ -7,7 +7,7 @@ default here is one that works, as the description states.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import Field
 from stillhouse.core.config import configclass, parse, to_mapping
 from stillhouse.core.types import InputSpec
 from stillhouse.tasks.classification.students.config import (
+    IMAGES,
     ClauseOptions,
     ClauseStudent,
     Even,
@@ -299,6 +300,7 @@ class SwinTMConfig(NormalizedConfig):
 
     kind: Literal["swin-tm"] = "swin-tm"
     network: ClassVar[str] = "swin:SwinTM"
+    usual: ClassVar[Mapping[str, Any]] = {"training": {**IMAGES["training"], "learning_rate": 5e-4}}  # 2e-3 unlearns
     size: Literal["tiny", "small", "base", "large"] = Field(default="tiny", description="widths, depths, heads of Swin")
     embed_dim: int | None = Field(default=None, gt=0, description="width of the first stage in place of the size's")
     depths: tuple[int, ...] | None = Field(default=None, description="blocks of each stage in place of the size's")
