@@ -16,6 +16,7 @@ from stillhouse.core.folder import student_folder
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import format_verdict
 from stillhouse.recipes import load_run, load_teacher_run
+from stillhouse.tasks.lm import task
 from stillhouse.tasks.lm.predict import PackedPredictor, TextPredictor
 from stillhouse.tasks.lm.score import model_nll, score_text
 from stillhouse.tasks.lm.task import TASK
@@ -83,7 +84,7 @@ def test_a_run_compares_what_it_says(made, capsys):
     assert said in capsys.readouterr().out
 
 
-def test_a_taught_n_gram_counts_the_teacher_and_the_control_does_not(made, tmp_path):
+def test_a_taught_n_gram_counts_the_teacher_and_the_control_does_not(made, tmp_path, monkeypatch):
     """Both students begin with an n-gram of the text; what the teacher expects is in one of them, and stays there on disk."""
     words = [*changes(made[0]), "seeds=1", "arms=[kd, no-kd]", "student.ngram.held_out=2", "student.ngram.taught=true"]
     run(TASK, load_run("wikitext-2", words), tmp_path / "run", force=True)
@@ -91,6 +92,17 @@ def test_a_taught_n_gram_counts_the_teacher_and_the_control_does_not(made, tmp_p
     old = load_lm(made[0] / "run/arms/kd/seed-0")[0].prior
     assert torch.equal(alone.codes, old.codes)
     assert not torch.equal(kd.codes, old.codes)
+    named = (
+        TASK.arms(load_run("wikitext-2", words))[-1].plain,
+        TASK.arms(load_run("wikitext-2", changes(made[0])))[-1].plain,
+    )
+    assert named == ("the text's own n-gram", "the n-gram inside it")
+    monkeypatch.setattr(task, "MOST_EXPECTED", 1)  # of a long text the likeliest alone
+    run(TASK, load_run("wikitext-2", [*words, "arms=[kd]"]), tmp_path / "short", force=True)
+    one = load_lm(tmp_path / "short/arms/kd/seed-0")[0].prior
+    run(TASK, load_run("wikitext-2", [*words, "arms=[kd]", "loss.k=1"]), tmp_path / "k1", force=True)
+    assert torch.equal(one.codes, load_lm(tmp_path / "k1/arms/kd/seed-0")[0].prior.codes)
+    assert not torch.equal(one.codes, kd.codes)
     with pytest.raises(ConfigError, match=r"student\.ngram\.taught: counts the teacher's stored answers"):
         load_run("wikitext-2", [*words, "loss.source=live"])
     load_run("wikitext-2", [*words, "loss.source=live", "arms=[no-kd]"])

@@ -10,7 +10,7 @@ import torch
 from stillhouse.tasks.lm.ngram import NGram, expected_levels
 from stillhouse.tasks.lm.score import model_nll
 from stillhouse.tasks.lm.students import NGramConfig, SpikingLMConfig
-from stillhouse.tasks.lm.students.prior import NGramPrior
+from stillhouse.tasks.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.tasks.lm.students.trie import TrieReader, count_trie, pack_trie, tables_of, unpack_trie
 
 V = 11
@@ -92,6 +92,18 @@ def test_an_n_gram_predicts_what_only_its_teacher_knows():
         prior.fill(count_trie(short, V, config, expected))
         nats.append(prior.nll(ids[:, :-1], ids[:, 1:]).mean())
     assert nats[1] < nats[0] - 0.05
+
+
+def test_held_out_parts_count_the_teacher_of_the_other_rows():
+    """Its answers to a row know what the row goes on with: counted, the student would trust its n-gram too much."""
+    ids, config = text(98)[:81], NGramConfig(order=3, entries=200, held_out=2)
+    told = ids[1:, None], np.full((80, 1), 0.5)
+    first, last = held_out_priors(ids, V, config, rows=8, length=10, expected=told)
+    for prior, rows in ((first, slice(40, 80)), (last, slice(0, 40))):
+        others = np.append(ids[rows], ids[80])
+        wanted = count_trie(others, V, config, (told[0][rows], told[1][rows]))
+        assert np.array_equal(prior.codes.numpy(), wanted.codes)
+        assert not np.array_equal(wanted.codes, count_trie(others, V, config).codes)
 
 
 @pytest.mark.parametrize("entries", [1, 30, 300])

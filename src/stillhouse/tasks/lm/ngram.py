@@ -1,4 +1,4 @@
-"""A 5-gram language model with modified Kneser-Ney smoothing: the lower bound that a network must pass. numpy only.
+"""Kneser-Ney counts of a text, and of what a teacher expects in it; the 5-gram that a network must pass. numpy only.
 
 Sequences of n tokens have numbers of their own, found from (number of the first n - 1, last token): a lookup in one sorted
 array for each order, whatever the vocabulary.
@@ -173,7 +173,8 @@ def expected_levels(
     for n in range(order - 1, -1, -1):
         counts, chance, cut = _discounted(place, events, len(keys[n]))
         levels.insert(0, _order(keys[n], counts, cut, vocab, len(keys[n - 1]) if n else 1))
-        place, events = (ends[n - 1], chance) if n else (place, events)
+        if n:
+            place, events = ends[n - 1], chance
     return levels, often
 
 

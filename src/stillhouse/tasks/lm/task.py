@@ -154,8 +154,8 @@ class LanguageTask(LanguageResults, Task[LmRunConfig, Corpus]):
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
             arms.append(_plain(NGRAM, partial(_ngram, order), about, f"a {order}-gram", config))
         if inside is not None:
-            about, whose = "the text's n-gram as it is inside an untaught student, without it", "the n-gram inside it"
-            whose = "the text's own n-gram" if inside.taught else whose
+            about = "the text's n-gram as it is inside an untaught student, without it"
+            whose = "the text's own n-gram" if inside.taught else "the n-gram inside it"
             arms.append(_plain(INSIDE, partial(_inside, inside), about, whose, config))
         return arms
 
