@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         # which number format is fast here; what only reads run folders does not load torch for this
         "capability": None if torch is None else torch.backends.cpu.get_cpu_capability(),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "threads": os.environ.get("OMP_NUM_THREADS") or (None if torch is None else torch.get_num_threads()),
     }
 
 
