@@ -57,12 +57,6 @@ WRITTEN = (
         "tests/teachers/test_published_weights.py::test_pickles_in_the_place_of_other_files_are_one_line_too",
     ),
     Fault(
-        "swin-tm learns at the rate of the others",
-        f"{CLASSES}students.transformer_config:SwinTMConfig.usual",
-        lambda original: {"training": {**original["training"], "learning_rate": 2e-3}},
-        "tests/students/test_usual.py::test_a_student_of_images_trains_as_is_usual_for_it[swin-tm]",
-    ),
-    Fault(
         "a sample is the first rows",
         "stillhouse.core.labels:sample_rows",
         lambda original: lambda rows, count, **rest: np.arange(rows if count is None else min(rows, count)),
